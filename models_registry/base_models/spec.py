@@ -1,0 +1,59 @@
+"""The contract of a base model's source: how it is built, how rows go in, how named outputs come back.
+
+A spec knows one *kind* of base model (a transformers directory, any torch module). It has no threads, no queue and no
+adapters: `service/engine` calls it inside `adapted.routed(...)` and the adapters act without the spec's knowledge.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import nn
+
+OutputValue: TypeAlias = torch.Tensor | tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a caller sent: named tensors, or texts (one a row). Exactly one of the two is non-empty."""
+
+    tensors: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Checked inputs, ready for one forward: tensors on the model's device, `count` rows along each leading dimension.
+
+    `count` is None where the inputs have no common leading dimension; such a request runs alone with one adapter.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    count: int | None
+    from_text: bool = False
+
+
+class BaseModelSpec(Protocol):
+    """One built base model and what its rows are. Created by `open_spec`; holds the module once it is built."""
+
+    task: str | None
+
+    def build(self, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
+        """The module: in eval mode, frozen, on `device`, in `dtype` (None: the source's own). Raises `Invalid`."""
+        ...
+
+    def read(self, module: nn.Module, inputs: Inputs) -> Rows:
+        """Check and convert. Raises `Invalid` listing every unknown input name, missing input, ragged leading
+        dimension, and every token id outside the embedding with its row; before anything reaches the device."""
+        ...
+
+    def forward(self, module: nn.Module, rows: Rows) -> Mapping[str, OutputValue]:
+        """One forward. Outputs under their field names (`output` for a bare tensor, `output_0…` for a tuple); text rows
+        also give what the task promises (`embedding`; `label` and `score`)."""
+        ...
+
+    def generate(self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
+        """Continue each text (chat template applied where the tokenizer has one). Raises `Invalid` where the task isn't
+        text generation or a parameter is unknown, of the wrong type or out of range."""
+        ...

@@ -1,0 +1,87 @@
+"""What can go wrong, as one tree. HTTP knows nothing of it and is told once, in `service/api/problems.py`.
+
+    RegistryError
+    ├── NotFound            no such base model, adapter, version or alias
+    ├── Conflict            the name is taken, the model is not loaded, the adapter is in use
+    │   └── Stale           a precondition (`If-Match`) is not the newest state
+    ├── Invalid             well-formed but wrong; lists every offending thing at once
+    │   ├── Unsupported     a feature we refuse by name
+    │   └── WithoutEffect   an adapter that could not act on the rows that asked for it
+    ├── TooLarge            over a limit that the operator set
+    ├── Overloaded          a queue or a quota is full; try again later
+    ├── DeadlinePassed      the request waited longer than its caller allows; it never ran
+    ├── Unavailable         a store or the service itself is away for now; try again later
+    ├── NoRoom              the blob store or the database is full; nothing changed
+    └── Damaged             bytes that don't have the digest they are stored under
+"""
+
+from collections.abc import Iterable
+
+from models_registry.records import Fault
+
+
+class RegistryError(Exception):
+    """The root. `detail` is one sentence: what was wrong, with which key, and what to do."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class NotFound(RegistryError):
+    pass
+
+
+class Conflict(RegistryError):
+    pass
+
+
+class Stale(Conflict):
+    pass
+
+
+class Invalid(RegistryError):
+    """Well-formed but wrong. `faults` holds every offending thing, so that a caller mends all of them at once."""
+
+    def __init__(self, detail: str, faults: Iterable[Fault] = ()) -> None:
+        super().__init__(detail)
+        self.faults = tuple(faults)
+
+    def __str__(self) -> str:
+        return "\n".join([self.detail, *(f"  {'.'.join(map(str, f.loc))}: {f.message}" for f in self.faults)])
+
+
+class Unsupported(Invalid):
+    pass
+
+
+class WithoutEffect(Invalid):
+    pass
+
+
+class TooLarge(RegistryError):
+    pass
+
+
+class Overloaded(RegistryError):
+    pass
+
+
+class DeadlinePassed(RegistryError):
+    pass
+
+
+class Unavailable(RegistryError):
+    pass
+
+
+class NoRoom(RegistryError):
+    pass
+
+
+class Damaged(RegistryError):
+    """`digest` names the blob whose bytes don't match it. Nothing of it is served."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"The stored bytes of blob sha256:{digest} don't have that digest; they are not served.")
+        self.digest = digest

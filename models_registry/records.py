@@ -1,0 +1,156 @@
+"""The frozen values that the rooms hand each other. Imports nothing of ours, so that every room may import it.
+
+Three families: what a live torch module looks like (`Architecture`), what the registry knows (`BaseModel`, `Adapter`,
+`AdapterVersion`), and what is wrong with an input (`Fault`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+LayerKind: TypeAlias = Literal["linear", "hf_conv1d", "embedding", "conv1d", "conv2d", "conv3d"]
+Location: TypeAlias = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong with an input: where it is (`("weights", "linear.lora_A.weight")`) and what to do."""
+
+    loc: Location
+    message: str
+
+
+# ---- what a live module looks like ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterInfo:
+    """One parameter of the base model. `digest` is the sha256 (hex) of its bytes, row-major, in `dtype`."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleInfo:
+    """One module of a base model, as adapters see it.
+
+    `kind` is None where no method can act; `refusal` then says why in words, if there is more to say than the type.
+    `in_features` and `out_features` are features, channels, or for an embedding its rows and its width.
+    `kernel_size` and `groups` are a convolution's. `parameters` holds the module's own, by their short names.
+    """
+
+    name: str
+    type: str
+    kind: LayerKind | None
+    in_features: int = 0
+    out_features: int = 0
+    kernel_size: tuple[int, ...] = ()
+    groups: int = 1
+    dtype: str = "float32"
+    refusal: str | None = None
+    parameters: Mapping[str, ParameterInfo] = field(default_factory=dict[str, ParameterInfo])
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A base model's module list, in `named_modules()` order, and the facts by which PEFT chooses targets.
+
+    `fingerprint` is the sha256 (hex) over every parameter's and buffer's name, shape, dtype and bytes.
+    """
+
+    modules: tuple[ModuleInfo, ...]
+    fingerprint: str
+    parameters: int
+    bytes: int
+    model_type: str | None = None
+    output_embedding: str | None = None
+    classification_head: str | None = None
+
+
+# ---- what the registry knows ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class HuggingFaceSource:
+    """A transformers directory (safetensors), or a GGUF `file` in it."""
+
+    path: str
+    file: str | None = None
+    kind: Literal["huggingface"] = "huggingface"
+
+
+@dataclass(frozen=True, slots=True)
+class PythonSource:
+    """An allow-listed `"package.module:callable"` that returns an `nn.Module` when called with `kwargs`."""
+
+    factory: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    kind: Literal["python"] = "python"
+
+
+Source: TypeAlias = HuggingFaceSource | PythonSource
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModel:
+    """A registered base model. `hosted` is what its owner wants (in memory or not), and survives a restart.
+
+    `dtype`, `device` and `task` are as asked for: None means the source's own, the service's, the architecture's.
+    `fingerprint`, `parameters` and `bytes` are None until it was built once; `failure` is the last build's reason.
+    """
+
+    id: str
+    source: Source
+    dtype: str | None
+    device: str | None
+    task: str | None
+    example_inputs: Mapping[str, Any] | None
+    hosted: bool
+    created_at: datetime
+    fingerprint: str | None = None
+    parameters: int | None = None
+    bytes: int | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterVersion:
+    """An immutable config with its weights. `digest` is the sha256 (hex) of the blob; `config` as PEFT writes it.
+
+    `parameters` counts the adapter's numbers, `bytes` the blob's; `targets` are module names of the base model.
+    """
+
+    adapter: str
+    model: str
+    version: int
+    method: str
+    config: Mapping[str, Any]
+    digest: str
+    parameters: int
+    bytes: int
+    targets: tuple[str, ...]
+    metadata: Mapping[str, Any]
+    fingerprint: str
+    created_at: datetime
+
+    @property
+    def reference(self) -> str:
+        return f"{self.adapter}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A name on a base model, its versions in ascending order, and the movable names of some of them."""
+
+    name: str
+    model: str
+    created_at: datetime
+    versions: tuple[AdapterVersion, ...]
+    aliases: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def newest(self) -> AdapterVersion:
+        return self.versions[-1]
