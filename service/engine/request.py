@@ -1,0 +1,119 @@
+"""What callers ask of the engine and what it tells them: frozen values, no behaviour, nothing of HTTP."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from models_registry.base_models.spec import Inputs, OutputValue
+from models_registry.records import Adapter, AdapterVersion, BaseModel
+
+AdapterChoice: TypeAlias = str | None | Mapping[str, float]
+"""A reference (`tone`, `tone@3`, `tone@prod`), None for the base, or a composition `{reference: weight}`."""
+
+Digest: TypeAlias = str | None | Mapping[str, str]
+"""`"sha256:…"` of the version that an `AdapterChoice` named, None for the base, or one digest per composed reference."""
+
+ModelState: TypeAlias = Literal["loading", "ready", "failed", "unloaded"]
+Residency: TypeAlias = Literal["stored", "staged", "resident"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """What the operator allows. `device` is `auto`, `cpu`, `cuda`, `cuda:1`.
+
+    `max_resident_bytes` bounds the adapters of one hosted model (None: a quarter of its device's memory);
+    `max_queue` bounds the requests that wait for one hosted model.
+    """
+
+    device: str = "auto"
+    max_resident_bytes: int | None = None
+    max_batch_rows: int = 64
+    max_queue: int = 1024
+
+
+# ---- inference --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """One call. `adapters` is one choice for every row, or a tuple with one choice per row.
+
+    `outputs` keeps only these of the model's outputs (None: all). `parameters` asks for text generation.
+    `deadline` bounds the wait in the queue, in `time.monotonic()` seconds.
+    """
+
+    model: str
+    inputs: Inputs
+    adapters: AdapterChoice | tuple[AdapterChoice, ...] = None
+    outputs: tuple[str, ...] | None = None
+    parameters: Mapping[str, Any] | None = None
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InferAnswer:
+    """`adapter` and `digest` name the exact versions that answered, one entry per row (one in all without rows)."""
+
+    model: str
+    adapter: tuple[AdapterChoice, ...]
+    digest: tuple[Digest, ...]
+    outputs: Mapping[str, OutputValue]
+    queue_ms: float
+    forward_ms: float
+
+
+# ---- adapters ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NewAdapter:
+    """An adapter to create: `config` as adapter_config.json holds it, `weights` as safetensors (None: initial ones)."""
+
+    model: str
+    name: str
+    config: Mapping[str, Any]
+    weights: bytes | None = None
+    seed: int | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    accept_unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedAdapter:
+    version: AdapterVersion
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterStatus:
+    """`residency` says for each version number where its weights are; `in_flight` counts requests that hold one."""
+
+    adapter: Adapter
+    residency: Mapping[int, Residency]
+    in_flight: int
+
+
+# ---- base models and the whole ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """`reason` says why a build failed. `dtype`, `device` and `task` are those of the hosted module, or as asked for
+    while it is not in memory; `resident` lists the references of the adapters that are in memory with it."""
+
+    base: BaseModel
+    state: ModelState
+    reason: str | None
+    dtype: str | None
+    device: str | None
+    task: str | None
+    resident: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """`ready` once the database answers and nothing is loading; `reasons` say why not, `degraded` what has failed."""
+
+    ready: bool
+    reasons: tuple[str, ...]
+    degraded: tuple[str, ...]
