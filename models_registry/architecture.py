@@ -1,0 +1,175 @@
+"""What a live torch module looks like to adapters, as frozen values that outlive it.
+
+The registry keeps the `Architecture`, so that an adapter can be checked against a base model that isn't in memory.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from models_registry.records import Architecture, LayerKind, ModuleInfo, ParameterInfo
+
+# What PEFT looks for, in its order, to leave a classification head out of "all-linear".
+CLASSIFICATION_HEADS = ("score", "classifier")
+CONVOLUTIONS: Mapping[int, LayerKind] = {1: "conv1d", 2: "conv2d", 3: "conv3d"}
+
+ROOT_REFUSAL = "This is the whole model; a target is one of its submodules."
+ATTENTION_REFUSAL = "Adapters on nn.MultiheadAttention are not supported yet."
+ATTENTION_CHILD_REFUSAL = (
+    "nn.MultiheadAttention reads this layer's weights without calling it, so an adapter here would never act."
+)
+LAZY_REFUSAL = "This layer's shape is unknown until its first forward; give the base model an initialised layer."
+
+
+def describe(module: nn.Module) -> Architecture:
+    """The module list of an untouched base model, in `named_modules()` order.
+
+    Tied parameters are hashed and counted once. Non-persistent buffers stay out of the fingerprint: they are computed
+    from the config, and come out different in the last bit on another device.
+    """
+    digests = _digest_tensors(module)
+    parameters = [p for p in module.parameters() if not is_lazy(p)]
+    buffers = [b for b in module.buffers() if not is_lazy(b)]
+    model_type, output_embedding, classification_head = _name_transformers_parts(module)
+    return Architecture(
+        modules=_list_modules(module, digests),
+        fingerprint=_fingerprint(module, digests),
+        parameters=sum(p.numel() for p in parameters),
+        bytes=sum(t.nbytes for t in (*parameters, *buffers)),
+        model_type=model_type,
+        output_embedding=output_embedding,
+        classification_head=classification_head,
+    )
+
+
+# ---- modules ----------------------------------------------------------------------------------------------------
+
+
+def _list_modules(root: nn.Module, digests: Mapping[int, str]) -> tuple[ModuleInfo, ...]:
+    attention_children = {
+        id(child)
+        for attention in root.modules()
+        if isinstance(attention, nn.MultiheadAttention)
+        for child in attention.children()
+    }
+    return tuple(
+        _describe_module(name, module, digests, is_attention_child=id(module) in attention_children)
+        for name, module in root.named_modules()
+    )
+
+
+def _describe_module(
+    name: str, module: nn.Module, digests: Mapping[int, str], *, is_attention_child: bool
+) -> ModuleInfo:
+    kind, in_features, out_features, kernel_size, groups = _classify(module)
+    own = {short: p for short, p in module.named_parameters(recurse=False) if not is_lazy(p)}
+    dtype = _working_dtype(module, own.values(), kind)
+    refusal = _refusal(name, module, kind, dtype, is_attention_child=is_attention_child)
+    return ModuleInfo(
+        name=name,
+        type=type(module).__name__,
+        kind=kind if refusal is None else None,
+        in_features=in_features,
+        out_features=out_features,
+        kernel_size=kernel_size,
+        groups=groups,
+        dtype=dtype_name(dtype),
+        refusal=refusal,
+        parameters={
+            short: ParameterInfo(shape=tuple(p.shape), dtype=dtype_name(p.dtype), digest=digests[id(p)])
+            for short, p in own.items()
+        },
+    )
+
+
+def _classify(module: nn.Module) -> tuple[LayerKind | None, int, int, tuple[int, ...], int]:
+    """(kind, in features, out features, kernel size, groups); a transposed convolution is not a convolution here."""
+    match module:
+        case nn.Linear():
+            return "linear", module.in_features, module.out_features, (), 1
+        case Conv1D():
+            return "hf_conv1d", module.nx, module.nf, (), 1
+        case nn.Embedding():
+            return "embedding", module.num_embeddings, module.embedding_dim, (), 1
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
+            kind = CONVOLUTIONS[len(module.kernel_size)]
+            return kind, module.in_channels, module.out_channels, module.kernel_size, module.groups
+        case _:
+            return None, 0, 0, (), 1
+
+
+def _refusal(
+    name: str, module: nn.Module, kind: LayerKind | None, dtype: torch.dtype, *, is_attention_child: bool
+) -> str | None:
+    if name == "":
+        return ROOT_REFUSAL
+    if is_attention_child:
+        return ATTENTION_CHILD_REFUSAL
+    if isinstance(module, nn.MultiheadAttention):
+        return ATTENTION_REFUSAL
+    if isinstance(module, LazyModuleMixin):
+        return LAZY_REFUSAL
+    if kind is not None and (not dtype.is_floating_point or dtype.itemsize < 2):
+        return f"Its weight is stored as {dtype_name(dtype)}; adapters act on layers of 16 bits or more."
+    return None
+
+
+def _working_dtype(module: nn.Module, own: Iterable[nn.Parameter], kind: LayerKind | None) -> torch.dtype:
+    # A parametrised layer computes its weight and holds no such parameter; a lazy one has no numbers yet.
+    if kind is not None and isinstance(weight := getattr(module, "weight", None), Tensor):
+        return weight.dtype
+    return next((p.dtype for p in own), torch.float32)
+
+
+# ---- transformers -----------------------------------------------------------------------------------------------
+
+
+def _name_transformers_parts(root: nn.Module) -> tuple[str | None, str | None, str | None]:
+    """(model type, output embedding, classification head), all None for a module that isn't transformers' own."""
+    if not isinstance(root, PreTrainedModel):
+        return None, None, None
+    output_embedding = _name_of(root, root.get_output_embeddings())
+    heads = (_name_of(root, getattr(root, name, None)) for name in CLASSIFICATION_HEADS)
+    head = None if output_embedding else next((name for name in heads if name), None)
+    return root.config.model_type, output_embedding, head
+
+
+def _name_of(root: nn.Module, part: object) -> str | None:
+    return next((name for name, module in root.named_modules() if module is part), None)
+
+
+# ---- bytes ------------------------------------------------------------------------------------------------------
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """torch's own name without `torch.`: "bfloat16"."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _digest_tensors(root: nn.Module) -> dict[int, str]:
+    """sha256 (hex) of every parameter's and buffer's bytes, by the tensor's `id`: tied ones are read once."""
+    tensors = (*root.parameters(), *root.buffers())
+    return {id(tensor): _digest(tensor) for tensor in tensors if not is_lazy(tensor)}
+
+
+def _digest(tensor: Tensor) -> str:
+    dense = tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
+    data = dense.cpu().contiguous().reshape(-1).view(torch.uint8)  # numpy has no bfloat16, but it has bytes
+    return hashlib.sha256(data.numpy().data).hexdigest()
+
+
+def _fingerprint(root: nn.Module, digests: Mapping[int, str]) -> str:
+    persistent = root.state_dict(keep_vars=True).keys()
+    buffers = [(name, b) for name, b in root.named_buffers(remove_duplicate=False) if name in persistent]
+    total = hashlib.sha256()
+    for name, tensor in sorted([*root.named_parameters(remove_duplicate=False), *buffers], key=lambda entry: entry[0]):
+        if id(tensor) in digests:
+            line = f"{name}\0{list(tensor.shape)}\0{dtype_name(tensor.dtype)}\0{digests[id(tensor)]}\n"
+            total.update(line.encode())
+    return total.hexdigest()
