@@ -154,3 +154,11 @@ class Adapter:
     @property
     def newest(self) -> AdapterVersion:
         return self.versions[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySnapshot:
+    """Every adapter, by name, at one moment. A greater `generation` means that something was changed since."""
+
+    generation: int
+    adapters: Mapping[str, Adapter]

@@ -1,0 +1,36 @@
+"""What callers may write for an adapter: a name, and a name with a version's number or an alias behind an `@`."""
+
+import re
+
+from models_registry.errors import Invalid, NotFound
+from models_registry.records import Adapter, AdapterVersion, Fault
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def require_name(key: str, name: str) -> None:
+    """Raise `Invalid`, about the input `key`, if `name` can't name a base model or an adapter."""
+    if not NAME.fullmatch(name):
+        message = (
+            f"{name!r} is no name: use letters, digits, '.', '_' and '-', at most 128, the first a letter or digit."
+        )
+        raise Invalid(message, [Fault((key,), message)])
+
+
+def named_by(reference: str) -> str:
+    """The adapter's name in `name`, `name@3` or `name@alias`."""
+    return reference.partition("@")[0]
+
+
+def pick_version(adapter: Adapter, reference: str) -> AdapterVersion:
+    """The version of `adapter` that `reference` (`name`, `name@3`, `name@alias`) means. Raises `NotFound`."""
+    _, separator, selector = reference.partition("@")
+    if not separator:
+        return adapter.newest
+    numbered = {str(version.version): version for version in adapter.versions}
+    if selector in adapter.aliases:
+        selector = str(adapter.aliases[selector])
+    if selector not in numbered:
+        what = "version" if selector.isdecimal() else "alias"
+        raise NotFound(f"The adapter {adapter.name!r} has no {what} {selector!r}.")
+    return numbered[selector]

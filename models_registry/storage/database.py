@@ -1,0 +1,180 @@
+"""The registry's database: sessions, the two dialects' differences, and its schema's revision.
+
+Knows SQLAlchemy and Alembic, but no table's meaning. Everything the driver complains about leaves here as one of ours.
+"""
+
+import sqlite3
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as NoConnection
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from models_registry.errors import Conflict, Invalid, NoRoom, RegistryError, Unavailable
+from models_registry.storage.files import make_directory, translated
+
+SCRIPTS = Path(__file__).parents[2] / "alembic"
+
+# WAL: readers and the writer don't wait for each other. FULL: a commit survives a power loss, not only a crash.
+SERVING = {"busy_timeout": "30000", "journal_mode": "WAL", "synchronous": "FULL", "foreign_keys": "ON"}
+# Alembic changes a SQLite table by copying and dropping it; enforced foreign keys would delete what refers to it.
+MIGRATING = SERVING | {"foreign_keys": "OFF"}
+
+
+class Database:
+    """Sessions on one database. Safe under threads; a session belongs to whoever opened it."""
+
+    def __init__(self, reads: Engine, writes: Engine) -> None:
+        self._reads = reads
+        self._writes = writes
+
+    @contextmanager
+    def read(self) -> Generator[Session]:
+        """A session that sees one moment of the database. Raises `Unavailable`."""
+        with told(), Session(self._reads) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Generator[Session]:
+        """A session that commits at the end, or changes nothing. Raises `Conflict`, `NoRoom`, `Unavailable`."""
+        with told(), Session(self._writes) as session, session.begin():
+            yield session
+
+    def ping(self) -> None:
+        """Return if the database answers. Raises `Unavailable`."""
+        with self.read() as session:
+            session.execute(text("SELECT value FROM generation"))
+
+    def close(self) -> None:
+        self._reads.dispose()
+        self._writes.dispose()
+
+
+def open_database(url: str) -> Database:
+    """The database at `url` (`sqlite:///path` or `postgresql://…`), which must be at this code's schema.
+
+    Raises `Conflict` if its schema is older or newer, `Invalid` for a URL we can't read, `NoRoom`, `Unavailable`.
+    """
+    engine = open_engine(url, SERVING)
+    try:
+        with told(), engine.connect() as connection:
+            current, head = _revisions(connection)
+        if current != head:
+            raise Conflict(
+                f"The database is at schema {current or 'nothing (it is empty)'}, this code needs {head}; "
+                "run `adapterctl migrate`."
+            )
+    except RegistryError:
+        engine.dispose()
+        raise
+    if engine.dialect.name == "sqlite":
+        return Database(reads=engine, writes=engine.execution_options(sqlite_begin="BEGIN IMMEDIATE"))
+    return Database(reads=engine.execution_options(isolation_level="REPEATABLE READ"), writes=engine)
+
+
+def migrate(url: str) -> None:
+    """Bring the database at `url` to this code's schema: all the steps or none. Creates a SQLite file if missing.
+
+    Raises `Conflict` if its schema is newer than the code, `Invalid` for a URL we can't read, `NoRoom`, `Unavailable`.
+    """
+    engine = open_engine(url, MIGRATING).execution_options(sqlite_begin="BEGIN IMMEDIATE")
+    try:
+        with told(), engine.begin() as connection:
+            _revisions(connection)
+            config = _alembic()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+def open_engine(url: str, pragmas: Mapping[str, str]) -> Engine:
+    """An engine as both dialects need it; `pragmas` are for SQLite. Raises `Invalid`, `NoRoom`, `Unavailable`."""
+    address = _address(url)
+    if address.drivername != "sqlite":
+        return create_engine(address, pool_pre_ping=True)
+    with translated(f"the database {address.database}"):
+        make_directory(Path(address.database or "").absolute().parent)
+    # The driver itself never begins a transaction, so that `begin` below decides which kind it is.
+    engine = create_engine(address, connect_args={"isolation_level": None})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        for pragma, value in pragmas.items():
+            cursor.execute(f"PRAGMA {pragma} = {value}")
+        cursor.close()
+
+    # A writer that begins as a reader can't wait for another writer: SQLite answers "database is locked" at once.
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
+
+    return engine
+
+
+@contextmanager
+def told() -> Generator[None]:
+    """Say in our errors what the driver says in its own; a wrong statement stays what it is, a bug of ours."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise Conflict("The registry was changed at the same moment; look at it again and retry.") from error
+    except (ProgrammingError, DataError):
+        raise
+    except DBAPIError as error:
+        if _is_full(error.orig):
+            raise NoRoom("No room left in the database; nothing changed. Free some space and try again.") from error
+        raise Unavailable(f"The database is away: {error.orig}") from error
+    except NoConnection as error:
+        raise Unavailable("Every connection to the database is in use; try again.") from error
+
+
+def _is_full(error: BaseException | None) -> bool:
+    match error:
+        case sqlite3.Error():
+            return error.sqlite_errorcode == sqlite3.SQLITE_FULL
+        case psycopg.Error():
+            return isinstance(error, psycopg.errors.DiskFull)
+        case _:
+            return False
+
+
+def _address(url: str) -> URL:
+    try:
+        address = make_url(url)
+    except ArgumentError as error:
+        raise Invalid("The database URL can't be read; use sqlite:///PATH or postgresql://….") from error
+    if address.drivername == "sqlite" and address.database not in {None, "", ":memory:"}:
+        return address
+    if address.drivername in {"postgresql", "postgresql+psycopg"}:
+        return address.set(drivername="postgresql+psycopg")
+    raise Invalid(f"The database URL {address!r} is neither sqlite:///PATH nor postgresql://….")
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    return config
+
+
+def _revisions(connection: Connection) -> tuple[str | None, str | None]:
+    """The database's revision and the code's newest. Raises `Conflict` if the code doesn't know the database's."""
+    scripts = ScriptDirectory.from_config(_alembic())
+    current, head = MigrationContext.configure(connection).get_current_revision(), scripts.get_current_head()
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise Conflict(
+            f"The database's schema {current} is newer than this code, whose newest is {head}; "
+            "nothing was changed. Start the newer version of the service that wrote it."
+        )
+    return current, head

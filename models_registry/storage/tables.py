@@ -1,0 +1,137 @@
+"""The registry's rows. They never leave `registry.py`, which turns them into records.
+
+`alembic/versions` builds these tables; a test compares the two. No relationships: every query is written where it runs.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Text,
+    TypeDecorator,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Json = JSON(none_as_null=True)
+Name = String(128)
+Digest = String(64)
+# SQLite numbers rows by itself only where the key is its own INTEGER.
+RowNumber = BigInteger().with_variant(Integer, "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC time. SQLite has no time zones and gives back what it was given, naive."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        return value and value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+class Row(DeclarativeBase):
+    # Constraints have names, so that a later migration can find them on every database.
+    metadata: ClassVar[MetaData] = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[Mapping[Any, Any]] = {datetime: UtcDateTime, dict[str, Any]: Json, list[str]: Json}
+
+
+class BaseModelRow(Row):
+    __tablename__ = "base_models"
+
+    id: Mapped[str] = mapped_column(Name, primary_key=True)
+    source: Mapped[dict[str, Any]]
+    dtype: Mapped[str | None] = mapped_column(String(32))
+    device: Mapped[str | None] = mapped_column(String(32))
+    task: Mapped[str | None] = mapped_column(String(64))
+    example_inputs: Mapped[dict[str, Any] | None]
+    hosted: Mapped[bool]
+    created_at: Mapped[datetime]
+    fingerprint: Mapped[str | None] = mapped_column(Digest)
+    parameters: Mapped[int | None] = mapped_column(BigInteger)
+    bytes: Mapped[int | None] = mapped_column(BigInteger)
+    failure: Mapped[str | None] = mapped_column(Text)
+    # Hundreds of kilobytes of JSON: read only by whoever asks for it.
+    architecture: Mapped[str | None] = mapped_column(Text, deferred=True)
+
+
+class AdapterRow(Row):
+    __tablename__ = "adapters"
+
+    name: Mapped[str] = mapped_column(Name, primary_key=True)
+    model: Mapped[str] = mapped_column(ForeignKey("base_models.id"), index=True)
+    created_at: Mapped[datetime]
+    # The highest number ever given, which outlives the version that had it.
+    last_version: Mapped[int]
+
+
+class VersionRow(Row):
+    __tablename__ = "versions"
+
+    adapter: Mapped[str] = mapped_column(ForeignKey("adapters.name"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    method: Mapped[str] = mapped_column(String(32))
+    config: Mapped[dict[str, Any]]
+    digest: Mapped[str] = mapped_column(Digest, index=True)
+    parameters: Mapped[int] = mapped_column(BigInteger)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    targets: Mapped[list[str]]
+    # `metadata` is SQLAlchemy's own word on a row.
+    notes: Mapped[dict[str, Any]] = mapped_column("metadata")
+    fingerprint: Mapped[str] = mapped_column(Digest)
+    created_at: Mapped[datetime]
+
+
+class AliasRow(Row):
+    __tablename__ = "aliases"
+    __table_args__ = (ForeignKeyConstraint(["adapter", "version"], ["versions.adapter", "versions.version"]),)
+
+    adapter: Mapped[str] = mapped_column(Name, primary_key=True)
+    alias: Mapped[str] = mapped_column(Name, primary_key=True)
+    version: Mapped[int]
+
+
+class EventRow(Row):
+    """Append-only: what happened to which subject, when, and by whom (null until callers have keys)."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(RowNumber, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(String(256))
+    at: Mapped[datetime]
+    actor: Mapped[str | None] = mapped_column(Name)
+    detail: Mapped[dict[str, Any]]
+
+
+class GenerationRow(Row):
+    """One row. Its number grows with every change, and whoever writes holds its lock until the commit."""
+
+    __tablename__ = "generation"
+    __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    value: Mapped[int] = mapped_column(BigInteger)
