@@ -155,10 +155,11 @@ def dtype_name(dtype: torch.dtype) -> str:
 def _digest_tensors(root: nn.Module) -> dict[int, str]:
     """sha256 (hex) of every parameter's and buffer's bytes, by the tensor's `id`: tied ones are read once."""
     tensors = (*root.parameters(), *root.buffers())
-    return {id(tensor): _digest(tensor) for tensor in tensors if not is_lazy(tensor)}
+    return {id(tensor): tensor_digest(tensor) for tensor in tensors if not is_lazy(tensor)}
 
 
-def _digest(tensor: Tensor) -> str:
+def tensor_digest(tensor: Tensor) -> str:
+    """sha256 (hex) of the bytes, row-major, in the tensor's own dtype."""
     dense = tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
     data = dense.cpu().contiguous().reshape(-1).view(torch.uint8)  # numpy has no bfloat16, but it has bytes
     return hashlib.sha256(data.numpy().data).hexdigest()

@@ -1,0 +1,155 @@
+"""A PEFT directory's two files, as one value: a config that fits the base model, and tensors that all have their place.
+
+Everything is checked here, against the module list alone, so that it works for a base model that isn't in memory.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from models_registry.adapters.adalora import PEFT_PREFIX, AdaLoraConfig
+from models_registry.adapters.catalog import AdapterConfig
+from models_registry.adapters.targets import complete_config, resolve_targets
+from models_registry.architecture import tensor_digest
+from models_registry.errors import Invalid
+from models_registry.records import Architecture, Fault, ModuleInfo, ParameterInfo
+
+PICKLE_SIGNATURES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+WEIGHTS = "weights"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """An adapter that fits its base model: every target has its tensors, every tensor its target.
+
+    `tensors` are named as in the injected model's state dict (`linear.lora_A.weight`), on the CPU.
+    """
+
+    config: AdapterConfig
+    targets: tuple[ModuleInfo, ...]
+    tensors: Mapping[str, Tensor]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def parameters(self) -> int:
+        return sum(tensor.numel() for tensor in self.tensors.values())
+
+    def of(self, target: ModuleInfo) -> dict[str, Tensor]:
+        """The target's own tensors, under the keys of the method's `shapes`."""
+        return {key: self.tensors[f"{target.name}.{key}"] for key in self.config.shapes(target)}
+
+
+def fresh_checkpoint(config: AdapterConfig, architecture: Architecture, seed: int | None) -> Checkpoint:
+    """The method's own initial weights, in each target's dtype; the same ones for the same `seed`.
+
+    Raises:
+        Invalid: the config doesn't fit the base model; lists everything at once.
+    """
+    config = complete_config(config, architecture)
+    targets = resolve_targets(config, architecture)
+    generator = torch.Generator()
+    generator.seed() if seed is None else generator.manual_seed(seed)
+    tensors = {
+        f"{target.name}.{key}": tensor.to(getattr(torch, target.dtype))
+        for target in targets
+        for key, tensor in config.initial_weights(target, generator).items()
+    }
+    return Checkpoint(config, targets, tensors, _warnings(config))
+
+
+def match_checkpoint(config: AdapterConfig, tensors: Mapping[str, Tensor], architecture: Architecture) -> Checkpoint:
+    """Give every tensor of an upload its place. Keys may carry PEFT's `base_model.model.` in front.
+
+    Raises:
+        Invalid: lists every key without a place, missing tensor, wrong shape or dtype, and non-finite number.
+    """
+    config = complete_config(config, architecture)
+    targets = resolve_targets(config, architecture)
+    tensors = _without_prefix(tensors)
+    shapes = {f"{target.name}.{key}": shape for target in targets for key, shape in config.shapes(target).items()}
+    copies = {key for key in tensors.keys() - shapes.keys() if _is_copy(key, tensors[key], architecture)}
+    faults = [
+        *(Fault((WEIGHTS, key), "is missing") for key in shapes if key not in tensors),
+        *(_misplaced(key, targets, architecture) for key in tensors if key not in shapes and key not in copies),
+        *(fault for key, shape in shapes.items() if key in tensors for fault in _mismatches(key, tensors[key], shape)),
+    ]
+    if faults:
+        raise Invalid("The weights don't fit the config and the base model.", faults)
+    warnings = [f"{key} equals the base model's own and is not stored." for key in sorted(copies)]
+    return Checkpoint(config, targets, {key: tensors[key] for key in shapes}, (*_warnings(config), *warnings))
+
+
+def read_safetensors(data: bytes) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        Invalid: it isn't one: a pickle, truncated, or a header that lies about sizes or offsets.
+    """
+    if data.startswith(PICKLE_SIGNATURES):
+        raise Invalid("This is a pickle, which can run code when it is read; save the weights as safetensors.")
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise Invalid(f"This is not a safetensors file: {error}.") from error
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], prefix: str = "") -> bytes:
+    """The same bytes for the same tensors. `prefix` goes in front of each key (`PEFT_PREFIX` for PEFT's own file)."""
+    return save({f"{prefix}{key}": tensor.contiguous() for key, tensor in tensors.items()}, {"format": "pt"})
+
+
+def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    stripped = {key.removeprefix(PEFT_PREFIX): tensor for key, tensor in tensors.items()}
+    if len(stripped) < len(tensors):
+        doubled = [key for key in tensors if key.startswith(PEFT_PREFIX) and key.removeprefix(PEFT_PREFIX) in tensors]
+        faults = [Fault((WEIGHTS, key), f"also stands there without {PEFT_PREFIX}") for key in doubled]
+        raise Invalid("The weights name tensors twice.", faults)
+    return stripped
+
+
+def _is_copy(key: str, tensor: Tensor, architecture: Architecture) -> bool:
+    """PEFT saves the base's own embeddings along with adapters on them; equal ones add nothing."""
+    parameter = _base_parameter(key, architecture)
+    if parameter is None or tuple(tensor.shape) != parameter.shape:
+        return False
+    return tensor_digest(tensor.to(getattr(torch, parameter.dtype))) == parameter.digest
+
+
+def _base_parameter(key: str, architecture: Architecture) -> ParameterInfo | None:
+    name, _, parameter = key.replace(".base_layer.", ".").rpartition(".")
+    owner = next((module for module in architecture.modules if module.name == name), None)
+    return None if owner is None else owner.parameters.get(parameter)
+
+
+def _misplaced(key: str, targets: tuple[ModuleInfo, ...], architecture: Architecture) -> Fault:
+    """Why a key has no place, by the longest module name that it begins with."""
+    if _base_parameter(key, architecture) is not None:
+        return Fault((WEIGHTS, key), "is a copy of a base weight but differs from this base model's")
+    owner = max((m.name for m in architecture.modules if key.startswith(f"{m.name}.")), key=len, default="")
+    if any(target.name == owner for target in targets):
+        reason = f"is no tensor of this method on {owner!r}"
+    elif "lora_" in (rest := key.removeprefix(f"{owner}.").split(".")[0]) or rest == "ia3_l":
+        reason = f"has no place: the config doesn't target {owner!r}"
+    else:
+        reason = f"has no place: the base model has no module {key.partition('.lora_')[0].removesuffix('.ia3_l')!r}"
+    return Fault((WEIGHTS, key), reason)
+
+
+def _mismatches(key: str, tensor: Tensor, shape: tuple[int, ...]) -> Iterator[Fault]:
+    if tuple(tensor.shape) != shape:
+        yield Fault((WEIGHTS, key), f"has shape {list(tensor.shape)} where {list(shape)} is needed")
+    if not tensor.is_floating_point():
+        yield Fault((WEIGHTS, key), f"has dtype {str(tensor.dtype).removeprefix('torch.')}; a floating one is needed")
+    elif tensor.numel() and not math.isfinite(float(tensor.to(torch.float64).abs().sum())):
+        yield Fault((WEIGHTS, key), "holds NaN or Inf")
+
+
+def _warnings(config: AdapterConfig) -> tuple[str, ...]:
+    if isinstance(config, AdaLoraConfig) and config.total_step is None:
+        return ("total_step is not set: the adapter can be served, but neither trained nor read by PEFT without it.",)
+    return ()

@@ -1,0 +1,176 @@
+"""The public face of injection: named adapters in any torch module, chosen per forward, the base left intact.
+
+    adapted = AdaptedModel(model)
+    adapted.inject_adapter("tone", LoraConfig(target_modules=("linear",)))
+    with adapted.routed([{"tone": 1.0}, {}]):       # the first row with the adapter, the second is the base's
+        model(rows)
+    model(rows)                                     # no routing: the base
+
+The module stays what it was: same objects and classes, same attributes, same state dict.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from models_registry.adapters.catalog import AdapterConfig
+from models_registry.adapters.checkpoint import Checkpoint, fresh_checkpoint, match_checkpoint
+from models_registry.adapters.method import Folded
+from models_registry.architecture import describe
+from models_registry.errors import Conflict, NotFound
+from models_registry.injection.layer import CHILD, Adapters
+from models_registry.injection.routing import Mixture, route_rows, route_whole, routing
+from models_registry.records import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAdapter:
+    """An adapter folded for serving, by target name, on the model's device and in each target's dtype."""
+
+    layers: Mapping[str, Folded]
+    composable: bool
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for folded in self.layers.values() for tensor in folded.tensors)
+
+
+class AdaptedModel:
+    """A torch module with named adapters. `architecture` describes it untouched; None: it is untouched now.
+
+    Forwards may run on several threads at once. `attach_adapter` and `eject_adapter` must not run beside a forward.
+    """
+
+    def __init__(self, module: nn.Module, architecture: Architecture | None = None) -> None:
+        self.module = module
+        self.architecture = describe(module) if architecture is None else architecture
+        self._modules = dict(module.named_modules())
+        self._infos = {info.name: info for info in self.architecture.modules}
+        self._layers: dict[str, Adapters] = {}
+        self._attached: dict[str, PreparedAdapter] = {}
+        self._checkpoints: dict[str, Checkpoint] = {}
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return tuple(self._attached)
+
+    # ---- injecting ----------------------------------------------------------------------------------------------
+
+    def inject_adapter(
+        self,
+        name: str,
+        config: AdapterConfig,
+        tensors: Mapping[str, Tensor] | None = None,
+        *,
+        seed: int | None = None,
+    ) -> Checkpoint:
+        """Inject an adapter with the method's initial weights (`seed` makes them reproducible) or with `tensors`.
+
+        All or nothing: whatever fails leaves the model as it was.
+
+        Raises:
+            Conflict: the name is taken.
+            Invalid: the config or the tensors don't fit the model; lists everything at once.
+        """
+        if name in self._attached:
+            raise Conflict(f"An adapter named {name!r} is already injected; eject it first.")
+        checkpoint = (
+            fresh_checkpoint(config, self.architecture, seed)
+            if tensors is None
+            else match_checkpoint(config, tensors, self.architecture)
+        )
+        self.attach_adapter(name, self.prepare_adapter(checkpoint))
+        self._checkpoints[name] = checkpoint
+        return checkpoint
+
+    def prepare_adapter(self, checkpoint: Checkpoint) -> PreparedAdapter:
+        """Fold for serving: cast to each target's dtype and move to its device. Touches nothing; any thread may."""
+        layers = {
+            target.name: self._place(checkpoint.config.fold(target, checkpoint.of(target)), target.name)
+            for target in checkpoint.targets
+        }
+        return PreparedAdapter(layers, checkpoint.config.composable)
+
+    def attach_adapter(self, name: str, prepared: PreparedAdapter) -> None:
+        """Swap a prepared adapter in, under `name`, replacing one of that name. Costs the same however many there are.
+
+        What is attached so, without `inject_adapter`, is for serving alone and has no state dict here.
+        """
+        missing = [target for target in prepared.layers if target not in self._layers]
+        for target in missing:
+            if CHILD in dict(self._modules[target].named_children()):
+                raise Conflict(f"The module {target!r} already has a child named {CHILD!r}, which injection needs.")
+        if name in self._attached:
+            self.eject_adapter(name)
+        for target in missing:
+            self._layers[target] = Adapters(self, self._modules[target], self._infos[target])
+            self._layers[target].install()
+        for target, folded in prepared.layers.items():
+            self._layers[target].slots[name] = folded
+        self._attached[name] = prepared
+
+    def eject_adapter(self, name: str) -> None:
+        """Take an adapter out. After the last one at a target, its module is exactly what it was before injection."""
+        prepared = self._find(name)
+        for target in prepared.layers:
+            layer = self._layers[target]
+            del layer.slots[name]
+            if not layer.slots:
+                layer.remove()
+                del self._layers[target]
+        del self._attached[name]
+        self._checkpoints.pop(name, None)
+
+    # ---- state --------------------------------------------------------------------------------------------------
+
+    def adapter_state_dict(self, name: str) -> dict[str, Tensor]:
+        """The adapter alone, with the keys of PEFT's `get_peft_model_state_dict` (`linear.lora_A.weight`)."""
+        self._find(name)
+        return dict(self._checkpoint(name).tensors)
+
+    def load_adapter_state_dict(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Replace the adapter's weights. Raises `Invalid` as `inject_adapter` does, and then changes nothing."""
+        checkpoint = match_checkpoint(self._checkpoint(name).config, tensors, self.architecture)
+        self.attach_adapter(name, self.prepare_adapter(checkpoint))
+        self._checkpoints[name] = checkpoint
+
+    # ---- choosing -----------------------------------------------------------------------------------------------
+
+    def routed(self, mixtures: Sequence[Mixture]) -> AbstractContextManager[None]:
+        """Forwards inside the `with` use one mixture per row of their batch. Raises as `routed_whole` does."""
+        for mixture in mixtures:
+            self._check_mixture(mixture)
+        return routing(self, route_rows(mixtures))
+
+    def routed_whole(self, mixture: Mixture) -> AbstractContextManager[None]:
+        """Forwards inside the `with` use `mixture` for everything they compute.
+
+        Raises:
+            NotFound: a name that isn't injected.
+            Conflict: a mixture of adapters that don't add up.
+        """
+        self._check_mixture(mixture)
+        return routing(self, route_whole(mixture))
+
+    def _check_mixture(self, mixture: Mixture) -> None:
+        for name, weight in mixture.items():
+            if not self._find(name).composable and (len(mixture) > 1 or weight != 1.0):
+                raise Conflict(f"{name!r} rescales activations; only low-rank adapters can be weighted and added up.")
+
+    # ---- lookups ------------------------------------------------------------------------------------------------
+
+    def _find(self, name: str) -> PreparedAdapter:
+        if name not in self._attached:
+            raise NotFound(f"No adapter named {name!r} is injected.")
+        return self._attached[name]
+
+    def _checkpoint(self, name: str) -> Checkpoint:
+        if name not in self._checkpoints:
+            raise NotFound(f"No adapter named {name!r} was injected with its state dict.")
+        return self._checkpoints[name]
+
+    def _place(self, folded: Folded, target: str) -> Folded:
+        weight = self._modules[target].get_parameter("weight")
+        return folded.map(lambda tensor: tensor.to(weight.device, weight.dtype))

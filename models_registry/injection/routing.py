@@ -1,0 +1,70 @@
+"""Which rows of a batch use which adapters: handed to one forward, never kept in a model.
+
+A routing belongs to whoever runs the forward. It travels in a context variable, so that threads and tasks can't see
+each other's, and is found again by the model it was made for.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from itertools import groupby
+from types import MappingProxyType
+from typing import TypeAlias
+
+Mixture: TypeAlias = Mapping[str, float]
+"""Injected adapter name -> weight. Empty: the base model. The deltas of several add up."""
+
+EVERY_ROW = slice(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Neighbouring rows that share a mixture, by their place along the leading dimension."""
+
+    rows: slice
+    mixture: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Segments in row order, without those of the base. `rows` is the batch's size; None where the forward has no row
+    dimension to look for, because one mixture holds for all of it."""
+
+    rows: int | None
+    segments: tuple[Segment, ...]
+
+
+def route_rows(mixtures: Sequence[Mixture]) -> Routing:
+    """One mixture per row."""
+    segments: list[Segment] = []
+    start = 0
+    for mixture, run in groupby(tuple(mixture.items()) for mixture in mixtures):
+        stop = start + len(list(run))
+        if mixture:
+            segments.append(Segment(slice(start, stop), mixture))
+        start = stop
+    return Routing(len(mixtures), tuple(segments))
+
+
+def route_whole(mixture: Mixture) -> Routing:
+    """One mixture for whatever the forward computes."""
+    return Routing(None, (Segment(EVERY_ROW, tuple(mixture.items())),) if mixture else ())
+
+
+_routings: ContextVar[Mapping[object, Routing]] = ContextVar("routings", default=MappingProxyType({}))
+
+
+def routing_of(model: object) -> Routing | None:
+    """The routing of the forward that is running now, if it was made for `model`."""
+    return _routings.get().get(model)
+
+
+@contextmanager
+def routing(model: object, made: Routing) -> Generator[None]:
+    """Let every forward of `model` inside the `with`, in this thread or task, follow `made`."""
+    token = _routings.set({**_routings.get(), model: made})
+    try:
+        yield
+    finally:
+        _routings.reset(token)
