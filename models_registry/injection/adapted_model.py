@@ -102,39 +102,49 @@ class AdaptedModel:
         for target in missing:
             if CHILD in dict(self._modules[target].named_children()):
                 raise Conflict(f"The module {target!r} already has a child named {CHILD!r}, which injection needs.")
-        if name in self._attached:
-            self.eject_adapter(name)
         for target in missing:
             self._layers[target] = Adapters(self, self._modules[target], self._infos[target])
             self._layers[target].install()
         for target, folded in prepared.layers.items():
             self._layers[target].slots[name] = folded
+        left = self._attached[name].layers.keys() - prepared.layers.keys() if name in self._attached else ()
+        for target in left:
+            self._vacate(target, name)
         self._attached[name] = prepared
+        self._checkpoints.pop(name, None)
 
     def eject_adapter(self, name: str) -> None:
         """Take an adapter out. After the last one at a target, its module is exactly what it was before injection."""
-        prepared = self._find(name)
-        for target in prepared.layers:
-            layer = self._layers[target]
-            del layer.slots[name]
-            if not layer.slots:
-                layer.remove()
-                del self._layers[target]
+        for target in self._find(name).layers:
+            self._vacate(target, name)
         del self._attached[name]
         self._checkpoints.pop(name, None)
+
+    def _vacate(self, target: str, name: str) -> None:
+        layer = self._layers[target]
+        del layer.slots[name]
+        if not layer.slots:
+            layer.remove()
+            del self._layers[target]
 
     # ---- state --------------------------------------------------------------------------------------------------
 
     def adapter_state_dict(self, name: str) -> dict[str, Tensor]:
         """The adapter alone, with the keys of PEFT's `get_peft_model_state_dict` (`linear.lora_A.weight`)."""
-        self._find(name)
-        return dict(self._checkpoint(name).tensors)
+        return dict(self.checkpoint(name).tensors)
 
     def load_adapter_state_dict(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Replace the adapter's weights. Raises `Invalid` as `inject_adapter` does, and then changes nothing."""
-        checkpoint = match_checkpoint(self._checkpoint(name).config, tensors, self.architecture)
+        checkpoint = match_checkpoint(self.checkpoint(name).config, tensors, self.architecture)
         self.attach_adapter(name, self.prepare_adapter(checkpoint))
         self._checkpoints[name] = checkpoint
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """What `inject_adapter` injected under `name`. Raises `NotFound` for a name without one."""
+        self._find(name)
+        if name not in self._checkpoints:
+            raise NotFound(f"The adapter {name!r} is attached for serving alone; its state dict isn't here.")
+        return self._checkpoints[name]
 
     # ---- choosing -----------------------------------------------------------------------------------------------
 
@@ -165,11 +175,6 @@ class AdaptedModel:
         if name not in self._attached:
             raise NotFound(f"No adapter named {name!r} is injected.")
         return self._attached[name]
-
-    def _checkpoint(self, name: str) -> Checkpoint:
-        if name not in self._checkpoints:
-            raise NotFound(f"No adapter named {name!r} was injected with its state dict.")
-        return self._checkpoints[name]
 
     def _place(self, folded: Folded, target: str) -> Folded:
         weight = self._modules[target].get_parameter("weight")
