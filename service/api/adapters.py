@@ -1,0 +1,209 @@
+"""Adapters: creating and listing them, their versions, in and out of a model's memory. Their files are in states.py."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from models_registry.records import AdapterVersion
+from service.api.bodies import JSON, MULTIPART, reads
+from service.api.dependencies import AdapterName, ModelId, TheEngine
+from service.api.paging import Page, PagingQuery
+from service.api.problems import documented
+from service.api.uploads import (
+    FreshAdapterBody,
+    NewAdapterBody,
+    NewVersionBody,
+    UploadedAdapterBody,
+    UploadedVersionBody,
+)
+from service.engine.request import AdapterStatus, CreatedAdapter, NewAdapter, Residency
+
+router = APIRouter(tags=["adapters"])
+
+
+# ---- schemas ----------------------------------------------------------------------------------------------------
+
+
+class _VersionFields(BaseModel):
+    version: int
+    reference: str = Field(description="What names exactly this version, as in `tone@3`.")
+    method: str
+    digest: str = Field(description="The sha256 of the stored state dict, as in `sha256:1f…`.")
+    parameters: int
+    bytes: int
+    targets: list[str] = Field(description="The modules of the base model that it acts on.")
+
+
+class CreatedAnswer(_VersionFields):
+    """The version that was created, or would be by this request without `dry_run`."""
+
+    name: str
+    model: str
+    warnings: list[str]
+
+
+class VersionAnswer(_VersionFields):
+    created_at: datetime
+    metadata: Mapping[str, Any]
+    residency: Residency
+
+
+class VersionsAnswer(BaseModel):
+    versions: list[VersionAnswer]
+
+
+class AdapterAnswer(_VersionFields):
+    """An adapter with the fields of its newest version, and all its versions in ascending order."""
+
+    name: str
+    model: str
+    created_at: datetime
+    residency: Residency
+    in_flight: int = Field(description="The requests that are using it.")
+    aliases: dict[str, int]
+    versions: list[VersionAnswer]
+
+
+def _fields(version: AdapterVersion) -> dict[str, Any]:
+    return {
+        "version": version.version,
+        "reference": version.reference,
+        "method": version.method,
+        "digest": f"sha256:{version.digest}",
+        "parameters": version.parameters,
+        "bytes": version.bytes,
+        "targets": list(version.targets),
+    }
+
+
+def show_created(created: CreatedAdapter) -> CreatedAnswer:
+    version = created.version
+    return CreatedAnswer(**_fields(version), name=version.adapter, model=version.model, warnings=list(created.warnings))
+
+
+def _show_versions(status: AdapterStatus) -> list[VersionAnswer]:
+    return [
+        VersionAnswer(
+            **_fields(version),
+            created_at=version.created_at,
+            metadata=version.metadata,
+            residency=status.residency[version.version],
+        )
+        for version in status.adapter.versions
+    ]
+
+
+def _show_adapter(status: AdapterStatus) -> AdapterAnswer:
+    adapter = status.adapter
+    newest = adapter.versions[-1]
+    return AdapterAnswer(
+        **_fields(newest),
+        name=adapter.name,
+        model=adapter.model,
+        created_at=adapter.created_at,
+        residency=status.residency[newest.version],
+        in_flight=status.in_flight,
+        aliases=dict(adapter.aliases),
+        versions=_show_versions(status),
+    )
+
+
+# ---- routes -----------------------------------------------------------------------------------------------------
+
+
+@router.post(
+    "/models/{model_id}/adapters",
+    status_code=201,
+    responses={
+        200: {"model": CreatedAnswer, "description": "A dry run: what would be created"},
+        **documented(400, 404, 409, 413, 415, 422, 507),
+    },
+    openapi_extra=reads({JSON: FreshAdapterBody, MULTIPART: UploadedAdapterBody}),
+)
+def create_adapter(model_id: ModelId, body: NewAdapterBody, engine: TheEngine, response: Response) -> CreatedAnswer:
+    """Inject a new adapter into a base model: version 1 of `name`, with its method's initial weights or given ones."""
+    new = NewAdapter(
+        model=model_id,
+        name=body.name,
+        config=body.config,
+        weights=body.weights if isinstance(body, UploadedAdapterBody) else None,
+        seed=body.seed if isinstance(body, FreshAdapterBody) else None,
+        metadata=body.metadata,
+        accept_unknown=body.accept_unknown,
+    )
+    if body.dry_run:
+        response.status_code = 200
+        return show_created(engine.check_adapter(new))
+    created = engine.create_adapter(new)
+    response.headers["Location"] = f"/adapters/{body.name}"
+    return show_created(created)
+
+
+@router.get("/models/{model_id}/adapters", responses=documented(400, 404))
+def list_adapters_of_model(model_id: ModelId, engine: TheEngine, paging: PagingQuery) -> Page[AdapterAnswer]:
+    """The adapters of one base model, by name."""
+    found = engine.adapters(paging.limit + 1, paging.after, model_id)
+    return paging.page(found, lambda status: status.adapter.name, _show_adapter)
+
+
+@router.get("/adapters", responses=documented(400))
+def list_adapters(engine: TheEngine, paging: PagingQuery) -> Page[AdapterAnswer]:
+    """Every adapter, by name."""
+    found = engine.adapters(paging.limit + 1, paging.after)
+    return paging.page(found, lambda status: status.adapter.name, _show_adapter)
+
+
+@router.get("/adapters/{name}", responses=documented(404))
+def get_adapter(name: AdapterName, engine: TheEngine) -> AdapterAnswer:
+    """One adapter: its newest version, all its versions and aliases, where they are now."""
+    return _show_adapter(engine.adapter(name))
+
+
+@router.get("/adapters/{name}/versions", responses=documented(404))
+def list_versions(name: AdapterName, engine: TheEngine) -> VersionsAnswer:
+    """An adapter's history, in ascending order."""
+    return VersionsAnswer(versions=_show_versions(engine.adapter(name)))
+
+
+@router.post(
+    "/adapters/{name}/versions",
+    status_code=201,
+    responses=documented(400, 404, 409, 413, 415, 422, 507),
+    openapi_extra=reads({MULTIPART: UploadedVersionBody}),
+)
+def add_version(name: AdapterName, body: NewVersionBody, engine: TheEngine, response: Response) -> CreatedAnswer:
+    """A new version with its own config: another rank, other targets, another method."""
+    created = engine.add_version(
+        name, config=body.config, weights=body.weights, metadata=body.metadata, accept_unknown=body.accept_unknown
+    )
+    response.headers["Location"] = f"/adapters/{name}/state?version={created.version.version}"
+    return show_created(created)
+
+
+@router.post("/models/{model_id}/adapters/{name}/load", responses=documented(404, 409, 422))
+def load_adapter(model_id: ModelId, name: AdapterName, engine: TheEngine) -> AdapterAnswer:
+    """Make the newest version resident now, rather than at its first request."""
+    return _show_adapter(engine.load_adapter(model_id, name))
+
+
+@router.post(
+    "/models/{model_id}/adapters/{name}/unload",
+    responses={
+        202: {"model": AdapterAnswer, "description": "Requests still use it; it leaves memory with the last of them"},
+        **documented(404, 409),
+    },
+)
+def unload_adapter(model_id: ModelId, name: AdapterName, engine: TheEngine, response: Response) -> AdapterAnswer:
+    """Free the memory of every version: 200 once it is free, 202 while requests still use one."""
+    status = engine.unload_adapter(model_id, name)
+    response.status_code = 202 if "resident" in status.residency.values() else 200
+    return _show_adapter(status)
+
+
+@router.delete("/adapters/{name}", status_code=204, responses=documented(404, 409))
+def remove_adapter(name: AdapterName, engine: TheEngine) -> None:
+    """Remove an adapter with all its versions; 409 while requests use it."""
+    engine.remove_adapter(name)

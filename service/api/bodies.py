@@ -1,0 +1,161 @@
+"""Request bodies: how they are read, and that none outgrows the operator's limit.
+
+The limit is counted on what really arrives, before anything is kept or spooled to disk, so that a Content-Length that
+lies or is missing changes nothing. What the parts mean is the resource's business, not this file's.
+"""
+
+import json
+import re
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from email.message import Message
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import pydantic
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, Headers
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from models_registry.errors import Invalid, TooLarge
+from models_registry.records import Location
+from service.api.problems import MALFORMED, UNSUPPORTED_MEDIA_TYPE, Refused, faults_of
+
+JSON = "application/json"
+MULTIPART = "multipart/form-data"
+SAFETENSORS = "application/vnd.safetensors"
+
+# Up to here, parsing takes less time than handing the work to a thread and back.
+_INLINE_BYTES = 64 * 1024
+_MAX_NESTING = 64
+_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+BINARY: Mapping[str, Any] = {"type": "string", "format": "binary"}
+"""The schema of a body that is a file."""
+
+
+def _storable(value: dict[str, Any]) -> dict[str, Any]:
+    level: list[Any] = [value]
+    for _ in range(_MAX_NESTING):
+        level = [child for item in level for child in _children(item)]
+    if level:
+        raise ValueError(f"is nested more than {_MAX_NESTING} levels deep")
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise ValueError("holds a number that is too large for JSON's readers") from error
+    return value
+
+
+def _children(item: Any) -> Iterable[Any]:
+    if isinstance(item, dict):
+        return item.values()
+    return item if isinstance(item, list) else ()
+
+
+JsonObject = Annotated[dict[str, Any], pydantic.AfterValidator(_storable)]
+"""An object that is kept as it came, if it can be written again: `1e999` is JSON, but it is read as infinity."""
+
+T = TypeVar("T")
+M = TypeVar("M", bound=pydantic.BaseModel)
+
+
+def media_type_of(request: Request, *readable: str) -> str:
+    """The body's media type, which must be one of `readable`; without a header, the first. Raises `Refused` (415)."""
+    if "content-type" not in request.headers:
+        return readable[0]
+    media_type = _content_type(request).get_content_type()
+    if media_type.startswith("application/") and media_type.endswith("+json"):
+        media_type = JSON
+    if media_type not in readable:
+        raise Refused(UNSUPPORTED_MEDIA_TYPE, f"The body is {media_type}; this route reads {' or '.join(readable)}.")
+    return media_type
+
+
+async def read_bytes(request: Request, limit: int) -> bytes:
+    """The whole body. Raises `TooLarge` as soon as more than `limit` bytes are announced or have arrived."""
+    return b"".join([chunk async for chunk in _limited(request, limit)])
+
+
+async def read_json(request: Request, limit: int) -> Any:
+    """The body as JSON. Raises `Refused` (400) where it isn't, `TooLarge`."""
+    body = await read_bytes(request, limit)
+    return await beside_the_loop(len(body), parse_json, body)
+
+
+async def read_form(request: Request, limit: int) -> FormData:
+    """The body as multipart/form-data; close it when done. Raises `Refused` (400) where it isn't, `TooLarge`."""
+    boundary = _content_type(request).get_boundary()
+    if not boundary:
+        raise Refused(MALFORMED, "The Content-Type has no boundary, so the multipart body can't be read.")
+    # Without the caller's charset, for some of Python's decode to what can't be encoded again: a form is UTF-8.
+    headers = Headers({"content-type": f'{MULTIPART}; boundary="{boundary}"'})
+    try:
+        return await MultiPartParser(headers, _limited(request, limit), max_files=16, max_fields=64).parse()
+    except MultiPartException as error:
+        raise Refused(MALFORMED, f"The multipart body can't be read: {error.message}") from error
+
+
+async def beside_the_loop(size: int, work: Callable[..., T], *arguments: Any) -> T:
+    """Do `work` in a thread where `size` bytes would hold up the event loop, else at once."""
+    return work(*arguments) if size <= _INLINE_BYTES else await run_in_threadpool(work, *arguments)
+
+
+def parse_json(body: bytes) -> Any:
+    """Strict JSON in UTF-8: no bare NaN, no half of a surrogate pair. Raises `Refused` (400)."""
+    try:
+        value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        if _ESCAPED_SURROGATE.search(body):
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise Refused(MALFORMED, "The JSON is nested too deeply to be read.") from error
+    except UnicodeEncodeError as error:
+        raise Refused(MALFORMED, "The JSON holds half of a surrogate pair, which is no character.") from error
+    except UnicodeDecodeError as error:
+        raise Refused(MALFORMED, f"The JSON is not UTF-8: {error.reason} at byte {error.start}.") from error
+    except ValueError as error:
+        raise Refused(MALFORMED, f"The body is not JSON: {error}.") from error
+    return value
+
+
+def validate(schema: type[M], value: Any, under: Location = ()) -> M:
+    """`value` as `schema`. Raises `Invalid` with every offending place."""
+    try:
+        return schema.model_validate(value)
+    except pydantic.ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise Invalid("The request's body has wrong or missing fields.", faults_of(found, under)) from error
+
+
+def reads(bodies: Mapping[str, type[pydantic.BaseModel] | Mapping[str, Any]]) -> dict[str, Any]:
+    """A route's `openapi_extra`: the bodies that it reads, by media type; openapi.py gives the schemas their place."""
+    content = {
+        media_type: {"schema": {"$ref": f"#/components/schemas/{body.__name__}"} if isinstance(body, type) else body}
+        for media_type, body in bodies.items()
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _content_type(request: Request) -> Message:
+    header = Message()
+    header["content-type"] = request.headers["content-type"]
+    return header
+
+
+async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise _too_large(limit)
+    arrived = 0
+    async for chunk in request.stream():
+        arrived += len(chunk)
+        if arrived > limit:
+            raise _too_large(limit)
+        yield chunk
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {limit} bytes, the service's limit (ADAPTER_SERVICE_MAX_UPLOAD_BYTES).")
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f'{constant} is not JSON; in tensors, write it as a string: "{constant}"')

@@ -1,0 +1,38 @@
+"""What endpoints are handed: the engine and the settings that app.py assembled, and the names in a path."""
+
+import re
+from typing import Annotated, cast
+
+from fastapi import Depends, Path, Request
+from pydantic import StringConstraints
+
+from service.api.metrics import Metrics
+from service.engine.engine import Engine
+from service.settings import Settings
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+ModelId = Annotated[str, Path(pattern=NAME_PATTERN, description="A base model's id.")]
+AdapterName = Annotated[str, Path(pattern=NAME_PATTERN, description="An adapter's name.")]
+
+
+def is_name(text: str) -> bool:
+    return re.fullmatch(NAME_PATTERN.removesuffix("$"), text, re.ASCII) is not None
+
+
+def _engine(request: Request) -> Engine:
+    return cast(Engine, request.app.state.engine)
+
+
+def _settings(request: Request) -> Settings:
+    return cast(Settings, request.app.state.settings)
+
+
+def _metrics(request: Request) -> Metrics:
+    return cast(Metrics, request.app.state.metrics)
+
+
+TheEngine = Annotated[Engine, Depends(_engine)]
+TheSettings = Annotated[Settings, Depends(_settings)]
+TheMetrics = Annotated[Metrics, Depends(_metrics)]

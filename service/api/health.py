@@ -1,0 +1,49 @@
+"""Whether the process lives, whether it is ready, and its figures."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+
+from models_registry.errors import Unavailable
+from service.api.dependencies import TheEngine, TheMetrics
+from service.api.problems import documented
+
+router = APIRouter(tags=["health"])
+
+
+class LiveAnswer(BaseModel):
+    status: Literal["live"]
+
+
+class ReadyAnswer(BaseModel):
+    """`degraded` names what is away or has failed, while the rest goes on answering."""
+
+    status: Literal["ready"]
+    degraded: list[str]
+
+
+@router.get("/health/live", responses=documented())
+async def live() -> LiveAnswer:
+    """The process answers."""
+    return LiveAnswer(status="live")
+
+
+@router.get("/health/ready", responses=documented())
+def ready(engine: TheEngine) -> ReadyAnswer:
+    """200 once the database answers and no registered model is still loading; else 503, saying why."""
+    readiness = engine.readiness()
+    if not readiness.ready:
+        raise Unavailable(f"Not ready: {'; '.join(readiness.reasons)}.")
+    return ReadyAnswer(status="ready", degraded=list(readiness.degraded))
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"description": "Prometheus's text format", "content": {"text/plain": {}}}, **documented()},
+)
+def metrics(counted: TheMetrics) -> Response:
+    """The service's figures, for Prometheus to scrape."""
+    return Response(counted.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,186 @@
+"""Inference: tensors or texts in, each row answered with the adapter that it names, in JSON or safetensors."""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from models_registry.adapters.checkpoint import read_safetensors
+from models_registry.base_models.spec import Inputs
+from service.api.bodies import (
+    BINARY,
+    JSON,
+    SAFETENSORS,
+    JsonObject,
+    beside_the_loop,
+    media_type_of,
+    parse_json,
+    read_bytes,
+    read_json,
+    reads,
+    validate,
+)
+from service.api.dependencies import ModelId, TheEngine, TheMetrics, TheSettings
+from service.api.problems import documented
+from service.api.tensors import decode_inputs, encode_outputs, encode_safetensors
+from service.engine.request import AdapterChoice, InferAnswer, InferRequest
+
+router = APIRouter(tags=["inference"])
+
+
+# ---- schemas ----------------------------------------------------------------------------------------------------
+
+_Reference = Annotated[str, StringConstraints(min_length=1, max_length=257)]
+_Weight = Annotated[float, Field(allow_inf_nan=False)]
+_Composition = Annotated[dict[_Reference, _Weight], Field(min_length=1)]
+_Choice = _Reference | _Composition | None
+
+
+class _Call(BaseModel):
+    """What both media types say: which adapters, and which of the model's outputs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    adapter: _Choice | list[_Choice] = Field(
+        default=None,
+        description="A reference, null for the base, a composition `{reference: weight}`, or a list with one a row.",
+        examples=["tone@prod", ["a", None, {"b": 0.7, "c": 0.3}]],
+    )
+    outputs: list[str] | None = Field(default=None, description="Only these of the model's outputs.")
+
+    @property
+    def choices(self) -> AdapterChoice | tuple[AdapterChoice, ...]:
+        return tuple(self.adapter) if isinstance(self.adapter, list) else self.adapter
+
+    @property
+    def wanted(self) -> tuple[str, ...] | None:
+        return None if self.outputs is None else tuple(self.outputs)
+
+
+class InferBody(_Call):
+    """`inputs` are named tensors, as nested lists or `{dtype, shape, data}`; or `{"text": [...]}`, one string a row."""
+
+    inputs: dict[str, Any] = Field(examples=[{"input_ids": [[1, 2, 3]]}, {"text": ["Tell me about the sea."]}])
+    parameters: JsonObject | None = Field(default=None, description="Ask a text-generation model to write.")
+
+
+class TensorAnswer(BaseModel):
+    """`data` is flat and row-major; numbers that JSON can't write are `"NaN"`, `"Infinity"` and `"-Infinity"`."""
+
+    dtype: str
+    shape: list[int]
+    data: list[float | int | bool | str]
+
+
+class TimingAnswer(BaseModel):
+    queue_ms: float
+    forward_ms: float
+
+
+class InferAnswerBody(BaseModel):
+    """One `adapter` and one `digest` a row (one in all where there are no rows): exactly what produced it."""
+
+    model: str
+    adapter: list[str | dict[str, float] | None]
+    digest: list[str | dict[str, str] | None]
+    outputs: dict[str, TensorAnswer | list[str]]
+    timing: TimingAnswer
+
+
+# ---- reading and writing ----------------------------------------------------------------------------------------
+
+
+async def _read_call(
+    request: Request,
+    model_id: ModelId,
+    settings: TheSettings,
+    timeout: Annotated[
+        float | None,
+        Header(alias="X-Request-Timeout", gt=0, allow_inf_nan=False, description="Seconds that it may wait."),
+    ] = None,
+    adapter: Annotated[str | None, Query(description="With a safetensors body: a reference, or JSON.")] = None,
+    outputs: Annotated[str | None, Query(description="With a safetensors body: names, split at commas.")] = None,
+) -> InferRequest:
+    """Raises `Refused` (400, 415), `TooLarge`, and `Invalid` with every field or input that is wrong."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    limit = settings.max_upload_bytes
+    if media_type_of(request, JSON, SAFETENSORS) == SAFETENSORS:
+        body = await read_bytes(request, limit)
+        tensors = await beside_the_loop(len(body), read_safetensors, body)
+        call = validate(_Call, _from_query(adapter, outputs))
+        return InferRequest(model_id, Inputs(tensors), call.choices, call.wanted, deadline=deadline)
+    asked = validate(InferBody, await read_json(request, limit))
+    inputs = await beside_the_loop(int(request.headers.get("content-length", limit)), decode_inputs, asked.inputs)
+    return InferRequest(model_id, inputs, asked.choices, asked.wanted, asked.parameters, deadline)
+
+
+def _from_query(adapter: str | None, outputs: str | None) -> dict[str, Any]:
+    """A reference can't begin as the JSON of a list or of a composition does."""
+    is_json = adapter is not None and adapter.startswith(("[", "{", '"'))
+    choice = parse_json(adapter.encode()) if adapter and is_json else adapter or None
+    return {"adapter": choice, "outputs": outputs.split(",") if outputs else None}
+
+
+def _wants_safetensors(request: Request) -> bool:
+    return SAFETENSORS in request.headers.get("accept", "").lower()
+
+
+def _head(answer: InferAnswer) -> dict[str, Any]:
+    return {
+        "model": answer.model,
+        "adapter": [dict(choice) if isinstance(choice, Mapping) else choice for choice in answer.adapter],
+        "digest": [dict(digest) if isinstance(digest, Mapping) else digest for digest in answer.digest],
+    }
+
+
+def _timing(answer: InferAnswer) -> dict[str, float]:
+    return {"queue_ms": answer.queue_ms, "forward_ms": answer.forward_ms}
+
+
+def _as_json(answer: InferAnswer) -> bytes:
+    body = {**_head(answer), "outputs": encode_outputs(answer.outputs), "timing": _timing(answer)}
+    return json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _as_safetensors(answer: InferAnswer) -> bytes:
+    """What is no tensor (generated text, labels) travels with the rest of the answer."""
+    texts = {name: list(value) for name, value in answer.outputs.items() if isinstance(value, tuple)}
+    rest = {**_head(answer), "outputs": texts, "timing": _timing(answer)}
+    return encode_safetensors(answer.outputs, json.dumps(rest, allow_nan=False, separators=(",", ":")))
+
+
+async def _write_answer(answer: InferAnswer, binary: bool) -> Response:
+    size = sum(value.nbytes for value in answer.outputs.values() if not isinstance(value, tuple))
+    body = await beside_the_loop(size, _as_safetensors if binary else _as_json, answer)
+    timing = f"queue;dur={answer.queue_ms:.3f}, forward;dur={answer.forward_ms:.3f}"
+    return Response(body, media_type=SAFETENSORS if binary else JSON, headers={"Server-Timing": timing})
+
+
+# ---- routes -----------------------------------------------------------------------------------------------------
+
+
+@router.post(
+    "/models/{model_id}/infer",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The outputs; every row says which version produced it",
+            "content": {
+                JSON: {"schema": {"$ref": "#/components/schemas/InferAnswerBody"}},
+                SAFETENSORS: {"schema": BINARY},
+            },
+        },
+        **documented(400, 404, 409, 413, 415, 422, 429, 504),
+    },
+    openapi_extra=reads({JSON: InferBody, SAFETENSORS: BINARY}),
+)
+async def infer(
+    call: Annotated[InferRequest, Depends(_read_call)], engine: TheEngine, metrics: TheMetrics, request: Request
+) -> Response:
+    """Run the base model on the rows, each with the adapter that it names. `Accept` chooses the answer's media type."""
+    answer = await engine.infer(call)
+    metrics.count_inference(answer)
+    return await _write_answer(answer, _wants_safetensors(request))

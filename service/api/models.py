@@ -1,0 +1,217 @@
+"""Base models: registering one, what is known of it, in and out of memory."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from models_registry.adapters.catalog import METHODS
+from models_registry.errors import Invalid
+from models_registry.records import Architecture, Fault, HuggingFaceSource, ModuleInfo, PythonSource, Source
+from service.api.bodies import JSON, JsonObject, media_type_of, read_json, reads, validate
+from service.api.dependencies import ModelId, Name, TheEngine, TheSettings
+from service.api.paging import Page, PagingQuery
+from service.api.problems import documented
+from service.engine.request import ModelState, ModelStatus
+
+router = APIRouter(tags=["models"])
+
+
+# ---- schemas ----------------------------------------------------------------------------------------------------
+
+
+class HuggingFaceSourceBody(BaseModel):
+    """A transformers directory under the service's model roots (safetensors), or a GGUF `file` in it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["huggingface"]
+    path: str = Field(min_length=1)
+    file: str | None = None
+
+    def source(self) -> Source:
+        return HuggingFaceSource(self.path, self.file)
+
+
+class PythonSourceBody(BaseModel):
+    """An allow-listed callable that returns an `nn.Module` when it is called with `kwargs`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["python"]
+    factory: str = Field(min_length=1, examples=["package.module:callable"])
+    kwargs: JsonObject = {}
+
+    def source(self) -> Source:
+        return PythonSource(self.factory, self.kwargs)
+
+
+class NewModelBody(BaseModel):
+    """`dtype`, `device` and `task` are by default the source's own, the service's, and the architecture's."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: Name
+    source: Annotated[HuggingFaceSourceBody | PythonSourceBody, Field(discriminator="kind")]
+    dtype: str | None = Field(default=None, description="torch's name without `torch.`", examples=["bfloat16"])
+    device: str | None = Field(default=None, examples=["cuda:1"])
+    task: str | None = Field(default=None, description="A Hugging Face pipeline tag", examples=["text-generation"])
+    example_inputs: JsonObject | None = None
+
+
+class ModelAnswer(BaseModel):
+    """`parameters`, `bytes` and `fingerprint` are null until the model was built once; `reason` says why it failed."""
+
+    id: str
+    state: ModelState
+    reason: str | None
+    source: HuggingFaceSourceBody | PythonSourceBody
+    task: str | None
+    dtype: str | None
+    device: str | None
+    parameters: int | None
+    bytes: int | None
+    fingerprint: str | None = Field(description="The sha256 over every weight's name, shape, dtype and bytes.")
+    example_inputs: Mapping[str, Any] | None
+    created_at: datetime
+    resident: list[str] = Field(description="The adapter versions in memory with it.")
+
+
+class ParameterAnswer(BaseModel):
+    shape: list[int]
+    dtype: str
+
+
+class ModuleAnswer(BaseModel):
+    """A module that an adapter could target, and the methods that take it."""
+
+    name: str
+    type: str
+    parameters: dict[str, ParameterAnswer]
+    methods: list[str]
+
+
+class ModulesAnswer(BaseModel):
+    modules: list[ModuleAnswer]
+
+
+def show_model(status: ModelStatus) -> ModelAnswer:
+    base = status.base
+    return ModelAnswer(
+        id=base.id,
+        state=status.state,
+        reason=status.reason,
+        source=_show_source(base.source),
+        task=status.task,
+        dtype=status.dtype,
+        device=status.device,
+        parameters=base.parameters,
+        bytes=base.bytes,
+        fingerprint=base.fingerprint and f"sha256:{base.fingerprint}",
+        example_inputs=base.example_inputs,
+        created_at=base.created_at,
+        resident=list(status.resident),
+    )
+
+
+def _show_source(source: Source) -> HuggingFaceSourceBody | PythonSourceBody:
+    if isinstance(source, HuggingFaceSource):
+        return HuggingFaceSourceBody(kind=source.kind, path=source.path, file=source.file)
+    return PythonSourceBody(kind=source.kind, factory=source.factory, kwargs=dict(source.kwargs))
+
+
+def _show_modules(architecture: Architecture) -> ModulesAnswer:
+    return ModulesAnswer(modules=[_show_module(module) for module in architecture.modules if module.kind is not None])
+
+
+def _show_module(module: ModuleInfo) -> ModuleAnswer:
+    return ModuleAnswer(
+        name=module.name,
+        type=module.type,
+        parameters={
+            name: ParameterAnswer(shape=list(info.shape), dtype=info.dtype) for name, info in module.parameters.items()
+        },
+        methods=[name for name, method in METHODS.items() if module.kind in method.kinds],
+    )
+
+
+async def _read_new_model(request: Request, settings: TheSettings) -> NewModelBody:
+    media_type_of(request, JSON)
+    return validate(NewModelBody, await read_json(request, settings.max_upload_bytes))
+
+
+# ---- routes -----------------------------------------------------------------------------------------------------
+
+_STILL_LOADING: dict[int | str, dict[str, Any]] = {202: {"model": ModelAnswer, "description": "Loading"}}
+
+
+@router.post(
+    "/models",
+    status_code=201,
+    response_model=ModelAnswer,
+    responses={**_STILL_LOADING, **documented(400, 409, 413, 415, 422, 507)},
+    openapi_extra=reads({JSON: NewModelBody}),
+)
+def register_model(
+    body: Annotated[NewModelBody, Depends(_read_new_model)],
+    engine: TheEngine,
+    response: Response,
+    wait: Annotated[float, Query(ge=0, le=3600, allow_inf_nan=False, description="Seconds to wait until ready.")] = 0,
+) -> ModelAnswer:
+    """Register a base model and begin loading it: 201 once it is ready, 202 while it is loading."""
+    status = engine.register_model(
+        body.id,
+        body.source.source(),
+        dtype=body.dtype,
+        device=body.device,
+        task=body.task,
+        example_inputs=body.example_inputs,
+    )
+    if wait:
+        status = engine.wait_for_model(body.id, wait)
+    if status.state == "failed":
+        reason = status.reason or "the log has the details"
+        raise Invalid(f"The model {body.id} is registered, but can't be built: {reason}", [Fault(("source",), reason)])
+    response.status_code = 201 if status.state == "ready" else 202
+    response.headers["Location"] = f"/models/{body.id}"
+    return show_model(status)
+
+
+@router.get("/models", responses=documented(400))
+def list_models(engine: TheEngine, paging: PagingQuery) -> Page[ModelAnswer]:
+    """Every registered base model, by id."""
+    return paging.page(engine.models(paging.limit + 1, paging.after), lambda status: status.base.id, show_model)
+
+
+@router.get("/models/{model_id}", responses=documented(404))
+def get_model(model_id: ModelId, engine: TheEngine) -> ModelAnswer:
+    """One base model: its state, what it is, which adapters are in memory with it."""
+    return show_model(engine.model(model_id))
+
+
+@router.get("/models/{model_id}/modules", responses=documented(404, 409))
+def list_modules(model_id: ModelId, engine: TheEngine) -> ModulesAnswer:
+    """Every module that an adapter could target; 409 until the model was built once."""
+    return _show_modules(engine.modules(model_id))
+
+
+@router.post("/models/{model_id}/load", responses={**_STILL_LOADING, **documented(404, 409)})
+def load_model(model_id: ModelId, engine: TheEngine, response: Response) -> ModelAnswer:
+    """Into memory, also after a failure: 200 if it is there, 202 while it is loading."""
+    status = engine.load_model(model_id)
+    response.status_code = 202 if status.state == "loading" else 200
+    return show_model(status)
+
+
+@router.post("/models/{model_id}/unload", responses=documented(404, 409))
+def unload_model(model_id: ModelId, engine: TheEngine) -> ModelAnswer:
+    """Out of memory, until it is loaded again; its registration and its adapters stay."""
+    return show_model(engine.unload_model(model_id))
+
+
+@router.delete("/models/{model_id}", status_code=204, responses=documented(400, 404, 409))
+def remove_model(model_id: ModelId, engine: TheEngine, cascade: bool = False) -> None:
+    """Forget a base model; 409 while adapters refer to it, unless `cascade` removes them too."""
+    engine.remove_model(model_id, cascade)

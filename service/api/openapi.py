@@ -1,0 +1,55 @@
+"""The OpenAPI document: FastAPI's, plus the bodies that this service reads itself, to limit them as they come."""
+
+import json
+from typing import Any
+
+import pydantic
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from service.api.inference import InferAnswerBody, InferBody
+from service.api.models import NewModelBody
+from service.api.problems import Problem
+from service.api.uploads import FreshAdapterBody, UploadedAdapterBody, UploadedVersionBody
+
+_OURS: tuple[type[pydantic.BaseModel], ...] = (
+    FreshAdapterBody,
+    InferAnswerBody,
+    InferBody,
+    NewModelBody,
+    Problem,
+    UploadedAdapterBody,
+    UploadedVersionBody,
+)
+# FastAPI documents its own validation errors wherever a route takes parameters; here they are problems like all others.
+_NOT_OURS = ("HTTPValidationError", "ValidationError")
+
+
+def build_document(app: FastAPI) -> dict[str, Any]:
+    """The document of `app`'s routes. Raises `ValueError` where two schemas want the same name."""
+    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schemas: dict[str, Any] = document["components"]["schemas"]
+    for name, schema in _our_schemas().items():
+        if schemas.setdefault(name, schema) != schema:
+            raise ValueError(f"two schemas are called {name}")
+    for name in _NOT_OURS:
+        schemas.pop(name, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "HTTPValidationError" in json.dumps(operation["responses"].get("422", {})):
+                del operation["responses"]["422"]
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
+    return document
+
+
+def export_document(app: FastAPI) -> str:
+    """The document as openapi/openapi.json holds it."""
+    return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _our_schemas() -> dict[str, Any]:
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in _OURS], ref_template="#/components/schemas/{model}"
+    )
+    return definitions["$defs"]

@@ -1,0 +1,179 @@
+"""Errors -> `application/problem+json` (RFC 9457), once, for the whole service.
+
+The tree of `models_registry.errors` knows nothing of HTTP; `_OF_ERROR` is the only place where its leaves get a status.
+What only HTTP can get wrong (a body that isn't JSON, an unknown media type) is raised here as `Refused`.
+A problem's `type` is one of the slugs below, stable, and what a client should compare.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from models_registry import errors
+from models_registry.records import Fault, Location
+
+PROBLEM_JSON = "application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A sort of problem. `retry_after_s` tells the caller when asking again may help."""
+
+    status: int
+    type: str
+    title: str
+    retry_after_s: int | None = None
+
+
+MALFORMED = Kind(400, "malformed", "The request can't be read")
+NOT_FOUND = Kind(404, "not-found", "There is no such thing")
+METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "This method doesn't apply here")
+CONFLICT = Kind(409, "conflict", "The state of things doesn't allow this")
+STALE = Kind(412, "stale", "Something newer is stored")
+TOO_LARGE = Kind(413, "too-large", "Larger than the limit")
+UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "A media type that isn't read here")
+RANGE_NOT_SATISFIABLE = Kind(416, "range-not-satisfiable", "The file has no such bytes")
+INVALID = Kind(422, "invalid", "Well-formed but wrong")
+UNSUPPORTED = Kind(422, "unsupported", "A feature that isn't supported")
+WITHOUT_EFFECT = Kind(422, "adapter-without-effect", "The adapter can't act on this request")
+OVERLOADED = Kind(429, "overloaded", "Too many requests wait", retry_after_s=1)
+INTERNAL = Kind(500, "internal", "The service failed")
+DAMAGED = Kind(500, "damaged-blob", "Stored bytes are damaged")
+UNAVAILABLE = Kind(503, "unavailable", "Not available for now", retry_after_s=2)
+DEADLINE_PASSED = Kind(504, "deadline-passed", "The request's deadline passed before it ran")
+NO_ROOM = Kind(507, "no-room", "The store is full")
+
+_OF_ERROR: Mapping[type[errors.RegistryError], Kind] = {
+    errors.NotFound: NOT_FOUND,
+    errors.Conflict: CONFLICT,
+    errors.Stale: STALE,
+    errors.Invalid: INVALID,
+    errors.Unsupported: UNSUPPORTED,
+    errors.WithoutEffect: WITHOUT_EFFECT,
+    errors.TooLarge: TOO_LARGE,
+    errors.Overloaded: OVERLOADED,
+    errors.DeadlinePassed: DEADLINE_PASSED,
+    errors.Unavailable: UNAVAILABLE,
+    errors.NoRoom: NO_ROOM,
+    errors.Damaged: DAMAGED,
+    errors.RegistryError: INTERNAL,
+}
+_OF_STATUS = {kind.status: kind for kind in (MALFORMED, NOT_FOUND, METHOD_NOT_ALLOWED)}
+
+
+class Refused(Exception):
+    """A request that HTTP itself refuses, before anything of ours is asked."""
+
+    def __init__(
+        self, kind: Kind, detail: str, faults: Iterable[Fault] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.faults = tuple(faults)
+        self.headers = dict(headers or {})
+
+
+class ProblemError(BaseModel):
+    loc: list[str | int] = Field(description="Where it is, from the outside in.")
+    message: str = Field(description="What is wrong with it, and what to do.")
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 writes it. `errors` lists every offending thing where there are several."""
+
+    type: str = Field(description="A stable slug, such as `not-found`, `invalid` or `damaged-blob`.")
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemError] = []
+
+
+def problem(
+    kind: Kind, detail: str, faults: Iterable[Fault] = (), headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    body = Problem(
+        type=kind.type,
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        errors=[ProblemError(loc=list(fault.loc), message=fault.message) for fault in faults],
+    )
+    retry = {} if kind.retry_after_s is None else {"Retry-After": str(kind.retry_after_s)}
+    return JSONResponse(body.model_dump(), kind.status, {**retry, **(headers or {})}, media_type=PROBLEM_JSON)
+
+
+def faults_of(found: Iterable[Any], under: Location = ()) -> tuple[Fault, ...]:
+    """Pydantic's error list as faults. The name of a union's branch is no place in the input, so it is left out."""
+    return tuple(Fault((*under, *error["loc"]), _in_words(error)) for error in found)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route: these problems, and 500 and 503, which every route may answer."""
+    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in sorted({*statuses, 500, 503})
+    }
+
+
+def install_problems(app: FastAPI) -> None:
+    """Hand every error that leaves an endpoint to its translation."""
+    app.add_exception_handler(errors.RegistryError, _of_registry_error)
+    app.add_exception_handler(Refused, _of_refusal)
+    app.add_exception_handler(RequestValidationError, _of_parameters)
+    app.add_exception_handler(HTTPException, _of_routing)
+    app.add_exception_handler(ClientDisconnect, _of_a_lost_caller)
+    app.add_exception_handler(Exception, _of_the_unexpected)
+
+
+# Starlette types every handler as taking an `Exception`; each is registered for the one class that it asserts.
+
+
+async def _of_registry_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.RegistryError)
+    kind = next(_OF_ERROR[cls] for cls in type(error).__mro__ if cls in _OF_ERROR)
+    return problem(kind, error.detail, error.faults if isinstance(error, errors.Invalid) else ())
+
+
+async def _of_refusal(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Refused)
+    return problem(error.kind, error.detail, error.faults, error.headers)
+
+
+async def _of_parameters(request: Request, error: Exception) -> JSONResponse:
+    """A path that holds no legal name leads nowhere (404); a query or header that can't be parsed is 400."""
+    assert isinstance(error, RequestValidationError)
+    faults = faults_of(error.errors())
+    if any(fault.loc[0] == "path" for fault in faults):
+        return problem(NOT_FOUND, f"Nothing has the address {request.url.path}.", faults)
+    return problem(MALFORMED, "A query parameter or header can't be read.", faults)
+
+
+async def _of_routing(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    kind = _OF_STATUS.get(error.status_code, Kind(error.status_code, "refused", "The request is refused"))
+    return problem(kind, f"{request.method} {request.url.path}: {error.detail}", headers=error.headers)
+
+
+async def _of_a_lost_caller(_: Request, __: Exception) -> JSONResponse:
+    """Nobody reads this answer; it keeps a broken connection from being logged as a failure of ours."""
+    return problem(MALFORMED, "The connection ended before the body did.")
+
+
+async def _of_the_unexpected(_: Request, __: Exception) -> JSONResponse:
+    """Starlette raises the error on after answering, so that the server logs it; its words stay in the log."""
+    return problem(INTERNAL, "Something failed that nobody foresaw. The service's log has the details.")
+
+
+def _in_words(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"])
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,105 @@
+"""An adapter version's files: its state dict, its config, and both as a PEFT checkpoint."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from models_registry.errors import NotFound
+from service.api.adapters import CreatedAnswer, show_created
+from service.api.archive import peft_config, peft_weights, zip_checkpoint
+from service.api.bodies import BINARY, SAFETENSORS, media_type_of, read_bytes, reads
+from service.api.dependencies import NAME_PATTERN, AdapterName, TheEngine, TheSettings
+from service.api.files import File, parse_etag, serve_file
+from service.api.problems import MALFORMED, Refused, documented
+
+router = APIRouter(tags=["adapters"])
+
+
+def _file_responses(media_type: str) -> dict[int | str, dict[str, Any]]:
+    content = {media_type: {"schema": BINARY}}
+    return {
+        200: {"description": "The file", "content": content},
+        206: {"description": "The part of it that Range asks for", "content": content},
+        304: {"description": "The caller has it already (If-None-Match)"},
+        **documented(400, 404, 416),
+    }
+
+
+def _reference(
+    name: AdapterName,
+    version: Annotated[int | None, Query(ge=1, lt=2**31, description="This version, not the newest.")] = None,
+    alias: Annotated[str | None, Query(pattern=NAME_PATTERN, description="The version that it names.")] = None,
+) -> str:
+    if version is not None and alias is not None:
+        raise Refused(MALFORMED, "Give version or alias, not both.")
+    if alias is not None and alias.isdecimal():
+        raise NotFound(f"The adapter {name} has no alias {alias}; an alias is never all digits.")
+    selector = alias if version is None else str(version)
+    return name if selector is None else f"{name}@{selector}"
+
+
+ReferenceQuery = Annotated[str, Depends(_reference)]
+
+
+def _if_match(
+    value: Annotated[str | None, Header(alias="If-Match", description="The ETag that it builds on.")] = None,
+) -> str | None:
+    """The digest that the caller builds on; None where any will do."""
+    return None if value is None or value.strip() == "*" else parse_etag(value)
+
+
+async def _read_state(request: Request, settings: TheSettings) -> bytes:
+    media_type_of(request, SAFETENSORS)
+    return await read_bytes(request, settings.max_upload_bytes)
+
+
+@router.head("/adapters/{name}/state", response_class=Response, responses=_file_responses(SAFETENSORS))
+@router.get("/adapters/{name}/state", response_class=Response, responses=_file_responses(SAFETENSORS))
+def get_state(
+    reference: ReferenceQuery,
+    engine: TheEngine,
+    request: Request,
+    keys: Annotated[
+        Literal["peft"] | None, Query(description="`peft`: keys as in PEFT's adapter_model.safetensors.")
+    ] = None,
+) -> Response:
+    """The state dict as safetensors, with the keys of the injected model."""
+    version, state = engine.state(reference)
+    if keys == "peft":
+        return serve_file(request, File(peft_weights(state), SAFETENSORS, "adapter_model.safetensors"))
+    return serve_file(request, File(state, SAFETENSORS, f"{version.reference}.safetensors", version.digest))
+
+
+@router.put(
+    "/adapters/{name}/state",
+    status_code=201,
+    responses=documented(400, 404, 409, 412, 413, 415, 422, 507),
+    openapi_extra=reads({SAFETENSORS: BINARY}),
+)
+def put_state(
+    name: AdapterName,
+    if_match: Annotated[str | None, Depends(_if_match)],
+    weights: Annotated[bytes, Depends(_read_state)],
+    engine: TheEngine,
+    response: Response,
+) -> CreatedAnswer:
+    """A new version with other weights and the newest version's config."""
+    created = engine.add_version(name, weights=weights, if_match=if_match)
+    response.headers["Location"] = f"/adapters/{name}/state?version={created.version.version}"
+    response.headers["ETag"] = f'"{created.version.digest}"'
+    return show_created(created)
+
+
+@router.get("/adapters/{name}/config", responses=documented(400, 404))
+def get_config(reference: ReferenceQuery, engine: TheEngine) -> dict[str, Any]:
+    """adapter_config.json, as PEFT reads it."""
+    return peft_config(engine.state(reference)[0].config)
+
+
+@router.get("/adapters/{name}/checkpoint", response_class=Response, responses=_file_responses("application/zip"))
+def get_checkpoint(reference: ReferenceQuery, engine: TheEngine, request: Request) -> Response:
+    """A .zip with PEFT's two files at its root, which `PeftModel.from_pretrained` loads after unzipping."""
+    version, state = engine.state(reference)
+    return serve_file(
+        request, File(zip_checkpoint(version.config, state), "application/zip", f"{version.reference}.zip")
+    )

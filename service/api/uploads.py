@@ -1,0 +1,118 @@
+"""The two ways to bring an adapter: JSON, for fresh weights, or a form with PEFT's own two files."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import FormData, UploadFile
+
+from models_registry.errors import Invalid
+from models_registry.records import Fault
+from service.api.bodies import JSON, MULTIPART, JsonObject, media_type_of, parse_json, read_form, read_json, validate
+from service.api.dependencies import Name, TheSettings
+from service.api.problems import Refused
+
+_JSON_PARTS = ("config", "metadata")
+
+
+class _AdapterBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    config: JsonObject = Field(description="PEFT's adapter_config.json as it stands")
+    metadata: JsonObject = Field(default={}, description="Anything; it is kept and shown with the version")
+    accept_unknown: tuple[str, ...] = Field(default=(), description="Keys of the config to keep without knowing them")
+
+
+class FreshAdapterBody(_AdapterBody):
+    """A new adapter with its method's own initial weights, the same ones for the same `seed`."""
+
+    name: Name
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    dry_run: bool = Field(default=False, description="Check everything, store nothing")
+
+
+class UploadedVersionBody(_AdapterBody):
+    """A new version of an adapter, with its own config."""
+
+    weights: bytes = Field(description="adapter_model.safetensors", json_schema_extra={"format": "binary"})
+
+
+class UploadedAdapterBody(UploadedVersionBody):
+    """A trained adapter as PEFT saved it: its two files, of any media type."""
+
+    name: Name
+    dry_run: bool = Field(default=False, description="Check everything, store nothing")
+
+
+async def read_new_adapter(request: Request, settings: TheSettings) -> FreshAdapterBody | UploadedAdapterBody:
+    """Raises `Refused` (400, 415), `TooLarge`, and `Invalid` with every field that is wrong."""
+    if media_type_of(request, JSON, MULTIPART) == JSON:
+        return validate(FreshAdapterBody, await read_json(request, settings.max_upload_bytes))
+    return validate(UploadedAdapterBody, await _read_parts(request, settings.max_upload_bytes))
+
+
+async def read_new_version(request: Request, settings: TheSettings) -> UploadedVersionBody:
+    """Raises as `read_new_adapter` does."""
+    media_type_of(request, MULTIPART)
+    return validate(UploadedVersionBody, await _read_parts(request, settings.max_upload_bytes))
+
+
+NewAdapterBody = Annotated[FreshAdapterBody | UploadedAdapterBody, Depends(read_new_adapter)]
+NewVersionBody = Annotated[UploadedVersionBody, Depends(read_new_version)]
+
+
+async def _read_parts(request: Request, limit: int) -> dict[str, Any]:
+    """The form as the JSON that it stands for: files' bytes, JSON parts as objects, `accept_unknown` as a list."""
+    form = await read_form(request, limit)
+    try:
+        parts = {name: [await _content(part) for part in form.getlist(name)] for name in form}
+        faults = [*_repeated(parts), *_not_a_file(form)]
+    finally:
+        await form.close()
+    fields: dict[str, Any] = {}
+    for name, contents in parts.items():
+        try:
+            fields[name] = _read_part(name, contents)
+        except Refused as refusal:
+            faults.append(Fault((name,), refusal.detail))
+        except UnicodeDecodeError:
+            faults.append(Fault((name,), "is not UTF-8"))
+    if faults:
+        raise Invalid("The form has wrong fields.", faults)
+    return fields
+
+
+async def _content(part: UploadFile | str) -> bytes:
+    return await part.read() if isinstance(part, UploadFile) else part.encode()
+
+
+def _read_part(name: str, contents: list[bytes]) -> Any:
+    if name == "weights":
+        return contents[0]
+    if name in _JSON_PARTS:
+        return parse_json(contents[0])
+    if name == "accept_unknown":
+        return [key for content in contents for key in _keys_in(content.decode())]
+    return contents[0].decode()
+
+
+def _keys_in(field: str) -> list[Any]:
+    """The field may be one key, several with commas between them, or a JSON list; and it may be repeated."""
+    if field.startswith("["):
+        return cast(list[Any], parse_json(field.encode()))
+    return [key.strip() for key in field.split(",") if key.strip()]
+
+
+def _repeated(parts: Mapping[str, list[bytes]]) -> list[Fault]:
+    return [
+        Fault((name,), f"stands in the form {len(contents)} times; give it once")
+        for name, contents in parts.items()
+        if len(contents) > 1 and name != "accept_unknown"
+    ]
+
+
+def _not_a_file(form: FormData) -> list[Fault]:
+    if isinstance(form.get("weights"), str):
+        return [Fault(("weights",), "must be a file part: give it a filename")]
+    return []

@@ -1,0 +1,83 @@
+"""The only place that assembles. What needs a disk, a thread or a database begins in the app's lifespan."""
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from models_registry.base_models.sources import SourcePolicy
+from starlette.concurrency import run_in_threadpool
+
+from models_registry.registry import Registry
+from models_registry.storage.blobs import open_blob_store
+from models_registry.storage.database import migrate, open_database
+from service.api import adapters, health, inference, models, states
+from service.api.draining import Drain, RefuseWhileDraining
+from service.api.generation import TellGeneration
+from service.api.metrics import CountRequests, Metrics
+from service.api.openapi import build_document
+from service.api.problems import install_problems
+from service.engine.engine import Engine
+from service.engine.request import EngineLimits, ModelStatus
+from service.settings import Settings
+
+GRACE_S = 10.0
+"""How long requests that run may take once the process is asked to end."""
+
+_PAGE = 200
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service's ASGI app. Starts nothing: its lifespan does."""
+    app = FastAPI(
+        title="Adapter Service",
+        version=version("adapter-service"),
+        description="Injects named adapters (LoRA, AdaLoRA, IA3) into hosted base models.",
+        lifespan=_lifespan,
+    )
+    app.state.settings = settings
+    app.state.metrics = Metrics()
+    app.state.drain = Drain()
+    app.openapi = partial(_document, app)
+    for resource in (models, adapters, states, inference, health):
+        app.include_router(resource.router)
+    install_problems(app)
+    # The last one added is the outermost.
+    app.add_middleware(TellGeneration)
+    app.add_middleware(RefuseWhileDraining, drain=app.state.drain)
+    app.add_middleware(CountRequests, metrics=app.state.metrics)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
+    settings: Settings = app.state.settings
+    if settings.migrates_at_start:
+        await run_in_threadpool(migrate, settings.database_url)
+    database = await run_in_threadpool(open_database, settings.database_url)
+    engine = Engine(
+        Registry(database, open_blob_store(settings.blob_url)),
+        SourcePolicy(settings.model_roots, settings.factories),
+        EngineLimits(settings.device, settings.max_resident_bytes, settings.max_batch_rows, settings.max_queue),
+    )
+    app.state.engine = engine
+    app.state.metrics.watch_models(partial(_every_model, engine))
+    engine.start()
+    try:
+        yield
+    finally:
+        await run_in_threadpool(engine.stop, GRACE_S)
+        database.close()
+
+
+def _every_model(engine: Engine) -> Iterator[ModelStatus]:
+    page = engine.models(_PAGE)
+    while page:
+        yield from page
+        page = engine.models(_PAGE, page[-1].base.id)
+
+
+def _document(app: FastAPI) -> dict[str, object]:
+    app.openapi_schema = app.openapi_schema or build_document(app)
+    return app.openapi_schema

@@ -1,0 +1,109 @@
+"""adapterctl: start the service, migrate its database, print its OpenAPI document."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from models_registry.errors import RegistryError
+from models_registry.storage.database import migrate as migrate_database
+from service.api.openapi import export_document
+from service.app import create_app
+from service.server import run_server
+from service.settings import Settings
+
+app = typer.Typer(
+    help="The Adapter Service. Every flag is also an environment variable, ADAPTER_SERVICE_… .",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+DatabaseUrl = Annotated[str | None, typer.Option(help="sqlite:///path or postgresql://…")]
+
+
+@app.command()
+def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
+    *,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on.")] = None,
+    database_url: DatabaseUrl = None,
+    migrate: Annotated[
+        bool | None, typer.Option("--migrate", help="Bring Postgres to this version's schema first; SQLite always is.")
+    ] = None,
+    blob_url: Annotated[str | None, typer.Option(help="file:directory or s3://bucket/prefix")] = None,
+    s3_endpoint: Annotated[str | None, typer.Option(help="For S3 that isn't Amazon's.")] = None,
+    model_roots: Annotated[str | None, typer.Option(help="Directories for base models, split at ':'.")] = None,
+    factories: Annotated[str | None, typer.Option(help="Allowed package.module:callable, split at ','.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1")] = None,
+    max_upload_bytes: Annotated[
+        str | None, typer.Option(help="Larger bodies are refused; 512MiB is a number too.")
+    ] = None,
+    max_resident_bytes: Annotated[str | None, typer.Option(help="Adapters in memory; the rest is evicted.")] = None,
+    max_batch_rows: Annotated[int | None, typer.Option(help="Rows in one forward.")] = None,
+    max_queue: Annotated[int | None, typer.Option(help="Requests that may wait for one model.")] = None,
+) -> None:
+    """Start the service. It hosts what its registry holds."""
+    settings = _settings(
+        host=host,
+        port=port,
+        database_url=database_url,
+        migrate=migrate,
+        blob_url=blob_url,
+        s3_endpoint=s3_endpoint,
+        model_roots=model_roots,
+        factories=factories,
+        device=device,
+        max_upload_bytes=max_upload_bytes,
+        max_resident_bytes=max_resident_bytes,
+        max_batch_rows=max_batch_rows,
+        max_queue=max_queue,
+    )
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
+    run_server(create_app(settings), settings)
+
+
+@app.command()
+def migrate(database_url: DatabaseUrl = None) -> None:
+    """Bring the database to this version's schema."""
+    settings = _settings(database_url=database_url)
+    try:
+        migrate_database(settings.database_url)
+    except RegistryError as error:
+        _fail(error.detail)
+    typer.echo("The database is at this version's schema.")
+
+
+@app.command()
+def openapi(
+    file: Annotated[Path | None, typer.Argument(help="Where to write it; by default to the terminal.")] = None,
+) -> None:
+    """Export the OpenAPI document."""
+    document = export_document(create_app(Settings()))
+    if file is None:
+        typer.echo(document, nl=False)
+    else:
+        file.write_text(document, encoding="utf-8")
+
+
+def main() -> None:
+    app()
+
+
+def _settings(**flags: Any) -> Settings:
+    """Flags go before the environment. Ends the process with every setting that is wrong."""
+    try:
+        return Settings(**{name: value for name, value in flags.items() if value is not None})
+    except ValidationError as error:
+        wrong = [
+            f"  ADAPTER_SERVICE_{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        ]
+        _fail("\n".join(["These settings are wrong:", *wrong]))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(message, err=True)
+    sys.exit(2)

@@ -1,0 +1,39 @@
+"""A uvicorn server that ends politely: on SIGTERM it refuses new requests, finishes those that run, exits with 0."""
+
+from time import monotonic
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.api.draining import Drain
+from service.app import GRACE_S
+from service.settings import Settings
+
+
+class DrainingServer(uvicorn.Server):
+    """Keeps its socket open while requests run, so that new ones are told 503 rather than find nobody."""
+
+    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._give_up_at = float("inf")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal begins the drain; a second one ends it at once."""
+        if self._drain.begun:
+            super().handle_exit(sig, frame)
+        self._drain.begin()
+        self._give_up_at = min(self._give_up_at, monotonic() + GRACE_S)
+
+    async def on_tick(self, counter: int) -> bool:
+        if self._drain.finished or monotonic() > self._give_up_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def run_server(app: FastAPI, settings: Settings) -> None:
+    """Serve until a signal. Raises `SystemExit` where the app can't start or the address is taken."""
+    # What outlives the drain is cut off: the socket's shutdown itself waits for nothing that could still be finished.
+    config = uvicorn.Config(app, settings.host, settings.port, timeout_graceful_shutdown=1)
+    DrainingServer(config, app.state.drain).run()

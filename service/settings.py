@@ -1,0 +1,65 @@
+"""What the operator sets: one frozen value, read from `ADAPTER_SERVICE_*` by cli.py and handed to app.py.
+
+Everything has a default that works on one machine. A bad value is an error that names the setting and what it takes.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:([A-Za-z_]\w*|\*)", re.ASCII)
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII)
+_DATABASE = re.compile(r"(sqlite|postgresql)(\+\w+)?://.*", re.ASCII | re.DOTALL)
+_BLOBS = re.compile(r"file:.+|s3://.+", re.ASCII | re.DOTALL)
+
+
+def _split(separator: str) -> BeforeValidator:
+    def split(value: Any) -> Any:
+        return tuple(part for part in value.split(separator) if part) if isinstance(value, str) else value
+
+    return BeforeValidator(split)
+
+
+def _matches(pattern: re.Pattern[str], wanted: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not pattern.fullmatch(value):
+            raise ValueError(f"{value!r} is not {wanted}")
+        return value
+
+    return AfterValidator(check)
+
+
+Factory = Annotated[str, _matches(_FACTORY, "`package.module:callable` or `package.module:*`")]
+
+
+class Settings(BaseSettings):
+    """`model_roots` and `factories` are one string each in the environment, split at `:` and at `,`.
+
+    Sizes are bytes, or written as `512MiB`. `migrate` brings a Postgres database to head at the start; a SQLite
+    database is always migrated.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="ADAPTER_SERVICE_", frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    database_url: Annotated[str, _matches(_DATABASE, "a `sqlite:///…` or `postgresql://…` address")] = (
+        "sqlite:///var/registry.db"
+    )
+    migrate: bool = False
+    blob_url: Annotated[str, _matches(_BLOBS, "`file:directory` or `s3://bucket/prefix`")] = "file:var/blobs"
+    s3_endpoint: str | None = None
+    model_roots: Annotated[tuple[Path, ...], NoDecode, _split(":")] = (Path("var/models"),)
+    factories: Annotated[tuple[Factory, ...], NoDecode, _split(",")] = ()
+    device: Annotated[str, _matches(_DEVICE, "`auto`, `cpu`, `cuda` or `cuda:1`")] = "auto"
+    max_upload_bytes: ByteSize = Field(default=ByteSize(1 << 30), gt=0)
+    max_resident_bytes: ByteSize | None = Field(default=None, gt=0)
+    max_batch_rows: int = Field(default=64, gt=0)
+    max_queue: int = Field(default=1024, gt=0)
+
+    @property
+    def migrates_at_start(self) -> bool:
+        return self.migrate or self.database_url.startswith("sqlite")
