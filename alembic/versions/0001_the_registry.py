@@ -81,7 +81,7 @@ def upgrade() -> None:
         sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("value", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_generation"),
-        sa.CheckConstraint("id = 1", name="ck_generation_single_row"),
+        sa.CheckConstraint("id = 1", name=op.f("ck_generation_single_row")),
     )
     op.bulk_insert(generation, [{"id": 1, "value": 0}])
 

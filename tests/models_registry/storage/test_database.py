@@ -1,0 +1,235 @@
+from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect, select, text, update
+
+from models_registry.errors import Conflict, Invalid, NoRoom, Unavailable
+from models_registry.storage.database import MIGRATING, SERVING, Database, migrate, open_database, open_engine
+from models_registry.storage.tables import AdapterRow, EventRow, GenerationRow, Row
+
+PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
+
+
+def generation_of(database: Database) -> int:
+    with database.read() as session:
+        return session.scalars(select(GenerationRow.value)).one()
+
+
+def raise_generation(database: Database) -> None:
+    with database.write() as session:
+        session.execute(update(GenerationRow).values(value=GenerationRow.value + 1))
+
+
+# ---- the schema ---------------------------------------------------------------------------------------------------
+
+
+def test_the_migrated_database_is_the_one_that_the_rows_describe(database_url: str) -> None:
+    migrate(database_url)
+    engine = open_engine(database_url, SERVING)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Row.metadata) == []
+    engine.dispose()
+
+
+def test_the_names_of_all_constraints_are_the_ones_that_the_rows_describe(database_url: str) -> None:
+    migrate(database_url)
+    engine = open_engine(database_url, SERVING)
+    for table in Row.metadata.sorted_tables:
+        inspector, name = inspect(engine), table.name
+        found = {inspector.get_pk_constraint(name)["name"]}
+        found |= {constraint["name"] for constraint in inspector.get_foreign_keys(name)}
+        found |= {constraint["name"] for constraint in inspector.get_check_constraints(name)}
+        assert found == {constraint.name for constraint in table.constraints}
+    engine.dispose()
+
+
+def test_migrating_up_down_and_up_again_with_data_leaves_an_empty_registry(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(PYPROJECT.parent)
+    migrate(database_url)
+    database = open_database(database_url)
+    fill(database)
+    raise_generation(database)
+    database.close()
+
+    # The very call of `alembic -x url=… downgrade base`.
+    command.downgrade(Config(toml_file=PYPROJECT, cmd_opts=Namespace(x=[f"url={database_url}"])), "base")
+    engine = open_engine(database_url, MIGRATING)
+    assert inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()
+
+    migrate(database_url)
+    database = open_database(database_url)
+    assert generation_of(database) == 0
+    fill(database)
+    database.close()
+
+
+def fill(database: Database) -> None:
+    rows = {
+        "base_models": "'base', '{}', null, null, null, null, true, '2030-01-01', null, null, null, null, null",
+        "adapters": "'tone', 'base', '2030-01-01', 1",
+        "versions": "'tone', 1, 'LORA', '{}', 'd', 1, 1, '[]', '{}', 'f', '2030-01-01'",
+        "aliases": "'tone', 'prod', 1",
+        "events": "1, 'adapter.created', 'tone', '2030-01-01', null, '{}'",
+    }
+    with database.write() as session:
+        for table, values in rows.items():
+            session.execute(text(f"INSERT INTO {table} VALUES ({values})"))
+
+
+def test_migrating_twice_keeps_the_data(database_url: str) -> None:
+    migrate(database_url)
+    database = open_database(database_url)
+    raise_generation(database)
+    migrate(database_url)
+
+    assert generation_of(database) == 1
+    database.close()
+
+
+def test_a_database_at_a_newer_schema_than_the_code_is_refused_and_left_as_it_is(database_url: str) -> None:
+    migrate(database_url)
+    engine = open_engine(database_url, MIGRATING)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    with pytest.raises(Conflict, match="9999 is newer than this code"):
+        open_database(database_url)
+    with pytest.raises(Conflict, match="9999 is newer than this code"):
+        migrate(database_url)
+
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == ["9999"]
+    engine.dispose()
+
+
+def test_an_empty_database_is_refused_until_it_was_migrated(database_url: str) -> None:
+    with pytest.raises(Conflict, match="run `adapterctl migrate`"):
+        open_database(database_url)
+
+    migrate(database_url)
+    database = open_database(database_url)
+    database.ping()
+    database.close()
+
+
+def test_many_may_migrate_the_same_empty_database_at_once(database_url: str) -> None:
+    start = Barrier(4)
+
+    def run() -> None:
+        start.wait()
+        migrate(database_url)
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(run) for _ in range(4)]:
+            done.result()
+
+    database = open_database(database_url)
+    assert generation_of(database) == 0
+    database.close()
+
+
+# ---- sessions -----------------------------------------------------------------------------------------------------
+
+
+def test_a_session_that_fails_changes_nothing(database: Database) -> None:
+    def change_and_fail() -> None:
+        with database.write() as session:
+            session.execute(update(GenerationRow).values(value=7))
+            raise KeyError("on the way")
+
+    with pytest.raises(KeyError):
+        change_and_fail()
+    assert generation_of(database) == 0
+
+
+def test_a_reader_sees_one_moment_while_others_write(database: Database) -> None:
+    with database.read() as session:
+        before = session.scalars(select(GenerationRow.value)).one()
+        raise_generation(database)
+        session.expire_all()
+        assert session.scalars(select(GenerationRow.value)).one() == before
+
+    assert generation_of(database) == before + 1
+
+
+def test_writers_that_read_first_wait_for_each_other(database: Database) -> None:
+    start = Barrier(8)
+
+    def read_then_write(_: int) -> None:
+        start.wait()
+        for _ in range(10):
+            with database.write() as session:
+                row = session.get_one(GenerationRow, 1, with_for_update=True)
+                row.value += 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(read_then_write, range(8)))
+
+    assert generation_of(database) == 80
+
+
+def test_a_row_that_refers_to_nothing_is_a_conflict(database: Database) -> None:
+    with pytest.raises(Conflict), database.write() as session:
+        session.execute(text("INSERT INTO adapters VALUES ('tone', 'no such model', '2030-01-01', 0)"))
+
+    with database.read() as session:
+        assert session.scalars(select(AdapterRow)).all() == []
+
+
+# ---- SQLite alone -------------------------------------------------------------------------------------------------
+
+
+def test_sqlite_commits_survive_a_power_loss(tmp_path: Path) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/registry.db", SERVING)
+    with engine.connect() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 2  # FULL
+    engine.dispose()
+
+
+def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/registry.db"
+    migrate(url)
+    engine = open_engine(url, SERVING | {"max_page_count": "40"})
+    database = Database(reads=engine, writes=engine.execution_options(sqlite_begin="BEGIN IMMEDIATE"))
+    with pytest.raises(NoRoom, match="nothing changed"), database.write() as session:
+        session.execute(text(f"INSERT INTO events VALUES (1, 'big', 'big', '2030-01-01', null, '\"{'x' * 200_000}\"')"))
+
+    with database.read() as session:
+        assert session.scalars(select(EventRow)).all() == []
+    raise_generation(database)
+    database.close()
+
+
+def test_a_file_that_is_no_database_is_unavailable_and_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "registry.db"
+    file.write_bytes(b"a letter, not a database" * 100)
+
+    for attempt in (migrate, open_database):
+        with pytest.raises(Unavailable, match="not a database"):
+            attempt(f"sqlite:///{file}")
+    assert file.read_bytes() == b"a letter, not a database" * 100
+
+
+@pytest.mark.parametrize("url", ["", "registry.db", "sqlite://", "sqlite:///:memory:", "mysql://host/registry"])
+def test_a_url_we_cannot_read_is_refused(url: str) -> None:
+    with pytest.raises(Invalid, match="sqlite:///PATH"):
+        open_database(url)
+
+
+def test_postgres_is_spoken_to_through_psycopg() -> None:
+    engine = open_engine("postgresql://someone@/registry?host=/run/postgresql", SERVING)
+
+    assert engine.dialect.driver == "psycopg"
+    assert engine.url.query == {"host": "/run/postgresql"}
