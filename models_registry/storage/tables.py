@@ -37,10 +37,10 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return value and value.astimezone(UTC)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - SQLAlchemy's signature
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
@@ -64,9 +64,9 @@ class BaseModelRow(Row):
 
     id: Mapped[str] = mapped_column(Name, primary_key=True)
     source: Mapped[dict[str, Any]]
-    dtype: Mapped[str | None] = mapped_column(String(32))
-    device: Mapped[str | None] = mapped_column(String(32))
-    task: Mapped[str | None] = mapped_column(String(64))
+    dtype: Mapped[str | None] = mapped_column(Text)
+    device: Mapped[str | None] = mapped_column(Text)
+    task: Mapped[str | None] = mapped_column(Text)
     example_inputs: Mapped[dict[str, Any] | None]
     hosted: Mapped[bool]
     created_at: Mapped[datetime]
