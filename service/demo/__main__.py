@@ -1,0 +1,34 @@
+"""What `make run` does before it serves: `python -m service.demo` makes the demo base models and registers them."""
+
+import typer
+
+from models_registry.errors import NotFound
+from models_registry.records import HuggingFaceSource
+from models_registry.registry import Registry
+from models_registry.storage.blobs import open_blob_store
+from models_registry.storage.database import migrate, open_database
+from service.demo.base_models import prepare_base_models
+from service.settings import Settings
+
+DEMO_MODELS = ("smollm2", "minilm")
+
+
+def seed(settings: Settings) -> None:
+    """Leave the registry with both demo models, wanted in memory. What its owner changed about them stays."""
+    prepare_base_models(settings.model_roots[0])
+    migrate(settings.database_url)
+    database = open_database(settings.database_url)
+    registry = Registry(database, open_blob_store(settings.blob_url))
+    for name in DEMO_MODELS:
+        try:
+            registry.find_base_model(name)
+        except NotFound:
+            registry.register_base_model(
+                name, HuggingFaceSource(name), dtype=None, device=None, task=None, example_inputs=None
+            )
+            typer.echo(f"{name}: registered", err=True)
+    database.close()
+
+
+if __name__ == "__main__":
+    seed(Settings())
