@@ -241,6 +241,10 @@ class Registry:
             adapters = read_adapters(session, select(AdapterRow))
             return RegistrySnapshot(generation, {adapter.name: adapter for adapter in adapters})
 
+    def check_blobs(self) -> None:
+        """Return if blobs can be read and written now. Raises `Unavailable`."""
+        self._blobs.ping()
+
     @contextmanager
     def _write(self) -> Generator[Session]:
         # Raising the generation first takes its row's lock: writers come one after another on every database, so what

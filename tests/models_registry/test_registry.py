@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select
 
-from models_registry.errors import Conflict, Damaged, Invalid, NotFound, RegistryError, Stale
+from models_registry.errors import Conflict, Damaged, Invalid, NotFound, RegistryError, Stale, Unavailable
 from models_registry.records import (
     AdapterVersion,
     Architecture,
@@ -409,6 +409,17 @@ def test_a_snapshot_holds_every_adapter_at_one_generation(registry: Registry, da
 
     assert snapshot.generation == registry.generation() == 5
     assert snapshot.adapters == {name: registry.find_adapter(name) for name in ("tone", "pirate")}
+
+
+def test_a_blob_store_that_is_away_is_told_from_a_registry_that_answers(
+    registry: Registry, blob_directory: Path
+) -> None:
+    registry.check_blobs()
+    blob_directory.rmdir()
+
+    with pytest.raises(Unavailable, match=str(blob_directory)):
+        registry.check_blobs()
+    assert registry.generation() == 0
 
 
 def test_a_registry_opened_again_says_the_same(
