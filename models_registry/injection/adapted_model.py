@@ -148,6 +148,12 @@ class AdaptedModel:
 
     # ---- choosing -----------------------------------------------------------------------------------------------
 
+    @property
+    def per_row(self) -> bool:
+        """Whether every target is known to be entered with the batch's rows along its leading dimension, so that
+        `routed` is right for any batch. Nothing proves it yet: run one forward per distinct mixture."""
+        return False
+
     def routed(self, mixtures: Sequence[Mixture]) -> AbstractContextManager[None]:
         """Forwards inside the `with` use one mixture per row of their batch. Raises as `routed_whole` does."""
         for mixture in mixtures:

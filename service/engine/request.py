@@ -7,11 +7,14 @@ from typing import Any, Literal, TypeAlias
 from models_registry.base_models.spec import Inputs, OutputValue
 from models_registry.records import Adapter, AdapterVersion, BaseModel
 
-AdapterChoice: TypeAlias = str | None | Mapping[str, float]
+AdapterChoice: TypeAlias = str | Mapping[str, float] | None
 """A reference (`tone`, `tone@3`, `tone@prod`), None for the base, or a composition `{reference: weight}`."""
 
-Digest: TypeAlias = str | None | Mapping[str, str]
-"""`"sha256:…"` of the version that an `AdapterChoice` named, None for the base, or one digest per composed reference."""
+AdapterChoices: TypeAlias = AdapterChoice | tuple[AdapterChoice, ...]
+"""One choice for every row, or a tuple with one choice per row."""
+
+Digest: TypeAlias = str | Mapping[str, str] | None
+"""`"sha256:…"` of the version that an `AdapterChoice` named, None for the base, or a digest per composed reference."""
 
 ModelState: TypeAlias = Literal["loading", "ready", "failed", "unloaded"]
 Residency: TypeAlias = Literal["stored", "staged", "resident"]
@@ -36,15 +39,13 @@ class EngineLimits:
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """One call. `adapters` is one choice for every row, or a tuple with one choice per row.
-
-    `outputs` keeps only these of the model's outputs (None: all). `parameters` asks for text generation.
+    """One call. `outputs` keeps only these of the model's outputs (None: all). `parameters` asks for text generation.
     `deadline` bounds the wait in the queue, in `time.monotonic()` seconds.
     """
 
     model: str
     inputs: Inputs
-    adapters: AdapterChoice | tuple[AdapterChoice, ...] = None
+    adapters: AdapterChoices = None
     outputs: tuple[str, ...] | None = None
     parameters: Mapping[str, Any] | None = None
     deadline: float | None = None

@@ -1,0 +1,162 @@
+"""One job's outputs: one forward under the rows' routing, or one per distinct mixture where rows can't be routed.
+
+Runs on the model's own thread. Knows rows and mixtures; nothing of queues, residency or callers.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from models_registry.base_models.spec import BaseModelSpec, OutputValue, Rows
+from models_registry.errors import Invalid, Unavailable
+from models_registry.injection.adapted_model import AdaptedModel
+from models_registry.records import Fault
+from service.engine.batcher import Job
+from service.engine.request import AdapterChoices
+from service.engine.selection import BASE, Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """On the CPU. `selections` made them: one per row, or one where they came back whole."""
+
+    values: Mapping[str, OutputValue]
+    selections: tuple[Selection, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The rows (their indices) that share one mixture, and what the model gave for them."""
+
+    indices: tuple[int, ...]
+    values: Mapping[str, OutputValue]
+
+
+def answer_rows(spec: BaseModelSpec, adapted: AdaptedModel, job: Job) -> Outputs:
+    """Raises `Invalid` where the inputs are to blame or an asked output doesn't exist."""
+    with torch.inference_mode(), _blame_on_the_inputs():
+        return _generate(spec, adapted, job) if job.rows is None else _forward(spec, adapted, job, job.rows)
+
+
+def check_selections(asked: AdapterChoices, selections: Sequence[Selection], count: int | None) -> None:
+    """Raises `Invalid` unless a list of adapters has one entry per row; without rows all must be the same."""
+    if not isinstance(asked, tuple):
+        return
+    if count is None and len(set(selections)) != 1:
+        raise Invalid("These inputs have no rows.", [Fault(("adapter",), "give one adapter for all")])
+    if count is not None and len(selections) != count:
+        message = f"has {len(selections)} entries for {count} rows; give one per row, or one for all outside a list"
+        raise Invalid("There is not one adapter per row.", [Fault(("adapter",), message)])
+
+
+def _forward(spec: BaseModelSpec, adapted: AdaptedModel, job: Job, rows: Rows) -> Outputs:
+    groups = _rows_by_selection(job.selections, rows.count)
+    if len(groups) <= 1:
+        with adapted.routed_whole(next(iter(groups), BASE).mixture):
+            values = _chosen(spec.forward(adapted.module, rows), job.request.outputs)
+        if rows.count is None or _without_rows(values, rows.count):
+            return Outputs(values, job.selections[:1] or (BASE,))
+        return Outputs(values, _each_row(job.selections, rows.count))
+    if adapted.per_row:
+        with adapted.routed([selection.mixture for selection in job.selections]):
+            values = _chosen(spec.forward(adapted.module, rows), job.request.outputs)
+        _require_rows(values, len(job.selections))
+        return Outputs(values, job.selections)
+    pieces: list[Piece] = []
+    for selection, indices in groups.items():
+        with adapted.routed_whole(selection.mixture):
+            values = _chosen(spec.forward(adapted.module, _rows_at(rows, indices)), job.request.outputs)
+        _require_rows(values, len(indices))
+        pieces.append(Piece(indices, values))
+    return Outputs(_in_row_order(pieces), job.selections)
+
+
+def _generate(spec: BaseModelSpec, adapted: AdaptedModel, job: Job) -> Outputs:
+    texts, parameters = job.request.inputs.texts, job.request.parameters or {}
+    pieces: list[Piece] = []
+    # A search over several beams has more rows than texts, so rows are not routed here.
+    for selection, indices in _rows_by_selection(job.selections, len(texts)).items():
+        with adapted.routed_whole(selection.mixture):
+            continued = spec.generate(adapted.module, [texts[index] for index in indices], parameters)
+        pieces.append(Piece(indices, {"text": continued}))
+    return Outputs(_chosen(_in_row_order(pieces), job.request.outputs), _each_row(job.selections, len(texts)))
+
+
+def _each_row(selections: tuple[Selection, ...], count: int) -> tuple[Selection, ...]:
+    return selections * count if len(selections) == 1 else selections
+
+
+def _rows_by_selection(selections: Sequence[Selection], count: int | None) -> dict[Selection, tuple[int, ...]]:
+    if len(selections) == 1 or count is None:
+        return {selections[0]: tuple(range(count or 0))}
+    groups: dict[Selection, list[int]] = {}
+    for row, selection in enumerate(selections):
+        groups.setdefault(selection, []).append(row)
+    return {selection: tuple(indices) for selection, indices in groups.items()}
+
+
+def _rows_at(rows: Rows, indices: tuple[int, ...]) -> Rows:
+    """Padding stays as it was read for the whole request, so that the pieces' shapes agree."""
+    tensors = {name: tensor[torch.tensor(indices, device=tensor.device)] for name, tensor in rows.tensors.items()}
+    return Rows(tensors, len(indices), rows.from_text)
+
+
+def _chosen(values: Mapping[str, OutputValue], outputs: tuple[str, ...] | None) -> dict[str, OutputValue]:
+    chosen = tuple(values) if outputs is None else outputs
+    if missing := [name for name in chosen if name not in values]:
+        faults = [Fault(("outputs", name), f"doesn't exist; the model gives {', '.join(values)}") for name in missing]
+        raise Invalid("The model doesn't give every output that was asked for.", faults)
+    return {name: _on_cpu(values[name]) for name in chosen}
+
+
+def _on_cpu(value: OutputValue) -> OutputValue:
+    return value.cpu() if isinstance(value, torch.Tensor) else value
+
+
+def _without_rows(values: Mapping[str, OutputValue], count: int) -> list[str]:
+    return [name for name, value in values.items() if _leading_dimension(value) != count]
+
+
+def _leading_dimension(value: OutputValue) -> int | None:
+    if isinstance(value, torch.Tensor):
+        return value.shape[0] if value.ndim else None
+    return len(value)
+
+
+def _require_rows(values: Mapping[str, OutputValue], count: int) -> None:
+    if whole := _without_rows(values, count):
+        faults = [Fault(("outputs", name), "has no rows; ask with one adapter, or leave it out") for name in whole]
+        raise Invalid("Outputs that don't belong to rows can't be made by several adapters.", faults)
+
+
+def _in_row_order(pieces: Sequence[Piece]) -> dict[str, OutputValue]:
+    return {name: _merged([(piece.indices, piece.values[name]) for piece in pieces], name) for name in pieces[0].values}
+
+
+def _merged(pieces: Sequence[tuple[tuple[int, ...], OutputValue]], name: str) -> OutputValue:
+    order = [index for indices, _ in pieces for index in indices]
+    back = sorted(range(len(order)), key=order.__getitem__)
+    tensors = [value for _, value in pieces if isinstance(value, torch.Tensor)]
+    if not tensors:
+        words = [word for _, value in pieces if not isinstance(value, torch.Tensor) for word in value]
+        return tuple(words[place] for place in back)
+    if len({tensor.shape[1:] for tensor in tensors}) > 1:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors)
+        fault = Fault(("outputs", name), f"differs in shape between adapters ({shapes}); ask for one adapter at a time")
+        raise Invalid("The rows' outputs can't be joined.", [fault])
+    return torch.cat(tensors)[torch.tensor(back)]
+
+
+@contextmanager
+def _blame_on_the_inputs() -> Generator[None]:
+    """A module states no contract: that it can't take these inputs shows in what its forward raises."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise Unavailable("Not enough memory for this request at the moment; send fewer or shorter rows.") from error
+    except torch.AcceleratorError:
+        raise  # the device itself failed, whatever the inputs were
+    except (RuntimeError, IndexError, TypeError, ValueError, KeyError) as error:
+        raise Invalid(f"The base model can't run on these inputs: {type(error).__name__}: {error}") from error

@@ -1,0 +1,103 @@
+"""One base model in memory: its module, its worker, its queue, the adapters that are in memory with it."""
+
+from collections.abc import Iterable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+
+import torch
+
+from models_registry.architecture import describe
+from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.base_models.spec import BaseModelSpec
+from models_registry.errors import Conflict, RegistryError, Unavailable
+from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
+from models_registry.records import AdapterVersion, BaseModel
+from models_registry.registry import Registry
+from service.engine.batcher import Batcher
+from service.engine.placement import adapter_room, choose_device, choose_dtype, device_of, dtype_of
+from service.engine.request import EngineLimits
+from service.engine.residency import AdapterResidency
+from service.engine.worker import Worker
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HostedModel:
+    spec: BaseModelSpec
+    adapted: AdaptedModel
+    adapters: AdapterResidency
+    batcher: Batcher
+    worker: Worker
+
+    @property
+    def dtype(self) -> str | None:
+        return dtype_of(self.adapted.module)
+
+    @property
+    def device(self) -> str:
+        return str(device_of(self.adapted.module))
+
+    def let_go(self, versions: Iterable[AdapterVersion]) -> None:
+        """The end of `adapters.hold`; what has to leave then does so between the next two forwards."""
+        if self.adapters.let_go(versions):
+            self._trim()
+
+    def attach(self, version: AdapterVersion, prepared: PreparedAdapter) -> None:
+        """Make a version resident that its creator has prepared. Raises `NoRoom`, or why the model was closed."""
+        self.adapters.hold([version])
+        try:
+            self.adapters.offer(version, prepared)
+            self.batcher.call(lambda: self.adapters.make_resident([version])).result()
+        finally:
+            self.let_go([version])
+
+    def load(self, version: AdapterVersion) -> None:
+        """Make a stored version resident. Raises as staging does, or why the model was closed."""
+        self.adapters.hold([version])
+        try:
+            self.adapters.keep(version)
+            for staging in self.adapters.stage([version]):
+                staging.result()
+            self.batcher.call(lambda: self.adapters.make_resident([version])).result()
+        finally:
+            self.let_go([version])
+
+    def unload(self, adapter: str, version: AdapterVersion | None = None) -> None:
+        """Take all versions of `adapter`, or only `version`, out of memory; returns once what nobody holds is out."""
+        self.adapters.unload(adapter, version)
+        if trimming := self._trim():
+            trimming.result()
+
+    def close(self, reason: RegistryError) -> None:
+        """Take no more requests, answering `reason`; returns when those that are queued have their answers."""
+        self.batcher.close(reason)
+        self.worker.join()
+
+    def _trim(self) -> Future[None] | None:
+        try:
+            return self.batcher.call(self.adapters.trim)
+        except (Conflict, Unavailable):
+            return None  # closed: all of its memory goes
+
+
+def host(
+    base: BaseModel, registry: Registry, policy: SourcePolicy, limits: EngineLimits, stagers: Executor
+) -> HostedModel:
+    """Build `base`, pin or compare its fingerprint, start its worker.
+
+    Raises `Invalid` where the source can't be built, `Conflict` for other weights than the pinned ones, and whatever
+    a factory raises.
+    """
+    device = choose_device(base.device or limits.device)
+    spec = open_spec(base.source, base.task, policy)
+    # In eval mode torch's fused paths read weights without calling the layers that adapters hook.
+    torch.backends.mha.set_fastpath_enabled(False)
+    module = spec.build(device, choose_dtype(base.dtype))
+    architecture = describe(module)
+    registry.record_built(base.id, architecture)
+    adapted = AdaptedModel(module, architecture)
+    room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
+    adapters = AdapterResidency(adapted, registry.read_weights, stagers, room)
+    batcher = Batcher(limits.max_queue)
+    worker = Worker(base.id, spec, adapted, adapters, batcher)
+    worker.start()
+    return HostedModel(spec, adapted, adapters, batcher, worker)

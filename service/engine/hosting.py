@@ -1,0 +1,177 @@
+"""Which base models are in memory: loading -> ready or failed, unloaded. One thread builds them, one by one."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
+
+from models_registry.base_models.sources import SourcePolicy
+from models_registry.errors import Conflict, NotFound, RegistryError, Unavailable
+from models_registry.records import BaseModel
+from models_registry.registry import Registry
+from service.engine.hosted_model import HostedModel, host
+from service.engine.placement import give_memory_back
+from service.engine.request import EngineLimits, ModelState
+
+log = logging.getLogger(__name__)
+
+# What is stuck in a forward or a build can't be stopped; it is waited for this long beyond the grace.
+JOIN_S = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """One attempt at hosting a model. Whoever no longer finds its own place in the table has been overtaken."""
+
+    state: ModelState
+    reason: str | None = None
+    hosted: HostedModel | None = None
+
+
+UNKNOWN = Place("unloaded")
+
+
+class Hosting:
+    def __init__(self, registry: Registry, policy: SourcePolicy, limits: EngineLimits, stagers: Executor) -> None:
+        self._registry = registry
+        self._policy = policy
+        self._limits = limits
+        self._stagers = stagers
+        self._changed = threading.Condition()
+        self._places: dict[str, Place] = {}
+        self._orders: SimpleQueue[tuple[BaseModel, Place] | None] = SimpleQueue()
+        self._loader = threading.Thread(target=self._run, name="model loader", daemon=True)
+
+    def start(self, bases: Iterable[BaseModel]) -> None:
+        """Know these models and begin loading those that are to be hosted."""
+        self._loader.start()
+        for base in bases:
+            if base.hosted:
+                self.load(base)
+            else:
+                self._places[base.id] = Place("unloaded")
+
+    def stop(self, reason: RegistryError) -> None:
+        """Answer `reason` to whatever still waits or runs, and end every thread."""
+        with self._changed:
+            places, self._places = self._places, {}
+            self._changed.notify_all()
+        self._orders.put(None)
+        for name, place in places.items():
+            if place.hosted is not None:
+                place.hosted.batcher.close(reason)
+                place.hosted.worker.give_up(reason)
+                if not place.hosted.worker.join(JOIN_S):
+                    log.warning("model %s is stuck in a forward and left behind", name)
+        if self._loader.is_alive():
+            self._loader.join(JOIN_S)
+
+    def load(self, base: BaseModel) -> None:
+        """Begin loading, unless it is ready or loading."""
+        with self._changed:
+            if self._places.get(base.id, UNKNOWN).state in {"ready", "loading"}:
+                return
+            self._places[base.id] = place = Place("loading")
+        self._orders.put((base, place))
+
+    def unload(self, model: str) -> Callable[[], None]:
+        """No new requests from now on; what is returned waits for those that are queued and gives the memory back. A
+        build that is under way is dropped when it ends."""
+        with self._changed:
+            place = self._places.get(model, UNKNOWN)
+            self._places[model] = Place("unloaded")
+            self._changed.notify_all()
+        return partial(self._close, model, place, Conflict(f"The base model {model!r} was unloaded; load it first."))
+
+    def forget(self, model: str) -> Callable[[], None]:
+        """As `unload`, and the model is unknown from then on."""
+        with self._changed:
+            place = self._places.pop(model, UNKNOWN)
+            self._changed.notify_all()
+        return partial(self._close, model, place, NotFound(f"There is no base model {model!r}."))
+
+    def find(self, model: str) -> HostedModel:
+        """Raises `NotFound`, `Unavailable` while it loads, `Conflict` where it failed or is unloaded."""
+        place = self._places.get(model)
+        if place is None:
+            raise NotFound(f"There is no base model {model!r}.")
+        if place.hosted is not None:
+            return place.hosted
+        if place.state == "loading":
+            raise Unavailable(f"The base model {model!r} is still loading; try again when it is ready.")
+        if place.state == "failed":
+            raise Conflict(f"The base model {model!r} could not be loaded: {place.reason}")
+        raise Conflict(f"The base model {model!r} is not in memory; load it first.")
+
+    def hosted(self, model: str) -> HostedModel | None:
+        return self.place(model).hosted
+
+    def place(self, model: str) -> Place:
+        return self._places.get(model, UNKNOWN)
+
+    def all_hosted(self) -> tuple[HostedModel, ...]:
+        with self._changed:
+            return tuple(place.hosted for place in self._places.values() if place.hosted is not None)
+
+    def all_in(self, state: ModelState) -> dict[str, str | None]:
+        """Models in that state, with the reason."""
+        with self._changed:
+            return {name: place.reason for name, place in self._places.items() if place.state == state}
+
+    def wait(self, model: str, timeout_s: float) -> None:
+        """Return when the model isn't loading any more, or after `timeout_s`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.place(model).state != "loading", timeout_s)
+
+    # ---- the loader's thread --------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (order := self._orders.get()) is not None:
+            base, place = order
+            if self._places.get(base.id) is place:
+                self._load(base, place)
+
+    def _load(self, base: BaseModel, place: Place) -> None:
+        begun = time.monotonic()
+        try:
+            hosted = host(base, self._registry, self._policy, self._limits, self._stagers)
+        except RegistryError as error:
+            log.warning("model %s failed: %s", base.id, error)
+            self._fail(base.id, place, str(error))
+        except BaseException as error:  # a factory may raise anything, even SystemExit: it is this model's failure
+            log.exception("model %s failed", base.id)
+            self._fail(base.id, place, f"{type(error).__name__}: {error}")
+        else:
+            log.info("model %s ready on %s after %.2f s", base.id, hosted.device, time.monotonic() - begun)
+            self._settle(base.id, place, hosted)
+
+    def _settle(self, model: str, place: Place, hosted: HostedModel) -> None:
+        with self._changed:
+            if wanted := self._places.get(model) is place:
+                place.state, place.hosted = "ready", hosted
+                self._changed.notify_all()
+        if not wanted:
+            hosted.close(Conflict(f"The base model {model!r} was unloaded; load it first."))
+
+    def _fail(self, model: str, place: Place, reason: str) -> None:
+        if self._places.get(model) is place:
+            try:
+                self._registry.record_failure(model, reason)
+            except RegistryError as error:  # removed meanwhile, or the database is away: the memory still says why
+                log.warning("the failure of model %s was not recorded: %s", model, error)
+        with self._changed:
+            place.state, place.reason = "failed", reason
+            self._changed.notify_all()
+        give_memory_back()
+
+    def _close(self, model: str, place: Place, reason: RegistryError) -> None:
+        if place.hosted is None:
+            return
+        place.hosted.close(reason)
+        place.hosted = None
+        give_memory_back()
+        log.info("model %s unloaded", model)

@@ -1,0 +1,136 @@
+"""How a request reaches its model's worker: resolve and hold, read and stage beside the event loop, queue, await.
+
+From admission on, the request's future is its life: whatever ends it (an answer, an error, a caller who left, the
+service's end) lets go of its adapters and its place in the queue.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Generator
+from concurrent.futures import Executor, Future, wait
+from contextlib import contextmanager
+
+from models_registry.base_models.spec import Rows
+from models_registry.errors import Conflict, DeadlinePassed, Invalid, NotFound, Unavailable
+from models_registry.records import AdapterVersion, Fault
+from service.engine.batcher import Job
+from service.engine.forward import check_selections
+from service.engine.hosted_model import HostedModel
+from service.engine.hosting import Hosting
+from service.engine.request import InferAnswer, InferRequest
+from service.engine.selection import Selection, distinct_versions, select
+from service.engine.snapshot import Snapshot
+
+
+class Inference:
+    def __init__(self, snapshot: Snapshot, hosting: Hosting, readers: Executor) -> None:
+        self._snapshot = snapshot
+        self._hosting = hosting
+        self._readers = readers
+        self._admission = threading.Lock()
+        self._in_flight: set[Future[InferAnswer]] = set()
+        self._leaving: set[str] = set()
+        self._stopping = False
+
+    async def infer(self, request: InferRequest) -> InferAnswer:
+        """As `Engine.infer` promises."""
+        hosted = self._hosting.find(request.model)
+        future: Future[InferAnswer] = Future()
+        admitted_at = time.monotonic()
+        try:
+            selections = self._admit(request, hosted, future)
+            rows = await self._prepare(request, hosted, selections)
+            hosted.batcher.put(Job(request, selections, rows, future, admitted_at))
+            return await _answer(future, request.deadline)
+        finally:
+            future.cancel()  # an error on the way, or a caller who left; once it runs this does nothing
+
+    @contextmanager
+    def none_holds(self, adapter: str) -> Generator[None]:
+        """Nobody holds `adapter` and nobody gets hold of it inside the `with`. Raises `Conflict` while it is in use."""
+        with self._admission:
+            hosted_models = self._hosting.all_hosted()
+            if holders := sum(hosted.adapters.in_flight(adapter) for hosted in hosted_models):
+                raise Conflict(f"Adapter {adapter!r} is in use by {holders} requests; try again when they are done.")
+            self._leaving.add(adapter)
+        try:
+            yield
+        finally:
+            with self._admission:
+                self._leaving.discard(adapter)
+
+    def refuse(self) -> None:
+        """Admit nothing more, answering `Unavailable`."""
+        with self._admission:
+            self._stopping = True
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when every admitted request is done, or after `timeout_s`."""
+        with self._admission:
+            in_flight = tuple(self._in_flight)
+        wait(in_flight, timeout_s)
+
+    # ---- the stations of a request --------------------------------------------------------------------------
+
+    def _admit(self, request: InferRequest, hosted: HostedModel, future: Future[InferAnswer]) -> tuple[Selection, ...]:
+        # Resolving a reference and holding what it means is one step, so that no deletion falls in between.
+        with self._admission:
+            if self._stopping:
+                raise Unavailable("The service is shutting down; ask another instance.")
+            hosted.batcher.admit(future)
+            selections = select(self._snapshot.view, request.model, request.adapters)
+            versions = distinct_versions(selections)
+            self._refuse_leaving(versions)
+            hosted.adapters.hold(versions)
+            self._in_flight.add(future)
+        future.add_done_callback(self._in_flight.discard)
+        future.add_done_callback(lambda _: hosted.let_go(versions))
+        return selections
+
+    async def _prepare(
+        self, request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]
+    ) -> Rows | None:
+        loop = asyncio.get_running_loop()
+        waiting = asyncio.timeout(_remaining(request.deadline))
+        try:
+            async with waiting:
+                rows = await loop.run_in_executor(self._readers, _read, request, hosted, selections)
+                stagings = hosted.adapters.stage(distinct_versions(selections))
+                # Others may wait for the same adapter: who leaves must not cancel it for them.
+                await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(staging)) for staging in stagings))
+                return rows
+        except TimeoutError as error:
+            if waiting.expired():
+                raise DeadlinePassed("The request's deadline passed before it could run; it never ran.") from error
+            raise
+
+    def _refuse_leaving(self, versions: tuple[AdapterVersion, ...]) -> None:
+        if leaving := [version.adapter for version in versions if version.adapter in self._leaving]:
+            raise NotFound(f"These adapters are being deleted: {', '.join(sorted(set(leaving)))}.")
+
+
+def _read(request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]) -> Rows | None:
+    """The checked rows, or None where texts are to be continued, which the spec reads itself."""
+    if request.parameters is None:
+        rows = hosted.spec.read(hosted.adapted.module, request.inputs)
+        check_selections(request.adapters, selections, rows.count)
+        return rows
+    if not request.inputs.texts:
+        fault = Fault(("inputs", "text"), "give the texts to continue; parameters are for text generation")
+        raise Invalid("Generating text needs texts.", [fault])
+    check_selections(request.adapters, selections, len(request.inputs.texts))
+    return None
+
+
+async def _answer(future: Future[InferAnswer], deadline: float | None) -> InferAnswer:
+    answer = asyncio.wrap_future(future)
+    if deadline is not None:
+        await asyncio.wait([answer], timeout=_remaining(deadline))
+        if future.cancel():
+            raise DeadlinePassed("The request's deadline passed in the queue; it never ran.")
+    return await answer
+
+
+def _remaining(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -1,0 +1,70 @@
+"""What the registry says, in memory: requests resolve their references here and never read the database.
+
+A view is immutable and swapped as a whole, so that a request sees one generation. Every write of this process goes
+through the engine, which refreshes after it; what another process wrote is seen at the next refresh.
+"""
+
+import threading
+
+from models_registry.errors import NotFound
+from models_registry.records import Adapter, AdapterVersion, RegistrySnapshot
+from models_registry.references import named_by, pick_version
+from models_registry.registry import Registry
+
+
+class Snapshot:
+    """The newest view. Reading it is free and safe from any thread."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._refreshing = threading.Lock()
+        self._view = RegistrySnapshot(generation=-1, adapters={})
+
+    @property
+    def view(self) -> RegistrySnapshot:
+        return self._view
+
+    def refresh(self, written: str | None = None) -> None:
+        """Catch up with the registry; `written` is the adapter that the caller has just changed there.
+
+        Raises `Unavailable`; the old view then stays.
+        """
+        with self._refreshing:
+            generation = self._registry.generation()
+            if generation == self._view.generation:
+                return
+            # One step ahead can only be the caller's own change: reading that adapter alone keeps creating the
+            # thousandth adapter as cheap as the first.
+            if written is not None and generation == self._view.generation + 1:
+                self._view = RegistrySnapshot(generation, self._with(written))
+            else:
+                self._view = self._registry.snapshot()
+
+    def _with(self, name: str) -> dict[str, Adapter]:
+        adapters = dict(self._view.adapters)
+        try:
+            adapters[name] = self._registry.find_adapter(name)
+        except NotFound:
+            adapters.pop(name, None)
+        return adapters
+
+
+def slot(version: AdapterVersion) -> str:
+    """The name of a version in a live module. A reference can come back with other weights or another config after its
+    adapter was deleted and created anew; this can't."""
+    return f"{version.reference} sha256:{version.digest} {version.created_at.isoformat()}"
+
+
+def resolve(view: RegistrySnapshot, reference: str) -> AdapterVersion:
+    """The exact version that `name`, `name@3` or `name@alias` means. Raises `NotFound` that says which part."""
+    name = named_by(reference)
+    adapter = view.adapters.get(name)
+    if adapter is None:
+        raise NotFound(f"There is no adapter {name!r}.")
+    return pick_version(adapter, reference)
+
+
+def is_there(view: RegistrySnapshot, version: AdapterVersion) -> bool:
+    """Whether this very version exists, not one that came later under the same reference."""
+    adapter = view.adapters.get(version.adapter)
+    return adapter is not None and any(slot(version) == slot(other) for other in adapter.versions)

@@ -1,0 +1,26 @@
+"""What callers are told about a model and an adapter: the registry's record beside what is in memory."""
+
+from models_registry.records import Adapter, BaseModel
+from service.engine.hosted_model import HostedModel
+from service.engine.hosting import Place
+from service.engine.request import AdapterStatus, ModelStatus
+
+
+def model_status(base: BaseModel, place: Place) -> ModelStatus:
+    hosted = place.hosted
+    return ModelStatus(
+        base=base,
+        state=place.state,
+        reason=place.reason,
+        dtype=hosted.dtype if hosted else base.dtype,
+        device=hosted.device if hosted else base.device,
+        task=hosted.spec.task if hosted else base.task,
+        resident=hosted.adapters.resident if hosted else (),
+    )
+
+
+def adapter_status(adapter: Adapter, hosted: HostedModel | None) -> AdapterStatus:
+    if hosted is None:
+        return AdapterStatus(adapter, {version.version: "stored" for version in adapter.versions}, 0)
+    residency = hosted.adapters.residency(adapter.versions)
+    return AdapterStatus(adapter, residency, hosted.adapters.in_flight(adapter.name))
