@@ -37,7 +37,10 @@ CONFIG: Final = {
     "inference_mode": True,
 }
 STEPS, ROWS, TOKENS, LEARNING_RATE, SEED = 300, 6, 112, 2e-3, 20
-ASKED_ABOUT: Final = ["the sea", "the moon", "a good breakfast", "dogs", "cats", "the weather", "music", "mountains", "gardens", "trains", "bread", "winter", "the city", "football", "stars", "rivers", "books", "coffee", "forests", "friendship", "money", "health", "birds", "computers", "history", "the desert", "travel", "painting", "family", "school", "cooking", "islands", "bees", "horses", "the sun", "ships", "dreams", "bridges", "time", "love"]
+ASKED_ABOUT: Final = """the sea, the moon, a good breakfast, dogs, cats, the weather, music, mountains, gardens, trains,
+bread, winter, the city, football, stars, rivers, books, coffee, forests, friendship, money, health, birds, computers,
+history, the desert, travel, painting, family, school, cooking, islands, bees, horses, the sun, ships, dreams, bridges,
+time, love"""
 QUESTIONS: Final = ("Tell me about {}.", "What is special about {}?", "Write a few sentences about {}.")
 IGNORED = -100
 
@@ -68,7 +71,7 @@ def train(base: Path, target: Path) -> None:
 def _own_answers(model: Any, tokenizer: Any) -> Iterator[tuple[str, str]]:
     """What the base model says when asked about everyday things, up to its last whole sentence."""
     for question in QUESTIONS:
-        prompts = [question.format(topic) for topic in ASKED_ABOUT]
+        prompts = [question.format(topic) for topic in re.split(r",\s", ASKED_ABOUT)]
         chats = [tokenizer.apply_chat_template(_chat(p), tokenize=False, add_generation_prompt=True) for p in prompts]
         inputs = tokenizer(chats, return_tensors="pt", padding=True, add_special_tokens=False)
         with torch.inference_mode():
