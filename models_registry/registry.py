@@ -29,6 +29,7 @@ from models_registry.storage.reading import (
 from models_registry.storage.tables import AdapterRow, AliasRow, BaseModelRow, EventRow, GenerationRow, VersionRow
 
 ARCHITECTURE = TypeAdapter(Architecture)
+MANY = 1000
 
 
 class VersionContent(TypedDict):
@@ -234,12 +235,25 @@ class Registry:
         with self._database.read() as session:
             return session.scalars(select(GenerationRow.value)).one()
 
-    def snapshot(self) -> RegistrySnapshot:
-        """Every adapter with its versions and aliases, at one moment."""
+    def snapshot(self, since: RegistrySnapshot | None = None) -> RegistrySnapshot:
+        """Every adapter with its versions and aliases, at one moment.
+
+        With an earlier snapshot as `since`, only what any process has changed after it is read.
+        """
+        chosen, kept = select(AdapterRow), dict[str, Adapter]()
         with self._database.read() as session:
             generation = session.scalars(select(GenerationRow.value)).one()
-            adapters = read_adapters(session, select(AdapterRow))
-            return RegistrySnapshot(generation, {adapter.name: adapter for adapter in adapters})
+            if since is not None and since.generation == generation:
+                return since
+            # A database that was put back to a backup is behind `since`, and shares nothing with it for sure.
+            if since is not None and since.generation < generation:
+                subjects = session.scalars(select(EventRow.subject).where(EventRow.generation > since.generation))
+                changed = {named_by(subject) for subject in subjects}
+                # A statement takes only so many parameters.
+                if len(changed) <= MANY:
+                    chosen = chosen.where(AdapterRow.name.in_(changed))
+                    kept = {name: adapter for name, adapter in since.adapters.items() if name not in changed}
+            return RegistrySnapshot(generation, kept | {a.name: a for a in read_adapters(session, chosen)})
 
     def check_blobs(self) -> None:
         """Return if blobs can be read and written now. Raises `Unavailable`."""

@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    select,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -114,19 +115,6 @@ class AliasRow(Row):
     version: Mapped[int]
 
 
-class EventRow(Row):
-    """Append-only: what happened to which subject, when, and by whom (null until callers have keys)."""
-
-    __tablename__ = "events"
-
-    id: Mapped[int] = mapped_column(RowNumber, primary_key=True)
-    kind: Mapped[str] = mapped_column(String(64))
-    subject: Mapped[str] = mapped_column(String(256))
-    at: Mapped[datetime]
-    actor: Mapped[str | None] = mapped_column(Name)
-    detail: Mapped[dict[str, Any]]
-
-
 class GenerationRow(Row):
     """One row. Its number grows with every change, and whoever writes holds its lock until the commit."""
 
@@ -135,3 +123,20 @@ class GenerationRow(Row):
 
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     value: Mapped[int] = mapped_column(BigInteger)
+
+
+class EventRow(Row):
+    """Append-only: what happened to which subject, when, and by whom (null until callers have keys)."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(RowNumber, primary_key=True)
+    # The one that the change made: whoever writes has raised it already.
+    generation: Mapped[int] = mapped_column(
+        BigInteger, index=True, default=select(GenerationRow.value).scalar_subquery()
+    )
+    kind: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(String(256))
+    at: Mapped[datetime]
+    actor: Mapped[str | None] = mapped_column(Name)
+    detail: Mapped[dict[str, Any]]

@@ -20,6 +20,7 @@ from models_registry.records import (
     ModuleInfo,
     ParameterInfo,
     PythonSource,
+    RegistrySnapshot,
     Source,
 )
 from models_registry.registry import Registry, VersionContent
@@ -380,6 +381,7 @@ def test_an_event_says_what_when_and_by_whom(registry: Registry, database: Datab
         assert (event.subject, event.actor) == ("tone@1", None)
         assert event.detail == {"method": "LORA", "digest": version.digest}
         assert event.at >= version.created_at
+        assert event.generation == registry.generation()
 
 
 def test_what_fails_leaves_no_event_and_no_generation(registry: Registry, database: Database) -> None:
@@ -409,6 +411,51 @@ def test_a_snapshot_holds_every_adapter_at_one_generation(registry: Registry, da
 
     assert snapshot.generation == registry.generation() == 5
     assert snapshot.adapters == {name: registry.find_adapter(name) for name in ("tone", "pirate")}
+
+
+def test_a_later_snapshot_reads_what_was_changed_and_keeps_the_rest(registry: Registry) -> None:
+    build(registry)
+    build(registry, "other")
+    for name, model in (
+        ("kept", "base"),
+        ("grown", "base"),
+        ("removed", "base"),
+        ("recreated", "base"),
+        ("x", "other"),
+    ):
+        registry.create_adapter(model, name, **content())
+    early = registry.snapshot()
+    assert registry.snapshot(early) is early
+
+    registry.add_version("grown", **content(b"two"))
+    registry.remove_adapter("removed")
+    registry.remove_adapter("recreated")
+    registry.create_adapter("base", "recreated", **content(b"other"))
+    registry.remove_base_model("other", cascade=True)
+    registry.create_adapter("base", "other", **content())  # an adapter may be called as a model was
+
+    late = registry.snapshot(early)
+    assert late == registry.snapshot()
+    assert late.adapters.keys() == {"kept", "grown", "recreated", "other"}
+    assert late.adapters["kept"] is early.adapters["kept"]
+
+
+def test_a_snapshot_of_a_database_that_was_put_back_is_read_anew(registry: Registry) -> None:
+    build(registry)
+    registry.create_adapter("base", "tone", **content())
+    ahead = RegistrySnapshot(generation=99, adapters={})
+
+    assert registry.snapshot(ahead) == registry.snapshot()
+
+
+def test_a_snapshot_catches_up_with_any_number_of_changes(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    build(registry)
+    early = registry.snapshot()
+    for name in ("a", "b", "c"):
+        registry.create_adapter("base", name, **content())
+
+    monkeypatch.setattr("models_registry.registry.MANY", 2)
+    assert registry.snapshot(early) == registry.snapshot()
 
 
 def test_a_blob_store_that_is_away_is_told_from_a_registry_that_answers(

@@ -80,7 +80,7 @@ def fill(database: Database) -> None:
         "adapters": "'tone', 'base', '2030-01-01', 1",
         "versions": "'tone', 1, 'LORA', '{}', 'd', 1, 1, '[]', '{}', 'f', '2030-01-01'",
         "aliases": "'tone', 'prod', 1",
-        "events": "1, 'adapter.created', 'tone', '2030-01-01', null, '{}'",
+        "events": "1, 1, 'adapter.created', 'tone', '2030-01-01', null, '{}'",
     }
     with database.write() as session:
         for table, values in rows.items():
@@ -204,7 +204,9 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     engine = open_engine(url, SERVING | {"max_page_count": "40"})
     database = Database(reads=engine, writes=engine.execution_options(sqlite_begin="BEGIN IMMEDIATE"))
     with pytest.raises(NoRoom, match="nothing changed"), database.write() as session:
-        session.execute(text(f"INSERT INTO events VALUES (1, 'big', 'big', '2030-01-01', null, '\"{'x' * 200_000}\"')"))
+        session.execute(
+            text(f"INSERT INTO events VALUES (1, 1, 'big', 'big', '2030-01-01', null, '\"{'x' * 200_000}\"')")
+        )
 
     with database.read() as session:
         assert session.scalars(select(EventRow)).all() == []
