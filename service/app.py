@@ -6,9 +6,10 @@ from functools import partial
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from models_registry.base_models.sources import SourcePolicy
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
+from models_registry.base_models.sources import SourcePolicy
 from models_registry.registry import Registry
 from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import migrate, open_database
@@ -35,6 +36,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=version("adapter-service"),
         description="Injects named adapters (LoRA, AdaLoRA, IA3) into hosted base models.",
         lifespan=_lifespan,
+        generate_unique_id_function=_operation_id,
     )
     app.state.settings = settings
     app.state.metrics = Metrics()
@@ -76,6 +78,10 @@ def _every_model(engine: Engine) -> Iterator[ModelStatus]:
     while page:
         yield from page
         page = engine.models(_PAGE, page[-1].base.id)
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
 
 
 def _document(app: FastAPI) -> dict[str, object]:

@@ -89,10 +89,15 @@ async def read_form(request: Request, limit: int) -> FormData:
         raise Refused(MALFORMED, "The Content-Type has no boundary, so the multipart body can't be read.")
     # Without the caller's charset, for some of Python's decode to what can't be encoded again: a form is UTF-8.
     headers = Headers({"content-type": f'{MULTIPART}; boundary="{boundary}"'})
+    parser = _FormParser(headers, _limited(request, limit), max_files=16, max_fields=64)
     try:
-        return await MultiPartParser(headers, _limited(request, limit), max_files=16, max_fields=64).parse()
+        form = await parser.parse()
     except MultiPartException as error:
         raise Refused(MALFORMED, f"The multipart body can't be read: {error.message}") from error
+    if not parser.ended:
+        await form.close()
+        raise Refused(MALFORMED, "The multipart body ends before its closing boundary.")
+    return form
 
 
 async def beside_the_loop(size: int, work: Callable[..., T], *arguments: Any) -> T:
@@ -133,6 +138,15 @@ def reads(bodies: Mapping[str, type[pydantic.BaseModel] | Mapping[str, Any]]) ->
         for media_type, body in bodies.items()
     }
     return {"requestBody": {"required": True, "content": content}}
+
+
+class _FormParser(MultiPartParser):
+    """Notices whether the closing boundary came; Starlette's own silently leaves out a part that was cut off."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
 
 
 def _content_type(request: Request) -> Message:

@@ -1,24 +1,20 @@
 """What endpoints are handed: the engine and the settings that app.py assembled, and the names in a path."""
 
-import re
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request
 from pydantic import StringConstraints
 
+from models_registry.references import NAME
 from service.api.metrics import Metrics
 from service.engine.engine import Engine
 from service.settings import Settings
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+NAME_PATTERN = f"^{NAME.pattern}$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 ModelId = Annotated[str, Path(pattern=NAME_PATTERN, description="A base model's id.")]
 AdapterName = Annotated[str, Path(pattern=NAME_PATTERN, description="An adapter's name.")]
-
-
-def is_name(text: str) -> bool:
-    return re.fullmatch(NAME_PATTERN.removesuffix("$"), text, re.ASCII) is not None
 
 
 def _engine(request: Request) -> Engine:

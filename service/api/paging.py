@@ -9,7 +9,7 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Depends, Query
 from pydantic import BaseModel, Field
 
-from service.api.dependencies import is_name
+from models_registry.references import NAME
 from service.api.problems import MALFORMED, Refused
 
 T = TypeVar("T")
@@ -54,6 +54,6 @@ def _name_at(cursor: str) -> str:
         name = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except (binascii.Error, ValueError) as error:
         raise Refused(MALFORMED, f"cursor={cursor} is none of ours: pass a page's next_cursor unchanged.") from error
-    if not is_name(name):
+    if not NAME.fullmatch(name):
         raise Refused(MALFORMED, f"cursor={cursor} is none of ours: pass a page's next_cursor unchanged.")
     return name

@@ -7,7 +7,6 @@ A problem's `type` is one of the slugs below, stable, and what a client should c
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -67,6 +66,9 @@ _OF_ERROR: Mapping[type[errors.RegistryError], Kind] = {
     errors.RegistryError: INTERNAL,
 }
 _OF_STATUS = {kind.status: kind for kind in (MALFORMED, NOT_FOUND, METHOD_NOT_ALLOWED)}
+_KINDS = tuple(
+    dict.fromkeys((*_OF_STATUS.values(), UNSUPPORTED_MEDIA_TYPE, RANGE_NOT_SATISFIABLE, *_OF_ERROR.values()))
+)
 
 
 class Refused(Exception):
@@ -120,7 +122,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: these problems, and 500 and 503, which every route may answer."""
     content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": content}
+        status: {"description": " / ".join(kind.title for kind in _KINDS if kind.status == status), "content": content}
         for status in sorted({*statuses, 500, 503})
     }
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from models_registry.errors import NotFound
+from models_registry.references import named_by, pick_version
 from service.api.adapters import CreatedAnswer, show_created
 from service.api.archive import peft_config, peft_weights, zip_checkpoint
 from service.api.bodies import BINARY, SAFETENSORS, media_type_of, read_bytes, reads
@@ -53,7 +54,12 @@ async def _read_state(request: Request, settings: TheSettings) -> bytes:
     return await read_bytes(request, settings.max_upload_bytes)
 
 
-@router.head("/adapters/{name}/state", response_class=Response, responses=_file_responses(SAFETENSORS))
+@router.head(
+    "/adapters/{name}/state",
+    name="head_state",
+    response_class=Response,
+    responses=_file_responses(SAFETENSORS),
+)
 @router.get("/adapters/{name}/state", response_class=Response, responses=_file_responses(SAFETENSORS))
 def get_state(
     reference: ReferenceQuery,
@@ -93,7 +99,8 @@ def put_state(
 @router.get("/adapters/{name}/config", responses=documented(400, 404))
 def get_config(reference: ReferenceQuery, engine: TheEngine) -> dict[str, Any]:
     """adapter_config.json, as PEFT reads it."""
-    return peft_config(engine.state(reference)[0].config)
+    adapter = engine.adapter(named_by(reference)).adapter
+    return peft_config(pick_version(adapter, reference).config)
 
 
 @router.get("/adapters/{name}/checkpoint", response_class=Response, responses=_file_responses("application/zip"))

@@ -31,6 +31,7 @@ _DTYPES = {
         torch.float64,
     )
 }
+_KEYS = frozenset({"dtype", "shape", "data"})
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 _MAX_DIMENSIONS = 32
 _MAX_SIZE = 2**31 - 1
@@ -99,17 +100,12 @@ def _decode_texts(raw: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _decode_nested(value: Any) -> torch.Tensor:
     shape, flat = _flatten(value)
-    dtype = _dtype_for(flat, shape)
-    return _tensor(flat, dtype, shape)
+    return _tensor(flat, _dtype_for(flat), shape)
 
 
 def _decode_object(value: Mapping[str, Any]) -> torch.Tensor:
-    unknown, missing = value.keys() - {"dtype", "shape", "data"}, {"dtype", "shape", "data"} - value.keys()
-    if unknown or missing:
-        raise _Wrong(
-            f"must have dtype, shape and data and nothing else; {', '.join(sorted(unknown | missing))}: "
-            f"{'unknown' if unknown else 'missing'}"
-        )
+    if odd := value.keys() ^ _KEYS:
+        raise _Wrong(f"must have dtype, shape and data, and nothing else; missing or unknown: {', '.join(sorted(odd))}")
     dtype = _DTYPES.get(value["dtype"]) if isinstance(value["dtype"], str) else None
     if dtype is None:
         raise _Wrong(f"must be one of {', '.join(_DTYPES)}", "dtype")
@@ -160,19 +156,11 @@ def _size(item: Any) -> str:
     return f"{len(item)} items" if type(item) is list else "no list"
 
 
-def _dtype_for(flat: Sequence[Any], shape: Sequence[int]) -> torch.dtype:
+def _dtype_for(flat: Sequence[Any]) -> torch.dtype:
     kinds = set(map(type, flat))
     if kinds == {bool}:
         return torch.bool
-    if kinds == {int}:
-        return torch.int64
-    if kinds <= {int, float, str}:
-        return torch.float32
-    odd = next(index for index, item in enumerate(flat) if type(item) not in (int, float, str))
-    if kinds - {bool, int, float, str}:
-        odd = next(index for index, item in enumerate(flat) if type(item) not in (bool, int, float, str))
-        raise _Wrong(f"holds {_json_type(flat[odd])} where a number belongs", *_indices(odd, shape))
-    raise _Wrong("mixes true and false with numbers", *_indices(odd, shape))
+    return torch.int64 if kinds == {int} else torch.float32
 
 
 def _tensor(flat: list[Any], dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:

@@ -1,0 +1,43 @@
+"""Tiny base models, for whatever needs one: factories that a `python` source can name (`bases:mlp`)."""
+
+import torch
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Rows of 4 numbers in, rows of 3 out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 8)
+        self.second = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.relu(self.first(x)))
+
+
+class DummyModel(nn.Module):
+    """The model of PEFT's guide: token ids in, rows of 10 numbers out for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(10, 10)
+        self.linear = nn.Linear(10, 10)
+        self.lm_head = nn.Linear(10, 10)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        return self.lm_head(self.linear(self.embedding(input_ids)))
+
+
+def mlp(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return MLP()
+
+
+def dummy(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return DummyModel()
+
+
+def broken() -> nn.Module:
+    raise RuntimeError("the factory has no weights today")

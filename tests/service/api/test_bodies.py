@@ -1,0 +1,126 @@
+"""Bodies as they arrive, chunk by chunk, over the bare ASGI interface: what is read, and when reading stops."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from models_registry.errors import TooLarge
+from service.api.bodies import media_type_of, parse_json, read_bytes, read_form, read_json
+from service.api.problems import Refused
+
+FORM = "multipart/form-data; boundary=line"
+
+
+class Arriving:
+    """A request whose body arrives in `chunks`; `taken` says how many of them the service asked for."""
+
+    def __init__(self, chunks: Sequence[bytes], **headers: str) -> None:
+        self.taken = 0
+        self._chunks = chunks
+        raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        self.request = Request({"type": "http", "method": "POST", "path": "/", "headers": raw}, self._receive)
+
+    async def _receive(self) -> Message:
+        self.taken += 1
+        chunk = self._chunks[self.taken - 1]
+        return {"type": "http.request", "body": chunk, "more_body": self.taken < len(self._chunks)}
+
+
+def part(name: str, body: bytes, filename: str | None = None) -> bytes:
+    disposition = f'form-data; name="{name}"' + (f'; filename="{filename}"' if filename else "")
+    return f"--line\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + body + b"\r\n"
+
+
+def test_a_body_up_to_the_limit_is_read_whole() -> None:
+    arriving = Arriving([b"ab", b"cd"])
+    assert asyncio.run(read_bytes(arriving.request, 4)) == b"abcd"
+
+
+@pytest.mark.parametrize("reader", [read_bytes, read_json])
+def test_reading_stops_with_the_chunk_that_passes_the_limit(
+    reader: Callable[[Request, int], Coroutine[Any, Any, Any]],
+) -> None:
+    arriving = Arriving([b"ab", b"cd", b"ef", b"gh"], content_length="2")
+    with pytest.raises(TooLarge, match="larger than 3 bytes"):
+        asyncio.run(reader(arriving.request, 3))
+    assert arriving.taken == 2
+
+
+def test_a_length_that_is_announced_too_large_is_refused_before_anything_is_read() -> None:
+    arriving = Arriving([b"ab"], content_length="4")
+    with pytest.raises(TooLarge):
+        asyncio.run(read_bytes(arriving.request, 3))
+    assert arriving.taken == 0
+
+
+def test_a_form_is_not_spooled_beyond_the_limit() -> None:
+    arriving = Arriving([part("weights", b"x" * 50, "a"), b"y" * 200, b"z" * 200], content_type=FORM)
+    with pytest.raises(TooLarge):
+        asyncio.run(read_form(arriving.request, 200))
+    assert arriving.taken == 2
+
+
+def test_a_form_holds_its_files_and_fields() -> None:
+    chunks = [part("name", b"tone") + part("weights", b"\x00\xff", "a.safetensors"), b"--line--\r\n"]
+
+    async def read() -> tuple[object, object]:
+        form = await read_form(Arriving(chunks, content_type=FORM).request, 1000)
+        weights = form["weights"]
+        assert not isinstance(weights, str)
+        content = await weights.read()
+        await form.close()
+        return form["name"], content
+
+    assert asyncio.run(read()) == ("tone", b"\x00\xff")
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [("multipart/form-data", b""), (FORM, b"no parts at all"), (FORM, b"--line\r\nbroken")],
+)
+def test_what_is_no_form_is_malformed(content_type: str, body: bytes) -> None:
+    with pytest.raises(Refused) as caught:
+        asyncio.run(read_form(Arriving([body], content_type=content_type).request, 1000))
+    assert caught.value.kind.status == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"{", "not JSON"),
+        (b"", "not JSON"),
+        (b"[NaN]", 'write it as a string: "NaN"'),
+        (b"[-Infinity]", '"-Infinity"'),
+        (b"\xff", "not UTF-8"),
+        (b'["\\ud800"]', "surrogate"),
+        (b"[" * 100_000, "too deeply"),
+        (b"1" * 10_000, "not JSON"),
+    ],
+)
+def test_what_is_no_json_is_malformed_and_says_why(body: bytes, words: str) -> None:
+    with pytest.raises(Refused, match=words) as caught:
+        parse_json(body)
+    assert caught.value.kind.status == 400
+
+
+def test_both_halves_of_a_surrogate_pair_are_a_character() -> None:
+    assert parse_json(b'["\\ud83d\\ude00"]') == ["\N{GRINNING FACE}"]
+
+
+@pytest.mark.parametrize("given", ["application/json", "Application/JSON; charset=utf-8", "application/x+json"])
+def test_json_is_known_by_its_media_type(given: str) -> None:
+    assert media_type_of(Arriving([], content_type=given).request, "application/json") == "application/json"
+
+
+def test_a_body_without_a_media_type_is_read_as_the_first_that_the_route_reads() -> None:
+    assert media_type_of(Arriving([]).request, "a/a", "b/b") == "a/a"
+
+
+def test_another_media_type_is_refused_with_those_that_are_read() -> None:
+    with pytest.raises(Refused, match="text/plain; this route reads a/a or b/b") as caught:
+        media_type_of(Arriving([], content_type="text/plain").request, "a/a", "b/b")
+    assert caught.value.kind.status == 415

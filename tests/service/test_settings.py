@@ -1,0 +1,83 @@
+"""The settings: the contract's names and defaults, and words for what is wrong."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"ADAPTER_SERVICE_{name.upper()}", raising=False)
+
+
+def test_the_defaults_are_the_contracts() -> None:
+    assert Settings().model_dump() == {
+        "host": "127.0.0.1",
+        "port": 8000,
+        "database_url": "sqlite:///var/registry.db",
+        "migrate": False,
+        "blob_url": "file:var/blobs",
+        "s3_endpoint": None,
+        "model_roots": (Path("var/models"),),
+        "factories": (),
+        "device": "auto",
+        "max_upload_bytes": 1 << 30,
+        "max_resident_bytes": None,
+        "max_batch_rows": 64,
+        "max_queue": 1024,
+    }
+
+
+def test_lists_are_split_as_the_contract_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPTER_SERVICE_MODEL_ROOTS", "/a:/b/c")
+    monkeypatch.setenv("ADAPTER_SERVICE_FACTORIES", "bases:seed,package.module:*")
+    settings = Settings()
+    assert settings.model_roots == (Path("/a"), Path("/b/c"))
+    assert settings.factories == ("bases:seed", "package.module:*")
+
+
+def test_a_size_is_bytes_or_written_with_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPTER_SERVICE_MAX_UPLOAD_BYTES", "1000")
+    monkeypatch.setenv("ADAPTER_SERVICE_MAX_RESIDENT_BYTES", "512MiB")
+    settings = Settings()
+    assert settings.max_upload_bytes == 1000
+    assert settings.max_resident_bytes == 512 << 20
+
+
+def test_sqlite_is_always_migrated_and_postgres_only_when_asked() -> None:
+    assert Settings().migrates_at_start
+    assert not Settings(database_url="postgresql://host/name").migrates_at_start
+    assert Settings(database_url="postgresql://host/name", migrate=True).migrates_at_start
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words"),
+    [
+        ("factories", "bases", "'bases' is not `package.module:callable`"),
+        ("factories", "bases:seed,os.system:", "'os.system:'"),
+        ("device", "gpu", "'gpu' is not `auto`"),
+        ("database_url", "mysql://host/name", "postgresql://"),
+        ("blob_url", "ftp://host", "s3://bucket/prefix"),
+        ("port", "70000", "65535"),
+        ("max_upload_bytes", "much", "byte"),
+        ("max_queue", "0", "greater than 0"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_it_must_be(
+    monkeypatch: pytest.MonkeyPatch, setting: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(f"ADAPTER_SERVICE_{setting.upper()}", value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    (error,) = caught.value.errors()
+    assert error["loc"][0] == setting
+    assert words in error["msg"]
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        Settings().port = 1  # pyright: ignore[reportAttributeAccessIssue] - that it fails is the point
