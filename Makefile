@@ -21,6 +21,8 @@ lint: $(VENV)/.test  ## ruff, pyright, and the files that no Python tool reads
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/hadolint docker/Dockerfile
+	$(BIN)/shellcheck docker/entrypoint.sh .ci/run
 
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .

@@ -1,0 +1,6 @@
+#!/bin/sh
+# Brings the database to this version's schema, then becomes the service: exec, so that signals reach it and not a shell.
+# What is given after the image's name are flags of `adapterctl serve`.
+set -eu
+adapterctl migrate
+exec adapterctl serve "$@"
