@@ -38,7 +38,7 @@ class Job:
         return distinct_versions(self.selections)
 
     def begin(self) -> bool:
-        """Whether it may run: its caller still waits and its deadline hasn't passed. Then nobody can cancel it any more."""
+        """Whether it may run: its caller still waits and its deadline hasn't passed. Then nobody can cancel it."""
         if not self.future.set_running_or_notify_cancel():
             return False
         if self.request.deadline is not None and time.monotonic() > self.request.deadline:

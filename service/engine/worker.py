@@ -66,7 +66,7 @@ class Worker:
             return
         try:
             call.future.set_result(call.function())
-        except BaseException as error:
+        except Exception as error:  # whoever called gets it, and the thread lives on
             call.future.set_exception(error)
 
     def _serve(self, job: Job) -> None:
@@ -82,9 +82,12 @@ class Worker:
             if error.__cause__ is not None:
                 log.warning("model %s could not answer a request", self._name, exc_info=error)
             _fail(job.future, error)
-        except BaseException as error:  # a module may raise anything, even SystemExit: it is this request's own
+        except BaseException as error:  # a module may raise anything, and it is this request's own
             log.exception("model %s failed at a request", self._name)
-            _fail(job.future, error)
+            # Not as it is: a SystemExit would end the event loop that awaits it, a StopIteration would never arrive.
+            failure = RuntimeError(f"The base model raised {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            _fail(job.future, failure)
         finally:
             self._running = None
 

@@ -1,0 +1,116 @@
+"""Base models that stop where a test tells them to, and ones that misbehave; for `python` sources (`gated:mlp`)."""
+
+import threading
+
+import torch
+from torch import Tensor, nn
+
+TIMEOUT_S = 30.0
+
+
+class Gate:
+    """Open until a test shuts it. Whoever comes then says so and waits until it is opened again."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._open = threading.Event()
+        self._open.set()
+        self._arrived = threading.Semaphore(0)
+        self.passed = 0
+
+    def shut(self) -> None:
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+    def pass_through(self) -> None:
+        if not self._open.is_set():
+            self._arrived.release()
+            if not self._open.wait(TIMEOUT_S):
+                raise TimeoutError("nobody opened the gate")
+        self.passed += 1
+
+    def wait_for_arrival(self) -> None:
+        assert self._arrived.acquire(timeout=TIMEOUT_S), "nobody came to the gate"
+
+
+GATES: dict[str, Gate] = {}
+
+
+def gate_named(name: str) -> Gate:
+    return GATES.setdefault(name, Gate(name))
+
+
+class GatedMLP(nn.Module):
+    """Rows of 4 numbers in, rows of 3 out."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 8)
+        self.second = nn.Linear(8, 3)
+        self._gate = gate
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._gate.pass_through()
+        return self.second(torch.relu(self.first(x)))
+
+
+def mlp(gate: str) -> nn.Module:
+    """Its forwards pass the gate."""
+    torch.manual_seed(0)
+    return GatedMLP(gate_named(gate))
+
+
+def slow(gate: str) -> nn.Module:
+    """Its build passes the gate."""
+    gate_named(gate).pass_through()
+    torch.manual_seed(0)
+    return GatedMLP(Gate("of nobody"))
+
+
+class Wayward(nn.Module):
+    """Rows of 4 numbers in; what else comes out depends on `mode`."""
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+        self._mode = mode
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y: Tensor = self.linear(x)
+        if self._mode == "exits" and bool((x < 0).any()):
+            raise SystemExit("a module that wants to end the process")
+        return {"y": y, "total": y.sum(), "table": torch.ones(5, 2)} if self._mode == "whole" else {"y": y}
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+        return self.linear(x) * scale
+
+
+def scaled() -> nn.Module:
+    """Takes a number beside its rows, so that its inputs have no common leading dimension."""
+    torch.manual_seed(0)
+    return Scaled()
+
+
+def wayward(mode: str) -> nn.Module:
+    torch.manual_seed(0)
+    return Wayward(mode)
+
+
+def exits() -> nn.Module:
+    raise SystemExit("a factory that wants to end the process")
+
+
+_weights = iter(range(1000))
+
+
+def other_weights_each_time() -> nn.Module:
+    torch.manual_seed(next(_weights))
+    return Wayward("plain")
