@@ -1,0 +1,121 @@
+"""How a caller steers text generation, under transformers' own names, and how the next token is drawn."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from models_registry.errors import Invalid
+from models_registry.records import Fault
+
+MAX_NEW_TOKENS = 4096
+
+
+class GenerationParameters(BaseModel):
+    """Greedy unless `do_sample`; `temperature`, `top_k`, `top_p` and `seed` act only then, as in transformers."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+    max_new_tokens: int = Field(default=64, ge=1, le=MAX_NEW_TOKENS)
+    min_new_tokens: int = Field(default=0, ge=0, le=MAX_NEW_TOKENS)
+    do_sample: bool = False
+    temperature: float = Field(default=1.0, gt=0, le=100)
+    top_k: int = Field(default=0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    repetition_penalty: float = Field(default=1.0, gt=0, le=100)
+    no_repeat_ngram_size: int = Field(default=0, ge=0, le=MAX_NEW_TOKENS)
+    stop_strings: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field(default=[], max_length=16)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+
+    @property
+    def room(self) -> int:
+        """How many new tokens must fit: all that were asked for by name, of the default at least one."""
+        return self.max_new_tokens if "max_new_tokens" in self.model_fields_set else 1
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError("min_new_tokens is larger than max_new_tokens")
+        return self
+
+
+def parse_parameters(raw: Mapping[str, Any]) -> GenerationParameters:
+    """Raises `Invalid` listing every parameter that is unknown, of the wrong type or out of range."""
+    try:
+        return GenerationParameters.model_validate(dict(raw))
+    except ValidationError as error:
+        known = ", ".join(GenerationParameters.model_fields)
+        faults = [
+            Fault(
+                ("parameters", *entry["loc"]),
+                f"Not a parameter we know; use {known}." if entry["type"] == "extra_forbidden" else f"{entry['msg']}.",
+            )
+            for entry in error.errors()
+        ]
+        raise Invalid("The generation parameters are wrong.", faults) from error
+
+
+def own_defaults(shipped: GenerationConfig, pad_token_id: int) -> GenerationConfig:
+    """A model's generation config without its taste in sampling, so that an answer is greedy unless asked otherwise."""
+    return GenerationConfig(
+        bos_token_id=shipped.bos_token_id, eos_token_id=shipped.eos_token_id, pad_token_id=pad_token_id
+    )
+
+
+def generate_arguments(parameters: GenerationParameters, room: int, device: torch.device) -> dict[str, Any]:
+    """Keyword arguments for `generate`: transformers is always greedy, for our own last processor does the sampling."""
+    arguments: dict[str, Any] = {
+        "do_sample": False,
+        "max_new_tokens": room,
+        "repetition_penalty": parameters.repetition_penalty,
+        "no_repeat_ngram_size": parameters.no_repeat_ngram_size,
+        "logits_processor": _sampling(parameters, device),
+    }
+    if parameters.min_new_tokens:
+        arguments["min_new_tokens"] = min(parameters.min_new_tokens, room)
+    if parameters.stop_strings:
+        arguments["stop_strings"] = parameters.stop_strings
+    return arguments
+
+
+class GumbelSampler(LogitsProcessor):
+    """Adds Gumbel noise from a generator of its own: the largest sum is then a draw from the softmax.
+
+    transformers draws from torch's global generator, which all threads share; seeding it would change what they draw.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    def __call__(self, input_ids: torch.LongTensor, scores: Tensor) -> torch.FloatTensor:
+        waiting = torch.empty_like(scores).exponential_(generator=self._generator)
+        return scores - waiting.log()  # pyright: ignore[reportReturnType] - torch types every difference as Tensor
+
+
+def _sampling(parameters: GenerationParameters, device: torch.device) -> LogitsProcessorList:
+    processors = LogitsProcessorList()
+    if not parameters.do_sample:
+        return processors
+    if parameters.temperature != 1.0:
+        processors.append(TemperatureLogitsWarper(parameters.temperature))
+    if parameters.top_k:
+        processors.append(TopKLogitsWarper(parameters.top_k))
+    if parameters.top_p < 1.0:
+        processors.append(TopPLogitsWarper(parameters.top_p))
+    generator = torch.Generator(device)
+    if parameters.seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(parameters.seed)
+    processors.append(GumbelSampler(generator))
+    return processors

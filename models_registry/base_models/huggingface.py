@@ -1,0 +1,191 @@
+"""A transformers directory with safetensors weights, or a GGUF file in one: local files only, none of their code."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, GgufConfig, PreTrainedConfig, PreTrainedModel
+
+from models_registry.base_models.generation import generate_arguments, own_defaults, parse_parameters
+from models_registry.base_models.named_tensors import count_rows, name_faults, name_outputs, signature_of, to_module
+from models_registry.base_models.pooling import Pooling, read_pooling
+from models_registry.base_models.spec import Inputs, OutputValue, Rows
+from models_registry.base_models.tasks import (
+    FEATURE_EXTRACTION,
+    TEXT_CLASSIFICATION,
+    TEXT_GENERATION,
+    builder_for,
+    task_of,
+)
+from models_registry.base_models.text import Text, read_text
+from models_registry.base_models.token_ids import LIKE_TOKENS, TOKEN_INPUTS, Tables, tables_of, token_faults
+from models_registry.errors import Invalid, Unsupported
+from models_registry.records import Fault
+
+# Arguments of a forward that aren't data: caches, switches, and the labels of a training step.
+NOT_INPUTS = frozenset(
+    {"cache", "past_key_values", "use_cache", "labels", "logits_to_keep", "return_dict", "return_loss"}
+)
+
+
+class HuggingFaceSpec:
+    """Built by the task's Auto class. Its rows are tensors under the forward's own names, or texts."""
+
+    def __init__(self, directory: Path, file: str | None, task: str | None) -> None:
+        """`directory` and `file` as `open_spec` checked them. Raises `Invalid` for a config we can't build from."""
+        self._directory = directory
+        self._file = file
+        self._config = None if file else _read_config(directory)
+        self.task = task or (TEXT_GENERATION if self._config is None else _own_task(self._config))
+        self._builder = builder_for(self.task, None if self._config is None else self._config.architectures)
+        self._text: Text | None = None
+        self._tables = Tables()
+        self._pooling = read_pooling(directory) if self.task == FEATURE_EXTRACTION else Pooling()
+
+    def build(self, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
+        module = self._load(dtype)
+        self._text = read_text(self._directory, self._file)
+        if self._text is not None:
+            _settle_padding(module, self._text)
+        self._tables = tables_of(module)
+        nn.Module.to(module, device)  # transformers' own `to` only guards quantised models, and is untyped
+        return module.eval().requires_grad_(False)
+
+    def read(self, module: nn.Module, inputs: Inputs) -> Rows:
+        model = _transformers(module)
+        if inputs.texts:
+            text = self._need_text(("inputs", "text"))
+            names = signature_of(model).names
+            tensors = {k: v for k, v in text.rows(inputs.texts, self._limit(text)).items() if k in names}
+            return Rows(to_module(tensors, model), len(inputs.texts), from_text=True)
+        count = count_rows(inputs.tensors)
+        known = [name for name in signature_of(model).names if name not in NOT_INPUTS]
+        required = [] if "inputs_embeds" in inputs.tensors else [model.main_input_name]
+        faults = [*name_faults(inputs.tensors, known, required), *token_faults(self._tables, inputs.tensors)]
+        if faults:
+            raise Invalid("The inputs don't fit the model.", faults)
+        indices = (*TOKEN_INPUTS, *LIKE_TOKENS)
+        tensors = {k: v.long() if k in indices and _is_whole(v) else v for k, v in inputs.tensors.items()}
+        return Rows(to_module(tensors, model), count)
+
+    def forward(self, module: nn.Module, rows: Rows) -> Mapping[str, OutputValue]:
+        # A cache would only be thrown away: what isn't a tensor doesn't come back.
+        no_cache = {"use_cache": False} if "use_cache" in signature_of(module).names else {}
+        outputs = name_outputs(module(**rows.tensors, **no_cache))
+        if rows.from_text and self.task == FEATURE_EXTRACTION:
+            return {**outputs, "embedding": self._embed(outputs, rows)}
+        if rows.from_text and self.task == TEXT_CLASSIFICATION:
+            return {**outputs, **_classify(_transformers(module).config, outputs["logits"])}
+        return outputs
+
+    def generate(self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
+        if self.task != TEXT_GENERATION:
+            message = f"`parameters` are for {TEXT_GENERATION}; this base model's task is {self.task}."
+            raise Invalid(message, [Fault(("parameters",), message)])
+        wanted = parse_parameters(parameters)
+        model, text = _transformers(module), self._need_text(("parameters",))
+        limit = self._limit(text)
+        prompts = text.prompts(texts, None if limit is None else limit - wanted.room)
+        length = prompts["input_ids"].shape[1]
+        room = wanted.max_new_tokens if limit is None else min(wanted.max_new_tokens, limit - length)
+        tensors = {name: prompts[name].to(model.device) for name in ("input_ids", "attention_mask")}
+        # `generate` is a method that transformers mixes into models that can; the task says that this one can.
+        generate: Any = model.generate
+        tokens: Tensor = generate(**tensors, **generate_arguments(wanted, room, model.device), tokenizer=text.tokenizer)
+        return text.decode(tokens[:, length:])
+
+    def _load(self, dtype: torch.dtype | None) -> PreTrainedModel:
+        gguf: dict[str, Any] = {"gguf_file": self._file, "quantization_config": GgufConfig(dequantize=True)}
+        try:
+            module, report = self._builder.from_pretrained(
+                self._directory,
+                dtype=dtype or "auto",
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                **(gguf if self._file else {}),
+            )
+        except MemoryError:
+            raise
+        except Exception as error:  # transformers raises many kinds here; each says what is wrong with the files
+            message = f"transformers can't load {self._directory.name}: {type(error).__name__}: {error}"
+            raise Invalid(message, [Fault(("source", "path"), message)]) from error
+        _check_complete(module, report["missing_keys"])
+        return module
+
+    def _embed(self, outputs: Mapping[str, Tensor], rows: Rows) -> Tensor:
+        if "last_hidden_state" not in outputs:
+            raise Invalid(f"The model gives {', '.join(outputs)} and no hidden states, so a text has no embedding.")
+        return self._pooling.embed(outputs["last_hidden_state"], rows.tensors["attention_mask"])
+
+    def _limit(self, text: Text) -> int | None:
+        return min((limit for limit in (self._tables.positions, text.limit) if limit is not None), default=None)
+
+    def _need_text(self, loc: tuple[str, ...]) -> Text:
+        if self._text is None:
+            message = "There is no tokenizer beside this base model; send named tensors instead of text."
+            raise Invalid(message, [Fault(loc, message)])
+        return self._text
+
+
+def _read_config(directory: Path) -> PreTrainedConfig:
+    try:
+        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises many kinds here; each says what is wrong with config.json
+        message = f"{directory.name}/config.json can't be read: {error}"
+        raise Invalid(message, [Fault(("source", "path"), message)]) from error
+    if getattr(config, "quantization_config", None) is not None:  # set only where the weights are quantised
+        message = f"{directory.name} holds quantised weights, which adapters can't act on; use the unquantised model."
+        raise Unsupported(message, [Fault(("source", "path"), message)])
+    return config
+
+
+def _own_task(config: PreTrainedConfig) -> str | None:
+    return task_of(config.architectures[0]) if config.architectures else None
+
+
+def _check_complete(module: PreTrainedModel, missing: set[str]) -> None:
+    """Raises `Invalid` where a weight isn't in the files: transformers would make one up, another at each build."""
+    if missing and all(name.startswith("pooler.") for name in missing):
+        module.register_module(
+            "pooler", None
+        )  # many encoders are published without one, and give the hidden states all the same
+    elif missing:
+        message = "This weight is not in the files; use the task that the model was trained for."
+        faults = [Fault(("source", "path"), f"{name}: {message}") for name in sorted(missing)]
+        raise Invalid(f"The files lack {len(missing)} weights of {type(module).__name__}.", faults)
+
+
+def _settle_padding(module: PreTrainedModel, text: Text) -> None:
+    # A decoder that classifies finds a row's last token by it, and refuses batches without.
+    if module.config.pad_token_id is None:
+        module.config.pad_token_id = text.pad_token_id
+    if module.can_generate():
+        module.generation_config = own_defaults(module.generation_config, text.pad_token_id)
+
+
+def _transformers(module: nn.Module) -> PreTrainedModel:
+    if not isinstance(module, PreTrainedModel):
+        raise TypeError(f"HuggingFaceSpec was given a {type(module).__name__} that it didn't build.")
+    return module
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() and tensor.dtype is not torch.bool
+
+
+def _classify(config: PreTrainedConfig, logits: Tensor) -> dict[str, OutputValue]:
+    """`label` and `score` [rows], as in transformers' pipeline: softmax, or sigmoid where labels may hold together."""
+    numbers = logits.float()
+    if config.problem_type == "regression":
+        scores = numbers
+    elif config.problem_type == "multi_label_classification" or config.num_labels == 1:
+        scores = numbers.sigmoid()
+    else:
+        scores = numbers.softmax(-1)
+    best = scores.max(-1)
+    names = dict[Any, str](config.id2label or {})
+    return {"label": tuple(names[int(index)] for index in best.indices), "score": best.values}

@@ -1,0 +1,108 @@
+"""Any `nn.Module`, from a factory that the operator allow-listed. It has no tokenizer: its rows are named tensors."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from models_registry.base_models.named_tensors import count_rows, name_faults, name_outputs, signature_of, to_module
+from models_registry.base_models.spec import Inputs, OutputValue, Rows
+from models_registry.base_models.token_ids import Tables, tables_of, token_faults
+from models_registry.errors import Invalid
+from models_registry.records import Fault, PythonSource
+
+SEED = 0
+
+
+class PythonSpec:
+    """Built by calling the factory with exactly `source.kwargs`."""
+
+    def __init__(self, source: PythonSource, factory: Callable[..., object], task: str | None) -> None:
+        self.task = task
+        self._source = source
+        self._factory = factory
+        self._tables = Tables()
+
+    def build(self, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
+        # A factory that initialises at random would give another base model after each restart, and the adapters that
+        # refer to this one would have lost it. Seeded, it gives the same one; one that seeds itself isn't affected.
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(SEED)
+            module = self._call_factory()
+        module.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        if isinstance(module, PreTrainedModel):
+            self._tables = tables_of(module)
+        if device.type != "cpu":
+            _guard_embeddings(module)
+        return module
+
+    def read(self, module: nn.Module, inputs: Inputs) -> Rows:
+        if inputs.texts:
+            message = "This base model has no tokenizer; send named tensors instead of text."
+            raise Invalid(message, [Fault(("inputs", "text"), message)])
+        signature = signature_of(module)
+        known = (*signature.names, *inputs.tensors) if signature.takes_any else signature.names
+        count = count_rows(inputs.tensors)
+        faults = list(name_faults(inputs.tensors, known, signature.required))
+        faults += token_faults(self._tables, inputs.tensors)
+        if faults:
+            raise Invalid("The inputs don't fit the model.", faults)
+        return Rows(tensors=to_module(inputs.tensors, module), count=count)
+
+    def forward(self, module: nn.Module, rows: Rows) -> Mapping[str, OutputValue]:
+        tensors = dict(rows.tensors)
+        positional = [tensors.pop(name) for name in signature_of(module).positional if name in tensors]
+        return name_outputs(module(*positional, **tensors))
+
+    def generate(self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
+        message = "A base model from a Python factory has no tokenizer; it can't generate text."
+        raise Invalid(message, [Fault(("parameters",), message)])
+
+    def _call_factory(self) -> nn.Module:
+        name, kwargs = self._source.factory, dict(self._source.kwargs)
+        try:
+            module = self._factory(**kwargs)
+        except Exception as error:  # the factory is the operator's code: whatever it raises is why there is no model
+            message = f"{name} raised {type(error).__name__}: {error}"
+            raise Invalid(message, [Fault(("source", "kwargs"), message)]) from error
+        if not isinstance(module, nn.Module):
+            message = f"{name} returned a {type(module).__name__}, not an nn.Module."
+            raise Invalid(message, [Fault(("source", "factory"), message)])
+        return module
+
+
+def find_factory(name: str, allowed: Sequence[str]) -> Callable[..., object]:
+    """The callable that `"package.module:callable"` names. Raises `Invalid` unless `allowed` has it or `module:*`."""
+    module_name, _, attribute = name.partition(":")
+    if name not in allowed and f"{module_name}:*" not in allowed:
+        raise _refuse(f"{name!r} is not on the list of allowed factories; ask the operator to add it.")
+    if not attribute.isidentifier() or attribute == "*":
+        raise _refuse(f"{name!r} is not a factory: write it as package.module:callable.")
+    try:
+        found = getattr(import_module(module_name), attribute)
+    except Exception as error:  # importing runs the operator's code, which may raise anything
+        raise _refuse(f"{name!r} can't be imported: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise _refuse(f"{name!r} is a {type(found).__name__}, which can't be called.")
+    return found
+
+
+def _refuse(message: str) -> Invalid:
+    return Invalid(message, [Fault(("source", "factory"), message)])
+
+
+def _guard_embeddings(module: nn.Module) -> None:
+    """On a CPU a wrong index raises IndexError; on a GPU it would end the process, so it has to be found before."""
+    for part in module.modules():
+        if isinstance(part, nn.Embedding):
+            part.register_forward_pre_hook(partial(_check_indices, part.num_embeddings))
+
+
+def _check_indices(bound: int, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+    for ids in args:
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < bound:
+            raise IndexError(f"An index is outside the embedding's {bound} rows.")

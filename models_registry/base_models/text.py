@@ -1,0 +1,111 @@
+"""Texts to token rows and back, by the tokenizer that lies beside a model."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from jinja2 import TemplateError
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from models_registry.errors import Invalid
+from models_registry.records import Fault
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+UNLIMITED = 10**9  # transformers writes a tokenizer without a limit as 10**30
+
+
+class Text:
+    """A tokenizer that threads may share: it never pads or truncates, for those are settings that calls would share."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        tokenizer("a", padding=False, truncation=False)  # clears the settings that came in tokenizer.json, once
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self._tokenizer
+
+    @property
+    def pad_token_id(self) -> int:
+        """What fills a row. Any token will do where none is meant for it, for the attention mask hides it."""
+        own, end = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
+        return next((token for token in (own, end) if isinstance(token, int)), 0)
+
+    @property
+    def limit(self) -> int | None:
+        length = self._tokenizer.model_max_length
+        return length if length < UNLIMITED else None
+
+    def rows(
+        self, texts: Sequence[str], limit: int | None, side: Literal["left", "right"] = "right"
+    ) -> dict[str, Tensor]:
+        """Padded [rows, tokens]. Raises `Invalid` naming every text without tokens or with more than `limit`."""
+        return self._encode(texts, limit, side, special_tokens=True)
+
+    def prompts(self, texts: Sequence[str], limit: int | None) -> dict[str, Tensor]:
+        """As `rows`, padded on the left so that each row ends where its continuation begins, in the chat template."""
+        if not self._tokenizer.chat_template:
+            return self.rows(texts, limit, "left")
+        try:
+            chats = [
+                self._tokenizer.apply_chat_template(
+                    [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
+                )
+                for text in texts
+            ]
+        except TemplateError as error:
+            message = f"The model's chat template refuses a single message of a user: {error}"
+            raise Invalid(message, [Fault(("inputs", "text"), message)]) from error
+        return self._encode([str(chat) for chat in chats], limit, "left", special_tokens=False)
+
+    def decode(self, rows: Tensor) -> tuple[str, ...]:
+        return tuple(self._tokenizer.batch_decode(rows, skip_special_tokens=True))
+
+    def _encode(
+        self, texts: Sequence[str], limit: int | None, side: Literal["left", "right"], *, special_tokens: bool
+    ) -> dict[str, Tensor]:
+        encoded: Mapping[str, list[list[int]]] = self._tokenizer(
+            list(texts), padding=False, truncation=False, add_special_tokens=special_tokens, verbose=False
+        ).data
+        _check_lengths([len(row) for row in encoded["input_ids"]], limit)
+        fill: Mapping[str, Any] = {"input_ids": self.pad_token_id, "token_type_ids": self._tokenizer.pad_token_type_id}
+        return {
+            name: pad_sequence([torch.tensor(row) for row in rows], True, fill.get(name, 0), side)
+            for name, rows in encoded.items()
+        }
+
+
+def read_text(directory: Path, gguf_file: str | None) -> Text | None:
+    """The tokenizer beside a model; None where there is none. Raises `Invalid` where it can't be read."""
+    if gguf_file is None and not any((directory / name).is_file() for name in TOKENIZER_FILES):
+        return None
+    extra = {} if gguf_file is None else {"gguf_file": gguf_file}
+    try:
+        return Text(AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False, **extra))
+    except Exception as error:  # transformers raises many kinds here; each says what is wrong with the files
+        message = f"The tokenizer in {directory.name} can't be read: {type(error).__name__}: {error}"
+        raise Invalid(message, [Fault(("source", "path"), message)]) from error
+
+
+def _check_lengths(lengths: Sequence[int], limit: int | None) -> None:
+    faults = [Fault(("inputs", "text", row), "This text has no tokens.") for row, n in enumerate(lengths) if n == 0]
+    faults += [
+        Fault(
+            ("inputs", "text", row),
+            f"This text has {n} tokens; at most {max(limit, 0)} fit, and it is not cut silently.",
+        )
+        for row, n in enumerate(lengths)
+        if limit is not None and n > limit
+    ]
+    if faults:
+        raise Invalid("Some texts don't fit the model.", faults)
