@@ -37,15 +37,17 @@ def parse_config(raw: Mapping[str, Any], accept_unknown: Collection[str] = ()) -
             ("config", key), "is unknown and may change what the adapter computes; name it in accept_unknown to keep it"
         )
         for key, value in raw.items()
-        if key not in method.model_fields and value and key not in accept_unknown
+        if key not in method.model_fields and not _says_nothing(value) and key not in accept_unknown
     ]
+    refused = [Fault(("config", key), f"{key} {reason}") for key, reason in method.refused.items() if raw.get(key)]
     try:
         config = method.model_validate(dict(raw))
     except ValidationError as error:
-        raise Invalid("The config is not a valid adapter_config.json.", [*unknown, *_faults(error)]) from error
+        faults = [*unknown, *refused, *_faults(error)]
+        raise Invalid("The config is not a valid adapter_config.json.", faults) from error
     if unknown:
-        raise Invalid("The config has keys that are not known.", unknown)
-    if refused := list(_refused(config)):
+        raise Invalid("The config has keys that are not known.", [*unknown, *refused])
+    if refused:
         raise Unsupported("The config asks for what is not served.", refused)
     return config
 
@@ -60,7 +62,6 @@ def _faults(error: ValidationError) -> Iterator[Fault]:
         yield Fault(("config", *fault["loc"]), fault["msg"])
 
 
-def _refused(config: AdapterConfig) -> Iterator[Fault]:
-    for field, reason in config.refused.items():
-        if getattr(config, field):
-            yield Fault(("config", field), f"{field} {reason}")
+def _says_nothing(value: object) -> bool:
+    """Null, false or empty. Zero is a number, and says something."""
+    return value is None or value is False or value in ("", [], {})

@@ -16,7 +16,7 @@ from models_registry.adapters.adalora import PEFT_PREFIX, AdaLoraConfig
 from models_registry.adapters.catalog import AdapterConfig
 from models_registry.adapters.targets import complete_config, resolve_targets
 from models_registry.architecture import tensor_digest
-from models_registry.errors import Invalid
+from models_registry.errors import Invalid, Unsupported
 from models_registry.records import Architecture, Fault, ModuleInfo, ParameterInfo
 
 PICKLE_SIGNATURES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -52,6 +52,9 @@ def fresh_checkpoint(config: AdapterConfig, architecture: Architecture, seed: in
     """
     config = complete_config(config, architecture)
     targets = resolve_targets(config, architecture)
+    refusals = [(target.name, config.fresh_refusal(target)) for target in targets]
+    if faults := [Fault(("config",), f"{name!r}: {refusal}") for name, refusal in refusals if refusal]:
+        raise Unsupported("The config's initial weights are not served.", faults)
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
     tensors = {
@@ -90,11 +93,13 @@ def read_safetensors(data: bytes) -> dict[str, Tensor]:
     Raises:
         Invalid: it isn't one: a pickle, truncated, or a header that lies about sizes or offsets.
     """
-    if data.startswith(PICKLE_SIGNATURES):
-        raise Invalid("This is a pickle, which can run code when it is read; save the weights as safetensors.")
     try:
         return load(data)
     except SafetensorError as error:
+        # Asked only now, for a safetensors file may begin with the same bytes: its header's length.
+        if data.startswith(PICKLE_SIGNATURES):
+            detail = "This is a pickle, which can run code when it is read; save the weights as safetensors."
+            raise Invalid(detail) from error
         raise Invalid(f"This is not a safetensors file: {error}.") from error
 
 

@@ -2,16 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from models_registry.adapters.method import Folded, Indices, LowRank, MethodConfig, Names
 from models_registry.adapters.patterns import first_match
-from models_registry.errors import Unsupported
-from models_registry.records import Fault, LayerKind, ModuleInfo
+from models_registry.records import LayerKind, ModuleInfo
 
 REWRITES_BASE = "rewrites the base weights, which other adapters share; convert the adapter to plain LoRA first"
 NOT_YET = "is not supported yet"
@@ -80,6 +79,15 @@ class LoraFields(MethodConfig):
     kasa_config: dict[str, Any] | None = None
     ensure_weight_tying: bool = False
 
+    @model_validator(mode="after")
+    def _chooses_layers_of_a_list(self) -> Self:
+        for field in ("layers_to_transform", "layers_pattern"):
+            if isinstance(self.target_modules, str) and getattr(self, field) is not None:
+                raise ValueError(f"{field} goes with a list of target_modules only, not with {self.target_modules!r}")
+        if self.layers_pattern and not self.layers_to_transform and self.layers_to_transform != 0:
+            raise ValueError("layers_pattern says where layers_to_transform are counted, which is not given")
+        return self
+
     @field_validator("init_lora_weights")
     @classmethod
     def _leaves_the_base_alone(cls, value: bool | str) -> bool | str:
@@ -115,11 +123,19 @@ class LoraConfig(LoraFields):
         rank = self.rank(target)
         if rank % target.groups:
             return f"its rank {rank} must be a multiple of the convolution's {target.groups} groups"
-        if self.init_lora_weights == "orthogonal" and target.kind not in ("linear", "hf_conv1d"):
-            return 'init_lora_weights="orthogonal" is for linear layers only'
-        if self.init_lora_weights == "orthogonal" and rank % 2:
-            return f'init_lora_weights="orthogonal" needs an even rank, not {rank}'
         return None
+
+    def fresh_refusal(self, target: ModuleInfo) -> str | None:
+        rank = self.rank(target)
+        match self.init_lora_weights, target.kind:
+            case "mica", _:
+                return 'init_lora_weights="mica" starts from the base weights; upload its weights instead'
+            case "orthogonal", "linear" | "hf_conv1d":
+                return f'init_lora_weights="orthogonal" needs an even rank, not {rank}' if rank % 2 else None
+            case "orthogonal", _:
+                return 'init_lora_weights="orthogonal" is for linear layers only'
+            case _:
+                return None
 
     def shapes(self, target: ModuleInfo) -> dict[str, tuple[int, ...]]:
         r, n_in, n_out = self.rank(target), target.in_features, target.out_features
@@ -127,16 +143,11 @@ class LoraConfig(LoraFields):
             return {"lora_embedding_A": (r, n_in), "lora_embedding_B": (n_out, r)}
         ones = (1,) * len(target.kernel_size)
         return {
-            "lora_A.weight": (r, n_in // target.groups, *target.kernel_size),
+            "lora_A.weight": (r, n_in, *target.kernel_size),  # over all channels, also where the base has groups
             "lora_B.weight": (n_out, r // target.groups, *ones),
         }
 
     def initial_weights(self, target: ModuleInfo, generator: torch.Generator) -> dict[str, Tensor]:
-        if self.init_lora_weights == "mica":
-            fault = Fault(
-                ("config", "init_lora_weights"), '"mica" starts from the base weights; upload its weights instead'
-            )
-            raise Unsupported("The initialisation is not served for fresh adapters.", [fault])
         key_a, key_b = (shapes := self.shapes(target))
         a, b = (torch.zeros(shape) for shape in shapes.values())
         match self.init_lora_weights, target.kind:

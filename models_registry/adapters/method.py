@@ -95,6 +95,10 @@ class MethodConfig(BaseModel):
     def refusal(self, target: ModuleInfo) -> str | None:
         """Why this config can't act on `target`, in words; None if it can. `target.kind` is one of `kinds`."""
 
+    def fresh_refusal(self, target: ModuleInfo) -> str | None:
+        """Why there are no initial weights for `target`, in words; weights that exist are not asked how they began."""
+        return None
+
     @abstractmethod
     def shapes(self, target: ModuleInfo) -> dict[str, tuple[int, ...]]:
         """The state dict's keys below the target's name (`lora_A.weight`), with their shapes."""

@@ -12,6 +12,7 @@ The module stays what it was: same objects and classes, same attributes, same st
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Final
 
 from torch import Tensor, nn
 
@@ -19,10 +20,12 @@ from models_registry.adapters.catalog import AdapterConfig
 from models_registry.adapters.checkpoint import Checkpoint, fresh_checkpoint, match_checkpoint
 from models_registry.adapters.method import Folded
 from models_registry.architecture import describe
-from models_registry.errors import Conflict, NotFound
+from models_registry.errors import Conflict, Invalid, NotFound
 from models_registry.injection.layer import CHILD, Adapters
 from models_registry.injection.routing import Mixture, route_rows, route_whole, routing
-from models_registry.records import Architecture
+from models_registry.records import Architecture, Fault
+
+FREE: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ class AdaptedModel:
         checkpoint = (
             fresh_checkpoint(config, self.architecture, seed)
             if tensors is None
-            else match_checkpoint(config, tensors, self.architecture)
+            else match_checkpoint(config, _own(tensors), self.architecture)
         )
         self.attach_adapter(name, self.prepare_adapter(checkpoint))
         self._checkpoints[name] = checkpoint
@@ -100,8 +103,8 @@ class AdaptedModel:
         """
         missing = [target for target in prepared.layers if target not in self._layers]
         for target in missing:
-            if CHILD in dict(self._modules[target].named_children()):
-                raise Conflict(f"The module {target!r} already has a child named {CHILD!r}, which injection needs.")
+            if getattr(self._modules[target], CHILD, FREE) is not FREE:
+                raise Conflict(f"The module {target!r} already has an attribute {CHILD!r}, which injection needs.")
         for target in missing:
             self._layers[target] = Adapters(self, self._modules[target], self._infos[target])
             self._layers[target].install()
@@ -131,11 +134,11 @@ class AdaptedModel:
 
     def adapter_state_dict(self, name: str) -> dict[str, Tensor]:
         """The adapter alone, with the keys of PEFT's `get_peft_model_state_dict` (`linear.lora_A.weight`)."""
-        return dict(self.checkpoint(name).tensors)
+        return _own(self.checkpoint(name).tensors)
 
     def load_adapter_state_dict(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Replace the adapter's weights. Raises `Invalid` as `inject_adapter` does, and then changes nothing."""
-        checkpoint = match_checkpoint(self.checkpoint(name).config, tensors, self.architecture)
+        checkpoint = match_checkpoint(self.checkpoint(name).config, _own(tensors), self.architecture)
         self.attach_adapter(name, self.prepare_adapter(checkpoint))
         self._checkpoints[name] = checkpoint
 
@@ -165,7 +168,7 @@ class AdaptedModel:
 
         Raises:
             NotFound: a name that isn't injected.
-            Conflict: a mixture of adapters that don't add up.
+            Invalid: a mixture of adapters that don't add up.
         """
         self._check_mixture(mixture)
         return routing(self, route_whole(mixture))
@@ -173,7 +176,8 @@ class AdaptedModel:
     def _check_mixture(self, mixture: Mixture) -> None:
         for name, weight in mixture.items():
             if not self._find(name).composable and (len(mixture) > 1 or weight != 1.0):
-                raise Conflict(f"{name!r} rescales activations; only low-rank adapters can be weighted and added up.")
+                reason = "rescales activations; only low-rank adapters can be weighted and added up"
+                raise Invalid("The adapters don't mix.", [Fault(("adapter", name), reason)])
 
     # ---- lookups ------------------------------------------------------------------------------------------------
 
@@ -183,5 +187,12 @@ class AdaptedModel:
         return self._attached[name]
 
     def _place(self, folded: Folded, target: str) -> Folded:
-        weight = self._modules[target].get_parameter("weight")
-        return folded.map(lambda tensor: tensor.to(weight.device, weight.dtype))
+        weight = self._modules[target].weight  # a parametrised layer computes it and has no such parameter
+        assert isinstance(weight, Tensor)
+        device, dtype = weight.device, weight.dtype
+        return folded.map(lambda tensor: tensor.to(device, dtype))
+
+
+def _own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU: what the caller does with his tensors afterwards must not reach the model, nor the reverse."""
+    return {key: tensor.detach().cpu().clone() for key, tensor in tensors.items()}

@@ -19,7 +19,7 @@ AddLowRank: TypeAlias = Callable[[Tensor, Tensor, LowRank, float, nn.Module], No
 def add_linear(out: Tensor, x: Tensor, low: LowRank, weight: float, layer: nn.Module) -> None:
     """`out += weight · scaling · x Aᵀ Bᵀ`, the second product and the addition in one kernel where strides allow."""
     h = F.linear(x.to(low.down.dtype), low.down)  # [n, …, r]
-    if out.is_contiguous() and out.dtype == h.dtype:
+    if out.is_contiguous() and out.dtype == h.dtype == low.up.dtype:  # under autocast they differ
         out.view(-1, out.shape[-1]).addmm_(
             h.flatten(0, -2) if h.dim() > 1 else h[None], low.up.T, alpha=weight * low.scaling
         )
@@ -36,13 +36,23 @@ def add_embedding(out: Tensor, ids: Tensor, low: LowRank, weight: float, layer: 
 
 
 def add_convolution(out: Tensor, x: Tensor, low: LowRank, weight: float, layer: nn.Module) -> None:
-    """`out += weight · scaling · B * (A * x)`: A with the base's stride, padding, dilation and groups, then 1x1 B."""
+    """`out += weight · scaling · B * (A * x)`: A with the base's stride, padding, padding mode and dilation, B 1x1 in
+    the base's groups. A sees every channel, as PEFT trains it."""
     assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
-    # The one place in torch that knows stride, dilation, groups and padding_mode together; private, but old.
-    h = layer._conv_forward(x.to(low.down.dtype), low.down, None)  # pyright: ignore[reportPrivateUsage]
-    pointwise = (F.conv1d, F.conv2d, F.conv3d)[len(layer.kernel_size) - 1]
-    out.add_(pointwise(h, low.up, groups=layer.groups), alpha=weight * low.scaling)
+    if low.up.numel() == 0:  # rank 0: torch has no convolution without channels
+        return
+    convolve = CONVOLVE[len(layer.kernel_size)]
+    x, padding = x.to(low.down.dtype), layer.padding
+    if layer.padding_mode != "zeros":
+        # How torch itself pads in the other modes: "same" and numbers alike, worked out once by the layer.
+        widths = layer._reversed_padding_repeated_twice  # pyright: ignore[reportPrivateUsage]
+        x, padding = F.pad(x, widths, mode=layer.padding_mode), 0
+    h = convolve(x, low.down, None, layer.stride, padding, layer.dilation)
+    out.add_(convolve(h, low.up, groups=layer.groups), alpha=weight * low.scaling)
 
+
+CONVOLVE: Final[Mapping[int, Callable[..., Tensor]]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+"""By the number of spatial dimensions."""
 
 ADD_LOW_RANK: Final[Mapping[LayerKind, AddLowRank]] = {
     "linear": add_linear,

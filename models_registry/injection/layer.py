@@ -5,6 +5,7 @@ carries, whose tensors move with the model and stay out of its state dict.
 """
 
 from collections.abc import Callable, Iterator
+from types import EllipsisType
 from typing import Any, Self, TypeAlias
 
 import torch.nn.functional as F
@@ -87,7 +88,7 @@ class Adapters(nn.Module):
                 self._add_low_rank(out[rows], x_rows, folded.low_rank, weight, target)
         return out
 
-    def _acting(self, routing: Routing) -> Iterator[tuple[slice, Folded, float]]:
+    def _acting(self, routing: Routing) -> Iterator[tuple[slice | EllipsisType, Folded, float]]:
         """What acts here: the rows, the adapter's folded form, its weight."""
         for segment in routing.segments:
             for name, weight in segment.mixture:

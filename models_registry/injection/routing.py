@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import groupby
-from types import MappingProxyType
-from typing import TypeAlias
+from types import EllipsisType, MappingProxyType
+from typing import Final, TypeAlias
 
 Mixture: TypeAlias = Mapping[str, float]
 """Injected adapter name -> weight. Empty: the base model. The deltas of several add up."""
 
-EVERY_ROW = slice(None)
+EVERY_ROW: Final = ...  # not slice(None): a lone token id has no dimension to slice
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Neighbouring rows that share a mixture, by their place along the leading dimension."""
+    """Neighbouring rows that share a mixture, by their place along the leading dimension; `...` for all there is."""
 
-    rows: slice
+    rows: slice | EllipsisType
     mixture: tuple[tuple[str, float], ...]
 
 
