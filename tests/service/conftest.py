@@ -1,0 +1,29 @@
+"""The real app over its ASGI interface: what a caller sees, without a socket."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from apps import host, settings_in
+from starlette.testclient import TestClient
+
+from service.app import create_app
+
+Start = Callable[..., TestClient]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start an app with settings of the test's own, always in the same directory, so that the next one is a restart."""
+    with ExitStack() as stack:
+        yield lambda **others: stack.enter_context(TestClient(create_app(settings_in(tmp_path, **others))))
+
+
+@pytest.fixture(scope="session")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """One app for all the tests that only add to it: `mlp` and `dummy` are hosted, adapters have names of their own."""
+    with TestClient(create_app(settings_in(tmp_path_factory.mktemp("service")))) as client:
+        host(client, "mlp", "bases:mlp")
+        host(client, "dummy", "bases:dummy")
+        yield client
