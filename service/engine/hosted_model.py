@@ -62,9 +62,11 @@ class HostedModel:
             self.let_go([version])
 
     def unload(self, adapter: str, version: AdapterVersion | None = None) -> None:
-        """Take all versions of `adapter`, or only `version`, out of memory; returns once what nobody holds is out."""
+        """Take all versions of `adapter`, or only `version`, out of memory. Returns once they are out, or at once where
+        requests hold them: then they go with the last of these."""
         self.adapters.unload(adapter, version)
-        if trimming := self._trim():
+        trimming = self._trim()
+        if trimming and not self.adapters.in_flight(adapter):
             trimming.result()
 
     def close(self, reason: RegistryError) -> None:

@@ -145,7 +145,7 @@ def test_a_model_with_adapters_is_removed_only_with_them(start: Start) -> None:
     host(client, "m", "bases:mlp")
     create(client, "a", model="m")
     problem = expect_problem(client.delete("/models/m"), 409, "conflict")
-    assert "'a'" in problem["detail"]
+    assert "has adapters: a." in problem["detail"]
     response = client.delete("/models/m", params={"cascade": True})
     assert (response.status_code, response.content) == (204, b"")
     expect_problem(client.get("/models/m"), 404, "not-found")
