@@ -1,0 +1,40 @@
+"""One real service with both demo models for the whole suite, and fresh ones for tests that end theirs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from e2e.process import ROOT, Service
+
+from service.demo.base_models import prepare_base_models
+
+
+@pytest.fixture(scope="session")
+def demo_models() -> Path:
+    """The checkout's own, so that they are converted once and for all."""
+    models = ROOT / "var" / "models"
+    prepare_base_models(models)
+    return models
+
+
+@pytest.fixture(scope="session")
+def service(demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Begun as `make run` does: the demo is seeded, then the service hosts what its registry holds."""
+    service = Service(tmp_path_factory.mktemp("service"), demo_models)
+    service.run("python -m service.demo")
+    yield service.start().wait_until_ready()
+    service.close()
+
+
+@pytest.fixture(scope="session")
+def http(service: Service) -> httpx.Client:
+    return service.http
+
+
+@pytest.fixture
+def new_service(demo_models: Path, tmp_path: Path) -> Iterator[Service]:
+    """An empty one that is not started yet."""
+    service = Service(tmp_path, demo_models)
+    yield service
+    service.close()

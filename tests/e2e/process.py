@@ -1,0 +1,133 @@
+"""The real service, as an operator runs it: `adapterctl serve` in a process of its own, spoken to over HTTP."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+PATIENCE_S = 120.0
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T | None], alive: Callable[[], bool] = lambda: True) -> T:
+    """The first true value of `condition`, asked again and again. Fails once that has no prospects any more."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not (value := condition()):
+        assert alive(), "the process that this waits for has ended"
+        assert time.monotonic() < give_up_at, f"still not so after {PATIENCE_S:.0f} s"
+        time.sleep(0.02)
+    return value
+
+
+class Service:
+    """One service with a directory of its own, where its `var/` lies; may be ended and started again there."""
+
+    def __init__(self, directory: Path, models: Path) -> None:
+        self.directory = directory
+        self.own_root = directory / "roots"
+        self.own_root.mkdir()
+        self.port = _free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("ADAPTER_SERVICE_")},
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            # The checkout goes first: the folders of `tests` are called as the packages that they test.
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+            "ADAPTER_SERVICE_PORT": str(self.port),
+            "ADAPTER_SERVICE_MODEL_ROOTS": f"{models}:{self.own_root}",
+            "ADAPTER_SERVICE_FACTORIES": "bases:*,e2e.gate:gated",
+            "ADAPTER_SERVICE_DEVICE": "cpu",
+        }
+        self.http = httpx.Client(base_url=self.address, timeout=PATIENCE_S)
+        self._log = directory / "serve.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    # ---- its life -----------------------------------------------------------------------------------------------
+
+    def start(self, command: tuple[str, ...] = ("adapterctl", "serve")) -> "Service":
+        """Returns once it listens, whether its models are loaded or not."""
+        assert self._process is None
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self.directory, env=self.environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        until(self._listens, self._lives)
+        return self
+
+    def wait_until_ready(self) -> "Service":
+        until(lambda: self.http.get("/health/ready").status_code == 200, self._lives)
+        return self
+
+    def ask_to_end(self) -> None:
+        self._running.send_signal(signal.SIGTERM)
+
+    def wait_for_the_end(self) -> int:
+        """The exit code."""
+        code = self._running.wait(PATIENCE_S)
+        self._process = None
+        return code
+
+    def kill(self) -> None:
+        """As a power cut would: no handler runs."""
+        self._running.kill()
+        self.wait_for_the_end()
+
+    def close(self) -> None:
+        self.http.close()
+        if self._process is not None:
+            self.kill()
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def run(self, command: str, directory: Path | None = None) -> str:
+        """What a shell command prints, run with the service's own environment."""
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command],
+            cwd=directory or self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    # ---- what is asked of it ------------------------------------------------------------------------------------
+
+    def register(self, id: str, source: Mapping[str, object], **more: object) -> None:
+        """A base model, ready on return."""
+        answer = self.http.post("/models", params={"wait": PATIENCE_S}, json={"id": id, "source": source, **more})
+        assert answer.status_code == 201, answer.text
+
+    @property
+    def _running(self) -> "subprocess.Popen[bytes]":
+        assert self._process is not None, "the service is not running"
+        return self._process
+
+    def _lives(self) -> bool:
+        assert self._running.poll() is None, f"the service ended:\n{self.log}"
+        return True
+
+    def _listens(self) -> bool:
+        try:
+            return self.http.get("/health/live").status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
