@@ -1,6 +1,6 @@
 """How a caller steers text generation, under transformers' own names, and how the next token is drawn."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 import torch
@@ -10,6 +10,8 @@ from transformers import (
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
@@ -72,20 +74,43 @@ def own_defaults(shipped: GenerationConfig, pad_token_id: int) -> GenerationConf
     )
 
 
-def generate_arguments(parameters: GenerationParameters, room: int, device: torch.device) -> dict[str, Any]:
-    """Keyword arguments for `generate`: transformers is always greedy, for our own last processor does the sampling."""
+def generate_arguments(
+    parameters: GenerationParameters, prompts: Tensor, room: int, decode: Callable[[Tensor], tuple[str, ...]]
+) -> dict[str, Any]:
+    """Keyword arguments for `generate`: transformers is always greedy, for our own last processor does the sampling.
+
+    `prompts` are the padded token ids [rows, tokens] and `room` is how many may follow; `decode` reads such rows.
+    """
     arguments: dict[str, Any] = {
         "do_sample": False,
         "max_new_tokens": room,
         "repetition_penalty": parameters.repetition_penalty,
         "no_repeat_ngram_size": parameters.no_repeat_ngram_size,
-        "logits_processor": _sampling(parameters, device),
+        "logits_processor": _sampling(parameters, prompts.device),
     }
     if parameters.min_new_tokens:
         arguments["min_new_tokens"] = min(parameters.min_new_tokens, room)
     if parameters.stop_strings:
-        arguments["stop_strings"] = parameters.stop_strings
+        stop = StopAtStrings(parameters.stop_strings, prompts.shape[1], decode)
+        arguments["stopping_criteria"] = StoppingCriteriaList([stop])
     return arguments
+
+
+class StopAtStrings(StoppingCriteria):
+    """Ends a row once its continuation holds one of the strings, which stays in it, as with transformers' own.
+
+    transformers' own first takes the whole vocabulary apart, which takes seconds and fails on some tokenizers.
+    """
+
+    def __init__(self, strings: Sequence[str], start: int, decode: Callable[[Tensor], tuple[str, ...]]) -> None:
+        self._strings = strings
+        self._start = start
+        self._decode = decode
+
+    def __call__(self, input_ids: torch.LongTensor, scores: object, **_: Any) -> torch.BoolTensor:
+        texts = self._decode(input_ids[:, self._start :])
+        found = [any(string in text for string in self._strings) for text in texts]
+        return torch.tensor(found, device=input_ids.device)  # pyright: ignore[reportReturnType] - torch has one Tensor
 
 
 class GumbelSampler(LogitsProcessor):

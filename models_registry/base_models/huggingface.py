@@ -93,7 +93,7 @@ class HuggingFaceSpec:
         tensors = {name: prompts[name].to(model.device) for name in ("input_ids", "attention_mask")}
         # `generate` is a method that transformers mixes into models that can; the task says that this one can.
         generate: Any = model.generate
-        tokens: Tensor = generate(**tensors, **generate_arguments(wanted, room, model.device), tokenizer=text.tokenizer)
+        tokens: Tensor = generate(**tensors, **generate_arguments(wanted, tensors["input_ids"], room, text.decode))
         return text.decode(tokens[:, length:])
 
     def _load(self, dtype: torch.dtype | None) -> PreTrainedModel:

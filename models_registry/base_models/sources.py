@@ -1,5 +1,6 @@
 """From a source, as a caller names it, to its spec: everything that can be refused before anything is built."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def open_spec(source: Source, task: str | None, policy: SourcePolicy) -> BaseMod
             return PythonSpec(source, find_factory(source.factory, policy.factories), task)
         case HuggingFaceSource():
             directory = find_directory(source.path, policy.model_roots)
+            _check_links(directory, policy.model_roots)
             if source.file is None:
                 _check_safetensors(directory)
             else:
@@ -46,7 +48,7 @@ def find_directory(path: str, roots: tuple[Path, ...]) -> Path:
     if not inside:
         raise _refuse("path", f"{path!r} lies outside the model roots; ask the operator which directories are allowed.")
     for found in inside:
-        if found.is_dir():
+        if os.path.isdir(found):  # noqa: PTH112 - Path.is_dir raises where a name is too long
             return found
     raise _refuse("path", f"There is no directory {path!r} in the model roots.")
 
@@ -62,6 +64,13 @@ def _is_inside(path: Path, roots: tuple[Path, ...]) -> bool:
     return any(path.is_relative_to(root.resolve()) for root in roots)
 
 
+def _check_links(directory: Path, roots: tuple[Path, ...]) -> None:
+    """A cache of the hub links its files to a neighbouring directory, which is fine as long as a root holds both."""
+    leaving = [entry.name for entry in sorted(directory.iterdir()) if not _is_inside(_resolve(entry), roots)]
+    if leaving:
+        raise _refuse("path", f"{directory.name} has links that lead out of the model roots: {', '.join(leaving)}.")
+
+
 def _check_safetensors(directory: Path) -> None:
     names = sorted(entry.name for entry in directory.iterdir())
     if "adapter_config.json" in names:
@@ -75,10 +84,9 @@ def _check_safetensors(directory: Path) -> None:
 
 
 def _check_gguf(directory: Path, name: str) -> None:
-    file = _resolve(directory / name)
-    if not file.is_relative_to(directory) or not file.is_file():
+    if name not in (entry.name for entry in directory.iterdir() if entry.is_file()):
         raise _refuse("file", f"There is no file {name!r} in {directory.name}.")
-    with file.open("rb") as stream:
+    with (directory / name).open("rb") as stream:
         if stream.read(len(GGUF_MAGIC)) != GGUF_MAGIC:
             raise _refuse("file", f"{name!r} is not a GGUF file.")
 

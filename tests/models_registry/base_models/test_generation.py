@@ -1,0 +1,156 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from models_registry.base_models.generation import GumbelSampler, parse_parameters
+from models_registry.base_models.huggingface import HuggingFaceSpec
+from models_registry.errors import Invalid
+
+Open = Callable[..., HuggingFaceSpec]
+
+
+@pytest.fixture
+def generator(opened: Open, llama: Path) -> tuple[HuggingFaceSpec, nn.Module]:
+    return built(opened(llama))
+
+
+def built(spec: HuggingFaceSpec) -> tuple[HuggingFaceSpec, nn.Module]:
+    return spec, spec.build(torch.device("cpu"), None)
+
+
+def refused(raw: dict[str, Any]) -> list[tuple[str | int, ...]]:
+    with pytest.raises(Invalid) as caught:
+        parse_parameters(raw)
+    return [fault.loc for fault in caught.value.faults]
+
+
+def test_it_continues_a_text_as_transformers_does_greedily(
+    generator: tuple[HuggingFaceSpec, nn.Module], llama: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    spec, module = generator
+    ids = tokenizer("a b c", return_tensors="pt")["input_ids"]
+    model: Any = LlamaForCausalLM.from_pretrained(llama)
+    tokens = model.generate(ids, max_new_tokens=6, do_sample=False, pad_token_id=0)
+    expected = tokenizer.decode(tokens[0, 3:], skip_special_tokens=True)
+    assert spec.generate(module, ["a b c"], {"max_new_tokens": 6}) == (expected,)
+    assert expected
+
+
+def test_a_text_among_others_is_continued_as_it_is_alone(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
+    spec, module = generator
+    texts = ["a", "b c d e f g", "h i"]
+    together = spec.generate(module, texts, {"max_new_tokens": 5})
+    assert together == tuple(spec.generate(module, [text], {"max_new_tokens": 5})[0] for text in texts)
+
+
+def test_a_models_own_taste_in_sampling_does_not_leak_in(opened: Open, llama: Path) -> None:
+    greedy = opened(llama)
+    expected = greedy.generate(greedy.build(torch.device("cpu"), None), ["a b"], {"max_new_tokens": 8})
+    shipped = {"do_sample": True, "temperature": 5.0, "repetition_penalty": 9.0, "eos_token_id": 2, "max_length": 3}
+    (llama / "generation_config.json").write_text(json.dumps(shipped))
+    spec, module = built(opened(llama))
+    assert spec.generate(module, ["a b"], {"max_new_tokens": 8}) == expected
+
+
+def test_a_seed_makes_sampling_reproducible(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
+    spec, module = generator
+    sample = {"do_sample": True, "temperature": 3.0, "max_new_tokens": 12}
+    first, again, other = (spec.generate(module, ["a"], sample | {"seed": seed}) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_sampling_leaves_the_global_generator_alone(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
+    spec, module = generator
+    before = torch.random.get_rng_state()
+    spec.generate(module, ["a"], {"do_sample": True, "seed": 1})
+    spec.generate(module, ["a"], {"do_sample": True})
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_sampler_draws_from_the_softmax() -> None:
+    scores = torch.tensor([1.0, 0.0, -1.0, float("-inf")])
+    rows = scores.expand(20_000, -1)
+    noisy = GumbelSampler(torch.Generator().manual_seed(0))(torch.empty(0, dtype=torch.long), rows)  # pyright: ignore[reportArgumentType] - it reads no ids
+    drawn = noisy.argmax(-1).bincount(minlength=4) / len(rows)
+    torch.testing.assert_close(drawn, scores.softmax(-1), atol=0.02, rtol=0)
+    assert drawn[3] == 0
+
+
+def test_top_k_of_one_is_greedy_at_any_temperature(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
+    spec, module = generator
+    sampled = spec.generate(module, ["a b"], {"do_sample": True, "top_k": 1, "temperature": 9.0, "max_new_tokens": 6})
+    assert sampled == spec.generate(module, ["a b"], {"max_new_tokens": 6})
+
+
+def test_the_chat_template_is_applied_where_there_is_one(
+    opened: Open, llama: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    plain, module = built(opened(llama))
+    expected = plain.generate(module, ["user: a b bot:"], {"max_new_tokens": 5})
+    template = "{% for m in messages %}user: {{ m.content }}{% endfor %}{% if add_generation_prompt %} bot:{% endif %}"
+    (llama / "chat_template.jinja").write_text(template)
+    spec, module = built(opened(llama))
+    assert spec.generate(module, ["a b"], {"max_new_tokens": 5}) == expected
+    assert expected != plain.generate(module, ["a b"], {"max_new_tokens": 5})
+
+
+def test_a_stop_string_ends_a_continuation(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
+    spec, module = generator
+    whole = spec.generate(module, ["a b"], {"max_new_tokens": 8})[0].split()
+    stopped = spec.generate(module, ["a b"], {"max_new_tokens": 8, "stop_strings": [whole[2]]})[0].split()
+    assert len(stopped) == whole.index(whole[2]) + 1
+
+
+def test_the_default_length_gives_way_to_the_models_positions(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
+    spec, module = generator
+    assert spec.generate(module, ["a " * 30], {})
+    with pytest.raises(Invalid, match="fit") as caught:
+        spec.generate(module, ["a", "a " * 30], {"max_new_tokens": 3})
+    assert [fault.loc for fault in caught.value.faults] == [("inputs", "text", 1)]
+
+
+def test_only_a_text_generation_model_generates(opened: Open, bert: Path) -> None:
+    spec, module = built(opened(bert))
+    with pytest.raises(Invalid, match="feature-extraction"):
+        spec.generate(module, ["a"], {})
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"max_new_tokens": 0},
+        {"max_new_tokens": 10**9},
+        {"max_new_tokens": "8"},
+        {"max_new_tokens": True},
+        {"do_sample": 1},
+        {"temperature": 0},
+        {"temperature": float("nan")},
+        {"top_p": 1.5},
+        {"top_k": -1},
+        {"seed": -1},
+        {"stop_strings": "x"},
+        {"num_beams": 4},
+        {"trust_remote_code": True},
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_its_name(raw: dict[str, Any]) -> None:
+    assert refused(raw) == [("parameters", *raw)]
+
+
+def test_every_wrong_parameter_is_listed() -> None:
+    assert refused({"top_k": -1, "beams": 2}) == [("parameters", "top_k"), ("parameters", "beams")]
+
+
+def test_an_empty_stop_string_is_refused() -> None:
+    assert refused({"stop_strings": ["x", ""]}) == [("parameters", "stop_strings", 1)]
+
+
+def test_lengths_that_contradict_each_other_are_refused() -> None:
+    assert refused({"min_new_tokens": 9, "max_new_tokens": 3}) == [("parameters",)]

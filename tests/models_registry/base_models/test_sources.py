@@ -1,0 +1,107 @@
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.errors import Invalid
+from models_registry.records import HuggingFaceSource, Location, PythonSource
+
+
+def refused(source: HuggingFaceSource | PythonSource, policy: SourcePolicy, task: str | None = None) -> list[Location]:
+    with pytest.raises(Invalid) as caught:
+        open_spec(source, task, policy)
+    assert caught.value.faults
+    return [fault.loc for fault in caught.value.faults]
+
+
+def test_a_directory_below_a_root_opens_by_its_absolute_or_its_relative_path(root: Path, llama: Path) -> None:
+    policy = SourcePolicy((root,), ())
+    assert open_spec(HuggingFaceSource(str(llama)), None, policy).task == "text-generation"
+    assert open_spec(HuggingFaceSource("llama"), None, policy).task == "text-generation"
+
+
+def test_a_relative_path_is_taken_below_the_first_root_that_has_it(root: Path, llama: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert open_spec(HuggingFaceSource(llama.name), None, SourcePolicy((empty, root), ())).task
+
+
+@pytest.mark.parametrize("path", ["..", "../outside", "/", "/etc", "llama/../../outside", "nul\0byte", "x" * 5000])
+def test_a_path_outside_the_roots_is_refused(root: Path, llama: Path, path: str) -> None:
+    shutil.copytree(llama, root.parent / "outside")
+    assert refused(HuggingFaceSource(path), SourcePolicy((root,), ())) == [("source", "path")]
+
+
+def test_a_link_that_leads_out_of_the_root_is_refused(root: Path, llama: Path) -> None:
+    outside = root.parent / "outside"
+    llama.rename(outside)
+    (root / "link").symlink_to(outside)
+    assert refused(HuggingFaceSource("link"), SourcePolicy((root,), ())) == [("source", "path")]
+
+
+def test_a_file_that_is_a_link_out_of_the_root_is_refused(root: Path, llama: Path) -> None:
+    weights = llama / "model.safetensors"
+    weights.rename(root.parent / "weights")
+    weights.symlink_to(root.parent / "weights")
+    with pytest.raises(Invalid, match=r"model\.safetensors"):
+        open_spec(HuggingFaceSource("llama"), None, SourcePolicy((root,), ()))
+
+
+def test_a_file_may_be_a_link_within_the_root(root: Path, llama: Path) -> None:
+    weights = llama / "model.safetensors"
+    weights.rename(root / "blob")
+    weights.symlink_to("../blob")
+    assert open_spec(HuggingFaceSource("llama"), None, SourcePolicy((root,), ())).task
+
+
+def test_a_root_may_itself_be_a_link(root: Path, llama: Path) -> None:
+    link = root.parent / "models"
+    link.symlink_to(root)
+    assert open_spec(HuggingFaceSource(str(link / llama.name)), None, SourcePolicy((link,), ())).task
+
+
+def test_a_directory_that_is_not_there_is_refused(root: Path) -> None:
+    assert refused(HuggingFaceSource("nowhere"), SourcePolicy((root,), ())) == [("source", "path")]
+
+
+def test_a_directory_with_pickled_weights_only_is_refused_and_they_are_named(root: Path, llama: Path) -> None:
+    (llama / "model.safetensors").rename(llama / "pytorch_model.bin")
+    with pytest.raises(Invalid, match=r"pytorch_model\.bin"):
+        open_spec(HuggingFaceSource("llama"), None, SourcePolicy((root,), ()))
+
+
+def test_an_adapter_is_not_a_base_model(root: Path, llama: Path) -> None:
+    (llama / "adapter_config.json").write_text("{}")
+    with pytest.raises(Invalid, match="adapter"):
+        open_spec(HuggingFaceSource("llama"), None, SourcePolicy((root,), ()))
+
+
+@pytest.mark.parametrize("file", ["missing.gguf", "../outside.gguf", "config.json", "x" * 5000])
+def test_a_file_that_is_no_gguf_of_the_directory_is_refused(root: Path, llama: Path, file: str) -> None:
+    (root / "outside.gguf").write_bytes(b"GGUF")
+    assert refused(HuggingFaceSource("llama", file), SourcePolicy((root,), ())) == [("source", "file")]
+
+
+def test_an_unknown_task_is_refused(root: Path, llama: Path) -> None:
+    assert refused(HuggingFaceSource("llama"), SourcePolicy((root,), ()), task="mind-reading") == [("task",)]
+
+
+def test_a_factory_needs_to_be_on_the_list() -> None:
+    source = PythonSource("torch.nn:Linear")
+    assert refused(source, SourcePolicy((), ())) == [("source", "factory")]
+    assert refused(source, SourcePolicy((), ("torch:*", "torch.nn:Conv1d"))) == [("source", "factory")]
+    assert open_spec(source, None, SourcePolicy((), ("torch.nn:Linear",)))
+    assert open_spec(source, None, SourcePolicy((), ("torch.nn:*",)))
+
+
+@pytest.mark.parametrize("factory", ["torch.nn:Nothing", "torch.nn:*", "torch.nn:Linear.forward", "torch.nn:__doc__"])
+def test_a_name_that_is_no_callable_of_the_module_is_refused(factory: str) -> None:
+    assert refused(PythonSource(factory), SourcePolicy((), ("torch.nn:*",))) == [("source", "factory")]
+
+
+def test_a_module_off_the_list_is_not_even_imported() -> None:
+    sys.modules.pop("this", None)
+    refused(PythonSource("this:s"), SourcePolicy((), ("torch.nn:*",)))
+    assert "this" not in sys.modules
