@@ -20,9 +20,12 @@ CLASSIFICATION_HEADS = ("score", "classifier")
 CONVOLUTIONS: Mapping[int, LayerKind] = {1: "conv1d", 2: "conv2d", 3: "conv3d"}
 
 ROOT_REFUSAL = "This is the whole model; a target is one of its submodules."
-ATTENTION_REFUSAL = "Adapters on nn.MultiheadAttention are not supported yet."
 ATTENTION_CHILD_REFUSAL = (
-    "nn.MultiheadAttention reads this layer's weights without calling it, so an adapter here would never act."
+    "nn.MultiheadAttention reads this layer's weights without calling it; target the attention module itself."
+)
+SEPARATE_WIDTHS_REFUSAL = "Its queries, keys and values differ in width; adapters need one projection for all three."
+EMBEDDING_REFUSAL = (
+    "This embedding looks up other rows than the ids it is called with (positions, usually); no adapter can follow it."
 )
 LAZY_REFUSAL = "This layer's shape is unknown until its first forward; give the base model an initialised layer."
 
@@ -36,14 +39,16 @@ def describe(module: nn.Module) -> Architecture:
     digests = _digest_tensors(module)
     parameters = [p for p in module.parameters() if not is_lazy(p)]
     buffers = [b for b in module.buffers() if not is_lazy(b)]
-    model_type, output_embedding, classification_head = _name_transformers_parts(module)
+    model_type, input_embedding, output_embedding, classification_head = _name_transformers_parts(module)
     return Architecture(
         modules=_list_modules(module, digests),
         fingerprint=_fingerprint(module, digests),
         parameters=sum(p.numel() for p in parameters),
         bytes=sum(t.nbytes for t in (*parameters, *buffers)),
         model_type=model_type,
+        input_embedding=input_embedding,
         output_embedding=output_embedding,
+        tied_embeddings=_tied_to(module, input_embedding),
         classification_head=classification_head,
     )
 
@@ -52,25 +57,21 @@ def describe(module: nn.Module) -> Architecture:
 
 
 def _list_modules(root: nn.Module, digests: Mapping[int, str]) -> tuple[ModuleInfo, ...]:
-    attention_children = {
-        id(child)
-        for attention in root.modules()
+    owners = {
+        id(child): name
+        for name, attention in root.named_modules()
         if isinstance(attention, nn.MultiheadAttention)
         for child in attention.children()
     }
-    return tuple(
-        _describe_module(name, module, digests, is_attention_child=id(module) in attention_children)
-        for name, module in root.named_modules()
-    )
+    return tuple(_describe_module(name, m, digests, owners.get(id(m))) for name, m in root.named_modules())
 
 
-def _describe_module(
-    name: str, module: nn.Module, digests: Mapping[int, str], *, is_attention_child: bool
-) -> ModuleInfo:
+def _describe_module(name: str, module: nn.Module, digests: Mapping[int, str], owner: str | None) -> ModuleInfo:
     kind, in_features, out_features, kernel_size, groups = _classify(module)
     own = {short: p for short, p in module.named_parameters(recurse=False) if not is_lazy(p)}
     dtype = _working_dtype(module, own.values(), kind)
-    refusal = _refusal(name, module, kind, dtype, is_attention_child=is_attention_child)
+    refusal = ATTENTION_CHILD_REFUSAL if owner else _refusal(name, module, kind, dtype)
+    persistent = module.state_dict(keep_vars=True).keys()
     return ModuleInfo(
         name=name,
         type=type(module).__name__,
@@ -81,11 +82,18 @@ def _describe_module(
         groups=groups,
         dtype=dtype_name(dtype),
         refusal=refusal,
-        parameters={
-            short: ParameterInfo(shape=tuple(p.shape), dtype=dtype_name(p.dtype), digest=digests[id(p)])
-            for short, p in own.items()
-        },
+        owner=owner,
+        parameters=_describe_tensors(own, digests),
+        buffers=_describe_tensors({n: b for n, b in module.named_buffers(recurse=False) if n in persistent}, digests),
     )
+
+
+def _describe_tensors(tensors: Mapping[str, Tensor], digests: Mapping[int, str]) -> dict[str, ParameterInfo]:
+    return {
+        short: ParameterInfo(shape=tuple(tensor.shape), dtype=dtype_name(tensor.dtype), digest=digests[id(tensor)])
+        for short, tensor in tensors.items()
+        if not is_lazy(tensor)
+    }
 
 
 def _classify(module: nn.Module) -> tuple[LayerKind | None, int, int, tuple[int, ...], int]:
@@ -97,6 +105,8 @@ def _classify(module: nn.Module) -> tuple[LayerKind | None, int, int, tuple[int,
             return "hf_conv1d", module.nx, module.nf, (), 1
         case nn.Embedding():
             return "embedding", module.num_embeddings, module.embedding_dim, (), 1
+        case nn.MultiheadAttention():
+            return "attention", module.embed_dim, module.embed_dim, (), 1
         case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
             kind = CONVOLUTIONS[len(module.kernel_size)]
             return kind, module.in_channels, module.out_channels, module.kernel_size, module.groups
@@ -104,20 +114,23 @@ def _classify(module: nn.Module) -> tuple[LayerKind | None, int, int, tuple[int,
             return None, 0, 0, (), 1
 
 
-def _refusal(
-    name: str, module: nn.Module, kind: LayerKind | None, dtype: torch.dtype, *, is_attention_child: bool
-) -> str | None:
+def _refusal(name: str, module: nn.Module, kind: LayerKind | None, dtype: torch.dtype) -> str | None:
     if name == "":
         return ROOT_REFUSAL
-    if is_attention_child:
-        return ATTENTION_CHILD_REFUSAL
-    if isinstance(module, nn.MultiheadAttention):
-        return ATTENTION_REFUSAL
+    if isinstance(module, nn.MultiheadAttention) and "in_proj_weight" not in dict(module.named_parameters()):
+        return SEPARATE_WIDTHS_REFUSAL
     if isinstance(module, LazyModuleMixin):
         return LAZY_REFUSAL
+    if isinstance(module, nn.Embedding) and not _looks_up_what_it_is_given(module):
+        return EMBEDDING_REFUSAL
     if kind is not None and (not dtype.is_floating_point or dtype.itemsize < 2):
         return f"Its weight is stored as {dtype_name(dtype)}; adapters act on layers of 16 bits or more."
     return None
+
+
+def _looks_up_what_it_is_given(embedding: nn.Embedding) -> bool:
+    """transformers' scaled embeddings have a forward of their own too, but only multiply the rows afterwards."""
+    return type(embedding).forward is nn.Embedding.forward or getattr(embedding, "embed_scale", None) is not None
 
 
 def _working_dtype(module: nn.Module, own: Iterable[nn.Parameter], kind: LayerKind | None) -> torch.dtype:
@@ -130,14 +143,29 @@ def _working_dtype(module: nn.Module, own: Iterable[nn.Parameter], kind: LayerKi
 # ---- transformers -----------------------------------------------------------------------------------------------
 
 
-def _name_transformers_parts(root: nn.Module) -> tuple[str | None, str | None, str | None]:
-    """(model type, output embedding, classification head), all None for a module that isn't transformers' own."""
+def _name_transformers_parts(root: nn.Module) -> tuple[str | None, str | None, str | None, str | None]:
+    """(model type, input and output embedding, classification head), all None for a module that isn't transformers'."""
     if not isinstance(root, PreTrainedModel):
-        return None, None, None
+        return None, None, None, None
     output_embedding = _name_of(root, root.get_output_embeddings())
     heads = (_name_of(root, getattr(root, name, None)) for name in CLASSIFICATION_HEADS)
     head = None if output_embedding else next((name for name in heads if name), None)
-    return root.config.model_type, output_embedding, head
+    return root.config.model_type, _input_embedding(root), output_embedding, head
+
+
+def _input_embedding(root: PreTrainedModel) -> str | None:
+    try:
+        return _name_of(root, root.get_input_embeddings())
+    except NotImplementedError:  # how transformers says that a model (vision, audio) has none
+        return None
+
+
+def _tied_to(root: nn.Module, embedding: str | None) -> tuple[str, ...]:
+    if embedding is None:
+        return ()
+    weight = root.get_submodule(embedding).get_parameter("weight")
+    sharing = {name for name, p in root.named_parameters(remove_duplicate=False) if p is weight}
+    return tuple(sorted({name.removesuffix(".weight") for name in sharing} - {embedding}))
 
 
 def _name_of(root: nn.Module, part: object) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-LayerKind: TypeAlias = Literal["linear", "hf_conv1d", "embedding", "conv1d", "conv2d", "conv3d"]
+LayerKind: TypeAlias = Literal["linear", "hf_conv1d", "embedding", "conv1d", "conv2d", "conv3d", "attention"]
 Location: TypeAlias = tuple[str | int, ...]
 
 
@@ -39,7 +39,8 @@ class ModuleInfo:
 
     `kind` is None where no method can act; `refusal` then says why in words, if there is more to say than the type.
     `in_features` and `out_features` are features, channels, or for an embedding its rows and its width.
-    `kernel_size` and `groups` are a convolution's. `parameters` holds the module's own, by their short names.
+    `kernel_size` and `groups` are a convolution's. `parameters` and `buffers` (the persistent ones) are the module's
+    own, by their short names. An `owner` is the attention module that reads this one's weights without calling it.
     """
 
     name: str
@@ -51,7 +52,9 @@ class ModuleInfo:
     groups: int = 1
     dtype: str = "float32"
     refusal: str | None = None
+    owner: str | None = None
     parameters: Mapping[str, ParameterInfo] = field(default_factory=dict[str, ParameterInfo])
+    buffers: Mapping[str, ParameterInfo] = field(default_factory=dict[str, ParameterInfo])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ class Architecture:
     """A base model's module list, in `named_modules()` order, and the facts by which PEFT chooses targets.
 
     `fingerprint` is the sha256 (hex) over every parameter's and buffer's name, shape, dtype and bytes.
+    `tied_embeddings` are the modules that share the input embedding's weight.
     """
 
     modules: tuple[ModuleInfo, ...]
@@ -66,7 +70,9 @@ class Architecture:
     parameters: int
     bytes: int
     model_type: str | None = None
+    input_embedding: str | None = None
     output_embedding: str | None = None
+    tied_embeddings: tuple[str, ...] = ()
     classification_head: str | None = None
 
 

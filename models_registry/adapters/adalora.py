@@ -5,10 +5,11 @@ from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
-from models_registry.adapters.lora import LoraFields, Rank
-from models_registry.adapters.method import Folded, LowRank
+from models_registry.adapters.folded import Folded, LowRank
+from models_registry.adapters.lora_fields import LoraFields, Rank
+from models_registry.adapters.method import BaseWeights
 from models_registry.records import LayerKind, ModuleInfo
 
 PEFT_PREFIX = "base_model.model."
@@ -68,13 +69,13 @@ class AdaLoraConfig(LoraFields):
             n_in *= size
         return {"lora_A": (r, n_in), "lora_B": (target.out_features, r), "lora_E": (r, 1)}
 
-    def initial_weights(self, target: ModuleInfo, generator: torch.Generator) -> dict[str, Tensor]:
+    def initial_weights(self, target: ModuleInfo, generator: torch.Generator, base: BaseWeights) -> dict[str, Tensor]:
         weights = {key: torch.randn(shape, generator=generator) for key, shape in self.shapes(target).items()}
         if self.init_lora_weights is False:
             return weights
         return {"lora_A": weights["lora_A"] * 0.02, "lora_B": weights["lora_B"] * 0.02, "lora_E": weights["lora_E"] * 0}
 
-    def fold(self, target: ModuleInfo, tensors: Mapping[str, Tensor]) -> Folded:
+    def fold(self, target: ModuleInfo, tensors: Mapping[str, Tensor], layer: nn.Module) -> Folded:
         """A' = A∘E; the divisor stays `init_r` after pruning, as when the kept ranks were trained."""
         a, b, e = tensors["lora_A"], tensors["lora_B"], tensors["lora_E"]
         e = e.to(torch.promote_types(e.dtype, torch.float32))  # the product is rounded once, not twice

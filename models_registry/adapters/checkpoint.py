@@ -4,7 +4,7 @@ Everything is checked here, against the module list alone, so that it works for 
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +14,12 @@ from torch import Tensor
 
 from models_registry.adapters.adalora import PEFT_PREFIX, AdaLoraConfig
 from models_registry.adapters.catalog import AdapterConfig
-from models_registry.adapters.targets import complete_config, resolve_targets
-from models_registry.architecture import tensor_digest
-from models_registry.errors import Invalid, Unsupported
+from models_registry.adapters.method import BaseWeights
+from models_registry.adapters.places import MethodPlace, Place, resolve_places
+from models_registry.adapters.saved_modules import SavedModulePlace
+from models_registry.adapters.targets import complete_config
+from models_registry.architecture import dtype_name, tensor_digest
+from models_registry.errors import Conflict, Invalid, Unsupported
 from models_registry.records import Architecture, Fault, ModuleInfo, ParameterInfo
 
 PICKLE_SIGNATURES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -25,44 +28,52 @@ WEIGHTS = "weights"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """An adapter that fits its base model: every target has its tensors, every tensor its target.
+    """An adapter that fits its base model: every place has its tensors, every tensor its place.
 
     `tensors` are named as in the injected model's state dict (`linear.lora_A.weight`), on the CPU.
     """
 
     config: AdapterConfig
-    targets: tuple[ModuleInfo, ...]
+    places: tuple[Place, ...]
     tensors: Mapping[str, Tensor]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def targets(self) -> tuple[ModuleInfo, ...]:
+        """The modules on which it acts."""
+        return tuple({place.module.name: place.module for place in self.places}.values())
 
     @property
     def parameters(self) -> int:
         return sum(tensor.numel() for tensor in self.tensors.values())
 
-    def of(self, target: ModuleInfo) -> dict[str, Tensor]:
-        """The target's own tensors, under the keys of the method's `shapes`."""
-        return {key: self.tensors[f"{target.name}.{key}"] for key in self.config.shapes(target)}
+
+def not_in_memory(name: str) -> Tensor:
+    """The `BaseWeights` of a base model that is only known by its `Architecture`."""
+    raise Conflict(f"This config starts from the base weights ({name}); load the base model first.")
 
 
-def fresh_checkpoint(config: AdapterConfig, architecture: Architecture, seed: int | None) -> Checkpoint:
+def fresh_checkpoint(
+    config: AdapterConfig, architecture: Architecture, seed: int | None, base: BaseWeights = not_in_memory
+) -> Checkpoint:
     """The method's own initial weights, in each target's dtype; the same ones for the same `seed`.
 
     Raises:
         Invalid: the config doesn't fit the base model; lists everything at once.
+        Conflict: the weights start from the base's, which aren't at hand.
     """
     config = complete_config(config, architecture)
-    targets = resolve_targets(config, architecture)
+    places = resolve_places(config, architecture)
+    targets = [place.module for place in places if isinstance(place, MethodPlace)]
     refusals = [(target.name, config.fresh_refusal(target)) for target in targets]
     if faults := [Fault(("config",), f"{name!r}: {refusal}") for name, refusal in refusals if refusal]:
         raise Unsupported("The config's initial weights are not served.", faults)
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
-    tensors = {
-        f"{target.name}.{key}": tensor.to(getattr(torch, target.dtype))
-        for target in targets
-        for key, tensor in config.initial_weights(target, generator).items()
-    }
-    return Checkpoint(config, targets, tensors, _warnings(config))
+    tensors: dict[str, Tensor] = {}
+    for place in places:
+        tensors |= {key: tensor.cpu() for key, tensor in place.initial(generator, base).items()}
+    return Checkpoint(config, places, tensors, _warnings(config))
 
 
 def match_checkpoint(config: AdapterConfig, tensors: Mapping[str, Tensor], architecture: Architecture) -> Checkpoint:
@@ -72,19 +83,23 @@ def match_checkpoint(config: AdapterConfig, tensors: Mapping[str, Tensor], archi
         Invalid: lists every key without a place, missing tensor, wrong shape or dtype, and non-finite number.
     """
     config = complete_config(config, architecture)
-    targets = resolve_targets(config, architecture)
+    places = resolve_places(config, architecture)
     tensors = _without_prefix(tensors)
-    shapes = {f"{target.name}.{key}": shape for target in targets for key, shape in config.shapes(target).items()}
+    shapes = {key: shape for place in places for key, shape in place.shapes.items()}
+    counters = {key for place in places if isinstance(place, SavedModulePlace) for key in place.counters}
+    tensors = {key: tensor for key, tensor in tensors.items() if not _is_twin(key, tensor, tensors)}
     copies = {key for key in tensors.keys() - shapes.keys() if _is_copy(key, tensors[key], architecture)}
+    targets = {place.module.name for place in places}
     faults = [
         *(Fault((WEIGHTS, key), "is missing") for key in shapes if key not in tensors),
         *(_misplaced(key, targets, architecture) for key in tensors if key not in shapes and key not in copies),
-        *(fault for key, shape in shapes.items() if key in tensors for fault in _mismatches(key, tensors[key], shape)),
+        *(fault for key, shape in shapes.items() if key in tensors for fault in _wrong_shape(key, tensors[key], shape)),
+        *(fault for key in shapes.keys() & tensors.keys() - counters for fault in _wrong_numbers(key, tensors[key])),
     ]
     if faults:
         raise Invalid("The weights don't fit the config and the base model.", faults)
     warnings = [f"{key} equals the base model's own and is not stored." for key in sorted(copies)]
-    return Checkpoint(config, targets, {key: tensors[key] for key in shapes}, (*_warnings(config), *warnings))
+    return Checkpoint(config, places, {key: tensors[key] for key in shapes}, (*_warnings(config), *warnings))
 
 
 def read_safetensors(data: bytes) -> dict[str, Tensor]:
@@ -117,6 +132,14 @@ def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return stripped
 
 
+def _is_twin(key: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> bool:
+    """With `bias="all"` PEFT writes a saved module's bias twice more: the original, which doesn't act, and the copy."""
+    if ".original_module." in key:
+        return key.replace(".original_module.", ".") in tensors
+    twin = tensors.get(key.replace(".modules_to_save.", "."))
+    return twin is not None and twin is not tensor and torch.equal(twin, tensor)
+
+
 def _is_copy(key: str, tensor: Tensor, architecture: Architecture) -> bool:
     """PEFT saves the base's own embeddings along with adapters on them; equal ones add nothing."""
     parameter = _base_parameter(key, architecture)
@@ -131,12 +154,12 @@ def _base_parameter(key: str, architecture: Architecture) -> ParameterInfo | Non
     return None if owner is None else owner.parameters.get(parameter)
 
 
-def _misplaced(key: str, targets: tuple[ModuleInfo, ...], architecture: Architecture) -> Fault:
+def _misplaced(key: str, targets: Collection[str], architecture: Architecture) -> Fault:
     """Why a key has no place, by the longest module name that it begins with."""
     if _base_parameter(key, architecture) is not None:
         return Fault((WEIGHTS, key), "is a copy of a base weight but differs from this base model's")
     owner = max((m.name for m in architecture.modules if key.startswith(f"{m.name}.")), key=len, default="")
-    if any(target.name == owner for target in targets):
+    if owner in targets:
         reason = f"is no tensor of this method on {owner!r}"
     elif "lora_" in (rest := key.removeprefix(f"{owner}.").split(".")[0]) or rest == "ia3_l":
         reason = f"has no place: the config doesn't target {owner!r}"
@@ -145,11 +168,14 @@ def _misplaced(key: str, targets: tuple[ModuleInfo, ...], architecture: Architec
     return Fault((WEIGHTS, key), reason)
 
 
-def _mismatches(key: str, tensor: Tensor, shape: tuple[int, ...]) -> Iterator[Fault]:
+def _wrong_shape(key: str, tensor: Tensor, shape: tuple[int, ...]) -> Iterator[Fault]:
     if tuple(tensor.shape) != shape:
         yield Fault((WEIGHTS, key), f"has shape {list(tensor.shape)} where {list(shape)} is needed")
+
+
+def _wrong_numbers(key: str, tensor: Tensor) -> Iterator[Fault]:
     if not tensor.is_floating_point():
-        yield Fault((WEIGHTS, key), f"has dtype {str(tensor.dtype).removeprefix('torch.')}; a floating one is needed")
+        yield Fault((WEIGHTS, key), f"has dtype {dtype_name(tensor.dtype)}; a floating one is needed")
     elif tensor.numel() and not math.isfinite(float(tensor.to(torch.float64).abs().sum())):
         yield Fault((WEIGHTS, key), "holds NaN or Inf")
 

@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from models_registry.adapters.method import Folded, MethodConfig, Names
+from models_registry.adapters.folded import Folded
+from models_registry.adapters.method import BaseWeights, MethodConfig, Names
 from models_registry.adapters.patterns import matches
 from models_registry.records import LayerKind, ModuleInfo
 
 
 class IA3Config(MethodConfig):
     kinds: ClassVar[frozenset[LayerKind]] = frozenset({"linear", "hf_conv1d", "conv2d", "conv3d"})
-    refused: ClassVar[Mapping[str, str]] = {"modules_to_save": "is not supported yet"}
-    composable = False
+    refused: ClassVar[Mapping[str, str]] = {}
 
     peft_type: Literal["IA3"] = "IA3"
     feedforward_modules: Names | str | None = None
@@ -22,6 +22,10 @@ class IA3Config(MethodConfig):
 
     def is_feedforward(self, target: ModuleInfo) -> bool:
         return self.feedforward_modules is not None and matches(self.feedforward_modules, target.name)
+
+    @property
+    def composable(self) -> bool:
+        return False
 
     def refusal(self, target: ModuleInfo) -> str | None:
         return None
@@ -33,10 +37,10 @@ class IA3Config(MethodConfig):
             return {"ia3_l": (1, features, *(1 for _ in target.kernel_size))}
         return {"ia3_l": (1, features) if feedforward else (features, 1)}
 
-    def initial_weights(self, target: ModuleInfo, generator: torch.Generator) -> dict[str, Tensor]:
+    def initial_weights(self, target: ModuleInfo, generator: torch.Generator, base: BaseWeights) -> dict[str, Tensor]:
         (shape,) = self.shapes(target).values()
         return {"ia3_l": torch.ones(shape) if self.init_ia3_weights else torch.randn(shape, generator=generator)}
 
-    def fold(self, target: ModuleInfo, tensors: Mapping[str, Tensor]) -> Folded:
+    def fold(self, target: ModuleInfo, tensors: Mapping[str, Tensor], layer: nn.Module) -> Folded:
         vector = tensors["ia3_l"].flatten()
         return Folded(input_scale=vector) if self.is_feedforward(target) else Folded(output_scale=vector)

@@ -1,115 +1,53 @@
-"""LoRA, rank-stabilised LoRA, and their patterns (Hu et al. 2021; Kalajdzievski 2023), as PEFT 0.21.2 computes them."""
+"""LoRA, rank-stabilised LoRA and DoRA, with their patterns, as PEFT 0.21.2 computes them.
+
+Hu et al. 2021; Kalajdzievski 2023; Liu et al. 2024.
+"""
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from models_registry.adapters.method import Folded, Indices, LowRank, MethodConfig, Names
+from models_registry.adapters.dora import fold_dora, magnitude_of
+from models_registry.adapters.folded import AttentionDelta, Folded, LowRank
+from models_registry.adapters.lora_fields import LoraFields, Rank, Ranks
+from models_registry.adapters.method import BaseWeights
 from models_registry.adapters.patterns import first_match
 from models_registry.records import LayerKind, ModuleInfo
 
-REWRITES_BASE = "rewrites the base weights, which other adapters share; convert the adapter to plain LoRA first"
-NOT_YET = "is not supported yet"
-OTHER_VARIANT = "is a variant that is not served; plain LoRA is"
-
-INITIALISATIONS = ("gaussian", "orthogonal", "mica")
-REWRITING = ("pissa", "olora", "loftq", "corda", "eva", "lora_ga")
-
-Rank = Annotated[int, Field(gt=0)]
-Dropout = Annotated[float, Field(ge=0, le=1)]
+MAGNITUDE = "lora_magnitude_vector"
+OUT_PROJ_FACTOR = 2
+"""PEFT 0.21.2 adds an attention module's out_proj delta twice, in training as well: its tensors are meant so."""
 
 
-class LoraFields(MethodConfig):
-    """PEFT's `LoraConfig` fields, which its `AdaLoraConfig` inherits."""
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The keys and shapes of one A and B, and of B's bias. A layer has one pair, an attention module two."""
 
-    composable = True
-    refused: ClassVar[Mapping[str, str]] = {
-        "use_dora": NOT_YET,
-        "lora_bias": NOT_YET,
-        "modules_to_save": NOT_YET,
-        "trainable_token_indices": NOT_YET,
-        "target_parameters": "(adapters on bare parameters) is not served",
-        "layer_replication": "changes the base model's own layers, which other adapters share",
-        "ensure_weight_tying": NOT_YET,
-        "loftq_config": REWRITES_BASE,
-        "eva_config": REWRITES_BASE,
-        "corda_config": REWRITES_BASE,
-        "lora_ga_config": REWRITES_BASE,
-        "velora_config": OTHER_VARIANT,
-        "alora_invocation_tokens": OTHER_VARIANT,
-        "use_qalora": OTHER_VARIANT,
-        "monteclora_config": OTHER_VARIANT,
-        "use_bdlora": OTHER_VARIANT,
-        "arrow_config": OTHER_VARIANT,
-        "kasa_config": OTHER_VARIANT,
-        "megatron_config": "(Megatron's parallel layers) is not served",
-    }
-
-    r: Rank = 8
-    lora_alpha: int | float = 8
-    lora_dropout: Dropout = 0.0
-    bias: Literal["none", "all", "lora_only"] = "none"
-    use_rslora: bool = False
-    init_lora_weights: bool | str = True
-    layers_to_transform: Indices | int | None = None
-    layers_pattern: Names | str | None = None
-    alpha_pattern: dict[str, int | float] | None = None
-    megatron_config: dict[str, Any] | None = None
-    megatron_core: str | None = "megatron.core"
-    trainable_token_indices: Indices | dict[str, Indices] | None = None
-    loftq_config: dict[str, Any] | None = None
-    eva_config: dict[str, Any] | None = None
-    corda_config: dict[str, Any] | None = None
-    lora_ga_config: dict[str, Any] | None = None
-    use_dora: bool = False
-    velora_config: dict[str, Any] | None = None
-    alora_invocation_tokens: Indices | None = None
-    use_qalora: bool = False
-    qalora_group_size: int = 16
-    monteclora_config: dict[str, Any] | None = None
-    layer_replication: list[Any] | None = None
-    lora_bias: bool = False
-    target_parameters: Names | None = None
-    use_bdlora: dict[str, Any] | bool | None = None
-    arrow_config: dict[str, Any] | None = None
-    kasa_config: dict[str, Any] | None = None
-    ensure_weight_tying: bool = False
-
-    @model_validator(mode="after")
-    def _chooses_layers_of_a_list(self) -> Self:
-        for field in ("layers_to_transform", "layers_pattern"):
-            if isinstance(self.target_modules, str) and getattr(self, field) is not None:
-                raise ValueError(f"{field} goes with a list of target_modules only, not with {self.target_modules!r}")
-        if self.layers_pattern and not self.layers_to_transform and self.layers_to_transform != 0:
-            raise ValueError("layers_pattern says where layers_to_transform are counted, which is not given")
-        return self
-
-    @field_validator("init_lora_weights")
-    @classmethod
-    def _leaves_the_base_alone(cls, value: bool | str) -> bool | str:
-        if isinstance(value, bool) or value in INITIALISATIONS:
-            return value
-        raise ValueError(f"{value!r} {REWRITES_BASE}" if value.startswith(REWRITING) else f"{value!r} is unknown")
-
-    @field_validator("bias")
-    @classmethod
-    def _no_bias_yet(cls, value: str) -> str:
-        if value != "none":
-            raise ValueError(f"bias={value!r} {NOT_YET}")
-        return value
+    a: str
+    b: str
+    shape_a: tuple[int, ...]
+    shape_b: tuple[int, ...]
+    bias: str | None = None
 
 
 class LoraConfig(LoraFields):
     kinds: ClassVar[frozenset[LayerKind]] = frozenset(
-        {"linear", "hf_conv1d", "embedding", "conv1d", "conv2d", "conv3d"}
+        {"linear", "hf_conv1d", "embedding", "conv1d", "conv2d", "conv3d", "attention"}
     )
 
     peft_type: Literal["LORA"] = "LORA"
-    rank_pattern: dict[str, Rank] | None = None
+    rank_pattern: Ranks = Field(default_factory=dict[str, Rank])
+
+    @model_validator(mode="after")
+    def _has_one_of_dora_and_bias(self) -> Self:
+        if self.use_dora and self.lora_bias:
+            raise ValueError("use_dora and lora_bias don't go together; choose one")
+        return self
 
     def rank(self, target: ModuleInfo) -> int:
         return first_match(self.rank_pattern, target.name, self.r)
@@ -123,6 +61,12 @@ class LoraConfig(LoraFields):
         rank = self.rank(target)
         if rank % target.groups:
             return f"its rank {rank} must be a multiple of the convolution's {target.groups} groups"
+        if self.use_dora and target.groups > 1:
+            return "DoRA's magnitude needs a product of the weight's shape, which a grouped convolution doesn't have"
+        if self.use_dora and target.kind == "attention":
+            return "use_dora does not exist for attention modules"
+        if self.lora_bias and target.kind in ("embedding", "attention"):
+            return f"lora_bias does not exist for {target.kind} modules"
         return None
 
     def fresh_refusal(self, target: ModuleInfo) -> str | None:
@@ -138,21 +82,64 @@ class LoraConfig(LoraFields):
                 return None
 
     def shapes(self, target: ModuleInfo) -> dict[str, tuple[int, ...]]:
-        r, n_in, n_out = self.rank(target), target.in_features, target.out_features
-        if target.kind == "embedding":
-            return {"lora_embedding_A": (r, n_in), "lora_embedding_B": (n_out, r)}
-        ones = (1,) * len(target.kernel_size)
-        return {
-            "lora_A.weight": (r, n_in, *target.kernel_size),  # over all channels, also where the base has groups
-            "lora_B.weight": (n_out, r // target.groups, *ones),
-        }
+        shapes: dict[str, tuple[int, ...]] = {}
+        for pair in self._pairs(target):
+            shapes |= {pair.a: pair.shape_a, pair.b: pair.shape_b}
+            if pair.bias is not None:
+                shapes[pair.bias] = (target.out_features,)
+        if self.use_dora:
+            around = (1,) * len(target.kernel_size)
+            shapes[MAGNITUDE] = (1, target.out_features, *around) if around else (target.out_features,)
+        return shapes
 
-    def initial_weights(self, target: ModuleInfo, generator: torch.Generator) -> dict[str, Tensor]:
-        key_a, key_b = (shapes := self.shapes(target))
-        a, b = (torch.zeros(shape) for shape in shapes.values())
+    def initial_weights(self, target: ModuleInfo, generator: torch.Generator, base: BaseWeights) -> dict[str, Tensor]:
+        weights: dict[str, Tensor] = {}
+        for pair in self._pairs(target):
+            weights[pair.a], weights[pair.b] = self._initial_pair(pair, target, generator)
+            if pair.bias is not None:
+                weights[pair.bias] = torch.zeros(target.out_features)
+        if self.use_dora and target.kind is not None:
+            (pair,) = self._pairs(target)
+            low_rank = LowRank(weights[pair.a], weights[pair.b], self.scaling(target))
+            magnitude = magnitude_of(base(f"{target.name}.weight").cpu(), low_rank, target.kind)
+            weights[MAGNITUDE] = magnitude.reshape(self.shapes(target)[MAGNITUDE])
+        return weights
+
+    def fold(self, target: ModuleInfo, tensors: Mapping[str, Tensor], layer: nn.Module) -> Folded:
+        low_ranks = [
+            LowRank(tensors[p.a], tensors[p.b], self.scaling(target), None if p.bias is None else tensors[p.bias])
+            for p in self._pairs(target)
+        ]
+        match low_ranks, target.kind:
+            case [in_proj, out_proj], _:
+                doubled = replace(out_proj, scaling=OUT_PROJ_FACTOR * out_proj.scaling)
+                return Folded(attention=AttentionDelta(in_proj, doubled))
+            case [low_rank], kind if self.use_dora and kind is not None:
+                return fold_dora(low_rank, tensors[MAGNITUDE], layer, kind)
+            case _:
+                return Folded(low_rank=low_ranks[0])
+
+    def _pairs(self, target: ModuleInfo) -> Iterator[Pair]:
+        r, n_in, n_out = self.rank(target), target.in_features, target.out_features
+        bias = "lora_B.bias" if self.lora_bias else None
+        match target.kind:
+            case "embedding":
+                yield Pair("lora_embedding_A", "lora_embedding_B", (r, n_in), (n_out, r))
+            case "attention":
+                yield Pair("lora_A.weight", "lora_B.weight", (r, n_in), (3 * n_out, r))
+                out_proj = "base_layer.out_proj"
+                yield Pair(f"{out_proj}.lora_A.weight", f"{out_proj}.lora_B.weight", (r, n_in), (n_out, r))
+            case _:
+                # Over all channels, also where the base has groups: so PEFT makes it.
+                ones = (1,) * len(target.kernel_size)
+                a, b = (r, n_in, *target.kernel_size), (n_out, r // target.groups, *ones)
+                yield Pair("lora_A.weight", "lora_B.weight", a, b, bias)
+
+    def _initial_pair(self, pair: Pair, target: ModuleInfo, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        a, b = torch.zeros(pair.shape_a), torch.zeros(pair.shape_b)
         match self.init_lora_weights, target.kind:
             case "orthogonal", _:
-                a, b = _orthogonal(target, self.rank(target), generator)
+                return _orthogonal(target, self.rank(target), generator)
             case True | "gaussian", "embedding":
                 nn.init.normal_(b, generator=generator)
             case False, "embedding":
@@ -164,11 +151,7 @@ class LoraConfig(LoraFields):
                 nn.init.kaiming_uniform_(a, a=math.sqrt(5), generator=generator)
                 if init is False:
                     nn.init.kaiming_uniform_(b, a=math.sqrt(5), generator=generator)
-        return {key_a: a, key_b: b}
-
-    def fold(self, target: ModuleInfo, tensors: Mapping[str, Tensor]) -> Folded:
-        down, up = (tensors[key] for key in self.shapes(target))
-        return Folded(low_rank=LowRank(down, up, self.scaling(target)))
+        return a, b
 
 
 def _orthogonal(target: ModuleInfo, rank: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The contract that lora.py, adalora.py and ia3.py fulfil, and the folded form that serving computes with.
+"""The contract that lora.py, adalora.py and ia3.py fulfil.
 
 A method is its config class: the hyper-parameters with PEFT's names, which layers it takes, the keys and shapes of its
 state dict, its initial weights, and how they fold. It knows nothing of module trees, batches or HTTP.
@@ -6,13 +6,13 @@ state dict, its initial weights, and how they fold. It knows nothing of module t
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict
-from torch import Tensor
+from torch import Tensor, nn
 
+from models_registry.adapters.folded import Folded
 from models_registry.records import LayerKind, ModuleInfo
 
 
@@ -27,43 +27,8 @@ Names: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Indices: TypeAlias = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
 
 
-@dataclass(frozen=True, slots=True)
-class LowRank:
-    """`scaling · up(down(x))`. Linear: down `[r, in]`, up `[out, r]`. Convolution: down has the base's kernel, up is
-    1x1. Embedding: down `[r, num]`, up `[dim, r]`."""
-
-    down: Tensor
-    up: Tensor
-    scaling: float
-
-
-@dataclass(frozen=True, slots=True)
-class Folded:
-    """What one adapter does at one target, in the form that serving computes with; absent parts are None.
-
-    `y = base(x ∘ input_scale) ∘ output_scale + low_rank(x)`; the scales are vectors over features or channels.
-    `dropout` acts on the low-rank part's input, and only while the adapter is trained.
-    """
-
-    low_rank: LowRank | None = None
-    input_scale: Tensor | None = None
-    output_scale: Tensor | None = None
-    dropout: float = 0.0
-
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        low_rank = () if self.low_rank is None else (self.low_rank.down, self.low_rank.up)
-        return (*low_rank, *(scale for scale in (self.input_scale, self.output_scale) if scale is not None))
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "Folded":
-        """The same with every tensor replaced: moved to another device, cast to another dtype."""
-        low = self.low_rank
-        return Folded(
-            low and LowRank(function(low.down), function(low.up), low.scaling),
-            None if self.input_scale is None else function(self.input_scale),
-            None if self.output_scale is None else function(self.output_scale),
-            self.dropout,
-        )
+BaseWeights: TypeAlias = Callable[[str], Tensor]
+"""A base model's parameter or buffer by its full name; raises `Conflict` where the model isn't in memory."""
 
 
 class MethodConfig(BaseModel):
@@ -77,8 +42,6 @@ class MethodConfig(BaseModel):
     kinds: ClassVar[frozenset[LayerKind]]
     refused: ClassVar[Mapping[str, str]]
     """Features we refuse by name, with the reason. Their fields may only hold what switches them off."""
-    composable: ClassVar[bool]
-    """Whether several adapters of the method may act on one row, their deltas added up."""
 
     task_type: str | None = None
     auto_mapping: dict[str, Any] | None = None
@@ -90,6 +53,11 @@ class MethodConfig(BaseModel):
     exclude_modules: Names | str | None = None
     modules_to_save: Names | None = None
     fan_in_fan_out: bool = False
+
+    @property
+    @abstractmethod
+    def composable(self) -> bool:
+        """Whether several such adapters may act on one row, their deltas weighted and added up."""
 
     @abstractmethod
     def refusal(self, target: ModuleInfo) -> str | None:
@@ -104,9 +72,10 @@ class MethodConfig(BaseModel):
         """The state dict's keys below the target's name (`lora_A.weight`), with their shapes."""
 
     @abstractmethod
-    def initial_weights(self, target: ModuleInfo, generator: torch.Generator) -> dict[str, Tensor]:
-        """Fresh float32 tensors under the keys of `shapes`, drawn from `generator`."""
+    def initial_weights(self, target: ModuleInfo, generator: torch.Generator, base: BaseWeights) -> dict[str, Tensor]:
+        """Fresh tensors under the keys of `shapes`, drawn from `generator`. Some start from the `base` weights."""
 
     @abstractmethod
-    def fold(self, target: ModuleInfo, tensors: Mapping[str, Tensor]) -> Folded:
-        """The serving form of the tensors under the keys of `shapes`. Differentiable: training goes through it."""
+    def fold(self, target: ModuleInfo, tensors: Mapping[str, Tensor], layer: nn.Module) -> Folded:
+        """The serving form, at the live `layer`, of the tensors under the keys of `shapes`. Differentiable: training
+        goes through it."""

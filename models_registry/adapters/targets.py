@@ -11,6 +11,7 @@ from models_registry.adapters.catalog import AdapterConfig
 from models_registry.adapters.ia3 import IA3Config
 from models_registry.adapters.lora import LoraConfig
 from models_registry.adapters.patterns import ends_with, index_in, key_matches, matches
+from models_registry.adapters.saved_modules import is_inside, saved_modules, unmatched_saved
 from models_registry.errors import Invalid
 from models_registry.records import Architecture, Fault, ModuleInfo
 
@@ -63,8 +64,16 @@ def resolve_targets(config: AdapterConfig, architecture: Architecture) -> tuple[
     Raises:
         Invalid: lists everything: nothing matched, an entry that matched nothing, a layer that can't be adapted.
     """
-    targets = tuple(module for module in architecture.modules if _is_target(config, module, architecture))
+    saved = [module.name for module in saved_modules(config.modules_to_save, architecture)]
+    targets = tuple(
+        module
+        for module in architecture.modules
+        if _is_target(config, module, architecture)
+        # A copy of its own has no use for a delta too; PEFT leaves such modules out as well.
+        and not any(module.name == name or is_inside(module.name, name) for name in saved)
+    )
     faults = [*_unmatched(config, architecture, targets), *_refused(config, targets)]
+    faults += unmatched_saved(config.modules_to_save, architecture)
     if not targets:
         faults.append(Fault(("config", "target_modules"), f"matches no module. {_suggestion(config, architecture)}"))
     if faults:

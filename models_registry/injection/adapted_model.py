@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from models_registry.adapters.catalog import AdapterConfig
 from models_registry.adapters.checkpoint import Checkpoint, fresh_checkpoint, match_checkpoint
-from models_registry.adapters.method import Folded
+from models_registry.adapters.copies import INJECTED
+from models_registry.adapters.folded import Folded
 from models_registry.architecture import describe
 from models_registry.errors import Conflict, Invalid, NotFound
-from models_registry.injection.layer import CHILD, Adapters
+from models_registry.injection.layer import Adapters
 from models_registry.injection.routing import Mixture, route_rows, route_whole, routing
 from models_registry.records import Architecture, Fault
 
@@ -80,7 +81,7 @@ class AdaptedModel:
         if name in self._attached:
             raise Conflict(f"An adapter named {name!r} is already injected; eject it first.")
         checkpoint = (
-            fresh_checkpoint(config, self.architecture, seed)
+            fresh_checkpoint(config, self.architecture, seed, self.base_weight)
             if tensors is None
             else match_checkpoint(config, _own(tensors), self.architecture)
         )
@@ -90,11 +91,13 @@ class AdaptedModel:
 
     def prepare_adapter(self, checkpoint: Checkpoint) -> PreparedAdapter:
         """Fold for serving: cast to each target's dtype and move to its device. Touches nothing; any thread may."""
-        layers = {
-            target.name: self._place(checkpoint.config.fold(target, checkpoint.of(target)), target.name)
-            for target in checkpoint.targets
-        }
-        return PreparedAdapter(layers, checkpoint.config.composable)
+        layers: dict[str, Folded] = {}
+        for place in checkpoint.places:
+            name = place.module.name
+            folded = place.fold(checkpoint.tensors, self._modules[name])
+            layers[name] = layers[name].joined(folded) if name in layers else folded
+        placed = {name: self._placed(folded, name) for name, folded in layers.items()}
+        return PreparedAdapter(placed, checkpoint.config.composable)
 
     def attach_adapter(self, name: str, prepared: PreparedAdapter) -> None:
         """Swap a prepared adapter in, under `name`, replacing one of that name. Costs the same however many there are.
@@ -103,8 +106,8 @@ class AdaptedModel:
         """
         missing = [target for target in prepared.layers if target not in self._layers]
         for target in missing:
-            if getattr(self._modules[target], CHILD, FREE) is not FREE:
-                raise Conflict(f"The module {target!r} already has an attribute {CHILD!r}, which injection needs.")
+            if getattr(self._modules[target], INJECTED, FREE) is not FREE:
+                raise Conflict(f"The module {target!r} already has an attribute {INJECTED!r}, which injection needs.")
         for target in missing:
             self._layers[target] = Adapters(self, self._modules[target], self._infos[target])
             self._layers[target].install()
@@ -186,11 +189,22 @@ class AdaptedModel:
             raise NotFound(f"No adapter named {name!r} is injected.")
         return self._attached[name]
 
-    def _place(self, folded: Folded, target: str) -> Folded:
-        weight = self._modules[target].weight  # a parametrised layer computes it and has no such parameter
-        assert isinstance(weight, Tensor)
-        device, dtype = weight.device, weight.dtype
-        return folded.map(lambda tensor: tensor.to(device, dtype))
+    def base_weight(self, name: str) -> Tensor:
+        """A parameter or buffer of the base model by its full name: where some fresh adapters start."""
+        owner, _, short = name.rpartition(".")
+        tensor = getattr(self._modules[owner], short)
+        assert isinstance(tensor, Tensor)
+        return tensor
+
+    def _placed(self, folded: Folded, target: str) -> Folded:
+        """On the target's device and in its dtype. A copy is made there already."""
+        if folded.copy is not None:
+            return folded
+        module = self._modules[target]
+        # A parametrised layer computes its weight and has no such parameter; an attention module has no such attribute.
+        weight = getattr(module, "weight", None)
+        like = weight if isinstance(weight, Tensor) else next(module.parameters())
+        return folded.map(lambda t: t.to(like.device, like.dtype if t.is_floating_point() else t.dtype))
 
 
 def _own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,10 +7,11 @@ this forward alone, so adding in place saves a copy of it.
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models_registry.adapters.method import LowRank
+from models_registry.adapters.folded import LowRank, TokenRows
 from models_registry.records import LayerKind
 
 AddLowRank: TypeAlias = Callable[[Tensor, Tensor, LowRank, float, nn.Module], None]
@@ -19,6 +20,8 @@ AddLowRank: TypeAlias = Callable[[Tensor, Tensor, LowRank, float, nn.Module], No
 def add_linear(out: Tensor, x: Tensor, low: LowRank, weight: float, layer: nn.Module) -> None:
     """`out += weight · scaling · x Aᵀ Bᵀ`, the second product and the addition in one kernel where strides allow."""
     h = F.linear(x.to(low.down.dtype), low.down)  # [n, …, r]
+    if low.bias is not None:
+        out.add_(low.bias, alpha=weight * low.scaling)
     if out.is_contiguous() and out.dtype == h.dtype == low.up.dtype:  # under autocast they differ
         out.view(-1, out.shape[-1]).addmm_(
             h.flatten(0, -2) if h.dim() > 1 else h[None], low.up.T, alpha=weight * low.scaling
@@ -48,7 +51,7 @@ def add_convolution(out: Tensor, x: Tensor, low: LowRank, weight: float, layer: 
         widths = layer._reversed_padding_repeated_twice  # pyright: ignore[reportPrivateUsage]
         x, padding = F.pad(x, widths, mode=layer.padding_mode), 0
     h = convolve(x, low.down, None, layer.stride, padding, layer.dilation)
-    out.add_(convolve(h, low.up, groups=layer.groups), alpha=weight * low.scaling)
+    out.add_(convolve(h, low.up, low.bias, groups=layer.groups), alpha=weight * low.scaling)
 
 
 CONVOLVE: Final[Mapping[int, Callable[..., Tensor]]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -62,6 +65,17 @@ ADD_LOW_RANK: Final[Mapping[LayerKind, AddLowRank]] = {
     "conv2d": add_convolution,
     "conv3d": add_convolution,
 }
+
+
+def place_tokens(out: Tensor, x: Tensor, tokens: TokenRows, layer: nn.Module) -> None:
+    """An embedding's rows at the tokens' ids; on a layer tied to it, the logits that the same rows give."""
+    if isinstance(layer, nn.Embedding):
+        at = torch.searchsorted(tokens.indices, x).clamp(max=len(tokens.indices) - 1)
+        values = tokens.values[at] * getattr(layer, "embed_scale", 1.0)
+        out.copy_(torch.where((tokens.indices[at] == x).unsqueeze(-1), values, out))
+    else:
+        bias = getattr(layer, "bias", None)
+        out[..., tokens.indices] = F.linear(x, tokens.values, None if bias is None else bias[tokens.indices])
 
 
 def over_features(scale: Tensor, spatial: int) -> Tensor:

@@ -4,21 +4,21 @@ The target stays the same object and class; forward hooks act on it. It gets one
 carries, whose tensors move with the model and stay out of its state dict.
 """
 
-from collections.abc import Callable, Iterator
-from types import EllipsisType
+from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeAlias
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from models_registry.adapters.method import Folded
+from models_registry.adapters.copies import INJECTED
+from models_registry.adapters.folded import Folded
 from models_registry.errors import Invalid
-from models_registry.injection.kernels import ADD_LOW_RANK, over_features
-from models_registry.injection.routing import Routing, routing_of
+from models_registry.injection.attention import attend
+from models_registry.injection.kernels import ADD_LOW_RANK, add_linear, over_features, place_tokens
+from models_registry.injection.routing import Routing, Segment, routing_of, without_routing
+from models_registry.injection.rows import RowsOf, put_rows, take_rows
 from models_registry.records import ModuleInfo
-
-CHILD = "adapters"
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -26,24 +26,23 @@ Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 class Adapters(nn.Module):
     """The adapters at one target: folded forms by adapter name, and the hooks that let them act.
 
-    `model` is the `AdaptedModel` whose routings this layer follows. `info.kind` is never None.
+    `model` is the `AdaptedModel` whose routings this layer follows.
     """
 
     def __init__(self, model: object, target: nn.Module, info: ModuleInfo) -> None:
         super().__init__()
-        assert info.kind is not None
         self.slots: dict[str, Folded] = {}
         self._model = model
         self._name = info.name
         self._spatial = len(info.kernel_size)
-        self._add_low_rank = ADD_LOW_RANK[info.kind]
+        self._add_low_rank = ADD_LOW_RANK.get(info.kind or "linear", add_linear)
         self._target = (target,)  # in a tuple, for torch would register the bare module as a child
         self._hooks: tuple[RemovableHandle, ...] = ()
 
     def install(self) -> None:
         """Become the target's child and hook its forward."""
         (target,) = self._target
-        target.add_module(CHILD, self)
+        target.add_module(INJECTED, self)
         self._hooks = (
             target.register_forward_pre_hook(self._before, with_kwargs=True),
             target.register_forward_hook(self._after, with_kwargs=True),
@@ -54,7 +53,7 @@ class Adapters(nn.Module):
         (target,) = self._target
         for hook in self._hooks:
             hook.remove()
-        del target._modules[CHILD]
+        del target._modules[INJECTED]
 
     # ---- the forward --------------------------------------------------------------------------------------------
 
@@ -63,37 +62,67 @@ class Adapters(nn.Module):
         routing = routing_of(self._model)
         if routing is None:
             return None
-        scales = [
-            (rows, folded.input_scale) for rows, folded, _ in self._acting(routing) if folded.input_scale is not None
-        ]
-        if not scales:
-            return None
-        x = self._checked(_first(args, kwargs), routing).clone()
-        for rows, scale in scales:
-            x[rows] *= over_features(scale, self._spatial)
-        return _with_first(x, args, kwargs)
+        x: Tensor | None = None
+        for segment in routing.segments:
+            for folded, _ in self._acting(segment):
+                if folded.input_scale is not None:
+                    x = self._checked(_first(args, kwargs), routing).clone() if x is None else x
+                    x[segment.rows] *= over_features(folded.input_scale, self._spatial)
+        return None if x is None else _with_first(x, args, kwargs)
 
-    def _after(self, target: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Tensor | None:
-        """Scale the output rows, then add the low-rank part: `base(x) ∘ output_scale + weight · low_rank(x)`."""
+    def _after(self, target: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
+        """Give each segment's rows what its adapters do here."""
         routing = routing_of(self._model)
         if routing is None:
             return None
-        x: Tensor = _first(args, kwargs)
-        for rows, folded, weight in self._acting(routing):
-            self._checked(x, routing)
-            if folded.output_scale is not None:
-                out[rows] *= over_features(folded.output_scale, self._spatial)
-            if folded.low_rank is not None:
-                x_rows = F.dropout(x[rows], folded.dropout) if folded.dropout else x[rows]
-                self._add_low_rank(out[rows], x_rows, folded.low_rank, weight, target)
+        for segment in routing.segments:
+            if acting := self._acting(segment):
+                self._checked(_first(args, kwargs), routing)
+                out = self._replace(target, segment.rows, routing.rows, acting, args, kwargs, out)
+                y: Tensor = out if isinstance(out, Tensor) else out[0]
+                self._change(target, segment.rows, acting, _first(args, kwargs), y)
         return out
 
-    def _acting(self, routing: Routing) -> Iterator[tuple[slice | EllipsisType, Folded, float]]:
-        """What acts here: the rows, the adapter's folded form, its weight."""
-        for segment in routing.segments:
-            for name, weight in segment.mixture:
-                if (folded := self.slots.get(name)) is not None:
-                    yield segment.rows, folded, weight
+    def _replace(
+        self,
+        target: nn.Module,
+        rows: RowsOf,
+        count: int | None,
+        acting: Sequence[tuple[Folded, float]],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        out: Any,
+    ) -> Any:
+        """Where a copy answers in the target's place, or an attention module needs other weights."""
+        deltas = [(folded.attention, weight) for folded, weight in acting if folded.attention is not None]
+        copy = acting[0][0].copy
+        if deltas and isinstance(target, nn.MultiheadAttention):
+            with without_routing(self._model):
+                return put_rows(out, rows, attend(target, deltas, rows, count, args, kwargs))
+        if copy is not None:
+            with without_routing(self._model):
+                own_args, own_kwargs = take_rows((args, kwargs), rows, count)
+                return put_rows(out, rows, copy(*own_args, **own_kwargs))
+        return out
+
+    def _change(
+        self, target: nn.Module, rows: RowsOf, acting: Sequence[tuple[Folded, float]], x: Tensor, y: Tensor
+    ) -> None:
+        """`y = y ∘ output_scale + output_shift + Σ weight · low_rank(x)`, and own token rows; in place."""
+        for folded, weight in acting:
+            if folded.output_scale is not None:
+                y[rows] *= over_features(folded.output_scale, self._spatial)
+            if folded.output_shift is not None:
+                y[rows] += over_features(folded.output_shift, self._spatial)
+            if folded.low_rank is not None:
+                x_rows = F.dropout(x[rows], folded.dropout) if folded.dropout else x[rows]
+                self._add_low_rank(y[rows], x_rows, folded.low_rank, weight, target)
+            if folded.tokens is not None:
+                place_tokens(y[rows], x[rows], folded.tokens, target)
+
+    def _acting(self, segment: Segment) -> list[tuple[Folded, float]]:
+        """The segment's adapters that are here, with their weights."""
+        return [(self.slots[name], weight) for name, weight in segment.mixture if name in self.slots]
 
     def _checked(self, x: Tensor, routing: Routing) -> Tensor:
         if routing.rows is not None and (x.dim() == 0 or x.shape[0] != routing.rows):
@@ -101,6 +130,10 @@ class Adapters(nn.Module):
                 f"The batch has {routing.rows} rows, but {self._name!r} is entered with shape {list(x.shape)}: "
                 "its rows can't be told apart there. Run one forward per adapter."
             )
+        return x
+
+    def forward(self, x: Any) -> Any:
+        """The identity: an `nn.Sequential` that has become a target calls its children, this one last."""
         return x
 
     # ---- torch's view of the child ------------------------------------------------------------------------------
@@ -125,12 +158,18 @@ def _with_first(x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arg
 
 
 def _describe(folded: Folded) -> str:
-    parts: list[str] = []
-    if folded.low_rank is not None:
-        down, up, scaling = folded.low_rank.down, folded.low_rank.up, folded.low_rank.scaling
-        parts.append(f"lora_A={list(down.shape)}, lora_B={list(up.shape)}, scaling={scaling:g}")
-    if folded.input_scale is not None:
-        parts.append(f"ia3_l={list(folded.input_scale.shape)} on the input")
-    if folded.output_scale is not None:
-        parts.append(f"ia3_l={list(folded.output_scale.shape)} on the output")
-    return ", ".join(parts)
+    """The parts that are there, by the names that PEFT gives their tensors."""
+    low, attention = folded.low_rank, folded.attention
+    parts = {
+        "lora_A": low and list(low.down.shape),
+        "lora_B": low and list(low.up.shape),
+        "scaling": low and round(low.scaling, 6),
+        "in_proj": attention and f"rank {len(attention.in_proj.down)}",
+        "out_proj": attention and f"rank {len(attention.out_proj.down)}",
+        "input scale": None if folded.input_scale is None else list(folded.input_scale.shape),
+        "output scale": None if folded.output_scale is None else list(folded.output_scale.shape),
+        "output shift": None if folded.output_shift is None else list(folded.output_shift.shape),
+        "tokens": folded.tokens and len(folded.tokens.indices),
+        "copy": folded.copy and type(folded.copy).__name__,
+    }
+    return ", ".join(f"{name}={value}" for name, value in parts.items() if value is not None)

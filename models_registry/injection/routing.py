@@ -5,7 +5,7 @@ each other's, and is found again by the model it was made for.
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from itertools import groupby
@@ -58,6 +58,11 @@ _routings: ContextVar[Mapping[object, Routing]] = ContextVar("routings", default
 def routing_of(model: object) -> Routing | None:
     """The routing of the forward that is running now, if it was made for `model`."""
     return _routings.get().get(model)
+
+
+def without_routing(model: object) -> AbstractContextManager[None]:
+    """Let forwards inside the `with` be the base's."""
+    return routing(model, Routing(None, ()))
 
 
 @contextmanager

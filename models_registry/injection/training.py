@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from models_registry.adapters.lora import LoraFields
+from models_registry.adapters.lora_fields import LoraFields
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
 
 

@@ -1,0 +1,28 @@
+"""DoRA (Liu et al. 2024): a weight's magnitude per output feature is learnt apart from its direction.
+
+`W' = magnitude · (W + sBA) / ‖W + sBA‖`, the norm over each output feature's own weights (a convolution's output
+channel, an embedding's column). It is taken as a constant in training, as in the paper's section 4.3.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from models_registry.adapters.folded import Folded, LowRank
+from models_registry.records import LayerKind
+
+
+def magnitude_of(weight: Tensor, low_rank: LowRank, kind: LayerKind) -> Tensor:
+    """`‖W + sBA‖` `[out]` in float32: the magnitude that changes nothing."""
+    product = low_rank.up.flatten(1).float() @ low_rank.down.flatten(1).float()  # [out, in·k…]; embedding: [dim, num]
+    rows = weight.T if kind in ("hf_conv1d", "embedding") else weight.flatten(1)
+    return torch.linalg.vector_norm(rows.float() + low_rank.scaling * product, dim=1)
+
+
+def fold_dora(low_rank: LowRank, magnitude: Tensor, layer: nn.Module, kind: LayerKind) -> Folded:
+    """`y = m·(Wx) + b + m·s·BAx` as an output scale m, a shift b·(1 - m), and a low-rank part with B scaled by m."""
+    weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
+    norm = magnitude_of(weight, low_rank, kind).detach().to(magnitude.device)
+    m = magnitude.flatten().float() / norm  # [out]
+    up = low_rank.up * m.view(-1, *(1,) * (low_rank.up.dim() - 1))
+    shift = None if bias is None else bias.float() * (1 - m)
+    return Folded(LowRank(low_rank.down, up, low_rank.scaling), output_scale=m, output_shift=shift)

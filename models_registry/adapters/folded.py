@@ -1,0 +1,95 @@
+"""The form of an adapter that serving computes with: what it does at one module, whatever its method.
+
+    y = base(x ∘ input_scale) ∘ output_scale + output_shift + low_rank(x)
+
+DoRA folds into it too: `m·(Wx) + b + m·s·BAx` is an output scale m, a shift b·(1 - m), and a low-rank part whose B is
+scaled by m.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+OnTensor: TypeAlias = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """`scaling · (up(down(x)) + bias)`. Linear: down `[r, in]`, up `[out, r]`, bias `[out]`. Convolution: down has the
+    base's kernel, up is 1x1. Embedding: down `[r, num]`, up `[dim, r]`."""
+
+    down: Tensor
+    up: Tensor
+    scaling: float
+    bias: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionDelta:
+    """Low-rank additions to an attention module's own weights: `in_proj_weight` (q, k, v at once) and `out_proj`."""
+
+    in_proj: LowRank
+    out_proj: LowRank
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRows:
+    """Own rows of an embedding: `values` `[n, dim]` at `indices` `[n]`. Where the weight is tied, own logits."""
+
+    indices: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What one adapter does at one module; absent parts are None. Scales and shifts are vectors over features or
+    channels. A `copy` answers in the module's place. `dropout` acts on the low-rank part's input, in training only."""
+
+    low_rank: LowRank | None = None
+    input_scale: Tensor | None = None
+    output_scale: Tensor | None = None
+    output_shift: Tensor | None = None
+    attention: AttentionDelta | None = None
+    tokens: TokenRows | None = None
+    copy: nn.Module | None = None
+    dropout: float = 0.0
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return tuple(_tensors_in(self))
+
+    def map(self, function: OnTensor) -> "Folded":
+        """The same with every tensor replaced: moved to another device, cast to another dtype."""
+        return _map(self, function)
+
+    def joined(self, other: "Folded") -> "Folded":
+        """Both at one module, such as a target whose bias the adapter replaces too: no part but shifts is in both."""
+        absent = Folded()
+        parts: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        parts |= {name: getattr(other, name) for name, part in parts.items() if part is getattr(absent, name)}
+        if self.output_shift is not None and other.output_shift is not None:
+            parts["output_shift"] = self.output_shift + other.output_shift
+        return Folded(**parts)
+
+
+def _tensors_in(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, nn.Module):
+        yield from value.parameters()
+        yield from value.buffers()
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _tensors_in(getattr(value, field.name))
+
+
+def _map(value: Any, function: OnTensor) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, nn.Module):
+        return value._apply(function)  # pyright: ignore[reportPrivateUsage] - what `to()` and its kin go through
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: _map(getattr(value, field.name), function) for field in fields(value)})
+    return value

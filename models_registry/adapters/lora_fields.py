@@ -1,0 +1,101 @@
+"""The fields of PEFT 0.21.2's `LoraConfig`, which its `AdaLoraConfig` inherits, and what of them is refused by name."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from models_registry.adapters.method import Indices, MethodConfig, Names
+
+REWRITES_BASE = "rewrites the base weights, which other adapters share; convert the adapter to plain LoRA first"
+OTHER_VARIANT = "is a variant that is not served; plain LoRA is"
+
+INITIALISATIONS = ("gaussian", "orthogonal", "mica")
+REWRITING = ("pissa", "olora", "loftq", "corda", "eva", "lora_ga")
+
+Rank = Annotated[int, Field(gt=0)]
+Dropout = Annotated[float, Field(ge=0, le=1)]
+
+
+def _as_mapping(value: object) -> object:
+    """PEFT can't load null where it looks for a pattern's keys; it means the same as an empty mapping."""
+    return {} if value is None else value
+
+
+Alphas: TypeAlias = Annotated[dict[str, int | float], BeforeValidator(_as_mapping)]
+Ranks: TypeAlias = Annotated[dict[str, Rank], BeforeValidator(_as_mapping)]
+Options: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_as_mapping)]
+
+
+class LoraFields(MethodConfig):
+    """PEFT's `LoraConfig` fields, which its `AdaLoraConfig` inherits."""
+
+    refused: ClassVar[Mapping[str, str]] = {
+        "target_parameters": "(adapters on bare parameters) is not served",
+        "layer_replication": "changes the base model's own layers, which other adapters share",
+        "ensure_weight_tying": "(one adapter for several tied modules) is not served",
+        "loftq_config": REWRITES_BASE,
+        "eva_config": REWRITES_BASE,
+        "corda_config": REWRITES_BASE,
+        "lora_ga_config": REWRITES_BASE,
+        "velora_config": OTHER_VARIANT,
+        "alora_invocation_tokens": OTHER_VARIANT,
+        "use_qalora": OTHER_VARIANT,
+        "monteclora_config": OTHER_VARIANT,
+        "use_bdlora": OTHER_VARIANT,
+        "arrow_config": OTHER_VARIANT,
+        "kasa_config": OTHER_VARIANT,
+        "megatron_config": "(Megatron's parallel layers) is not served",
+    }
+
+    r: Rank = 8
+    lora_alpha: int | float = 8
+    lora_dropout: Dropout = 0.0
+    bias: Literal["none", "all", "lora_only"] = "none"
+    use_rslora: bool = False
+    init_lora_weights: bool | str = True
+    layers_to_transform: Indices | int | None = None
+    layers_pattern: Names | str | None = None
+    alpha_pattern: Alphas = Field(default_factory=dict[str, int | float])
+    megatron_config: dict[str, Any] | None = None
+    megatron_core: str | None = "megatron.core"
+    trainable_token_indices: Indices | dict[str, Indices] | None = None
+    loftq_config: Options = Field(default_factory=dict[str, Any])
+    eva_config: dict[str, Any] | None = None
+    corda_config: dict[str, Any] | None = None
+    lora_ga_config: dict[str, Any] | None = None
+    use_dora: bool = False
+    velora_config: dict[str, Any] | None = None
+    alora_invocation_tokens: Indices | None = None
+    use_qalora: bool = False
+    qalora_group_size: int = 16
+    monteclora_config: dict[str, Any] | None = None
+    layer_replication: list[Any] | None = None
+    lora_bias: bool = False
+    target_parameters: Names | None = None
+    use_bdlora: dict[str, Any] | bool | None = None
+    arrow_config: dict[str, Any] | None = None
+    kasa_config: dict[str, Any] | None = None
+    ensure_weight_tying: bool = False
+
+    @model_validator(mode="after")
+    def _chooses_layers_of_a_list(self) -> Self:
+        for field in ("layers_to_transform", "layers_pattern"):
+            if isinstance(self.target_modules, str) and getattr(self, field) is not None:
+                raise ValueError(f"{field} goes with a list of target_modules only, not with {self.target_modules!r}")
+        if self.layers_pattern and not self.layers_to_transform and self.layers_to_transform != 0:
+            raise ValueError("layers_pattern says where layers_to_transform are counted, which is not given")
+        return self
+
+    @field_validator("init_lora_weights")
+    @classmethod
+    def _leaves_the_base_alone(cls, value: bool | str) -> bool | str:
+        if isinstance(value, bool) or value in INITIALISATIONS:
+            return value
+        raise ValueError(f"{value!r} {REWRITES_BASE}" if value.startswith(REWRITING) else f"{value!r} is unknown")
+
+    @property
+    def composable(self) -> bool:
+        """Whatever replaces instead of adding (magnitudes, biases, copies, token rows) can't be weighted and added."""
+        replacing = (self.use_dora, self.bias != "none", self.modules_to_save, self.trainable_token_indices)
+        return not any(replacing)

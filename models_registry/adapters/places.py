@@ -1,0 +1,82 @@
+"""Where an adapter keeps its tensors in a base model: each place names its keys and shapes and folds what stands there.
+
+A config's places are all that an upload may fill, and all that it must.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from models_registry.adapters.biases import all_places, lora_only_places
+from models_registry.adapters.catalog import AdapterConfig
+from models_registry.adapters.folded import Folded
+from models_registry.adapters.ia3 import IA3Config
+from models_registry.adapters.method import BaseWeights
+from models_registry.adapters.saved_modules import is_inside, saved_modules, saved_places
+from models_registry.adapters.targets import resolve_targets
+from models_registry.adapters.token_rows import token_places
+from models_registry.records import Architecture, ModuleInfo
+
+
+class Place(Protocol):
+    @property
+    def module(self) -> ModuleInfo:
+        """Where it acts."""
+        ...
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """State-dict keys (`linear.lora_A.weight`) with their shapes."""
+        ...
+
+    def initial(self, generator: torch.Generator, base: BaseWeights) -> dict[str, Tensor]:
+        """Fresh tensors under the keys of `shapes`."""
+        ...
+
+    def fold(self, tensors: Mapping[str, Tensor], layer: nn.Module) -> Folded:
+        """The serving form, at the live module, of the tensors under the keys of `shapes`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class MethodPlace:
+    """The method's own tensors at one target."""
+
+    config: AdapterConfig
+    module: ModuleInfo
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {f"{self.module.name}.{key}": shape for key, shape in self.config.shapes(self.module).items()}
+
+    def initial(self, generator: torch.Generator, base: BaseWeights) -> dict[str, Tensor]:
+        weights = self.config.initial_weights(self.module, generator, base)
+        return {f"{self.module.name}.{key}": w.to(getattr(torch, self.module.dtype)) for key, w in weights.items()}
+
+    def fold(self, tensors: Mapping[str, Tensor], layer: nn.Module) -> Folded:
+        own = {key: tensors[f"{self.module.name}.{key}"] for key in self.config.shapes(self.module)}
+        return self.config.fold(self.module, own, layer)
+
+
+def resolve_places(config: AdapterConfig, architecture: Architecture) -> tuple[Place, ...]:
+    """All places of a completed config: its targets' first, in `named_modules()` order.
+
+    Raises:
+        Invalid: the config doesn't fit the base model; lists everything at once.
+    """
+    targets = resolve_targets(config, architecture)
+    places: list[Place] = [MethodPlace(config, target) for target in targets]
+    places += saved_places(config.modules_to_save, architecture)
+    if isinstance(config, IA3Config):
+        return tuple(places)
+    saved = [module.name for module in saved_modules(config.modules_to_save, architecture)]
+    if config.bias == "lora_only":
+        places += lora_only_places(targets)
+    if config.bias == "all":
+        biases = all_places(targets, architecture)
+        places += [p for p in biases if not any(p.module.name == s or is_inside(p.module.name, s) for s in saved)]
+    places += token_places(config.trainable_token_indices, {*saved, *(t.name for t in targets)}, architecture)
+    return tuple(places)

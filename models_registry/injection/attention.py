@@ -1,0 +1,47 @@
+"""Low-rank additions in `nn.MultiheadAttention`, which reads its projection weights instead of calling layers.
+
+The rows' weights are summed up for one forward of torch's own, on a module that shares all the rest with the target: so
+every option of its `forward` works. The base's weights are never written.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from models_registry.adapters.copies import copy_with
+from models_registry.adapters.folded import AttentionDelta, LowRank
+from models_registry.injection.rows import RowsOf, take_rows
+
+
+def attend(
+    target: nn.MultiheadAttention,
+    deltas: Sequence[tuple[AttentionDelta, float]],
+    rows: RowsOf,
+    count: int | None,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> tuple[Tensor, Tensor | None]:
+    """`target.forward` of some rows, with `W + Σ weight · scaling · BA` for each projection."""
+    adapted = copy_with(
+        target,
+        {
+            "in_proj_weight": _sum(target.in_proj_weight, [(delta.in_proj, weight) for delta, weight in deltas]),
+            "out_proj.weight": _sum(target.out_proj.weight, [(delta.out_proj, weight) for delta, weight in deltas]),
+        },
+    )
+    names = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask")
+    named = {**dict(zip(names, args, strict=False)), **kwargs}
+    mask = named.pop("attn_mask", None)
+    taken = take_rows(named, rows, count)
+    # A mask of three dimensions has one plane per row and head; one of two holds for every row.
+    if mask is not None and mask.dim() == 3 and isinstance(rows, slice):
+        mask = mask.unflatten(0, (-1, target.num_heads))[rows].flatten(0, 1)
+    return adapted.forward(**taken, attn_mask=mask)
+
+
+def _sum(weight: Tensor, low_ranks: Sequence[tuple[LowRank, float]]) -> Tensor:
+    total = weight.detach()
+    for low, share in low_ranks:
+        total = total.addmm(low.up, low.down, alpha=share * low.scaling)
+    return total
