@@ -1,5 +1,6 @@
 """The real app for a test: settings in a directory of its own, and what a test expects of an answer."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from starlette.testclient import TestClient
 from torch import Tensor
 
 from service.settings import Settings
+
+Start = Callable[..., TestClient]
+"""Starts an app with settings of the test's own; the fixture `start` is one."""
 
 LORA: dict[str, Any] = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["first", "second"]}
 RANDOM_LORA: dict[str, Any] = {**LORA, "init_lora_weights": False}

@@ -151,7 +151,7 @@ class _FormParser(MultiPartParser):
 
 def _content_type(request: Request) -> Message:
     header = Message()
-    header["content-type"] = request.headers["content-type"]
+    header["content-type"] = request.headers.get("content-type", "")
     return header
 
 

@@ -34,7 +34,7 @@ router = APIRouter(tags=["inference"])
 # ---- schemas ----------------------------------------------------------------------------------------------------
 
 _Reference = Annotated[str, StringConstraints(min_length=1, max_length=257)]
-_Weight = Annotated[float, Field(allow_inf_nan=False)]
+_Weight = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _Composition = Annotated[dict[_Reference, _Weight], Field(min_length=1)]
 _Choice = _Reference | _Composition | None
 

@@ -1,16 +1,14 @@
 """The real app over its ASGI interface: what a caller sees, without a socket."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from apps import host, settings_in
+from apps import Start, host, settings_in
 from starlette.testclient import TestClient
 
 from service.app import create_app
-
-Start = Callable[..., TestClient]
 
 
 @pytest.fixture

@@ -1,20 +1,17 @@
 """Adapters over HTTP: fresh ones and uploads, versions, lists, in and out of memory, and what is refused."""
 
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
-from apps import LORA, RANDOM_LORA, ROWS, as_form, create, expect, expect_problem, host, places, safetensors
+from apps import LORA, RANDOM_LORA, ROWS, Start, as_form, create, expect, expect_problem, host, places, safetensors
 from gated import gate_named
 from safetensors.torch import load, save
 from starlette.testclient import TestClient
 
 from service.api.archive import PEFT_PREFIX
-
-Start = Callable[..., TestClient]
 
 CONFIG = json.dumps(RANDOM_LORA).encode()
 TENSORS = {

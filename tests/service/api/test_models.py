@@ -1,15 +1,12 @@
 """Base models over HTTP: registering, waiting, listing, in and out of memory, and what is refused."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from apps import LORA, ROWS, create, expect, expect_problem, host, places
+from apps import LORA, ROWS, Start, create, expect, expect_problem, host, places
 from gated import gate_named
 from starlette.testclient import TestClient
-
-Start = Callable[..., TestClient]
 
 MLP = {"kind": "python", "factory": "bases:mlp"}
 

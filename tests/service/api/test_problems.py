@@ -1,0 +1,167 @@
+"""Errors over HTTP, whatever raises them: one form, the contract's status, no insides."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from apps import LORA, ROWS, SAFETENSORS, Start, as_form, expect, expect_problem, host, settings_in
+from fastapi import FastAPI
+from gated import gate_named
+from starlette.testclient import TestClient
+
+from models_registry import errors
+from models_registry.records import Fault
+from service.api.problems import install_problems
+from service.app import create_app
+
+
+def raising(error: Exception) -> TestClient:
+    """A client of an app whose only route raises `error`."""
+    app = FastAPI()
+    install_problems(app)
+
+    @app.get("/")
+    def route() -> None:
+        raise error
+
+    return TestClient(app, raise_server_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (errors.NotFound("x"), 404, "not-found"),
+        (errors.Conflict("x"), 409, "conflict"),
+        (errors.Stale("x"), 412, "stale"),
+        (errors.Invalid("x"), 422, "invalid"),
+        (errors.Unsupported("x"), 422, "unsupported"),
+        (errors.WithoutEffect("x"), 422, "adapter-without-effect"),
+        (errors.TooLarge("x"), 413, "too-large"),
+        (errors.Overloaded("x"), 429, "overloaded"),
+        (errors.DeadlinePassed("x"), 504, "deadline-passed"),
+        (errors.Unavailable("x"), 503, "unavailable"),
+        (errors.NoRoom("x"), 507, "no-room"),
+        (errors.Damaged("abc"), 500, "damaged-blob"),
+    ],
+)
+def test_every_error_of_the_tree_has_its_status(error: errors.RegistryError, status: int, kind: str) -> None:
+    response = raising(error).get("/")
+    assert expect_problem(response, status, kind)["detail"] == error.detail
+    assert ("retry-after" in response.headers) == (status in {429, 503})
+
+
+def test_every_fault_is_in_the_problem() -> None:
+    faults = [Fault(("inputs", "x", 3), "is bad"), Fault(("name",), "is worse")]
+    problem = expect_problem(raising(errors.Invalid("x", faults)).get("/"), 422, "invalid")
+    assert problem["errors"] == [
+        {"loc": ["inputs", "x", 3], "message": "is bad"},
+        {"loc": ["name"], "message": "is worse"},
+    ]
+
+
+def test_what_nobody_foresaw_tells_the_caller_nothing_of_the_insides() -> None:
+    response = raising(ValueError("secret")).get("/")
+    expect_problem(response, 500, "internal")
+    assert "secret" not in response.text
+
+
+def test_an_address_that_leads_nowhere_is_not_found(client: TestClient) -> None:
+    expect_problem(client.get("/nowhere"), 404, "not-found")
+
+
+def test_a_method_that_does_not_apply_says_which_do(client: TestClient) -> None:
+    response = client.put("/models", json={})
+    expect_problem(response, 405, "method-not-allowed")
+    assert response.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/models"), ("POST", "/models/mlp/adapters"), ("POST", "/models/mlp/infer")],
+)
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": NaN}', b"[" * 50_000, b'"\\udfff"'])
+def test_a_body_that_is_no_json_is_malformed(client: TestClient, method: str, path: str, body: bytes) -> None:
+    response = client.request(method, path, content=body, headers={"content-type": "application/json"})
+    expect_problem(response, 400, "malformed")
+
+
+@pytest.mark.parametrize("path", ["/models/mlp/adapters", "/adapters/a/versions"])
+def test_a_body_that_is_no_form_is_malformed(client: TestClient, path: str) -> None:
+    for content_type in ("multipart/form-data", "multipart/form-data; boundary=line"):
+        response = client.post(path, content=b"--line\r\nbroken", headers={"content-type": content_type})
+        expect_problem(response, 400, "malformed")
+
+
+@pytest.mark.parametrize("path", ["/models", "/models/mlp/adapters", "/models/mlp/infer", "/adapters/a/versions"])
+def test_a_media_type_that_is_not_read_is_named(client: TestClient, path: str) -> None:
+    response = client.post(path, content=b"a=b", headers={"content-type": "application/x-www-form-urlencoded"})
+    problem = expect_problem(response, 415, "unsupported-media-type")
+    assert "application/x-www-form-urlencoded" in problem["detail"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """An app that takes bodies of up to 2000 bytes, and has an adapter `a`."""
+    with TestClient(create_app(settings_in(tmp_path_factory.mktemp("small"), max_upload_bytes=2000))) as client:
+        host(client, "mlp", "bases:mlp")
+        expect(client.post("/models/mlp/adapters", json={"name": "a", "config": LORA}), 201)
+        yield client
+
+
+LARGE = b" " * 2001
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "sent"),
+    [
+        ("POST", "/models", {"content": LARGE}),
+        ("POST", "/models/mlp/adapters", {"content": LARGE}),
+        ("POST", "/models/mlp/adapters", as_form(b"{}", LARGE, name="b")),
+        ("POST", "/adapters/a/versions", as_form(b"{}", LARGE)),
+        ("PUT", "/adapters/a/state", {"content": LARGE, "headers": SAFETENSORS}),
+        ("POST", "/models/mlp/infer", {"content": LARGE}),
+        ("POST", "/models/mlp/infer", {"content": LARGE, "headers": SAFETENSORS}),
+    ],
+)
+def test_a_body_over_the_limit_is_refused_wherever_it_is_sent(
+    small: TestClient, method: str, path: str, sent: dict[str, Any]
+) -> None:
+    assert "2000 bytes" in expect_problem(small.request(method, path, **sent), 413, "too-large")["detail"]
+
+
+def test_a_body_without_a_length_is_counted_as_it_comes(small: TestClient) -> None:
+    response = small.put("/adapters/a/state", content=iter([LARGE[:1500]] * 2), headers=SAFETENSORS)
+    assert "content-length" not in response.request.headers
+    expect_problem(response, 413, "too-large")
+
+
+def test_a_store_that_is_full_changes_nothing(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = start()
+    host(client, "mlp", "bases:mlp")
+
+    def full(*_: object) -> str:
+        raise errors.NoRoom("The blob store is full.")
+
+    monkeypatch.setattr("models_registry.storage.blobs.DirectoryBlobStore.put", full)
+    expect_problem(client.post("/models/mlp/adapters", json={"name": "a", "config": LORA}), 507, "no-room")
+    expect_problem(client.get("/adapters/a"), 404, "not-found")
+
+
+def test_while_the_service_drains_what_runs_is_finished_and_new_requests_are_sent_elsewhere(start: Start) -> None:
+    client = start()
+    app: Any = client.app
+    gate = gate_named("drain")
+    host(client, "mlp", "gated:mlp", gate="drain")
+    gate.shut()
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(client.post, "/models/mlp/infer", json={"inputs": {"x": ROWS}})
+        gate.wait_for_arrival()
+        app.state.drain.begin()
+        refused = client.get("/models")
+        expect_problem(refused, 503, "unavailable")
+        assert int(refused.headers["retry-after"]) > 0
+        assert not app.state.drain.finished
+        gate.open()
+        expect(running.result(), 200)
+    assert app.state.drain.finished

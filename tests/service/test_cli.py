@@ -1,0 +1,69 @@
+"""adapterctl: what it prints, where it stops, and that a flag goes before the environment."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from models_registry.storage.database import open_database
+from service import cli
+from service.settings import Settings
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+    """With what `serve` would have started a server."""
+    seen: list[Settings] = []
+
+    def run(_: Any, settings: Settings) -> None:
+        seen.append(settings)
+
+    monkeypatch.setattr(cli, "run_server", run)
+    return seen
+
+
+def test_every_setting_is_a_flag_of_serve() -> None:
+    flags = CliRunner().invoke(cli.app, ["serve", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
+    for setting in Settings.model_fields:
+        assert f"--{setting.replace('_', '-')}" in flags
+
+
+def test_a_flag_goes_before_the_environment(served: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPTER_SERVICE_PORT", "1")
+    monkeypatch.setenv("ADAPTER_SERVICE_MAX_QUEUE", "2")
+    result = CliRunner().invoke(cli.app, ["serve", "--port", "3", "--factories", "bases:mlp,bases:dummy", "--migrate"])
+    assert result.exit_code == 0, result.output
+    (settings,) = served
+    assert (settings.port, settings.max_queue, settings.migrate) == (3, 2, True)
+    assert settings.factories == ("bases:mlp", "bases:dummy")
+
+
+def test_every_wrong_setting_is_named_and_nothing_starts(served: list[Settings]) -> None:
+    result = CliRunner().invoke(cli.app, ["serve", "--device", "gpu", "--max-upload-bytes", "much"])
+    assert result.exit_code == 2
+    assert "ADAPTER_SERVICE_DEVICE: 'gpu' is not" in result.output
+    assert "ADAPTER_SERVICE_MAX_UPLOAD_BYTES" in result.output
+    assert not served
+
+
+def test_migrate_makes_a_database_that_can_be_opened(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/registry.db"
+    result = CliRunner().invoke(cli.app, ["migrate", "--database-url", url])
+    assert result.exit_code == 0, result.output
+    open_database(url).close()
+
+
+def test_migrate_says_why_it_can_not(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    result = CliRunner().invoke(cli.app, ["migrate", "--database-url", f"sqlite:///{tmp_path}/file/registry.db"])
+    assert result.exit_code == 2
+    assert "file" in result.output
+
+
+def test_openapi_prints_the_document_or_writes_it(tmp_path: Path) -> None:
+    printed = CliRunner().invoke(cli.app, ["openapi"])
+    CliRunner().invoke(cli.app, ["openapi", str(tmp_path / "openapi.json")])
+    assert (tmp_path / "openapi.json").read_text(encoding="utf-8") == printed.output
+    assert json.loads(printed.output)["info"]["title"] == "Adapter Service"
