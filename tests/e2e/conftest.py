@@ -1,4 +1,4 @@
-"""One real service with both demo models for the whole suite, and fresh ones for tests that end theirs."""
+"""One real service with both demo models for the whole suite; tests that end theirs start their own."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,11 +30,3 @@ def service(demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="session")
 def http(service: Service) -> httpx.Client:
     return service.http
-
-
-@pytest.fixture
-def new_service(demo_models: Path, tmp_path: Path) -> Iterator[Service]:
-    """An empty one that is not started yet."""
-    service = Service(tmp_path, demo_models)
-    yield service
-    service.close()

@@ -43,6 +43,8 @@ class Service:
             "PATH": f"{BIN}:{os.environ['PATH']}",
             # The checkout goes first: the folders of `tests` are called as the packages that they test.
             "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+            # Where others use the cores too, two threads that spin for each other take twenty times as long as one.
+            "OMP_NUM_THREADS": "1",
             "ADAPTER_SERVICE_PORT": str(self.port),
             "ADAPTER_SERVICE_MODEL_ROOTS": f"{models}:{self.own_root}",
             "ADAPTER_SERVICE_FACTORIES": "bases:*,e2e.gate:gated",

@@ -73,13 +73,16 @@ def _with_nan(tensors: dict[str, Tensor]) -> None:
 
 
 SPOILT: Final[Mapping[str, tuple[Spoil, tuple[str, ...]]]] = {
-    "pickle": (lambda _: pickle.dumps({QUERY_A: [1.0]}), ("weights",)),
-    "torch's pickle": (lambda _: b"PK\x03\x04" + bytes(64), ("weights",)),
-    "truncated": (lambda weights: weights[:-100], ("weights",)),
-    "cut in its header": (lambda weights: weights[:40], ("weights",)),
-    "empty": (lambda _: b"", ("weights",)),
-    "a header that lies about its size": (lambda weights: struct.pack("<Q", 2**62) + weights[8:], ("weights",)),
-    "a key without a place": (changed(lambda t: t.update({"nowhere.lora_A.weight": t[QUERY_A]})), ("nowhere.lora_A",)),
+    "pickle": (lambda _: pickle.dumps({QUERY_A: [1.0]}), ("pickle",)),
+    "torch's pickle": (lambda _: b"PK\x03\x04" + bytes(64), ("pickle",)),
+    "truncated": (lambda weights: weights[:-100], ("safetensors",)),
+    "cut in its header": (lambda weights: weights[:40], ("safetensors",)),
+    "empty": (lambda _: b"", ("safetensors",)),
+    "a header that lies about its size": (lambda weights: struct.pack("<Q", 2**62) + weights[8:], ("safetensors",)),
+    "a key without a place": (
+        changed(lambda t: t.update({"nowhere.lora_A.weight": torch.zeros(1)})),
+        ("nowhere.lora_A",),
+    ),
     "a missing tensor": (changed(lambda t: t.pop(QUERY_A)), (QUERY_A,)),
     "a wrong shape": (changed(lambda t: t.update({QUERY_A: torch.zeros(5, 384)})), (QUERY_A, "5", "384")),
     "whole numbers": (changed(lambda t: t.update({QUERY_A: torch.zeros(4, 384, dtype=torch.int64)})), (QUERY_A,)),
@@ -167,7 +170,7 @@ def roots(service: Service, demo_models: Path) -> Path:
         ("/etc", ("outside",)),
         ("../../../../etc", ("outside",)),
         ("pickled/../../outside", ("outside",)),
-        ("link", ("outside",)),
+        ("link", ("link",)),
         ("nowhere", ("nowhere",)),
         ("pickled", ("pytorch_model.bin",)),
         ("a\0b", ("path",)),
@@ -219,7 +222,11 @@ INPUT_FAULTS: Final[Mapping[str, tuple[Mapping[str, Any], int, tuple[str, ...]]]
         422,
         ("input_ids",),
     ),
-    "an unknown dtype": ({"inputs": {"input_ids": {"dtype": "int7", "shape": [1], "data": [1]}}}, 422, ("int7",)),
+    "an unknown dtype": (
+        {"inputs": {"input_ids": {"dtype": "int7", "shape": [1], "data": [1]}}},
+        422,
+        ("input_ids", "int64"),
+    ),
     "an empty text": ({"inputs": {"text": ["good", 7]}}, 422, ("text",)),
     "an unknown output": ({"inputs": {"input_ids": IDS}, "outputs": ["moods"]}, 422, ("moods",)),
     "parameters for an encoder": (

@@ -1,9 +1,11 @@
 """What was acknowledged is there after `kill -9`, and a start says truthfully how far it is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
 from e2e.adapters import CONFIGS, ask, create, rows, same_bits, state, trained, upload
@@ -12,6 +14,7 @@ from e2e.process import Service
 from torch import Tensor
 
 MLP_CONFIG = {"peft_type": "LORA", "r": 2, "target_modules": ["first"], "init_lora_weights": False}
+NUMBERS = {"inputs": {"x": [[1, 2, 3, 4]]}}
 
 
 class House:
@@ -45,6 +48,17 @@ class House:
         return kept, [(a["name"], a["model"], a["digest"], a["version"], a["targets"]) for a in adapters]
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What was seen between `kill -9` and the first answer, one model being held back."""
+
+    known: tuple[Any, Any]
+    answers: tuple[list[dict[str, Tensor]], list[dict[str, Tensor]]]
+    states: dict[str, str]
+    ready: httpx.Response
+    asked: httpx.Response
+
+
 @pytest.fixture(scope="module")
 def house(demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     directory = tmp_path_factory.mktemp("house")
@@ -53,50 +67,63 @@ def house(demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     service.close()
 
 
-def test_after_a_kill_the_same_models_and_adapters_answer_with_the_same_bits(house: House) -> None:
-    known, answers = house.knows(), house.answers()
-    house.service.kill()
-    house.service.start().wait_until_ready()
-    assert house.knows() == known
-    assert [same_bits(*pair) for pair in zip(house.answers(), answers, strict=True)] == [True, True, True]
-    assert not same_bits(answers[1], answers[2])
-
-
-def test_a_model_is_called_loading_until_it_answers(house: House) -> None:
+@pytest.fixture(scope="module")
+def started_again(house: House) -> Start:
     service, http = house.service, house.service.http
+    known, answers = house.knows(), house.answers()
     service.kill()
     house.gate.close()
     service.start()
     states = {model["id"]: model["state"] for model in http.get("/models").json()["items"]}
-    ready = http.get("/health/ready")
-    asked = http.post("/models/gated/infer", json={"inputs": {"x": [[1, 2, 3, 4]]}})
+    ready, asked = http.get("/health/ready"), http.post("/models/gated/infer", json=NUMBERS)
     house.gate.open()
-    assert states["gated"] == "loading"
-    assert (ready.status_code, "gated" in ready.json()["detail"]) == (503, True)
-    assert (asked.status_code, asked.headers["retry-after"].isdecimal()) == (503, True)
     service.wait_until_ready()
-    assert {model["state"] for model in http.get("/models").json()["items"]} == {"ready"}
+    return Start((known, house.knows()), (answers, house.answers()), states, ready, asked)
 
 
-@pytest.mark.parametrize("kind", ["fresh", "uploaded"])
-def test_an_adapter_is_there_when_the_kill_follows_its_acknowledgement(house: House, kind: str) -> None:
-    twin, http = ("lora-fresh", "lora")[kind == "uploaded"], house.service.http
-    weights, before = state(http, twin), ask(http, "minilm", twin, rows(2))
-    posts: dict[str, Callable[[], object]] = {
-        "fresh": lambda: create(http, "minilm", "last-fresh", CONFIGS["lora"], seed=1),
-        "uploaded": lambda: upload(http, "minilm", "last-uploaded", CONFIGS["lora"], weights).raise_for_status(),
-    }
-    posts[kind]()
-    house.service.kill()
-    house.service.start().wait_until_ready()
-    assert state(http, f"last-{kind}") == weights
-    assert same_bits(ask(http, "minilm", f"last-{kind}", rows(2)), before)
+@pytest.fixture(scope="module")
+def killed_at_once(house: House, started_again: Start) -> Service:
+    """`kill -9` right behind three acknowledgements: a model's unloading, a fresh adapter, an uploaded one."""
+    service, http = house.service, house.service.http
+    http.post("/models/gated/unload").raise_for_status()
+    create(http, "minilm", "last-fresh", CONFIGS["adalora"], seed=1)
+    upload(http, "minilm", "last-uploaded", CONFIGS["lora"], state(http, "lora")).raise_for_status()
+    service.kill()
+    return service.start().wait_until_ready()
 
 
-def test_a_model_that_was_unloaded_stays_so(house: House) -> None:
-    http = house.service.http
-    assert http.post("/models/gated/unload").status_code == 200
-    house.service.kill()
-    house.service.start().wait_until_ready()
+def test_a_model_is_called_loading_until_it_answers(started_again: Start) -> None:
+    assert started_again.states["gated"] == "loading"
+    assert started_again.ready.status_code == 503
+    assert "gated" in started_again.ready.json()["detail"]
+
+
+def test_a_request_to_a_model_that_loads_is_told_to_come_back(started_again: Start) -> None:
+    assert started_again.asked.status_code == 503
+    assert started_again.asked.headers["retry-after"].isdecimal()
+
+
+def test_after_a_kill_the_same_models_and_adapters_are_there(started_again: Start) -> None:
+    before, after = started_again.known
+    assert before == after
+
+
+def test_after_a_kill_they_answer_with_the_same_bits(started_again: Start) -> None:
+    before, after = started_again.answers
+    assert [same_bits(*pair) for pair in zip(before, after, strict=True)] == [True, True, True]
+    assert not same_bits(before[1], before[2])
+
+
+@pytest.mark.parametrize(("last", "twin"), [("last-fresh", "adalora-fresh"), ("last-uploaded", "lora")])
+def test_an_adapter_is_there_when_the_kill_follows_its_acknowledgement(
+    killed_at_once: Service, last: str, twin: str
+) -> None:
+    http = killed_at_once.http
+    assert state(http, last) == state(http, twin)
+    assert same_bits(ask(http, "minilm", last, rows(2)), ask(http, "minilm", twin, rows(2)))
+
+
+def test_a_model_that_was_unloaded_stays_so(killed_at_once: Service) -> None:
+    http = killed_at_once.http
     assert http.get("/models/gated").json()["state"] == "unloaded"
-    assert http.post("/models/gated/infer", json={"inputs": {"x": [[1, 2, 3, 4]]}}).status_code == 409
+    assert http.post("/models/gated/infer", json=NUMBERS).status_code == 409

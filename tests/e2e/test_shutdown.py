@@ -1,9 +1,12 @@
-"""SIGTERM: what runs is finished, what comes is told to go elsewhere, and the process ends with 0."""
+"""SIGTERM to a container: what runs is finished, what comes is told to go elsewhere, and the process ends with 0."""
 
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,11 +14,72 @@ import pytest
 from e2e.adapters import create
 from e2e.process import ROOT, Service, until
 
-TOKENS = 40
+TOKENS = 24
 CONFIG = {"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}
 
 
-def generate(http: httpx.Client) -> httpx.Response:
+@dataclass(frozen=True, slots=True)
+class End:
+    """What was seen of a service that was asked to end while it wrote a text."""
+
+    undisturbed: httpx.Response
+    interrupted: httpx.Response
+    refused: httpx.Response
+    was_running: bool
+    exit_code: int
+
+
+@pytest.fixture(scope="module")
+def service(demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Started as in a container; not the other modules' one, for it ends here."""
+    service = Service(tmp_path_factory.mktemp("container"), demo_models)
+    yield service.start((str(ROOT / "docker" / "entrypoint.sh"),))
+    service.close()
+
+
+@pytest.fixture(scope="module")
+def end(service: Service) -> End:
+    http = service.http
+    service.register("smollm2", {"kind": "huggingface", "path": "smollm2"})
+    create(http, "smollm2", "tone", CONFIG)
+    undisturbed = _generate(http)
+    with ThreadPoolExecutor() as threads:
+        running = threads.submit(_generate, http)
+        until(lambda: http.get("/adapters/tone").json()["in_flight"] == 1)
+        service.ask_to_end()
+        refused = until(lambda: _refusal(http))
+        was_running = not running.done()
+        return End(undisturbed, running.result(), refused, was_running, service.wait_for_the_end())
+
+
+def test_the_entrypoint_migrates_before_it_serves(service: Service) -> None:
+    assert service.log.startswith("The database is at this version's schema.")
+
+
+def test_the_images_health_check_succeeds_while_the_service_lives(service: Service) -> None:
+    found = re.search(r"^HEALTHCHECK .*\n *CMD (.*)$", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)
+    assert found
+    check = shlex.join(json.loads(found[1]))
+    service.run(check)
+    with pytest.raises(AssertionError, match="refused"):
+        service.run(f"ADAPTER_SERVICE_PORT=1 {check}")
+
+
+def test_a_generation_that_runs_is_finished(end: End) -> None:
+    assert end.was_running
+    assert end.interrupted.json()["outputs"] == end.undisturbed.json()["outputs"]
+
+
+def test_what_comes_after_the_signal_is_told_to_go_elsewhere(end: End) -> None:
+    assert end.refused.json()["type"] == "unavailable"
+    assert end.refused.headers["retry-after"].isdecimal()
+
+
+def test_the_process_ends_with_0(end: End) -> None:
+    assert end.exit_code == 0
+
+
+def _generate(http: httpx.Client) -> httpx.Response:
     parameters = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS}
     asked: dict[str, Any] = {"adapter": "tone", "inputs": {"text": ["Count to fifty."]}, "parameters": parameters}
     return http.post("/models/smollm2/infer", json=asked)
@@ -24,36 +88,3 @@ def generate(http: httpx.Client) -> httpx.Response:
 def _refusal(http: httpx.Client) -> httpx.Response | None:
     answer = http.get("/models")
     return answer if answer.status_code == 503 else None
-
-
-def test_a_generation_that_runs_is_finished_and_nothing_new_begins(new_service: Service) -> None:
-    service, http = new_service.start(), new_service.http
-    service.register("smollm2", {"kind": "huggingface", "path": "smollm2"})
-    create(http, "smollm2", "tone", CONFIG)
-    undisturbed = generate(http).json()["outputs"]
-    with ThreadPoolExecutor() as threads:
-        running = threads.submit(generate, http)
-        until(lambda: http.get("/adapters/tone").json()["in_flight"] == 1)
-        service.ask_to_end()
-        refused = until(lambda: _refusal(http))
-        assert not running.done()
-        assert refused.json()["type"] == "unavailable"
-        assert running.result().json()["outputs"] == undisturbed
-    assert service.wait_for_the_end() == 0
-
-
-def test_the_containers_entrypoint_migrates_serves_and_hands_the_signal_on(new_service: Service) -> None:
-    service = new_service.start((str(ROOT / "docker" / "entrypoint.sh"),))
-    assert "at this version's schema" in service.log
-    service.run(shlex.join(_health_check()))
-    service.ask_to_end()
-    assert service.wait_for_the_end() == 0
-    with pytest.raises(AssertionError, match="refused"):
-        service.run(shlex.join(_health_check()))
-
-
-def _health_check() -> list[str]:
-    """The image's command that says whether the service in it lives."""
-    found = re.search(r"^HEALTHCHECK .*\n *CMD (.*)$", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)
-    assert found
-    return json.loads(found[1])
