@@ -9,7 +9,8 @@
 The module stays what it was: same objects and classes, same attributes, same state dict.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
@@ -23,8 +24,11 @@ from models_registry.adapters.folded import Folded
 from models_registry.architecture import describe
 from models_registry.errors import Conflict, Invalid, NotFound
 from models_registry.injection.layer import Adapters
-from models_registry.injection.routing import Mixture, route_rows, route_whole, routing
+from models_registry.injection.probe import UNKNOWN, Reach, probe
+from models_registry.injection.routing import Mixture, Routing, route_rows, route_whole, routing, without_routing
 from models_registry.records import Architecture, Fault
+
+log = logging.getLogger(__name__)
 
 FREE: Final = object()
 
@@ -55,6 +59,7 @@ class AdaptedModel:
         self._layers: dict[str, Adapters] = {}
         self._attached: dict[str, PreparedAdapter] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
+        self.reach: Reach | None = None
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -154,19 +159,34 @@ class AdaptedModel:
 
     # ---- choosing -----------------------------------------------------------------------------------------------
 
-    @property
-    def per_row(self) -> bool:
-        """Whether every target is known to be entered with the batch's rows along its leading dimension, so that
-        `routed` is right for any batch. Nothing proves it yet: run one forward per distinct mixture."""
-        return False
+    def learn_reach(self, forward: Callable[[Mapping[str, Tensor]], object], rows: Mapping[str, Tensor]) -> Reach:
+        """Find out by small forwards on `rows` (see `probe`) where the model takes its rows. Once is enough.
 
-    def routed(self, mixtures: Sequence[Mixture]) -> AbstractContextManager[None]:
-        """Forwards inside the `with` use one mixture per row of their batch. Raises as `routed_whole` does."""
+        A model that doesn't run on them is left unknown: nothing is taken for granted of it.
+        """
+        try:
+            with without_routing(self):
+                self.reach = probe(self.module, forward, rows)
+        except Exception as error:  # a module's forward may raise anything, and no caller asked for this one
+            log.warning("the base model's reach stays unknown: %s: %s", type(error).__name__, error)
+            self.reach = UNKNOWN
+        return self.reach
+
+    def routes_rows(self, names: Collection[str]) -> bool:
+        """Whether `routed` is right for these injected adapters: every place where they act is shown to be entered with
+        the batch's rows along its leading dimension. Where it isn't, run one forward per distinct mixture."""
+        return self.reach is not None and all(self._find(name).layers.keys() <= self.reach.by_row for name in names)
+
+    def routed(self, mixtures: Sequence[Mixture]) -> AbstractContextManager[Routing]:
+        """Forwards inside the `with` use one mixture per row of their batch. Raises as `routed_whole` does.
+
+        Right where `routes_rows` says so, or where the caller knows that rows stay along the leading dimension.
+        """
         for mixture in mixtures:
             self._check_mixture(mixture)
         return routing(self, route_rows(mixtures))
 
-    def routed_whole(self, mixture: Mixture) -> AbstractContextManager[None]:
+    def routed_whole(self, mixture: Mixture) -> AbstractContextManager[Routing]:
         """Forwards inside the `with` use `mixture` for everything they compute.
 
         Raises:

@@ -77,6 +77,7 @@ class Adapters(nn.Module):
             return None
         for segment in routing.segments:
             if acting := self._acting(segment):
+                routing.acted.update(name for name, _ in segment.mixture if name in self.slots)
                 self._checked(_first(args, kwargs), routing)
                 out = self._replace(target, segment.rows, routing.rows, acting, args, kwargs, out)
                 y: Tensor = out if isinstance(out, Tensor) else out[0]

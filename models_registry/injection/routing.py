@@ -7,7 +7,7 @@ each other's, and is found again by the model it was made for.
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from types import EllipsisType, MappingProxyType
 from typing import Final, TypeAlias
@@ -29,10 +29,17 @@ class Segment:
 @dataclass(frozen=True, slots=True)
 class Routing:
     """Segments in row order, without those of the base. `rows` is the batch's size; None where the forward has no row
-    dimension to look for, because one mixture holds for all of it."""
+    dimension to look for, because one mixture holds for all of it. `acted` fills with the adapters that the forward
+    really reached."""
 
     rows: int | None
     segments: tuple[Segment, ...]
+    acted: set[str] = field(default_factory=set[str])
+
+    @property
+    def silent(self) -> frozenset[str]:
+        """Adapters that were asked for and never acted."""
+        return frozenset(name for segment in self.segments for name, _ in segment.mixture) - self.acted
 
 
 def route_rows(mixtures: Sequence[Mixture]) -> Routing:
@@ -60,16 +67,16 @@ def routing_of(model: object) -> Routing | None:
     return _routings.get().get(model)
 
 
-def without_routing(model: object) -> AbstractContextManager[None]:
+def without_routing(model: object) -> AbstractContextManager[Routing]:
     """Let forwards inside the `with` be the base's."""
     return routing(model, Routing(None, ()))
 
 
 @contextmanager
-def routing(model: object, made: Routing) -> Generator[None]:
+def routing(model: object, made: Routing) -> Generator[Routing]:
     """Let every forward of `model` inside the `with`, in this thread or task, follow `made`."""
     token = _routings.set({**_routings.get(), model: made})
     try:
-        yield
+        yield made
     finally:
         _routings.reset(token)

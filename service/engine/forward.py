@@ -4,14 +4,16 @@ Runs on the model's own thread. Knows rows and mixtures; nothing of queues, resi
 """
 
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from models_registry.base_models.spec import BaseModelSpec, OutputValue, Rows
-from models_registry.errors import Invalid, Unavailable
+from models_registry.errors import Invalid, Unavailable, WithoutEffect
 from models_registry.injection.adapted_model import AdaptedModel
+from models_registry.injection.probe import PROBED_ROWS
+from models_registry.injection.routing import Routing
 from models_registry.records import Fault
 from service.engine.batcher import Job
 from service.engine.request import AdapterChoices
@@ -54,19 +56,20 @@ def check_selections(asked: AdapterChoices, selections: Sequence[Selection], cou
 def _forward(spec: BaseModelSpec, adapted: AdaptedModel, job: Job, rows: Rows) -> Outputs:
     groups = _rows_by_selection(job.selections, rows.count)
     if len(groups) <= 1:
-        with adapted.routed_whole(next(iter(groups), BASE).mixture):
+        with _acting(adapted.routed_whole(next(iter(groups), BASE).mixture)):
             values = _chosen(spec.forward(adapted.module, rows), job.request.outputs)
         if rows.count is None or _without_rows(values, rows.count):
             return Outputs(values, job.selections[:1] or (BASE,))
         return Outputs(values, _each_row(job.selections, rows.count))
-    if adapted.per_row:
-        with adapted.routed([selection.mixture for selection in job.selections]):
+    _learn_reach(spec, adapted, rows)
+    if adapted.routes_rows({name for selection in groups for name in selection.mixture}):
+        with _acting(adapted.routed([selection.mixture for selection in job.selections])):
             values = _chosen(spec.forward(adapted.module, rows), job.request.outputs)
         _require_rows(values, len(job.selections))
         return Outputs(values, job.selections)
     pieces: list[Piece] = []
     for selection, indices in groups.items():
-        with adapted.routed_whole(selection.mixture):
+        with _acting(adapted.routed_whole(selection.mixture)):
             values = _chosen(spec.forward(adapted.module, _rows_at(rows, indices)), job.request.outputs)
         _require_rows(values, len(indices))
         pieces.append(Piece(indices, values))
@@ -78,10 +81,28 @@ def _generate(spec: BaseModelSpec, adapted: AdaptedModel, job: Job) -> Outputs:
     pieces: list[Piece] = []
     # A search over several beams has more rows than texts, so rows are not routed here.
     for selection, indices in _rows_by_selection(job.selections, len(texts)).items():
-        with adapted.routed_whole(selection.mixture):
+        with _acting(adapted.routed_whole(selection.mixture)):
             continued = spec.generate(adapted.module, [texts[index] for index in indices], parameters)
         pieces.append(Piece(indices, {"text": continued}))
     return Outputs(_chosen(_in_row_order(pieces), job.request.outputs), _each_row(job.selections, len(texts)))
+
+
+def _learn_reach(spec: BaseModelSpec, adapted: AdaptedModel, rows: Rows) -> None:
+    """The first request that mixes adapters shows where the model takes its rows, unless something did before."""
+    if adapted.reach is None and rows.count:
+        adapted.learn_reach(lambda tensors: spec.forward(adapted.module, Rows(tensors, PROBED_ROWS)), rows.tensors)
+
+
+@contextmanager
+def _acting(routed: AbstractContextManager[Routing]) -> Generator[None]:
+    """Raises `WithoutEffect` after a forward that never entered any place of an adapter it was to follow."""
+    with routed as routing:
+        yield
+    if routing.silent:
+        faults = [
+            Fault(("adapter", name), "acts on no module that these inputs enter") for name in sorted(routing.silent)
+        ]
+        raise WithoutEffect("An adapter had no effect on its rows, which would have been the base model's.", faults)
 
 
 def _each_row(selections: tuple[Selection, ...], count: int) -> tuple[Selection, ...]:
