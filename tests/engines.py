@@ -60,6 +60,8 @@ class Running:
         self.engine.stop(grace_s)
 
     def close(self) -> None:
+        if self._loop.is_closed():
+            return
         self.engine.stop(0.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -74,7 +76,9 @@ class Running:
     def begin_hosting(self, model: str, factory: str, **kwargs: Any) -> ModelStatus:
         return self.engine.register_model(model, PythonSource(factory, kwargs))
 
-    def create(self, name: str, config: Mapping[str, Any] = RANDOM_LORA, model: str = "m", seed: int = 0) -> CreatedAdapter:
+    def create(
+        self, name: str, config: Mapping[str, Any] = RANDOM_LORA, model: str = "m", seed: int = 0
+    ) -> CreatedAdapter:
         return self.engine.create_adapter(NewAdapter(model, name, config, seed=seed))
 
     def ask(

@@ -17,6 +17,7 @@ from models_registry.adapters.checkpoint import (
     read_safetensors,
     write_safetensors,
 )
+from models_registry.adapters.method import BaseWeights
 from models_registry.records import AdapterVersion, Architecture
 from models_registry.registry import VersionContent
 
@@ -47,10 +48,11 @@ class Draft:
 
 
 def draft_fresh(
-    config: AdapterConfig, architecture: Architecture, seed: int | None, metadata: Mapping[str, Any]
+    config: AdapterConfig, architecture: Architecture, seed: int | None, metadata: Mapping[str, Any], base: BaseWeights
 ) -> Draft:
-    """With the method's own initial weights. Raises `Invalid` where the config doesn't fit the base model."""
-    return _draft(fresh_checkpoint(config, architecture, seed), architecture, metadata)
+    """With the method's own initial weights. Raises `Invalid` where the config doesn't fit the base model, and what
+    `base` raises where the weights start from the base model's."""
+    return _draft(fresh_checkpoint(config, architecture, seed, base), architecture, metadata)
 
 
 def draft_upload(

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from models_registry.adapters.catalog import parse_config
+from models_registry.adapters.checkpoint import not_in_memory
 from models_registry.base_models.sources import SourcePolicy, open_spec
 from models_registry.errors import Conflict, NotFound, RegistryError, Unavailable
 from models_registry.injection.adapted_model import PreparedAdapter
@@ -78,6 +79,8 @@ class Engine:
     def readiness(self) -> Readiness:
         """Never raises: what is away is said in `reasons` and `degraded`."""
         reasons = [f"The base model {model!r} is still loading." for model in self._hosting.all_in("loading")]
+        if self._inference.stopping:
+            reasons.append("The service is shutting down.")
         degraded = [f"The base model {model!r} failed: {why}" for model, why in self._hosting.all_in("failed").items()]
         try:
             self._snapshot.refresh()
@@ -289,7 +292,9 @@ class Engine:
             raise Conflict(f"There is an adapter {new.name!r} already; add a version to it or choose another name.")
         config = parse_config(new.config, new.accept_unknown)
         if new.weights is None:
-            return draft_fresh(config, architecture, new.seed, new.metadata)
+            hosted = self._hosting.hosted(new.model)
+            base = hosted.adapted.base_weight if hosted else not_in_memory
+            return draft_fresh(config, architecture, new.seed, new.metadata, base)
         return draft_upload(config, architecture, new.weights, new.metadata)
 
     def _store(self, model: str, draft: Draft, put: Callable[..., AdapterVersion]) -> CreatedAdapter:

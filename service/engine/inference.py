@@ -31,7 +31,7 @@ class Inference:
         self._admission = threading.Lock()
         self._in_flight: set[Future[InferAnswer]] = set()
         self._leaving: set[str] = set()
-        self._stopping = False
+        self.stopping = False
 
     async def infer(self, request: InferRequest) -> InferAnswer:
         """As `Engine.infer` promises."""
@@ -63,7 +63,7 @@ class Inference:
     def refuse(self) -> None:
         """Admit nothing more, answering `Unavailable`."""
         with self._admission:
-            self._stopping = True
+            self.stopping = True
 
     def wait(self, timeout_s: float) -> None:
         """Return when every admitted request is done, or after `timeout_s`."""
@@ -76,7 +76,7 @@ class Inference:
     def _admit(self, request: InferRequest, hosted: HostedModel, future: Future[InferAnswer]) -> tuple[Selection, ...]:
         # Resolving a reference and holding what it means is one step, so that no deletion falls in between.
         with self._admission:
-            if self._stopping:
+            if self.stopping:
                 raise Unavailable("The service is shutting down; ask another instance.")
             hosted.batcher.admit(future)
             selections = select(self._snapshot.view, request.model, request.adapters)

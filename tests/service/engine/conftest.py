@@ -2,9 +2,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from engines import Running, Start
 from gated import GATES, Gate, gate_named
+
 from service.engine.request import EngineLimits
 
 

@@ -1,0 +1,209 @@
+import gc
+import threading
+import weakref
+
+import gated
+import pytest
+import torch
+from engines import TIMEOUT_S, Running, Start, eventually
+from gated import Gate
+from torch import nn
+
+from models_registry.errors import Conflict, Invalid, NotFound, Unavailable
+from models_registry.records import PythonSource
+
+
+def test_a_registered_model_is_loading_and_then_ready(running: Running, gate: Gate) -> None:
+    gate.shut()
+    assert running.begin_hosting("m", "gated:slow", gate=gate.name).state == "loading"
+    assert running.engine.wait_for_model("m", 0.0).state == "loading"
+    assert not running.engine.readiness().ready
+    gate.open()
+    status = running.engine.wait_for_model("m", TIMEOUT_S)
+    assert (status.state, status.dtype, status.device, status.reason) == ("ready", "float32", "cpu", None)
+    assert status.base.fingerprint
+    assert running.engine.readiness().ready
+
+
+@pytest.mark.parametrize(
+    ("factory", "dtype", "device", "loc"),
+    [
+        ("os:getcwd", None, None, ("source", "factory")),
+        ("bases:mlp", "float33", None, ("dtype",)),
+        ("bases:mlp", None, "tpu", ("device",)),
+        ("bases:mlp", None, "cuda:99", ("device",)),
+    ],
+)
+def test_a_model_that_can_not_be_is_refused_and_not_registered(
+    running: Running, factory: str, dtype: str | None, device: str | None, loc: tuple[str, ...]
+) -> None:
+    with pytest.raises(Invalid) as caught:
+        running.engine.register_model("m", PythonSource(factory), dtype=dtype, device=device)
+    assert caught.value.faults[0].loc == loc
+    assert running.engine.models(10) == ()
+
+
+def test_a_taken_id_is_a_conflict_and_changes_nothing(running: Running) -> None:
+    running.host()
+    with pytest.raises(Conflict):
+        running.begin_hosting("m", "gated:scaled")
+    assert running.output().shape == (3, 3)
+
+
+def test_a_model_is_built_in_the_dtype_that_was_asked_for(running: Running) -> None:
+    running.engine.register_model("m", PythonSource("bases:mlp"), dtype="bfloat16")
+    assert running.engine.wait_for_model("m", TIMEOUT_S).dtype == "bfloat16"
+    assert running.output().dtype == torch.bfloat16
+
+
+def test_a_failed_build_says_why_and_can_be_tried_again(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = running.host("m", "gated:exits")
+    assert status.state == "failed"
+    assert status.reason is not None
+    assert "SystemExit" in status.reason
+    assert status.base.failure == status.reason
+    assert running.engine.readiness().degraded
+    monkeypatch.setattr(gated, "exits", gated.scaled)
+    assert running.engine.load_model("m").state == "loading"
+    status = running.engine.wait_for_model("m", TIMEOUT_S)
+    assert (status.state, status.reason, status.base.failure) == ("ready", None, None)
+
+
+def test_other_weights_under_the_same_id_are_refused(running: Running) -> None:
+    assert running.host("m", "gated:other_weights_each_time").state == "ready"
+    running.engine.unload_model("m")
+    running.engine.load_model("m")
+    status = running.engine.wait_for_model("m", TIMEOUT_S)
+    assert status.state == "failed"
+    assert status.reason is not None
+    assert "other weights" in status.reason
+
+
+def test_unloading_frees_the_module_and_keeps_what_is_registered(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[weakref.ref[nn.Module]] = []
+
+    def remembered() -> nn.Module:
+        module = gated.wayward("plain")
+        built.append(weakref.ref(module))
+        return module
+
+    monkeypatch.setattr(gated, "remembered", remembered, raising=False)
+    running.host("m", "gated:remembered")
+    running.create("a", {"peft_type": "LORA", "r": 2, "target_modules": ["linear"]})
+    running.answer("a")
+    assert running.engine.unload_model("m").state == "unloaded"
+    gc.collect()
+    assert built[0]() is None
+    assert "model m" not in {thread.name for thread in threading.enumerate()}
+    assert running.engine.adapter("a").residency == {1: "stored"}
+    running.engine.load_model("m")
+    running.engine.wait_for_model("m", TIMEOUT_S)
+    assert running.answer("a").adapter == ("a@1",) * 3
+
+
+def test_unloading_lets_what_is_queued_finish(running: Running, gate: Gate) -> None:
+    running.host("m", "gated:mlp", gate=gate.name)
+    running.create("a")
+    gate.shut()
+    runs, waits = running.ask("a"), running.ask("a")
+    gate.wait_for_arrival()
+    eventually(lambda: running.engine.adapter("a").in_flight == 2)
+    unloading = threading.Thread(target=running.engine.unload_model, args=["m"])
+    unloading.start()
+    eventually(lambda: running.engine.model("m").state == "unloaded")
+    with pytest.raises(Conflict):
+        running.answer()
+    gate.open()
+    assert runs.result(TIMEOUT_S).outputs
+    unloading.join(TIMEOUT_S)
+    # Where it was unloaded before its inputs were read, it was told so.
+    assert isinstance(waits.exception(TIMEOUT_S), Conflict | None)
+
+
+def test_unloading_while_it_is_built_drops_the_build(running: Running, gate: Gate) -> None:
+    gate.shut()
+    running.begin_hosting("m", "gated:slow", gate=gate.name)
+    gate.wait_for_arrival()
+    assert running.engine.unload_model("m").state == "unloaded"
+    gate.open()
+    running.host("next")  # the loader builds one after the other, so the first one is done
+    assert running.engine.model("m").state == "unloaded"
+    with pytest.raises(Conflict):
+        running.answer()
+
+
+def test_unloaded_stays_unloaded_over_a_restart_and_the_rest_comes_back(start: Start) -> None:
+    before = start()
+    before.host("m")
+    before.host("asleep")
+    before.create("a")
+    expected = before.output("a")
+    before.engine.unload_model("asleep")
+    before.close()
+    after = start()
+    assert after.engine.wait_for_model("m", TIMEOUT_S).state == "ready"
+    assert after.engine.model("asleep").state == "unloaded"
+    assert torch.equal(after.output("a"), expected)
+
+
+def test_removing_a_model_is_refused_while_it_has_adapters(running: Running) -> None:
+    running.host()
+    running.create("a")
+    with pytest.raises(Conflict, match="a"):
+        running.engine.remove_model("m")
+    running.answer("a")
+    running.engine.remove_model("m", cascade=True)
+    with pytest.raises(NotFound):
+        running.engine.model("m")
+    with pytest.raises(NotFound):
+        running.engine.adapter("a")
+    with pytest.raises(NotFound):
+        running.answer("a")
+
+
+def test_the_modules_of_a_model_are_known_from_its_first_build_on(running: Running, gate: Gate) -> None:
+    running.host("bad", "bases:broken")
+    with pytest.raises(Conflict, match="no weights today"):
+        running.engine.modules("bad")
+    running.host()
+    hosted = running.engine.modules("m")
+    running.engine.unload_model("m")
+    assert running.engine.modules("m") == hosted
+    gate.shut()
+    running.begin_hosting("slow", "gated:slow", gate=gate.name)
+    with pytest.raises(Unavailable, match="first time"):
+        running.engine.modules("slow")
+
+
+def test_an_engine_that_stops_finishes_what_runs_and_refuses_the_rest(start: Start, gate: Gate) -> None:
+    before = set(threading.enumerate())
+    running = start()
+    running.host("m", "gated:mlp", gate=gate.name)
+    gate.shut()
+    runs = running.ask()
+    gate.wait_for_arrival()
+    stopping = threading.Thread(target=running.stop)
+    stopping.start()
+    eventually(lambda: not running.engine.readiness().ready)
+    with pytest.raises(Unavailable, match="shutting down"):
+        running.answer()
+    gate.open()
+    stopping.join(TIMEOUT_S)
+    assert runs.result(TIMEOUT_S).outputs
+    running.close()
+    assert {thread.name for thread in set(threading.enumerate()) - before} == set()
+
+
+def test_what_outlasts_the_grace_is_told_that_the_service_goes(running: Running, gate: Gate) -> None:
+    running.host("m", "gated:mlp", gate=gate.name)
+    running.create("a")
+    gate.shut()
+    runs, waits = running.ask("a"), running.ask("a")
+    gate.wait_for_arrival()
+    eventually(lambda: running.engine.adapter("a").in_flight == 2)
+    running.stop(grace_s=0.0)
+    for asked in (runs, waits):
+        with pytest.raises(Unavailable, match="shutting down"):
+            asked.result(TIMEOUT_S)

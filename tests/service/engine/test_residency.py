@@ -1,0 +1,204 @@
+import threading
+
+import pytest
+from engines import TIMEOUT_S, Running, Start, eventually
+from gated import Gate
+
+from models_registry.errors import Conflict, NoRoom, NotFound
+from models_registry.records import AdapterVersion
+from service.engine.request import EngineLimits
+
+ONE = 184  # bytes of `RANDOM_LORA` on the tiny MLPs: 46 float32 numbers
+
+
+class Reading:
+    """Blobs that are read past a gate, and counted."""
+
+    def __init__(self, running: Running, gate: Gate) -> None:
+        self._read = running.registry.read_weights
+        self._gate = gate
+        self.count = 0
+
+    def __call__(self, version: AdapterVersion) -> bytes:
+        self.count += 1
+        self._gate.pass_through()
+        return self._read(version)
+
+
+@pytest.fixture
+def reading(running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Reading:
+    reading = Reading(running, gate)
+    monkeypatch.setattr(running.registry, "read_weights", reading)
+    return reading
+
+
+def resident(running: Running) -> tuple[str, ...]:
+    return running.engine.model("m").resident
+
+
+def test_the_least_recently_used_adapter_makes_room(start: Start) -> None:
+    running = start(EngineLimits("cpu", max_resident_bytes=2 * ONE))
+    running.host()
+    running.create("a")
+    running.create("b")
+    running.answer("a")
+    running.create("c")
+    assert resident(running) == ("a@1", "c@1")
+    assert running.engine.adapter("b").residency == {1: "stored"}
+    running.answer("b")
+    assert resident(running) == ("c@1", "b@1")
+
+
+def test_an_evicted_adapter_answers_as_before(start: Start) -> None:
+    running = start(EngineLimits("cpu", max_resident_bytes=ONE))
+    running.host()
+    running.create("a", seed=1)
+    running.create("b", seed=2)
+    a, b = running.output("a"), running.output("b")
+    for _ in range(3):
+        assert running.output("a").equal(a)
+        assert running.output("b").equal(b)
+        assert len(resident(running)) == 1
+
+
+def test_what_a_request_holds_is_not_evicted_and_what_does_not_fit_beside_it_stays_stored(
+    start: Start, gate: Gate
+) -> None:
+    running = start(EngineLimits("cpu", max_resident_bytes=ONE))
+    running.host("m", "gated:mlp", gate=gate.name)
+    running.create("a")
+    gate.shut()
+    runs = running.ask("a")
+    gate.wait_for_arrival()
+    created = running.create("b")
+    assert any("don't fit" in warning for warning in created.warnings)
+    assert resident(running) == ("a@1",)
+    gate.open()
+    assert runs.result(TIMEOUT_S).adapter == ("a@1",) * 3
+    running.answer("b")
+    assert resident(running) == ("b@1",)
+
+
+def test_one_request_may_use_more_than_fits_and_leaves_no_more_than_fits(start: Start) -> None:
+    running = start(EngineLimits("cpu", max_resident_bytes=ONE))
+    running.host()
+    for name in "abc":
+        running.create(name)
+    assert running.answer(("a", "b", "c")).adapter == ("a@1", "b@1", "c@1")
+    running.answer()  # behind it the worker has tidied up
+    assert len(resident(running)) == 1
+
+
+def test_an_adapter_that_can_never_fit_says_which_setting_to_raise(start: Start) -> None:
+    running = start(EngineLimits("cpu", max_resident_bytes=ONE - 1))
+    running.host()
+    running.create("a")
+    with pytest.raises(NoRoom, match="MAX_RESIDENT_BYTES"):
+        running.answer("a")
+    assert running.engine.adapter("a").in_flight == 0
+
+
+def test_unloading_and_loading_an_adapter(running: Running) -> None:
+    running.host()
+    running.create("a")
+    assert running.engine.unload_adapter("m", "a").residency == {1: "stored"}
+    assert resident(running) == ()
+    assert running.engine.load_adapter("m", "a@1").residency == {1: "resident"}
+    with pytest.raises(NotFound):
+        running.engine.load_adapter("m", "b")
+    running.host("other")
+    with pytest.raises(NotFound, match="belongs to model 'm'"):
+        running.engine.load_adapter("other", "a")
+    running.engine.unload_model("m")
+    with pytest.raises(Conflict):
+        running.engine.load_adapter("m", "a")
+    assert running.engine.unload_adapter("m", "a").residency == {1: "stored"}
+
+
+def test_an_adapter_that_requests_hold_is_unloaded_when_they_are_done(running: Running, gate: Gate) -> None:
+    running.host("m", "gated:mlp", gate=gate.name)
+    running.create("a")
+    gate.shut()
+    runs = running.ask("a")
+    gate.wait_for_arrival()
+    unloading = threading.Thread(target=running.engine.unload_adapter, args=["m", "a"])
+    unloading.start()
+    assert running.engine.adapter("a").residency == {1: "resident"}
+    gate.open()
+    assert runs.result(TIMEOUT_S).adapter == ("a@1",) * 3
+    unloading.join(TIMEOUT_S)
+    eventually(lambda: running.engine.adapter("a").residency == {1: "stored"})
+
+
+def test_many_who_want_the_same_adapter_read_it_once(running: Running, reading: Reading, gate: Gate) -> None:
+    running.host()
+    running.create("a")
+    running.engine.unload_adapter("m", "a")
+    gate.shut()
+    asked = [running.ask("a") for _ in range(8)]
+    eventually(lambda: running.engine.adapter("a").in_flight == 8)
+    gate.wait_for_arrival()
+    assert running.answer().adapter == (None,) * 3  # nobody else waits for the blob store
+    gate.open()
+    assert {one.result(TIMEOUT_S).adapter for one in asked} == {("a@1",) * 3}
+    assert reading.count == 1
+
+
+def test_who_leaves_while_an_adapter_is_read_does_not_take_it_from_the_others(
+    running: Running, reading: Reading, gate: Gate
+) -> None:
+    running.host()
+    running.create("a")
+    running.engine.unload_adapter("m", "a")
+    gate.shut()
+    leaves = running.ask("a")
+    gate.wait_for_arrival()
+    stays = running.ask("a")
+    eventually(lambda: running.engine.adapter("a").in_flight == 2)
+    leaves.cancel()
+    eventually(lambda: running.engine.adapter("a").in_flight == 1)
+    gate.open()
+    assert stays.result(TIMEOUT_S).adapter == ("a@1",) * 3
+
+
+def test_an_adapter_that_nobody_waits_for_any_more_is_not_kept(running: Running, reading: Reading, gate: Gate) -> None:
+    running.host()
+    running.create("a")
+    running.engine.unload_adapter("m", "a")
+    gate.shut()
+    leaves = running.ask("a")
+    gate.wait_for_arrival()
+    leaves.cancel()
+    eventually(lambda: running.engine.adapter("a").in_flight == 0)
+    gate.open()
+    running.create("b")
+    assert running.engine.adapter("a").residency == {1: "stored"}
+    assert running.answer("a").adapter == ("a@1",) * 3
+
+
+def test_a_deletion_while_the_adapter_is_read_is_a_conflict(running: Running, reading: Reading, gate: Gate) -> None:
+    running.host()
+    running.create("a")
+    running.engine.unload_adapter("m", "a")
+    gate.shut()
+    asked = running.ask("a")
+    gate.wait_for_arrival()
+    with pytest.raises(Conflict, match="in use"):
+        running.engine.remove_adapter("a")
+    gate.open()
+    assert asked.result(TIMEOUT_S).adapter == ("a@1",) * 3
+
+
+def test_the_model_unloaded_while_an_adapter_is_read_is_said_to_who_waits(
+    running: Running, reading: Reading, gate: Gate
+) -> None:
+    running.host()
+    running.create("a")
+    running.engine.unload_adapter("m", "a")
+    gate.shut()
+    asked = running.ask("a")
+    gate.wait_for_arrival()
+    running.engine.unload_model("m")
+    gate.open()
+    with pytest.raises(Conflict, match="was unloaded"):
+        asked.result(TIMEOUT_S)
