@@ -109,7 +109,7 @@ def _json(name: str, **others: Any) -> dict[str, Any]:
         ({"name": "a", "config": {}}, "unsupported", ["config.peft_type"]),
         ({"name": "a", "config": {**LORA, "r": "8"}}, "invalid", ["config.r"]),
         ({"name": "a", "config": {**LORA, "r": 0}}, "invalid", ["config.r"]),
-        ({"name": "a", "config": {**LORA, "use_dora": True}}, "unsupported", ["config.use_dora"]),
+        ({"name": "a", "config": {**LORA, "layer_replication": [[0, 1]]}}, "unsupported", ["config.layer_replication"]),
         ({"name": "a", "config": {**LORA, "init_lora_weights": "pissa"}}, "invalid", ["config.init_lora_weights"]),
     ],
 )
