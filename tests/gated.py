@@ -84,6 +84,23 @@ class Wayward(nn.Module):
         return {"y": y, "total": y.sum(), "table": torch.ones(5, 2)} if self._mode == "whole" else {"y": y}
 
 
+class Detour(nn.Module):
+    """Has a layer that its forward passes by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = nn.Linear(4, 3)
+        self.unused = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.used(x)
+
+
+def detour() -> nn.Module:
+    torch.manual_seed(0)
+    return Detour()
+
+
 class Scaled(nn.Module):
     def __init__(self) -> None:
         super().__init__()

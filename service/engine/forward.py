@@ -18,6 +18,7 @@ from models_registry.records import Fault
 from service.engine.batcher import Job
 from service.engine.request import AdapterChoices
 from service.engine.selection import BASE, Selection
+from service.engine.snapshot import reference_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ def _acting(routed: AbstractContextManager[Routing]) -> Generator[None]:
         yield
     if routing.silent:
         faults = [
-            Fault(("adapter", name), "acts on no module that these inputs enter") for name in sorted(routing.silent)
+            Fault(("adapter", reference_of(name)), "acts on no module that these inputs enter")
+            for name in sorted(routing.silent)
         ]
         raise WithoutEffect("An adapter had no effect on its rows, which would have been the base model's.", faults)
 

@@ -55,6 +55,11 @@ def slot(version: AdapterVersion) -> str:
     return f"{version.reference} sha256:{version.digest} {version.created_at.isoformat()}"
 
 
+def reference_of(slot_name: str) -> str:
+    """The reference in a slot's name, for those who are told of it."""
+    return slot_name.partition(" ")[0]
+
+
 def resolve(view: RegistrySnapshot, reference: str) -> AdapterVersion:
     """The exact version that `name`, `name@3` or `name@alias` means. Raises `NotFound` that says which part."""
     name = named_by(reference)

@@ -1,0 +1,89 @@
+import time
+from concurrent.futures import Future
+
+import pytest
+import torch
+
+from models_registry.base_models.spec import Inputs, Rows
+from models_registry.errors import Conflict, DeadlinePassed, Overloaded, Unavailable
+from service.engine.batcher import Batcher, Call, Job
+from service.engine.request import InferRequest
+from service.engine.selection import BASE
+
+
+def job(deadline: float | None = None) -> Job:
+    request = InferRequest("m", Inputs({"x": torch.ones(1)}), deadline=deadline)
+    return Job(request, (BASE,), Rows({"x": torch.ones(1)}, 1), Future(), 0.0)
+
+
+def queue(batcher: Batcher, *jobs: Job) -> None:
+    for one in jobs:
+        batcher.admit(one.future)
+        batcher.put(one)
+
+
+def test_jobs_come_out_in_the_order_they_went_in_and_calls_before_them() -> None:
+    batcher = Batcher(10)
+    first, second = job(), job()
+    queue(batcher, first, second)
+    batcher.call(lambda: None)
+    assert isinstance(batcher.take(), Call)
+    assert batcher.take() is first
+    assert batcher.take() is second
+
+
+def test_a_place_is_taken_from_admission_until_a_job_is_taken_or_done() -> None:
+    batcher = Batcher(2)
+    queued, reading = job(), job()
+    queue(batcher, queued)
+    batcher.admit(reading.future)
+    with pytest.raises(Overloaded):
+        batcher.admit(job().future)
+    batcher.take()
+    batcher.admit(job().future)
+    with pytest.raises(Overloaded):
+        batcher.admit(job().future)
+    reading.future.cancel()
+    batcher.admit(job().future)
+
+
+def test_a_cancelled_job_leaves_the_queue_at_once() -> None:
+    batcher = Batcher(10)
+    gone, stays = job(), job()
+    queue(batcher, gone, stays)
+    gone.future.cancel()
+    assert batcher.drain() == (stays,)
+
+
+def test_a_job_that_was_cancelled_before_it_is_put_is_not_queued() -> None:
+    batcher = Batcher(10)
+    gone = job()
+    batcher.admit(gone.future)
+    gone.future.cancel()
+    batcher.put(gone)
+    assert batcher.drain() == ()
+
+
+def test_a_closed_batcher_says_why_and_still_gives_what_it_holds() -> None:
+    batcher = Batcher(10)
+    held, reading = job(), job()
+    queue(batcher, held)
+    batcher.admit(reading.future)
+    batcher.close(Conflict("it was unloaded"))
+    batcher.close(Unavailable("later reasons don't count"))
+    for refused in (lambda: batcher.admit(job().future), lambda: batcher.put(reading), lambda: batcher.call(print)):
+        with pytest.raises(Conflict, match="it was unloaded"):
+            refused()
+    assert batcher.take() is held
+    assert batcher.take() is None
+
+
+def test_a_job_begins_only_while_its_caller_waits_and_before_its_deadline() -> None:
+    assert job().begin()
+    assert job(deadline=time.monotonic() + 1000).begin()
+    cancelled = job()
+    cancelled.future.cancel()
+    assert not cancelled.begin()
+    late = job(deadline=time.monotonic() - 1)
+    assert not late.begin()
+    assert isinstance(late.future.exception(), DeadlinePassed)
