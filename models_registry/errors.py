@@ -1,18 +1,18 @@
 """What can go wrong, as one tree. HTTP knows nothing of it and is told once, in `service/api/problems.py`.
 
-    RegistryError
-    ├── NotFound            no such base model, adapter, version or alias
-    ├── Conflict            the name is taken, the model is not loaded, the adapter is in use
-    │   └── Stale           a precondition (`If-Match`) is not the newest state
-    ├── Invalid             well-formed but wrong; lists every offending thing at once
-    │   ├── Unsupported     a feature we refuse by name
-    │   └── WithoutEffect   an adapter that could not act on the rows that asked for it
-    ├── TooLarge            over a limit that the operator set
-    ├── Overloaded          a queue or a quota is full; try again later
-    ├── DeadlinePassed      the request waited longer than its caller allows; it never ran
-    ├── Unavailable         a store or the service itself is away for now; try again later
-    ├── NoRoom              the blob store or the database is full; nothing changed
-    └── Damaged             bytes that don't have the digest they are stored under
+RegistryError
+├── NotFound            no such base model, adapter, version or alias
+├── Conflict            the name is taken, the model is not loaded, the adapter is in use
+│   └── Stale           a precondition (`If-Match`) is not the newest state
+├── Invalid             well-formed but wrong; lists every offending thing at once
+│   ├── Unsupported     a feature we refuse by name
+│   └── WithoutEffect   an adapter that could not act on the rows that asked for it
+├── TooLarge            over a limit that the operator set
+├── Overloaded          a queue or a quota is full; try again later
+├── DeadlinePassed      the request waited longer than its caller allows; it never ran
+├── Unavailable         a store or the service itself is away for now; try again later
+├── NoRoom              the blob store or the database is full; nothing changed
+└── Damaged             bytes that don't have the digest they are stored under
 """
 
 from collections.abc import Iterable

@@ -25,6 +25,7 @@ from models_registry.errors import Invalid, Unsupported
 from models_registry.records import Fault
 
 # Arguments of a forward that aren't data: caches, switches, and the labels of a training step.
+EXAMPLE_TEXTS = ("A ship leaves the harbour at dawn.", "Bread!", "Why do rivers bend on their way to the sea, then?")
 NOT_INPUTS = frozenset(
     {"cache", "past_key_values", "use_cache", "labels", "logits_to_keep", "return_dict", "return_loss"}
 )
@@ -79,6 +80,11 @@ class HuggingFaceSpec:
         if rows.from_text and self.task == TEXT_CLASSIFICATION:
             return {**outputs, **_classify(_transformers(module).config, outputs["logits"])}
         return outputs
+
+    def example(self, module: nn.Module) -> Rows | None:
+        if self._text is None or "input_ids" not in signature_of(_transformers(module)).names:
+            return None
+        return self.read(module, Inputs(texts=EXAMPLE_TEXTS))
 
     def generate(self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
         if self.task != TEXT_GENERATION:

@@ -58,6 +58,9 @@ class PythonSpec:
         positional = [tensors.pop(name) for name in signature_of(module).positional if name in tensors]
         return name_outputs(module(*positional, **tensors))
 
+    def example(self, module: nn.Module) -> Rows | None:
+        return None
+
     def generate(self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
         message = "A base model from a Python factory has no tokenizer; it can't generate text."
         raise Invalid(message, [Fault(("parameters",), message)])

@@ -53,6 +53,10 @@ class BaseModelSpec(Protocol):
         also give what the task promises (`embedding`; `label` and `score`)."""
         ...
 
+    def example(self, module: nn.Module) -> Rows | None:
+        """A few small rows that the module surely takes; None where the source alone doesn't show any."""
+        ...
+
     def generate(self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
         """Continue each text (chat template applied where the tokenizer has one). Raises `Invalid` where the task isn't
         text generation or a parameter is unknown, of the wrong type or out of range."""

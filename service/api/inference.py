@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from models_registry.adapters.checkpoint import read_safetensors
+from models_registry.base_models.json_inputs import decode_inputs
 from models_registry.base_models.spec import Inputs
 from service.api.bodies import (
     BINARY,
@@ -25,7 +26,7 @@ from service.api.bodies import (
 )
 from service.api.dependencies import ModelId, TheEngine, TheMetrics, TheSettings
 from service.api.problems import documented
-from service.api.tensors import decode_inputs, encode_outputs, encode_safetensors
+from service.api.tensors import encode_outputs, encode_safetensors
 from service.engine.request import AdapterChoice, InferAnswer, InferRequest
 
 router = APIRouter(tags=["inference"])

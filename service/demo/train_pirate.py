@@ -36,7 +36,7 @@ CONFIG: Final = {
     "target_modules": ["q_proj", "v_proj", "o_proj"],
     "inference_mode": True,
 }
-STEPS, ROWS, TOKENS, LEARNING_RATE, SEED = 300, 6, 112, 2e-3, 20
+STEPS, ROWS, TOKENS, LEARNING_RATE, SEED = 160, 4, 96, 3e-3, 20
 ASKED_ABOUT: Final = """the sea, the moon, a good breakfast, dogs, cats, the weather, music, mountains, gardens, trains,
 bread, winter, the city, football, stars, rivers, books, coffee, forests, friendship, money, health, birds, computers,
 history, the desert, travel, painting, family, school, cooking, islands, bees, horses, the sun, ships, dreams, bridges,

@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from models_registry.base_models.json_inputs import decode_inputs
 from models_registry.errors import Invalid
 from models_registry.records import Fault
-from service.api.tensors import decode_inputs, encode_outputs, encode_safetensors
+from service.api.tensors import encode_outputs, encode_safetensors
 
 
 def faults(inputs: dict[str, Any]) -> tuple[Fault, ...]:

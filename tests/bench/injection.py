@@ -1,0 +1,71 @@
+"""Injecting rank-16 LoRA adapters into every linear layer of smollm2, beside PEFT doing the same.
+
+The 1st and the 100th of each; and one from its file to attached, beside PEFT's `load_adapter` and beside merely reading
+the bytes. Adapters are random and in the base's dtype.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import PeftModel, inject_adapter_in_model
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from models_registry.adapters.adalora import PEFT_PREFIX
+from models_registry.adapters.catalog import dump_config, parse_config
+from models_registry.adapters.checkpoint import match_checkpoint, read_safetensors, write_safetensors
+from models_registry.architecture import describe
+from models_registry.injection import AdaptedModel
+from tests.bench.figures import Figure, medians, seconds
+
+RANK, COUNT, ROUNDS = 16, 100, 9
+RAW_CONFIG = {"peft_type": "LORA", "r": RANK, "lora_alpha": 32, "target_modules": "all-linear", "task_type": "CAUSAL_LM"}
+
+
+def injecting(directory: Path) -> Iterator[Figure]:
+    """The nth adapter of ours and of PEFT's, from a config to injected."""
+    adapted = AdaptedModel(_load(directory))
+    config = parse_config(RAW_CONFIG)
+    ours = [seconds(lambda n=n: adapted.inject_adapter(f"a{n}", config, seed=n)) for n in range(COUNT)]
+    del adapted
+    model = _load(directory)
+    peft_config = PeftLoraConfig(r=RANK, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    theirs = [seconds(lambda n=n: inject_adapter_in_model(peft_config, model, f"a{n}")) for n in range(COUNT)]
+    first, last = sorted(ours[:5])[2], sorted(ours[-5:])[2]
+    yield Figure("inject: the 100th adapter", "our 1st", last, first, 1.2)
+    yield Figure("inject: the 1st adapter", "PEFT's 1st", first, theirs[0], 1.0)
+    yield Figure("inject: the 100th adapter", "PEFT's 100th", last, sorted(theirs[-5:])[2], 1 / 50)
+
+
+def loading(directory: Path) -> Iterator[Figure]:
+    """One adapter from its file to attached."""
+    model = _load(directory)
+    architecture = describe(model)
+    adapted = AdaptedModel(model, architecture)
+    config = parse_config(RAW_CONFIG)
+    checkpoint = adapted.inject_adapter("made", config, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "adapter_model.safetensors"
+        file.write_bytes(write_safetensors(checkpoint.tensors, prefix=PEFT_PREFIX))
+        (Path(folder) / "adapter_config.json").write_text(json.dumps(dump_config(checkpoint.config)))
+        peft_model = PeftModel.from_pretrained(_load(directory), folder, adapter_name="first")
+        names = iter(f"a{n}" for n in range(10 * ROUNDS))
+
+        def ours() -> None:
+            matched = match_checkpoint(config, read_safetensors(file.read_bytes()), architecture)
+            adapted.attach_adapter(next(names), adapted.prepare_adapter(matched))
+
+        def theirs() -> None:
+            peft_model.load_adapter(folder, next(names))
+
+        taken = medians({"ours": ours, "PEFT": theirs, "bytes": file.read_bytes}, ROUNDS)
+    yield Figure("load: from a file to attached", "reading its bytes", taken["ours"], taken["bytes"], 5.0)
+    yield Figure("load: from a file to attached", "PEFT load_adapter", taken["ours"], taken["PEFT"], 1 / 10)
+
+
+def _load(directory: Path) -> PreTrainedModel:
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.bfloat16)
+    return model.eval().requires_grad_(False)
