@@ -116,11 +116,15 @@ def read_safetensors(data: bytes) -> dict[str, Tensor]:
             detail = "This is a pickle, which can run code when it is read; save the weights as safetensors."
             raise Invalid(detail) from error
         raise Invalid(f"This is not a safetensors file: {error}.") from error
+    except KeyError as error:  # how the library says that torch has no such numbers, though the format does
+        raise Invalid(f"This safetensors file holds numbers of dtype {error}, which can't be read.") from error
 
 
 def write_safetensors(tensors: Mapping[str, Tensor], prefix: str = "") -> bytes:
     """The same bytes for the same tensors. `prefix` goes in front of each key (`PEFT_PREFIX` for PEFT's own file)."""
-    return save({f"{prefix}{key}": tensor.contiguous() for key, tensor in tensors.items()}, {"format": "pt"})
+    # Copies, for safetensors refuses tensors that share memory, and ours may be views of one.
+    apart = {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
+    return save({f"{prefix}{key}": tensor for key, tensor in apart.items()}, {"format": "pt"})
 
 
 def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,87 @@
+import pytest
+
+from models_registry.adapters import patterns
+from models_registry.adapters.patterns import ends_with, first_match, index_in, key_matches, matches
+from models_registry.errors import Invalid
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "expected"),
+    [
+        ("lin1", "lin1", True),
+        ("block.lin1", "lin1", True),
+        ("a.block.lin1", "block.lin1", True),
+        ("xlin1", "lin1", False),
+        ("a.xlin1", "lin1", False),
+        ("lin1.a", "lin1", False),
+        ("", "lin1", False),
+    ],
+)
+def test_an_entry_is_a_name_or_its_end_after_a_dot(name: str, entry: str, expected: bool) -> None:
+    assert ends_with(name, entry) is expected
+    assert matches((entry,), name) is expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "name", "expected"),
+    [
+        ("lin1", "lin1", True),
+        ("lin1", "block.lin1", False),
+        (r".*lin\d", "block.lin1", True),
+        (r".*lin\d", "block.lin12", False),
+        ("a|ab", "ab", True),
+    ],
+)
+def test_a_string_is_an_expression_for_the_whole_name(expression: str, name: str, expected: bool) -> None:
+    assert matches(expression, name) is expected
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "expected"),
+    [
+        ("q", "a.q", True),
+        ("q", "a.xq", False),
+        ("^a.q", "a.q", True),
+        ("^q", "a.q", False),
+        ("a|q", "b.q", True),
+        (r"layers\.\d+\.q", "model.layers.3.q", True),
+        ("a", "a.q", False),
+    ],
+)
+def test_a_patterns_key_names_the_end_of_a_name(key: str, name: str, expected: bool) -> None:
+    assert key_matches(key, name) is expected
+
+
+def test_the_first_key_that_matches_gives_the_value() -> None:
+    assert first_match({"x": 1, "q": 2, "a.q": 3}, "a.q", 9) == 2
+    assert first_match({"x": 1}, "a.q", 9) == 9
+    assert first_match({}, "a.q", 9) == 9
+    assert first_match({"q": 0}, "a.q", 9) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "expected"),
+    [
+        ("model.layers.3.q", (), 3),
+        ("model.layers.12.experts.4.q", (), 12),
+        ("layers.3.q", ("layers",), 3),
+        ("model.h.2.q", ("layers", "h"), 2),
+        ("model.layers.3.q", ("h",), None),
+        ("model.q", (), None),
+        ("layers.3", ("layers",), None),
+    ],
+)
+def test_a_layers_index_stands_in_its_name(name: str, layers: tuple[str, ...], expected: int | None) -> None:
+    assert index_in(name, layers) == expected
+
+
+@pytest.mark.parametrize("expression", ["(", "*", "[a"])
+def test_what_is_no_expression_is_invalid(expression: str) -> None:
+    with pytest.raises(Invalid, match="not a regular expression"):
+        matches(expression, "name")
+
+
+def test_a_hostile_expression_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patterns, "DEADLINE_S", 0.05)
+    with pytest.raises(Invalid, match="takes too long"):
+        matches(r"(a|a)*(b|b)*(a|aa)+$", "a" * 60 + "c")
