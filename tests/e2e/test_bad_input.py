@@ -110,7 +110,7 @@ CONFIG_FAULTS: Final[Mapping[str, tuple[Mapping[str, Any], tuple[str, ...]]]] = 
     "rank in words": ({"r": "8"}, ("r",)),
     "an unknown key": ({"secret_sauce": 3}, ("secret_sauce",)),
     "another method": ({"peft_type": "PREFIX_TUNING"}, ("peft_type", "LORA")),
-    "DoRA": ({"use_dora": True}, ("use_dora",)),
+    "a variant that isn't served": ({"use_qalora": True}, ("use_qalora",)),
     "an initialisation that rewrites the base": ({"init_lora_weights": "pissa"}, ("init_lora_weights", "pissa")),
 }
 
