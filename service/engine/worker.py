@@ -59,7 +59,13 @@ class Worker:
                 case Job():
                     self._serve(work)
             del work  # while it waits, the thread must not keep the last request's tensors
+            self._trim()
+
+    def _trim(self) -> None:
+        try:
             self._adapters.trim()
+        except Exception:  # nobody waits for this; the thread must live on for those who wait for answers
+            log.exception("model %s could not free an adapter", self._name)
 
     def _call(self, call: Call) -> None:
         if not call.future.set_running_or_notify_cancel():
@@ -73,11 +79,11 @@ class Worker:
         if not job.begin():
             return
         self._running = job
-        if self._given_up is not None:
-            _fail(job.future, self._given_up)
-            return
         try:
-            _succeed(job.future, self._answer(job))
+            if self._given_up is None:
+                _succeed(job.future, self._answer(job))
+            else:
+                _fail(job.future, self._given_up)
         except RegistryError as error:
             if error.__cause__ is not None:
                 log.warning("model %s could not answer a request", self._name, exc_info=error)
