@@ -35,6 +35,9 @@ class Scribe:
     def forward(self, module: nn.Module, rows: Rows) -> Mapping[str, OutputValue]:
         return {"output": module(rows.tensors["x"])}
 
+    def example(self, module: nn.Module) -> Rows | None:
+        return None
+
     def generate(self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
         mark = float(module(ROWS[:1]).sum())
         return tuple(f"{text} {parameters['word']} {mark:.4f}" for text in texts)
