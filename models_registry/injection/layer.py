@@ -67,7 +67,7 @@ class Adapters(nn.Module):
             for folded, _ in self._acting(segment):
                 if folded.input_scale is not None:
                     x = self._checked(_first(args, kwargs), routing).clone() if x is None else x
-                    x[segment.rows] *= over_features(folded.input_scale, self._spatial)
+                    x[segment.rows].mul_(over_features(folded.input_scale, self._spatial))
         return None if x is None else _with_first(x, args, kwargs)
 
     def _after(self, target: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
@@ -112,9 +112,9 @@ class Adapters(nn.Module):
         """`y = y ∘ output_scale + output_shift + Σ weight · low_rank(x)`, and own token rows; in place."""
         for folded, weight in acting:
             if folded.output_scale is not None:
-                y[rows] *= over_features(folded.output_scale, self._spatial)
+                y[rows].mul_(over_features(folded.output_scale, self._spatial))
             if folded.output_shift is not None:
-                y[rows] += over_features(folded.output_shift, self._spatial)
+                y[rows].add_(over_features(folded.output_shift, self._spatial))
             if folded.low_rank is not None:
                 x_rows = F.dropout(x[rows], folded.dropout) if folded.dropout else x[rows]
                 self._add_low_rank(y[rows], x_rows, folded.low_rank, weight, target)

@@ -1,0 +1,455 @@
+"""The public face: PEFT's guide, several adapters at once, a base that nothing touches, all or nothing."""
+
+import copy
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import peft
+import pytest
+import torch
+from bases import DummyModel
+from torch import Tensor, nn
+
+from models_registry.adapters.catalog import AdapterConfig, parse_config
+from models_registry.adapters.checkpoint import fresh_checkpoint
+from models_registry.adapters.lora import LoraConfig
+from models_registry.errors import Conflict, Invalid, NotFound
+from models_registry.injection import AdaptedModel
+
+GUIDE = {
+    "peft_type": "LORA",
+    "lora_alpha": 16,
+    "lora_dropout": 0.1,
+    "r": 64,
+    "bias": "none",
+    "target_modules": ["linear"],
+}
+LORA = {"peft_type": "LORA", "r": 3, "target_modules": ["linear", "embedding"], "init_lora_weights": False}
+ADALORA = {"peft_type": "ADALORA", "init_r": 4, "target_modules": ["linear"], "init_lora_weights": False}
+IA3 = {
+    "peft_type": "IA3",
+    "target_modules": ["linear", "lm_head"],
+    "feedforward_modules": ["lm_head"],
+    "init_ia3_weights": False,
+}
+METHODS: Mapping[str, Mapping[str, Any]] = {"lora": LORA, "adalora": ADALORA, "ia3": IA3}
+IDS = torch.arange(12).view(4, 3) % 10
+
+
+@pytest.fixture
+def base() -> nn.Module:
+    torch.manual_seed(0)
+    return DummyModel().eval()
+
+
+@pytest.fixture
+def adapted(base: nn.Module) -> AdaptedModel:
+    """With one adapter of each method, called by its method's name."""
+    adapted = AdaptedModel(base)
+    for seed, (name, raw) in enumerate(METHODS.items()):
+        adapted.inject_adapter(name, parse_config(raw), seed=seed)
+    return adapted
+
+
+@torch.no_grad()
+def whole(adapted: AdaptedModel, mixture: Mapping[str, float], ids: Tensor = IDS) -> Tensor:
+    with adapted.routed_whole(mixture):
+        return adapted.module(ids)
+
+
+@torch.no_grad()
+def by_row(adapted: AdaptedModel, *mixtures: Mapping[str, float], ids: Tensor = IDS) -> Tensor:
+    with adapted.routed(mixtures):
+        return adapted.module(ids)
+
+
+def picture(module: nn.Module) -> list[Any]:
+    """All by which one could tell that a module was touched."""
+    return [
+        repr(module),
+        {name: (id(tensor), tensor.clone(), tensor.requires_grad) for name, tensor in module.named_parameters()},
+        {name: (id(tensor), tensor.clone()) for name, tensor in module.named_buffers()},
+        list(module.state_dict()),
+        [
+            (
+                name,
+                id(part),
+                type(part),
+                part.training,
+                list(part._modules),
+                sorted(vars(part)),
+                *(
+                    dict(hooks)
+                    for hooks in (
+                        part._forward_hooks,
+                        part._forward_pre_hooks,
+                        part._forward_hooks_with_kwargs,
+                        part._forward_pre_hooks_with_kwargs,
+                        part._forward_hooks_always_called,
+                        part._backward_hooks,
+                    )
+                ),
+            )
+            for name, part in module.named_modules()
+        ],
+    ]
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+# ---- PEFT's guide -----------------------------------------------------------------------------------------------
+
+
+def test_the_guides_example_has_the_keys_and_the_picture_of_pefts(base: nn.Module) -> None:
+    fields = {key: value for key, value in GUIDE.items() if key != "peft_type"}
+    theirs = peft.inject_adapter_in_model(peft.LoraConfig(**fields), copy.deepcopy(base))
+    expected = peft.get_peft_model_state_dict(theirs)
+    adapted = AdaptedModel(base)
+    adapted.inject_adapter("default", parse_config(GUIDE))
+    state = adapted.adapter_state_dict("default")
+    assert {key: tensor.shape for key, tensor in state.items()} == {key: t.shape for key, t in expected.items()}
+    assert len(state) == 2
+    assert "default" in repr(base.get_submodule("linear"))
+    assert "lora_A" in repr(base.get_submodule("linear"))
+    assert "default" not in repr(base.get_submodule("lm_head"))
+    assert torch.equal(whole(adapted, {"default": 1.0}), base(IDS))  # B begins at zero
+
+
+def test_the_readmes_words_work(base: nn.Module) -> None:
+    adapted = AdaptedModel(base)
+    adapted.inject_adapter("tone", LoraConfig(target_modules=("linear",), init_lora_weights=False))
+    out = by_row(adapted, {"tone": 1.0}, {}, {}, {})
+    plain = base(IDS)
+    assert not torch.allclose(out[0], plain[0])
+    assert torch.equal(out[1:], plain[1:])
+
+
+# ---- several at once --------------------------------------------------------------------------------------------
+
+
+def test_rows_of_every_method_and_the_base_equal_their_solo_runs(adapted: AdaptedModel) -> None:
+    mixtures: list[Mapping[str, float]] = [{"lora": 1.0}, {"adalora": 1.0}, {"ia3": 1.0}, {}]
+    together = by_row(adapted, *mixtures)
+    for row, mixture in enumerate(mixtures):
+        alone = whole(adapted, mixture, IDS[row : row + 1])
+        torch.testing.assert_close(together[row : row + 1], alone, atol=1e-6, rtol=1e-5)
+    assert len({tuple(row.flatten().tolist()) for row in together}) == 4
+
+
+def test_rows_may_come_in_any_order(adapted: AdaptedModel) -> None:
+    names = ["ia3", "lora", "ia3", "adalora", "lora", "ia3"]
+    ids = IDS[[0, 1, 2, 3, 0, 1]]
+    together = by_row(adapted, *({name: 1.0} for name in names), ids=ids)
+    for row, name in enumerate(names):
+        torch.testing.assert_close(together[row], whole(adapted, {name: 1.0}, ids[row][None])[0], atol=1e-6, rtol=1e-5)
+
+
+def test_the_deltas_of_low_rank_adapters_add_up_at_their_weights(base: nn.Module) -> None:
+    """On a linear model, so that the outputs add up as the deltas do."""
+    adapted = AdaptedModel(base)
+    for seed, name in enumerate(("a", "b")):
+        adapted.inject_adapter(name, parse_config({**LORA, "target_modules": ["linear"]}), seed=seed)
+    plain = base(IDS).detach()
+    deltas = {name: whole(adapted, {name: 1.0}) - plain for name in ("a", "b")}
+    mixed = by_row(adapted, {"a": 0.5, "b": -2.0}, {"b": 1.0}, {"a": 0.0}, {"a": 1.0, "b": 1.0})
+    expected = torch.stack(
+        [
+            (plain + 0.5 * deltas["a"] - 2 * deltas["b"])[0],
+            (plain + deltas["b"])[1],
+            plain[2],
+            (plain + deltas["a"] + deltas["b"])[3],
+        ]
+    )
+    torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mixture", [{"ia3": 0.5}, {"ia3": 1.0, "lora": 1.0}, {"lora": 1.0, "ia3": 1.0}])
+def test_what_does_not_add_up_does_not_mix(adapted: AdaptedModel, mixture: Mapping[str, float]) -> None:
+    with pytest.raises(Invalid) as caught:
+        adapted.routed_whole(mixture)
+    assert caught.value.faults[0].loc == ("adapter", "ia3")
+    with pytest.raises(Invalid):
+        adapted.routed([{}, mixture])
+
+
+def test_an_unknown_adapter_is_named(adapted: AdaptedModel) -> None:
+    with pytest.raises(NotFound, match="'absent'"):
+        adapted.routed([{"lora": 1.0}, {"absent": 1.0}])
+    with pytest.raises(NotFound, match="'absent'"):
+        adapted.routed_whole({"absent": 1.0})
+    for ask in (adapted.eject_adapter, adapted.adapter_state_dict, adapted.checkpoint):
+        with pytest.raises(NotFound, match="'absent'"):
+            ask("absent")
+
+
+@pytest.mark.parametrize("name", ["a.b", "keys", "linear", "weight", "forward", "adapters", "slots", "tone@3", "0", ""])
+def test_any_name_will_do(base: nn.Module, name: str) -> None:
+    adapted = AdaptedModel(base)
+    adapted.inject_adapter(name, parse_config(LORA), seed=0)
+    assert adapted.adapters == (name,)
+    assert not torch.allclose(whole(adapted, {name: 1.0}), base(IDS))
+    assert "linear.lora_A.weight" in adapted.adapter_state_dict(name)
+    adapted.eject_adapter(name)
+    assert adapted.adapters == ()
+
+
+def test_a_name_is_taken_once(adapted: AdaptedModel) -> None:
+    before = whole(adapted, {"lora": 1.0})
+    with pytest.raises(Conflict, match="'lora'"):
+        adapted.inject_adapter("lora", parse_config(ADALORA))
+    assert torch.equal(whole(adapted, {"lora": 1.0}), before)
+
+
+# ---- the base ---------------------------------------------------------------------------------------------------
+
+
+def test_a_plain_call_is_the_base_bit_by_bit_before_between_and_after(base: nn.Module) -> None:
+    expected, state = base(IDS), {key: tensor.clone() for key, tensor in base.state_dict().items()}
+    adapted = AdaptedModel(base)
+    for name, raw in METHODS.items():
+        adapted.inject_adapter(name, parse_config(raw))
+        whole(adapted, {name: 1.0})
+        assert torch.equal(base(IDS), expected)
+        assert same(dict(base.state_dict()), state)
+    assert torch.equal(whole(adapted, {}), expected)
+    assert torch.equal(by_row(adapted, {}, {}, {}, {}), expected)
+    for name in METHODS:
+        adapted.eject_adapter(name)
+        assert torch.equal(base(IDS), expected)
+        assert same(dict(base.state_dict()), state)
+
+
+def test_modules_stay_the_objects_that_they_were_while_adapted(base: nn.Module) -> None:
+    before = {name: (id(part), type(part)) for name, part in base.named_modules()}
+    parameters = {name: id(p) for name, p in base.named_parameters()}
+    adapted = AdaptedModel(base)
+    for name, raw in METHODS.items():
+        adapted.inject_adapter(name, parse_config(raw))
+    assert {n: (id(p), type(p)) for n, p in base.named_modules() if not n.endswith(".adapters")} == before
+    assert {name: id(p) for name, p in base.named_parameters()} == parameters
+
+
+def test_a_target_gets_one_child_however_many_adapters_it_carries(adapted: AdaptedModel) -> None:
+    assert len(list(adapted.module.get_submodule("linear").children())) == 1
+    assert len(list(adapted.module.named_modules())) == 4 + 3
+
+
+@pytest.mark.parametrize("order", [("lora", "adalora", "ia3"), ("ia3", "lora", "adalora"), ("adalora", "ia3", "lora")])
+def test_ejecting_the_last_adapter_restores_the_module_exactly(base: nn.Module, order: tuple[str, ...]) -> None:
+    base.get_submodule("linear").register_forward_hook(lambda *_: None)  # a stranger's, which stays
+    before = picture(base)
+    adapted = AdaptedModel(base)
+    for name, raw in METHODS.items():
+        adapted.inject_adapter(name, parse_config(raw))
+    assert not same(picture(base), before)
+    for name in order:
+        adapted.eject_adapter(name)
+    assert same(picture(base), before)
+
+
+def test_ejecting_one_leaves_its_neighbours(adapted: AdaptedModel) -> None:
+    expected = {name: whole(adapted, {name: 1.0}) for name in ("adalora", "ia3")}
+    adapted.eject_adapter("lora")
+    assert adapted.adapters == ("adalora", "ia3")
+    for name, out in expected.items():
+        assert torch.equal(whole(adapted, {name: 1.0}), out)
+    assert not list(adapted.module.get_submodule("embedding").children())
+
+
+def test_frozen_stays_frozen_and_gradients_reach_the_adapter_alone(base: nn.Module) -> None:
+    """Serving's own path: folded, attached, routed; the base's parameters get no gradient from it."""
+    base.requires_grad_(False)
+    adapted = AdaptedModel(base)
+    for name, raw in METHODS.items():
+        checkpoint = fresh_checkpoint(parse_config(raw), adapted.architecture, 0)
+        for tensor in checkpoint.tensors.values():
+            tensor.requires_grad_(True)
+        adapted.attach_adapter(name, adapted.prepare_adapter(checkpoint))
+        with adapted.routed_whole({name: 1.0}):
+            adapted.module(IDS).square().sum().backward()
+        assert all(t.grad is not None and t.grad.any() for t in checkpoint.tensors.values()), name
+    assert all(p.grad is None and not p.requires_grad for p in base.parameters())
+
+
+@pytest.mark.parametrize("raw", [LORA, ADALORA, IA3], ids=METHODS.keys())
+def test_gradients_are_pefts(base: nn.Module, raw: dict[str, Any]) -> None:
+    base.double()  # so that what differs is not rounding
+    kinds: dict[str, type[peft.PeftConfig]] = {
+        "LORA": peft.LoraConfig,
+        "ADALORA": peft.AdaLoraConfig,
+        "IA3": peft.IA3Config,
+    }
+    fields = {key: value for key, value in raw.items() if key != "peft_type"}
+    if raw["peft_type"] == "ADALORA":
+        fields["total_step"] = 10
+    theirs = peft.inject_adapter_in_model(kinds[raw["peft_type"]](**fields), copy.deepcopy(base)).eval()
+    adapted = AdaptedModel(base)
+    checkpoint = fresh_checkpoint(parse_config(raw), adapted.architecture, 0)
+    peft.set_peft_model_state_dict(theirs, {key: tensor.clone() for key, tensor in checkpoint.tensors.items()})
+    theirs(IDS).square().sum().backward()
+    expected = {
+        name.replace(".default", ""): p.grad
+        for name, p in theirs.named_parameters()
+        if "lora_" in name or "ia3_" in name
+    }
+    for tensor in checkpoint.tensors.values():
+        tensor.requires_grad_(True)
+    adapted.attach_adapter("x", adapted.prepare_adapter(checkpoint))
+    with adapted.routed_whole({"x": 1.0}):
+        adapted.module(IDS).square().sum().backward()
+    for key, tensor in checkpoint.tensors.items():
+        torch.testing.assert_close(tensor.grad, expected[key], atol=1e-8, rtol=1e-8)
+
+
+# ---- all or nothing ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "tensors"),
+    [
+        ({**LORA, "target_modules": ["linear", "nothing"]}, None),
+        ({**LORA, "target_modules": ["linear"], "rank_pattern": {"absent": 2}}, None),
+        ({**LORA, "target_modules": r".*"}, {}),
+        (LORA, {}),
+        (LORA, {"linear.lora_A.weight": torch.zeros(3, 10)}),
+        ({**ADALORA, "target_modules": ["linear", "embedding"]}, None),
+        ({**LORA, "init_lora_weights": "orthogonal", "r": 2}, None),
+    ],
+)
+def test_whatever_fails_leaves_the_model_untouched(
+    base: nn.Module, raw: dict[str, Any], tensors: dict[str, Tensor] | None
+) -> None:
+    before = picture(base)
+    adapted = AdaptedModel(base)
+    with pytest.raises(Invalid):
+        adapted.inject_adapter("x", parse_config(raw), tensors)
+    assert adapted.adapters == ()
+    assert same(picture(base), before)
+
+
+@pytest.mark.parametrize("occupied", [nn.Identity(), nn.Parameter(torch.zeros(1)), None, "a string"])
+def test_a_target_that_has_the_childs_name_already_leaves_the_others_untouched(occupied: Any) -> None:
+    """`a` comes first and could take the adapter; `b` can't."""
+    module = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
+    module["b"].adapters = occupied
+    before = picture(module)
+    adapted = AdaptedModel(module)
+    with pytest.raises(Conflict, match="'b'"):
+        adapted.inject_adapter("x", parse_config({"peft_type": "LORA", "target_modules": ["a", "b"]}))
+    assert same(picture(module), before)
+
+
+def test_two_owners_can_not_adapt_the_same_layer(base: nn.Module) -> None:
+    first, second = AdaptedModel(base), AdaptedModel(base)
+    first.inject_adapter("x", parse_config(LORA))
+    with pytest.raises(Conflict):
+        second.inject_adapter("x", parse_config(LORA))
+
+
+# ---- state ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("raw", [LORA, ADALORA, IA3], ids=METHODS.keys())
+def test_a_state_dict_goes_into_another_model_and_back(base: nn.Module, raw: dict[str, Any]) -> None:
+    one, other = AdaptedModel(base), AdaptedModel(copy.deepcopy(base))
+    one.inject_adapter("x", parse_config(raw), seed=1)
+    other.inject_adapter("y", parse_config(raw), seed=2)
+    assert not torch.allclose(whole(one, {"x": 1.0}), whole(other, {"y": 1.0}))
+    other.load_adapter_state_dict("y", one.adapter_state_dict("x"))
+    assert torch.equal(whole(one, {"x": 1.0}), whole(other, {"y": 1.0}))
+    assert same(one.adapter_state_dict("x"), other.adapter_state_dict("y"))
+    other.eject_adapter("y")
+    assert torch.equal(base(IDS), other.module(IDS))
+
+
+def test_a_state_that_does_not_fit_changes_nothing(adapted: AdaptedModel) -> None:
+    before, state = whole(adapted, {"lora": 1.0}), adapted.adapter_state_dict("lora")
+    bad = {**state, "linear.lora_A.weight": torch.full((3, 10), torch.inf)}
+    with pytest.raises(Invalid, match="NaN or Inf"):
+        adapted.load_adapter_state_dict("lora", bad)
+    assert torch.equal(whole(adapted, {"lora": 1.0}), before)
+    assert same(adapted.adapter_state_dict("lora"), state)
+
+
+def test_what_a_caller_does_with_his_tensors_afterwards_reaches_nobody(base: nn.Module) -> None:
+    adapted = AdaptedModel(base)
+    adapted.inject_adapter("x", parse_config(LORA), seed=1)
+    given = adapted.adapter_state_dict("x")
+    before = whole(adapted, {"x": 1.0})
+    for tensor in given.values():
+        tensor.zero_()
+    assert torch.equal(whole(adapted, {"x": 1.0}), before)
+    uploaded = adapted.adapter_state_dict("x")
+    adapted.inject_adapter("y", parse_config(LORA), uploaded)
+    for tensor in uploaded.values():
+        tensor.zero_()
+    assert torch.equal(whole(adapted, {"y": 1.0}), before)
+    assert same(adapted.adapter_state_dict("y"), adapted.adapter_state_dict("x"))
+
+
+def test_replacing_an_adapter_by_one_with_other_targets_leaves_nothing_of_it_behind(base: nn.Module) -> None:
+    untouched = picture(base)
+    adapted = AdaptedModel(base)
+    adapted.inject_adapter("x", parse_config(LORA), seed=1)
+    narrow = fresh_checkpoint(parse_config({**LORA, "target_modules": ["lm_head"]}), adapted.architecture, 1)
+    adapted.attach_adapter("x", adapted.prepare_adapter(narrow))
+    assert [n for n, part in base.named_modules() if "adapters" in dict(part.named_children())] == ["lm_head"]
+    with pytest.raises(NotFound, match="serving alone"):
+        adapted.adapter_state_dict("x")
+    adapted.eject_adapter("x")
+    assert same(picture(base), untouched)
+
+
+def test_saving_the_model_saves_the_base_alone(adapted: AdaptedModel, base: nn.Module) -> None:
+    file = io.BytesIO()
+    torch.save(adapted.module.state_dict(), file)
+    file.seek(0)
+    DummyModel().load_state_dict(torch.load(file, weights_only=True))
+    adapted.module.load_state_dict(DummyModel().state_dict())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_adapters_move_with_the_model(adapted: AdaptedModel, dtype: torch.dtype) -> None:
+    before = {name: whole(adapted, {name: 1.0}) for name in METHODS}
+    exact = {name: adapted.adapter_state_dict(name) for name in METHODS}
+    adapted.module.to(dtype)
+    for name, expected in before.items():
+        out = whole(adapted, {name: 1.0})
+        assert out.dtype == dtype
+        torch.testing.assert_close(out.float(), expected, atol=0.15, rtol=0.15)
+        assert same(adapted.adapter_state_dict(name), exact[name])
+
+
+def test_what_is_injected_after_a_move_follows_it(base: nn.Module) -> None:
+    adapted = AdaptedModel(base)
+    base.to(torch.bfloat16)
+    adapted.inject_adapter("x", parse_config(LORA))
+    assert whole(adapted, {"x": 1.0}).dtype == torch.bfloat16
+
+
+def test_bytes_are_those_of_the_folded_tensors(base: nn.Module) -> None:
+    adapted = AdaptedModel(base)
+
+    def size(config: AdapterConfig) -> int:
+        return adapted.prepare_adapter(fresh_checkpoint(config, adapted.architecture, 0)).bytes
+
+    assert size(parse_config({**LORA, "target_modules": ["linear"]})) == (3 * 10 + 10 * 3) * 4
+    assert size(parse_config(ADALORA)) == (4 * 10 + 10 * 4) * 4
+    assert size(parse_config(IA3)) == (10 + 10) * 4
+
+
+def test_train_mode_drops_nothing_while_serving(base: nn.Module) -> None:
+    adapted = AdaptedModel(base)
+    adapted.inject_adapter("x", parse_config({**LORA, "lora_dropout": 0.9}), seed=0)
+    calm = whole(adapted, {"x": 1.0})
+    adapted.module.train()
+    assert torch.equal(whole(adapted, {"x": 1.0}), calm)
