@@ -29,6 +29,31 @@ class DummyModel(nn.Module):
         return self.lm_head(self.linear(self.embedding(input_ids)))
 
 
+class Detour(nn.Module):
+    """Rows of 4 numbers in and out; `spare` is only entered with `detour`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.main = nn.Linear(4, 4)
+        self.spare = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, detour: Tensor | None = None) -> Tensor:
+        return self.main(x) if detour is None else self.main(x) + self.spare(detour)
+
+
+class Folding(nn.Module):
+    """Rows of time steps, which `inner` sees one by one: no row is a row there. `outer` sees rows again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+        self.outer = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = torch.tanh(self.inner(x.flatten(0, 1))).unflatten(0, x.shape[:2])
+        return self.outer(steps.mean(1))
+
+
 def mlp(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return MLP()
@@ -37,6 +62,16 @@ def mlp(seed: int = 0) -> nn.Module:
 def dummy(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return DummyModel()
+
+
+def detour(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return Detour()
+
+
+def folding(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return Folding()
 
 
 def broken() -> nn.Module:

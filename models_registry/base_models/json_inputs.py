@@ -45,34 +45,35 @@ class _Wrong(Exception):
         self.at = at
 
 
-def decode_inputs(raw: Mapping[str, Any]) -> Inputs:
-    """`{"text": [...]}` or named tensors, from JSON. Raises `Invalid` with every input that is wrong, and its row."""
+def decode_inputs(raw: Mapping[str, Any], at: str = "inputs") -> Inputs:
+    """`{"text": [...]}` or named tensors, from JSON. Raises `Invalid` with every input that is wrong, and its row.
+
+    `at` is where `raw` stands in what the caller sent, for the faults.
+    """
     if not raw:
-        raise _invalid([Fault(("inputs",), "is empty: give named tensors, or a list of strings as `text`")])
+        raise _invalid([Fault((at,), "is empty: give named tensors, or a list of strings as `text`")])
     if "text" in raw:
-        return Inputs(texts=_decode_texts(raw))
+        return Inputs(texts=_decode_texts(raw, at))
     tensors: dict[str, torch.Tensor] = {}
     faults: list[Fault] = []
     for name, value in raw.items():
         try:
             tensors[name] = _decode_object(value) if isinstance(value, dict) else _decode_nested(value)
         except _Wrong as wrong:
-            faults.append(Fault(("inputs", name, *wrong.at), wrong.message))
+            faults.append(Fault((at, name, *wrong.at), wrong.message))
     if faults:
         raise _invalid(faults)
     return Inputs(tensors=tensors)
 
 
-def _decode_texts(raw: Mapping[str, Any]) -> tuple[str, ...]:
-    faults = [
-        Fault(("inputs", name), "can't be mixed with `text`: send tensors or text") for name in raw.keys() - {"text"}
-    ]
+def _decode_texts(raw: Mapping[str, Any], at: str) -> tuple[str, ...]:
+    faults = [Fault((at, name), "can't be mixed with `text`: send tensors or text") for name in raw.keys() - {"text"}]
     texts = raw["text"]
     if not isinstance(texts, list) or not texts:
-        faults.append(Fault(("inputs", "text"), "must be a list of strings, one for each row"))
+        faults.append(Fault((at, "text"), "must be a list of strings, one for each row"))
     else:
         faults += [
-            Fault(("inputs", "text", row), f"must be a string, not {_json_type(text)}")
+            Fault((at, "text", row), f"must be a string, not {_json_type(text)}")
             for row, text in enumerate(texts)
             if not isinstance(text, str)
         ]

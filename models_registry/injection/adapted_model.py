@@ -60,6 +60,8 @@ class AdaptedModel:
         self._attached: dict[str, PreparedAdapter] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
         self.reach: Reach | None = None
+        self.silent: set[str] = set()
+        """Adapters that the last forward which was to follow them never reached; `note_effect` keeps it."""
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -171,6 +173,11 @@ class AdaptedModel:
             log.warning("the base model's reach stays unknown: %s: %s", type(error).__name__, error)
             self.reach = UNKNOWN
         return self.reach
+
+    def note_effect(self, routing: Routing) -> frozenset[str]:
+        """After a forward: which of the adapters that it was to follow never acted."""
+        self.silent = (self.silent - routing.acted) | routing.silent
+        return routing.silent
 
     def routes_rows(self, names: Collection[str]) -> bool:
         """Whether `routed` is right for these injected adapters: every place where they act is shown to be entered with

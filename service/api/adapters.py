@@ -49,6 +49,7 @@ class VersionAnswer(_VersionFields):
     created_at: datetime
     metadata: Mapping[str, Any]
     residency: Residency
+    without_effect: bool = Field(description="Its last request entered no module on which it acts, and was refused.")
 
 
 class VersionsAnswer(BaseModel):
@@ -63,6 +64,7 @@ class AdapterAnswer(_VersionFields):
     created_at: datetime
     residency: Residency
     in_flight: int = Field(description="The requests that are using it.")
+    without_effect: bool
     aliases: dict[str, int]
     versions: list[VersionAnswer]
 
@@ -91,6 +93,7 @@ def _show_versions(status: AdapterStatus) -> list[VersionAnswer]:
             created_at=version.created_at,
             metadata=version.metadata,
             residency=status.residency[version.version],
+            without_effect=version.version in status.silent,
         )
         for version in status.adapter.versions
     ]
@@ -106,6 +109,7 @@ def _show_adapter(status: AdapterStatus) -> AdapterAnswer:
         created_at=adapter.created_at,
         residency=status.residency[newest.version],
         in_flight=status.in_flight,
+        without_effect=newest.version in status.silent,
         aliases=dict(adapter.aliases),
         versions=_show_versions(status),
     )

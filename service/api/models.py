@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models_registry.adapters.catalog import METHODS
 from models_registry.errors import Invalid
-from models_registry.records import Architecture, Fault, HuggingFaceSource, ModuleInfo, PythonSource, Source
+from models_registry.records import Fault, HuggingFaceSource, ModuleInfo, PythonSource, Source
 from service.api.bodies import JSON, JsonObject, media_type_of, read_json, reads, validate
 from service.api.dependencies import ModelId, Name, TheEngine, TheSettings
 from service.api.paging import Page, PagingQuery
 from service.api.problems import documented
-from service.engine.request import ModelState, ModelStatus
+from service.engine.request import ModelModules, ModelState, ModelStatus
 
 router = APIRouter(tags=["models"])
 
@@ -91,6 +91,7 @@ class ModuleAnswer(BaseModel):
     type: str
     parameters: dict[str, ParameterAnswer]
     methods: list[str]
+    entered: bool | None = Field(description="Whether a small forward was seen to call it; null while none has run.")
 
 
 class ModulesAnswer(BaseModel):
@@ -122,11 +123,12 @@ def _show_source(source: Source) -> HuggingFaceSourceBody | PythonSourceBody:
     return PythonSourceBody(kind=source.kind, factory=source.factory, kwargs=dict(source.kwargs))
 
 
-def _show_modules(architecture: Architecture) -> ModulesAnswer:
-    return ModulesAnswer(modules=[_show_module(module) for module in architecture.modules if module.kind is not None])
+def _show_modules(modules: ModelModules) -> ModulesAnswer:
+    adaptable = [module for module in modules.architecture.modules if module.kind is not None]
+    return ModulesAnswer(modules=[_show_module(module, modules.entered) for module in adaptable])
 
 
-def _show_module(module: ModuleInfo) -> ModuleAnswer:
+def _show_module(module: ModuleInfo, entered: frozenset[str] | None) -> ModuleAnswer:
     return ModuleAnswer(
         name=module.name,
         type=module.type,
@@ -134,6 +136,7 @@ def _show_module(module: ModuleInfo) -> ModuleAnswer:
             name: ParameterAnswer(shape=list(info.shape), dtype=info.dtype) for name, info in module.parameters.items()
         },
         methods=[name for name, method in METHODS.items() if module.kind in method.kinds],
+        entered=None if entered is None else module.name in entered,
     )
 
 

@@ -3,8 +3,8 @@
 Everything that can be wrong shows here, so that whatever fails leaves nothing behind.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -18,8 +18,10 @@ from models_registry.adapters.checkpoint import (
     write_safetensors,
 )
 from models_registry.adapters.method import BaseWeights
-from models_registry.records import AdapterVersion, Architecture
+from models_registry.errors import WithoutEffect
+from models_registry.records import AdapterVersion, Fault
 from models_registry.registry import VersionContent
+from service.engine.request import ModelModules
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +50,21 @@ class Draft:
 
 
 def draft_fresh(
-    config: AdapterConfig, architecture: Architecture, seed: int | None, metadata: Mapping[str, Any], base: BaseWeights
+    config: AdapterConfig, modules: ModelModules, seed: int | None, metadata: Mapping[str, Any], base: BaseWeights
 ) -> Draft:
-    """With the method's own initial weights. Raises `Invalid` where the config doesn't fit the base model, and what
-    `base` raises where the weights start from the base model's."""
-    return _draft(fresh_checkpoint(config, architecture, seed, base), architecture, metadata)
+    """With the method's own initial weights. Raises `Invalid` where the config doesn't fit the base model, `Conflict`
+    where it starts from base weights that aren't in memory, `WithoutEffect` where the model enters none of its places.
+    """
+    return _draft(fresh_checkpoint(config, modules.architecture, seed, base), modules, metadata)
 
 
-def draft_upload(
-    config: AdapterConfig, architecture: Architecture, weights: bytes, metadata: Mapping[str, Any]
-) -> Draft:
-    """With uploaded safetensors. Raises `Invalid` where they aren't, or don't fit the config and the base model."""
-    checkpoint = match_checkpoint(config, read_safetensors(weights), architecture)
-    return _draft(checkpoint, architecture, metadata)
+def draft_upload(config: AdapterConfig, modules: ModelModules, weights: bytes, metadata: Mapping[str, Any]) -> Draft:
+    """With uploaded safetensors. Raises `Invalid` where they aren't, or don't fit the config and the base model,
+    `WithoutEffect` where the model enters none of its places."""
+    return _draft(match_checkpoint(config, read_safetensors(weights), modules.architecture), modules, metadata)
 
 
-def _draft(checkpoint: Checkpoint, architecture: Architecture, metadata: Mapping[str, Any]) -> Draft:
+def _draft(checkpoint: Checkpoint, modules: ModelModules, metadata: Mapping[str, Any]) -> Draft:
     content = VersionContent(
         method=checkpoint.config.peft_type,
         config=dump_config(checkpoint.config),
@@ -72,4 +73,16 @@ def _draft(checkpoint: Checkpoint, architecture: Architecture, metadata: Mapping
         targets=[target.name for target in checkpoint.targets],
         metadata=metadata,
     )
-    return Draft(checkpoint, architecture.fingerprint, content)
+    warnings = (*checkpoint.warnings, *_unreached(checkpoint, modules.entered))
+    return Draft(replace(checkpoint, warnings=warnings), modules.architecture.fingerprint, content)
+
+
+def _unreached(checkpoint: Checkpoint, entered: frozenset[str] | None) -> Iterator[str]:
+    """A warning for each target that the model was not seen to enter, though other inputs may lead there."""
+    missed = [target.name for target in checkpoint.targets if entered is not None and target.name not in entered]
+    if missed and len(missed) == len(checkpoint.targets):
+        faults = [
+            Fault(("config", "target_modules"), f"the base model's forward never enters {name!r}") for name in missed
+        ]
+        raise WithoutEffect("An adapter on these modules would never act.", faults)
+    yield from (f"The base model's forward was not seen to enter {name!r}." for name in missed)

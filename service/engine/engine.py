@@ -13,6 +13,7 @@ from typing import Any
 
 from models_registry.adapters.catalog import parse_config
 from models_registry.adapters.checkpoint import not_in_memory
+from models_registry.base_models.json_inputs import decode_inputs
 from models_registry.base_models.sources import SourcePolicy, open_spec
 from models_registry.errors import Conflict, NotFound, RegistryError, Unavailable
 from models_registry.injection.adapted_model import PreparedAdapter
@@ -30,6 +31,7 @@ from service.engine.request import (
     EngineLimits,
     InferAnswer,
     InferRequest,
+    ModelModules,
     ModelStatus,
     NewAdapter,
     Readiness,
@@ -113,6 +115,8 @@ class Engine:
         choose_dtype(dtype)
         choose_device(device or self._limits.device)
         open_spec(source, task, self._policy)
+        if example_inputs is not None:
+            decode_inputs(example_inputs, "example_inputs")
         base = self._registry.register_base_model(
             id, source, dtype=dtype, device=device, task=task, example_inputs=example_inputs
         )
@@ -135,9 +139,14 @@ class Engine:
             model_status(base, self._hosting.place(base.id)) for base in self._registry.list_base_models(limit, after)
         )
 
-    def modules(self, model: str) -> Architecture:
+    def modules(self, model: str) -> ModelModules:
         """Every module an adapter could target. Raises `NotFound`; while it was never built, `Unavailable` if it is
         loading, else `Conflict`."""
+        hosted = self._hosting.hosted(model)
+        reach = hosted.adapted.reach if hosted else None
+        return ModelModules(self._architecture(model), (reach.entered or None) if reach else None)
+
+    def _architecture(self, model: str) -> Architecture:
         if hosted := self._hosting.hosted(model):
             return hosted.adapted.architecture
         if architecture := self._registry.find_architecture(model):
@@ -234,7 +243,7 @@ class Engine:
         adapter = self._registry.find_adapter(name)
         with self._inference.none_holds(name):
             self._registry.remove_adapter(name)
-            self._snapshot.refresh(name)
+            self._snapshot.refresh()
         if hosted := self._hosting.hosted(adapter.model):
             hosted.unload(name)
 
@@ -286,7 +295,7 @@ class Engine:
         return version
 
     def _draft(self, new: NewAdapter) -> Draft:
-        architecture = self.modules(new.model)
+        modules = self.modules(new.model)
         require_name("name", new.name)
         if new.name in self._snapshot.view.adapters:
             raise Conflict(f"There is an adapter {new.name!r} already; add a version to it or choose another name.")
@@ -294,14 +303,14 @@ class Engine:
         if new.weights is None:
             hosted = self._hosting.hosted(new.model)
             base = hosted.adapted.base_weight if hosted else not_in_memory
-            return draft_fresh(config, architecture, new.seed, new.metadata, base)
-        return draft_upload(config, architecture, new.weights, new.metadata)
+            return draft_fresh(config, modules, new.seed, new.metadata, base)
+        return draft_upload(config, modules, new.weights, new.metadata)
 
     def _store(self, model: str, draft: Draft, put: Callable[..., AdapterVersion]) -> CreatedAdapter:
         hosted = self._hosting.hosted(model)
         prepared = hosted.adapted.prepare_adapter(draft.checkpoint) if hosted else None
         version = put(**draft.content)
-        self._snapshot.refresh(version.adapter)
+        self._snapshot.refresh()
         warnings = draft.checkpoint.warnings
         if hosted and prepared:
             warnings = (*warnings, *self._attach(hosted, version, prepared))

@@ -57,20 +57,20 @@ def check_selections(asked: AdapterChoices, selections: Sequence[Selection], cou
 def _forward(spec: BaseModelSpec, adapted: AdaptedModel, job: Job, rows: Rows) -> Outputs:
     groups = _rows_by_selection(job.selections, rows.count)
     if len(groups) <= 1:
-        with _acting(adapted.routed_whole(next(iter(groups), BASE).mixture)):
+        with _acting(adapted, adapted.routed_whole(next(iter(groups), BASE).mixture)):
             values = _chosen(spec.forward(adapted.module, rows), job.request.outputs)
         if rows.count is None or _without_rows(values, rows.count):
             return Outputs(values, job.selections[:1] or (BASE,))
         return Outputs(values, _each_row(job.selections, rows.count))
-    _learn_reach(spec, adapted, rows)
+    learn_reach(spec, adapted, rows)  # if nothing did before, the first request that mixes adapters does
     if adapted.routes_rows({name for selection in groups for name in selection.mixture}):
-        with _acting(adapted.routed([selection.mixture for selection in job.selections])):
+        with _acting(adapted, adapted.routed([selection.mixture for selection in job.selections])):
             values = _chosen(spec.forward(adapted.module, rows), job.request.outputs)
         _require_rows(values, len(job.selections))
         return Outputs(values, job.selections)
     pieces: list[Piece] = []
     for selection, indices in groups.items():
-        with _acting(adapted.routed_whole(selection.mixture)):
+        with _acting(adapted, adapted.routed_whole(selection.mixture)):
             values = _chosen(spec.forward(adapted.module, _rows_at(rows, indices)), job.request.outputs)
         _require_rows(values, len(indices))
         pieces.append(Piece(indices, values))
@@ -79,30 +79,34 @@ def _forward(spec: BaseModelSpec, adapted: AdaptedModel, job: Job, rows: Rows) -
 
 def _generate(spec: BaseModelSpec, adapted: AdaptedModel, job: Job) -> Outputs:
     texts, parameters = job.request.inputs.texts, job.request.parameters or {}
+    groups = _rows_by_selection(job.selections, len(texts))
+    if len(groups) > 1 and adapted.routes_rows({name for selection in groups for name in selection.mixture}):
+        with _acting(adapted, adapted.routed([selection.mixture for selection in job.selections])):
+            values: dict[str, OutputValue] = {"text": spec.generate(adapted.module, texts, parameters)}
+        return Outputs(_chosen(values, job.request.outputs), job.selections)
     pieces: list[Piece] = []
-    # A search over several beams has more rows than texts, so rows are not routed here.
-    for selection, indices in _rows_by_selection(job.selections, len(texts)).items():
-        with _acting(adapted.routed_whole(selection.mixture)):
+    for selection, indices in groups.items():
+        with _acting(adapted, adapted.routed_whole(selection.mixture)):
             continued = spec.generate(adapted.module, [texts[index] for index in indices], parameters)
         pieces.append(Piece(indices, {"text": continued}))
     return Outputs(_chosen(_in_row_order(pieces), job.request.outputs), _each_row(job.selections, len(texts)))
 
 
-def _learn_reach(spec: BaseModelSpec, adapted: AdaptedModel, rows: Rows) -> None:
-    """The first request that mixes adapters shows where the model takes its rows, unless something did before."""
-    if adapted.reach is None and rows.count:
+def learn_reach(spec: BaseModelSpec, adapted: AdaptedModel, rows: Rows | None) -> None:
+    """Let `rows` show where the model takes its rows, unless something did before."""
+    if adapted.reach is None and rows is not None and rows.count:
         adapted.learn_reach(lambda tensors: spec.forward(adapted.module, Rows(tensors, PROBED_ROWS)), rows.tensors)
 
 
 @contextmanager
-def _acting(routed: AbstractContextManager[Routing]) -> Generator[None]:
+def _acting(adapted: AdaptedModel, routed: AbstractContextManager[Routing]) -> Generator[None]:
     """Raises `WithoutEffect` after a forward that never entered any place of an adapter it was to follow."""
     with routed as routing:
         yield
-    if routing.silent:
+    if silent := adapted.note_effect(routing):
         faults = [
             Fault(("adapter", reference_of(name)), "acts on no module that these inputs enter")
-            for name in sorted(routing.silent)
+            for name in sorted(silent)
         ]
         raise WithoutEffect("An adapter had no effect on its rows, which would have been the base model's.", faults)
 

@@ -5,15 +5,18 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from models_registry.architecture import describe
+from models_registry.base_models.json_inputs import decode_inputs
 from models_registry.base_models.sources import SourcePolicy, open_spec
-from models_registry.base_models.spec import BaseModelSpec
+from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.errors import Conflict, RegistryError, Unavailable
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
 from models_registry.records import AdapterVersion, BaseModel
 from models_registry.registry import Registry
 from service.engine.batcher import Batcher
+from service.engine.forward import learn_reach
 from service.engine.placement import adapter_room, choose_device, choose_dtype, device_of, dtype_of
 from service.engine.request import EngineLimits
 from service.engine.residency import AdapterResidency
@@ -81,6 +84,13 @@ class HostedModel:
             return None  # closed: all of its memory goes
 
 
+def _example(base: BaseModel, spec: BaseModelSpec, module: nn.Module) -> Rows | None:
+    """What the model surely takes: as its owner registered it (`Invalid` if not), or as its source shows."""
+    if base.example_inputs is None:
+        return spec.example(module)
+    return spec.read(module, decode_inputs(base.example_inputs, "example_inputs"))
+
+
 def host(
     base: BaseModel, registry: Registry, policy: SourcePolicy, limits: EngineLimits, stagers: Executor
 ) -> HostedModel:
@@ -97,6 +107,7 @@ def host(
     architecture = describe(module)
     registry.record_built(base.id, architecture)
     adapted = AdaptedModel(module, architecture)
+    learn_reach(spec, adapted, _example(base, spec, module))
     room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
     adapters = AdapterResidency(adapted, registry.read_weights, stagers, room)
     batcher = Batcher(limits.max_queue)

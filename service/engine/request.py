@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from models_registry.base_models.spec import Inputs, OutputValue
-from models_registry.records import Adapter, AdapterVersion, BaseModel
+from models_registry.records import Adapter, AdapterVersion, Architecture, BaseModel
 
 AdapterChoice: TypeAlias = str | Mapping[str, float] | None
 """A reference (`tone`, `tone@3`, `tone@prod`), None for the base, or a composition `{reference: weight}`."""
@@ -87,11 +87,13 @@ class CreatedAdapter:
 
 @dataclass(frozen=True, slots=True)
 class AdapterStatus:
-    """`residency` says for each version number where its weights are; `in_flight` counts requests that hold one."""
+    """`residency` says for each version number where its weights are; `in_flight` counts requests that hold one;
+    `silent` are the versions that the last forward which was to follow them never reached."""
 
     adapter: Adapter
     residency: Mapping[int, Residency]
     in_flight: int
+    silent: frozenset[int] = frozenset()
 
 
 # ---- base models and the whole ----------------------------------------------------------------------------------
@@ -109,6 +111,14 @@ class ModelStatus:
     device: str | None
     task: str | None
     resident: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelModules:
+    """`entered` are the modules that a small forward was seen to call; None while nothing has shown it."""
+
+    architecture: Architecture
+    entered: frozenset[str] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ through the engine, which refreshes after it; what another process wrote is seen
 import threading
 
 from models_registry.errors import NotFound
-from models_registry.records import Adapter, AdapterVersion, RegistrySnapshot
+from models_registry.records import AdapterVersion, RegistrySnapshot
 from models_registry.references import named_by, pick_version
 from models_registry.registry import Registry
 
@@ -24,29 +24,10 @@ class Snapshot:
     def view(self) -> RegistrySnapshot:
         return self._view
 
-    def refresh(self, written: str | None = None) -> None:
-        """Catch up with the registry; `written` is the adapter that the caller has just changed there.
-
-        Raises `Unavailable`; the old view then stays.
-        """
+    def refresh(self) -> None:
+        """Catch up with the registry, reading what changed since. Raises `Unavailable`; the old view then stays."""
         with self._refreshing:
-            generation = self._registry.generation()
-            if generation == self._view.generation:
-                return
-            # One step ahead can only be the caller's own change: reading that adapter alone keeps creating the
-            # thousandth adapter as cheap as the first.
-            if written is not None and generation == self._view.generation + 1:
-                self._view = RegistrySnapshot(generation, self._with(written))
-            else:
-                self._view = self._registry.snapshot()
-
-    def _with(self, name: str) -> dict[str, Adapter]:
-        adapters = dict(self._view.adapters)
-        try:
-            adapters[name] = self._registry.find_adapter(name)
-        except NotFound:
-            adapters.pop(name, None)
-        return adapters
+            self._view = self._registry.snapshot(self._view)
 
 
 def slot(version: AdapterVersion) -> str:

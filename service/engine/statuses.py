@@ -4,6 +4,7 @@ from models_registry.records import Adapter, BaseModel
 from service.engine.hosted_model import HostedModel
 from service.engine.hosting import Place
 from service.engine.request import AdapterStatus, ModelStatus
+from service.engine.snapshot import slot
 
 
 def model_status(base: BaseModel, place: Place) -> ModelStatus:
@@ -23,4 +24,5 @@ def adapter_status(adapter: Adapter, hosted: HostedModel | None) -> AdapterStatu
     if hosted is None:
         return AdapterStatus(adapter, {version.version: "stored" for version in adapter.versions}, 0)
     residency = hosted.adapters.residency(adapter.versions)
-    return AdapterStatus(adapter, residency, hosted.adapters.in_flight(adapter.name))
+    silent = frozenset(v.version for v in adapter.versions if slot(v) in hosted.adapted.silent)
+    return AdapterStatus(adapter, residency, hosted.adapters.in_flight(adapter.name), silent)

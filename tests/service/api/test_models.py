@@ -100,6 +100,7 @@ def test_every_module_that_can_be_targeted_is_listed_with_its_methods(client: Te
             "bias": {"shape": [10], "dtype": "float32"},
         },
         "methods": ["LORA", "ADALORA", "IA3"],
+        "entered": None,
     }
 
 

@@ -29,7 +29,7 @@ def test_a_view_stays_what_it_was_until_a_refresh(registry: Registry, snapshot: 
     before = snapshot.view
     store(registry, "a")
     assert snapshot.view is before
-    snapshot.refresh("a")
+    snapshot.refresh()
     assert set(snapshot.view.adapters) == {"a"}
     assert before.adapters == {}
     assert snapshot.view.generation == registry.generation()
@@ -38,17 +38,17 @@ def test_a_view_stays_what_it_was_until_a_refresh(registry: Registry, snapshot: 
 def test_a_refresh_for_one_adapter_also_finds_what_others_wrote(registry: Registry, snapshot: Snapshot) -> None:
     store(registry, "theirs")
     store(registry, "ours")
-    snapshot.refresh("ours")
+    snapshot.refresh()
     assert set(snapshot.view.adapters) == {"theirs", "ours"}
     registry.remove_adapter("theirs")
-    snapshot.refresh("theirs")
+    snapshot.refresh()
     assert set(snapshot.view.adapters) == {"ours"}
 
 
 def test_a_step_by_step_view_is_the_registry_itself(registry: Registry, snapshot: Snapshot) -> None:
     for name in ("a", "b", "c"):
         store(registry, name)
-        snapshot.refresh(name)
+        snapshot.refresh()
     assert snapshot.view == registry.snapshot()
 
 
@@ -67,12 +67,12 @@ def test_a_version_that_came_later_under_the_same_reference_is_another_one(
     registry: Registry, snapshot: Snapshot
 ) -> None:
     store(registry, "a")
-    snapshot.refresh("a")
+    snapshot.refresh()
     old = resolve(snapshot.view, "a@1")
     assert is_there(snapshot.view, old)
     registry.remove_adapter("a")
     store(registry, "a")
-    snapshot.refresh("a")
+    snapshot.refresh()
     again = resolve(snapshot.view, "a@1")
     assert again.reference == old.reference
     assert again.digest == old.digest
