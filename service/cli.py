@@ -62,7 +62,8 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         max_queue=max_queue,
     )
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
-    run_server(create_app(settings), settings)
+    served = create_app(settings)
+    run_server(served, served.state.drain, settings)
 
 
 @app.command()

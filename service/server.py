@@ -1,10 +1,11 @@
 """A uvicorn server that ends politely: on SIGTERM it refuses new requests, finishes those that run, exits with 0."""
 
+from collections.abc import Callable
 from time import monotonic
 from types import FrameType
+from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 
 from service.api.draining import Drain
 from service.app import GRACE_S
@@ -32,8 +33,8 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def run_server(app: FastAPI, settings: Settings) -> None:
+def run_server(app: Callable[..., Any], drain: Drain, settings: Settings) -> None:
     """Serve until a signal. Raises `SystemExit` where the app can't start or the address is taken."""
     # What outlives the drain is cut off: the socket's shutdown itself waits for nothing that could still be finished.
     config = uvicorn.Config(app, settings.host, settings.port, timeout_graceful_shutdown=1)
-    DrainingServer(config, app.state.drain).run()
+    DrainingServer(config, drain).run()

@@ -17,7 +17,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """With what `serve` would have started a server."""
     seen: list[Settings] = []
 
-    def run(_: Any, settings: Settings) -> None:
+    def run(_app: Any, _drain: Any, settings: Settings) -> None:
         seen.append(settings)
 
     monkeypatch.setattr(cli, "run_server", run)

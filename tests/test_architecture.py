@@ -1,0 +1,190 @@
+"""The house stays as it was drawn: who may import whom, and what may stand where."""
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = ("models_registry", "service")
+# What every room may import: values, errors, how references are written, what a live module looks like.
+COMMON = {
+    "models_registry.records",
+    "models_registry.errors",
+    "models_registry.references",
+    "models_registry.architecture",
+}
+ROOMS = ("adapters", "base_models", "injection", "storage", "registry")
+MAY_IMPORT = {
+    "adapters": {"adapters"},
+    "base_models": {"base_models"},
+    "storage": {"storage"},
+    "injection": {"injection", "adapters"},
+    "registry": {"registry", "adapters", "base_models", "storage"},
+}
+LONGEST_FILE = 340
+MACHINE_PATH = re.compile(r"[\"'](/(home|root|work|Users)/|[A-Z]:\\)")
+STATUS_NAMES = {"status_code", "HTTPStatus", "HTTPException"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One of our files: where it is, its dotted name, its text and its tree."""
+
+    path: Path
+    name: str
+    text: str
+    tree: ast.Module
+
+    @property
+    def room(self) -> str | None:
+        """Of the library; `registry` is the door and whatever is split off it."""
+        package, *rest = self.name.split(".")
+        if package != "models_registry" or not rest or self.name in COMMON:
+            return None
+        return "registry" if rest[0].startswith("registry") else rest[0]
+
+    @property
+    def imports(self) -> set[str]:
+        """Dotted names of the modules it imports, anywhere in the file."""
+        found: set[str] = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{self.name} imports relatively"
+                found |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+        return found
+
+    def is_in(self, *packages: str) -> bool:
+        return any(self.name == package or self.name.startswith(f"{package}.") for package in packages)
+
+    def imports_of(self, *packages: str) -> set[str]:
+        return {name for name in self.imports if any(name == p or name.startswith(f"{p}.") for p in packages)}
+
+
+def read(path: Path) -> Source:
+    text = path.read_text()
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    return Source(path, name, text, ast.parse(text))
+
+
+SOURCES = [read(path) for package in OURS for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def room_of(name: str) -> str | None:
+    """The room of the library that an imported name lies in."""
+    parts = name.split(".")
+    if len(parts) < 2 or any(name == common or name.startswith(f"{common}.") for common in COMMON):
+        return None
+    return "registry" if parts[1].startswith("registry") else parts[1]
+
+
+def top_level_values(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            yield ast.unparse(node.targets[0]), node.value
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            yield ast.unparse(node.target), node.value
+
+
+def test_there_is_something_to_check() -> None:
+    assert {source.room for source in SOURCES} >= set(ROOMS)
+    assert any(source.name.startswith("service.api") for source in SOURCES)
+
+
+def offenders(*rooms: str, to: tuple[str, ...], where: tuple[str, ...] = OURS) -> dict[str, set[str]]:
+    """What the files below `where`, but not below `rooms`, import of `to`."""
+    return {
+        source.name: found
+        for source in SOURCES
+        if source.is_in(*where) and not source.is_in(*rooms) and (found := source.imports_of(*to))
+    }
+
+
+def test_the_library_never_imports_the_service() -> None:
+    assert not offenders(where=("models_registry",), to=("service",))
+
+
+def test_the_engine_never_imports_the_api() -> None:
+    assert not offenders(
+        where=("service.engine",), to=("service.api", "service.app", "service.cli", "service.settings")
+    )
+
+
+def test_rooms_of_the_library_import_only_those_that_they_may() -> None:
+    for source in SOURCES:
+        if source.room is not None:
+            rooms = {room_of(name) for name in source.imports_of("models_registry")} - {None}
+            assert rooms <= MAY_IMPORT[source.room], source.name
+
+
+def test_what_every_room_shares_imports_no_room() -> None:
+    for source in SOURCES:
+        if source.name in COMMON:
+            assert not {room_of(name) for name in source.imports_of(*OURS)} - {None}, source.name
+
+
+def test_records_import_nothing_of_ours() -> None:
+    assert not offenders(where=("models_registry.records",), to=OURS)
+
+
+def test_the_api_leaves_live_modules_and_rows_to_the_engine() -> None:
+    assert not offenders(where=("service.api",), to=("models_registry.injection", "models_registry.storage"))
+
+
+def test_fastapi_stays_in_the_app_and_the_api() -> None:
+    assert not offenders("service.app", "service.api", to=("fastapi", "starlette"))
+
+
+def test_sqlalchemy_stays_in_storage_and_behind_the_registrys_door() -> None:
+    found = offenders(to=("sqlalchemy", "alembic"))
+    assert {source.room for source in SOURCES if source.name in found} == {"storage", "registry"}
+
+
+def test_status_codes_stay_in_the_api() -> None:
+    for source in SOURCES:
+        if not source.is_in("service.api"):
+            names = {node.id for node in ast.walk(source.tree) if isinstance(node, ast.Name)}
+            names |= {node.attr for node in ast.walk(source.tree) if isinstance(node, ast.Attribute)}
+            names |= {str(node.arg) for node in ast.walk(source.tree) if isinstance(node, ast.keyword)}
+            assert not names & STATUS_NAMES, source.name
+
+
+def test_peft_and_test_tools_are_for_tests() -> None:
+    assert not offenders(to=("peft", "pytest", "hypothesis", "schemathesis", "tests"))
+
+
+def test_no_file_grows_beyond_one_noun() -> None:
+    assert not {source.name for source in SOURCES if len(source.text.splitlines()) > LONGEST_FILE}
+
+
+def test_nothing_names_a_path_of_somebodys_machine() -> None:
+    assert not {source.name for source in SOURCES if MACHINE_PATH.search(source.text)}
+
+
+def test_no_module_keeps_what_a_request_could_change() -> None:
+    """At the top of a module stand constants. A container that is empty there would be filled later."""
+    for source in SOURCES:
+        for name, value in top_level_values(source.tree):
+            is_container = isinstance(value, ast.List | ast.Dict) and ast.unparse(value) in ("[]", "{}")
+            assert not is_container, f"{name} in {source.name}"
+        assert not any(isinstance(node, ast.Global) for node in ast.walk(source.tree)), source.name
+
+
+def test_every_file_says_what_it_knows() -> None:
+    silent = {source.name for source in SOURCES if source.tree.body and not ast.get_docstring(source.tree)}
+    assert silent <= {"service.__main__"}
+
+
+@pytest.mark.parametrize("word", ["utils", "helpers", "common", "misc", "base"])
+def test_no_file_is_called_after_nothing(word: str) -> None:
+    assert not [source.name for source in SOURCES if source.name.rpartition(".")[2] == word]
+
+
+def test_the_migrations_folder_does_not_shadow_the_library() -> None:
+    assert not (ROOT / "alembic" / "__init__.py").exists()
