@@ -32,7 +32,7 @@ bench: $(VENV)/.test  ## figures beside PEFT and beside the bare limits, as rati
 	$(BIN)/python -m tests.bench $(ARGS)
 
 openapi: $(VENV)/.test  ## write openapi/openapi.json from the app
-	$(BIN)/adapterctl openapi > openapi/openapi.json
+	$(BIN)/adapterctl openapi openapi/openapi.json
 
 migrate: $(VENV)/.service  ## bring the configured database to the newest schema
 	$(BIN)/adapterctl migrate

@@ -3,7 +3,6 @@
 Everything is checked here, against the module list alone, so that it works for a base model that isn't in memory.
 """
 
-import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -94,7 +93,7 @@ def match_checkpoint(config: AdapterConfig, tensors: Mapping[str, Tensor], archi
         *(Fault((WEIGHTS, key), "is missing") for key in shapes if key not in tensors),
         *(_misplaced(key, targets, architecture) for key in tensors if key not in shapes and key not in copies),
         *(fault for key, shape in shapes.items() if key in tensors for fault in _wrong_shape(key, tensors[key], shape)),
-        *(fault for key in shapes.keys() & tensors.keys() - counters for fault in _wrong_numbers(key, tensors[key])),
+        *_wrong_numbers({key: tensors[key] for key in shapes if key in tensors and key not in counters}),
     ]
     if faults:
         raise Invalid("The weights don't fit the config and the base model.", faults)
@@ -177,11 +176,17 @@ def _wrong_shape(key: str, tensor: Tensor, shape: tuple[int, ...]) -> Iterator[F
         yield Fault((WEIGHTS, key), f"has shape {list(tensor.shape)} where {list(shape)} is needed")
 
 
-def _wrong_numbers(key: str, tensor: Tensor) -> Iterator[Fault]:
-    if not tensor.is_floating_point():
-        yield Fault((WEIGHTS, key), f"has dtype {dtype_name(tensor.dtype)}; a floating one is needed")
-    elif tensor.numel() and not math.isfinite(float(tensor.to(torch.float64).abs().sum())):
-        yield Fault((WEIGHTS, key), "holds NaN or Inf")
+def _wrong_numbers(tensors: Mapping[str, Tensor]) -> Iterator[Fault]:
+    extremes: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            yield Fault((WEIGHTS, key), f"has dtype {dtype_name(tensor.dtype)}; a floating one is needed")
+        elif tensor.numel():
+            extremes[key] = torch.stack(tensor.aminmax()).to(torch.float64)  # NaN, if one is there
+    # One look at all of them: asking each tensor for its numbers costs more than finding them.
+    if extremes and not bool(torch.isfinite(torch.stack([*extremes.values()])).all()):
+        wrong = (key for key, numbers in extremes.items() if not bool(torch.isfinite(numbers).all()))
+        yield from (Fault((WEIGHTS, key), "holds NaN or Inf") for key in wrong)
 
 
 def _warnings(config: AdapterConfig) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ scaled by m.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
@@ -25,6 +25,9 @@ class LowRank:
     scaling: float
     bias: Tensor | None = None
 
+    def map(self, function: OnTensor) -> "LowRank":
+        return LowRank(function(self.down), function(self.up), self.scaling, _maybe(function, self.bias))
+
 
 @dataclass(frozen=True, slots=True)
 class AttentionDelta:
@@ -33,6 +36,9 @@ class AttentionDelta:
     in_proj: LowRank
     out_proj: LowRank
 
+    def map(self, function: OnTensor) -> "AttentionDelta":
+        return AttentionDelta(self.in_proj.map(function), self.out_proj.map(function))
+
 
 @dataclass(frozen=True, slots=True)
 class TokenRows:
@@ -40,6 +46,9 @@ class TokenRows:
 
     indices: Tensor
     values: Tensor
+
+    def map(self, function: OnTensor) -> "TokenRows":
+        return TokenRows(function(self.indices), function(self.values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,17 @@ class Folded:
 
     def map(self, function: OnTensor) -> "Folded":
         """The same with every tensor replaced: moved to another device, cast to another dtype."""
-        return _map(self, function)
+        return Folded(
+            self.low_rank and self.low_rank.map(function),
+            _maybe(function, self.input_scale),
+            _maybe(function, self.output_scale),
+            _maybe(function, self.output_shift),
+            self.attention and self.attention.map(function),
+            self.tokens and self.tokens.map(function),
+            # What `to()` and its kin go through; it changes the copy itself.
+            self.copy and self.copy._apply(function),  # pyright: ignore[reportPrivateUsage]
+            self.dropout,
+        )
 
     def joined(self, other: "Folded") -> "Folded":
         """Both at one module, such as a target whose bias the adapter replaces too: no part but shifts is in both."""
@@ -85,11 +104,5 @@ def _tensors_in(value: Any) -> Iterator[Tensor]:
             yield from _tensors_in(getattr(value, field.name))
 
 
-def _map(value: Any, function: OnTensor) -> Any:
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, nn.Module):
-        return value._apply(function)  # pyright: ignore[reportPrivateUsage] - what `to()` and its kin go through
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{field.name: _map(getattr(value, field.name), function) for field in fields(value)})
-    return value
+def _maybe(function: OnTensor, tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else function(tensor)

@@ -43,22 +43,24 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MethodPlace:
-    """The method's own tensors at one target."""
+    """The method's own tensors at one target. `shapes` are found once: a large adapter has hundreds of places."""
 
     config: AdapterConfig
     module: ModuleInfo
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {f"{self.module.name}.{key}": shape for key, shape in self.config.shapes(self.module).items()}
+    shapes: dict[str, tuple[int, ...]]
 
     def initial(self, generator: torch.Generator, base: BaseWeights) -> dict[str, Tensor]:
         weights = self.config.initial_weights(self.module, generator, base)
         return {f"{self.module.name}.{key}": w.to(getattr(torch, self.module.dtype)) for key, w in weights.items()}
 
     def fold(self, tensors: Mapping[str, Tensor], layer: nn.Module) -> Folded:
-        own = {key: tensors[f"{self.module.name}.{key}"] for key in self.config.shapes(self.module)}
-        return self.config.fold(self.module, own, layer)
+        start = len(self.module.name) + 1
+        return self.config.fold(self.module, {key[start:]: tensors[key] for key in self.shapes}, layer)
+
+
+def _method_place(config: AdapterConfig, target: ModuleInfo) -> MethodPlace:
+    shapes = {f"{target.name}.{key}": shape for key, shape in config.shapes(target).items()}
+    return MethodPlace(config, target, shapes)
 
 
 def resolve_places(config: AdapterConfig, architecture: Architecture) -> tuple[Place, ...]:
@@ -68,7 +70,7 @@ def resolve_places(config: AdapterConfig, architecture: Architecture) -> tuple[P
         Invalid: the config doesn't fit the base model; lists everything at once.
     """
     targets = resolve_targets(config, architecture)
-    places: list[Place] = [MethodPlace(config, target) for target in targets]
+    places: list[Place] = [_method_place(config, target) for target in targets]
     places += saved_places(config.modules_to_save, architecture)
     if isinstance(config, IA3Config):
         return tuple(places)
