@@ -59,7 +59,7 @@ def dump_config(config: AdapterConfig) -> dict[str, Any]:
 
 def _faults(error: ValidationError) -> Iterator[Fault]:
     for fault in error.errors(include_url=False, include_input=False):
-        yield Fault(("config", *fault["loc"]), fault["msg"])
+        yield Fault(("config", *fault["loc"]), fault["msg"].removeprefix("Value error, "))
 
 
 def _says_nothing(value: object) -> bool:
