@@ -13,16 +13,17 @@ from models_registry.records import LayerKind
 
 def magnitude_of(weight: Tensor, low_rank: LowRank, kind: LayerKind) -> Tensor:
     """`‖W + sBA‖` `[out]` in float32: the magnitude that changes nothing."""
-    product = low_rank.up.flatten(1).float() @ low_rank.down.flatten(1).float()  # [out, in·k…]; embedding: [dim, num]
-    rows = weight.T if kind in ("hf_conv1d", "embedding") else weight.flatten(1)
-    return torch.linalg.vector_norm(rows.float() + low_rank.scaling * product, dim=1)
+    rows = weight.T if kind in ("hf_conv1d", "embedding") else weight.flatten(1)  # [out, in·k…]; embedding: [dim, num]
+    # A grouped convolution's B is [out, r/groups], which PEFT lays out like this before it trains with the norm.
+    product = low_rank.up.reshape(-1, len(low_rank.down)).float() @ low_rank.down.flatten(1).float()
+    return torch.linalg.vector_norm(rows.float() + low_rank.scaling * product.view_as(rows), dim=1)
 
 
 def fold_dora(low_rank: LowRank, magnitude: Tensor, layer: nn.Module, kind: LayerKind) -> Folded:
     """`y = m·(Wx) + b + m·s·BAx` as an output scale m, a shift b·(1 - m), and a low-rank part with B scaled by m."""
     weight, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
-    norm = magnitude_of(weight, low_rank, kind).detach().to(magnitude.device)
-    m = magnitude.flatten().float() / norm  # [out]
-    up = low_rank.up * m.view(-1, *(1,) * (low_rank.up.dim() - 1))
+    here = low_rank.map(lambda tensor: tensor.to(weight.device))
+    m = magnitude.flatten().to(weight.device, torch.float32) / magnitude_of(weight, here, kind).detach()  # [out]
+    up = here.up * m.view(-1, *(1,) * (here.up.dim() - 1))
     shift = None if bias is None else bias.float() * (1 - m)
-    return Folded(LowRank(low_rank.down, up, low_rank.scaling), output_scale=m, output_shift=shift)
+    return Folded(LowRank(here.down, up, here.scaling), output_scale=m, output_shift=shift)

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
 
+import torch
 from torch import Tensor, nn
 
 from models_registry.adapters.catalog import AdapterConfig
@@ -35,7 +36,7 @@ FREE: Final = object()
 
 @dataclass(frozen=True, slots=True)
 class PreparedAdapter:
-    """An adapter folded for serving, by target name, on the model's device and in each target's dtype."""
+    """An adapter folded for serving, by target name, on the model's device."""
 
     layers: Mapping[str, Folded]
     composable: bool
@@ -115,9 +116,7 @@ class AdaptedModel:
         for target in missing:
             if getattr(self._modules[target], INJECTED, FREE) is not FREE:
                 raise Conflict(f"The module {target!r} already has an attribute {INJECTED!r}, which injection needs.")
-        for target in missing:
-            self._layers[target] = Adapters(self, self._modules[target], self._infos[target])
-            self._layers[target].install()
+        self._layers |= self._installed(missing)
         for target, folded in prepared.layers.items():
             self._layers[target].slots[name] = folded
         left = self._attached[name].layers.keys() - prepared.layers.keys() if name in self._attached else ()
@@ -125,6 +124,17 @@ class AdaptedModel:
             self._vacate(target, name)
         self._attached[name] = prepared
         self._checkpoints.pop(name, None)
+
+    def _installed(self, targets: Collection[str]) -> dict[str, Adapters]:
+        layers = {target: Adapters(self, self._modules[target], self._infos[target]) for target in targets}
+        try:
+            for layer in layers.values():
+                layer.install()
+        except BaseException:
+            for layer in layers.values():
+                layer.remove()
+            raise
+        return layers
 
     def eject_adapter(self, name: str) -> None:
         """Take an adapter out. After the last one at a target, its module is exactly what it was before injection."""
@@ -224,14 +234,16 @@ class AdaptedModel:
         return tensor
 
     def _placed(self, folded: Folded, target: str) -> Folded:
-        """On the target's device and in its dtype. A copy is made there already."""
+        """On the target's device, in its dtype or float32, whichever is wider: half-precision adapters would round at
+        every step. A copy is made there already."""
         if folded.copy is not None:
             return folded
         module = self._modules[target]
         # A parametrised layer computes its weight and has no such parameter; an attention module has no such attribute.
         weight = getattr(module, "weight", None)
         like = weight if isinstance(weight, Tensor) else next(module.parameters())
-        return folded.map(lambda t: t.to(like.device, like.dtype if t.is_floating_point() else t.dtype))
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        return folded.map(lambda t: t.to(like.device, dtype if t.is_floating_point() else t.dtype))
 
 
 def _own(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ every option of its `forward` works. The base's weights are never written.
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from models_registry.adapters.copies import copy_with
@@ -41,7 +42,7 @@ def attend(
 
 
 def _sum(weight: Tensor, low_ranks: Sequence[tuple[LowRank, float]]) -> Tensor:
-    total = weight.detach()
+    total = weight.detach().to(torch.promote_types(weight.dtype, torch.float32))
     for low, share in low_ranks:
         total = total.addmm(low.up, low.down, alpha=share * low.scaling)
-    return total
+    return total.to(weight.dtype)

@@ -75,7 +75,8 @@ def place_tokens(out: Tensor, x: Tensor, tokens: TokenRows, layer: nn.Module) ->
         out.copy_(torch.where((tokens.indices[at] == x).unsqueeze(-1), values, out))
     else:
         bias = getattr(layer, "bias", None)
-        out[..., tokens.indices] = F.linear(x, tokens.values, None if bias is None else bias[tokens.indices])
+        logits = F.linear(x.to(tokens.values.dtype), tokens.values)
+        out[..., tokens.indices] = (logits if bias is None else logits + bias[tokens.indices]).to(out.dtype)
 
 
 def over_features(scale: Tensor, spatial: int) -> Tensor:

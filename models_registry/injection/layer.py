@@ -37,23 +37,22 @@ class Adapters(nn.Module):
         self._spatial = len(info.kernel_size)
         self._add_low_rank = ADD_LOW_RANK.get(info.kind or "linear", add_linear)
         self._target = (target,)  # in a tuple, for torch would register the bare module as a child
-        self._hooks: tuple[RemovableHandle, ...] = ()
+        self._hooks: list[RemovableHandle] = []
 
     def install(self) -> None:
         """Become the target's child and hook its forward."""
         (target,) = self._target
         target.add_module(INJECTED, self)
-        self._hooks = (
-            target.register_forward_pre_hook(self._before, with_kwargs=True),
-            target.register_forward_hook(self._after, with_kwargs=True),
-        )
+        self._hooks.append(target.register_forward_pre_hook(self._before, with_kwargs=True))
+        self._hooks.append(target.register_forward_hook(self._after, with_kwargs=True))
 
     def remove(self) -> None:
-        """Leave the target exactly as it was found."""
+        """Leave the target exactly as it was found, however far `install` came."""
         (target,) = self._target
         for hook in self._hooks:
             hook.remove()
-        del target._modules[INJECTED]
+        if target._modules.get(INJECTED) is self:
+            del target._modules[INJECTED]
 
     # ---- the forward --------------------------------------------------------------------------------------------
 
@@ -80,8 +79,9 @@ class Adapters(nn.Module):
                 routing.acted.update(name for name, _ in segment.mixture if name in self.slots)
                 self._checked(_first(args, kwargs), routing)
                 out = self._replace(target, segment.rows, routing.rows, acting, args, kwargs, out)
-                y: Tensor = out if isinstance(out, Tensor) else out[0]
-                self._change(target, segment.rows, acting, _first(args, kwargs), y)
+                if any(map(_changes_output, acting)):
+                    y: Tensor = out if isinstance(out, Tensor) else out[0]
+                    self._change(target, segment.rows, acting, _first(args, kwargs), y)
         return out
 
     def _replace(
@@ -109,27 +109,38 @@ class Adapters(nn.Module):
     def _change(
         self, target: nn.Module, rows: RowsOf, acting: Sequence[tuple[Folded, float]], x: Tensor, y: Tensor
     ) -> None:
-        """`y = y ∘ output_scale + output_shift + Σ weight · low_rank(x)`, and own token rows; in place."""
+        """`y = y ∘ output_scale + output_shift + Σ weight · low_rank(x)`, and own token rows; in place.
+
+        In half precision the sum is made in float32 and rounded once, as PEFT does with float32 adapters.
+        """
+        own = y[rows]
+        out = own.float() if own.dtype.itemsize < 4 else own
         for folded, weight in acting:
             if folded.output_scale is not None:
-                y[rows].mul_(over_features(folded.output_scale, self._spatial))
+                out.mul_(over_features(folded.output_scale, self._spatial))
             if folded.output_shift is not None:
-                y[rows].add_(over_features(folded.output_shift, self._spatial))
+                out.add_(over_features(folded.output_shift, self._spatial))
             if folded.low_rank is not None:
                 x_rows = F.dropout(x[rows], folded.dropout) if folded.dropout else x[rows]
-                self._add_low_rank(y[rows], x_rows, folded.low_rank, weight, target)
+                self._add_low_rank(out, x_rows, folded.low_rank, weight, target)
             if folded.tokens is not None:
-                place_tokens(y[rows], x[rows], folded.tokens, target)
+                place_tokens(out, x[rows], folded.tokens, target)
+        if out is not own:
+            own.copy_(out)
 
     def _acting(self, segment: Segment) -> list[tuple[Folded, float]]:
         """The segment's adapters that are here, with their weights."""
         return [(self.slots[name], weight) for name, weight in segment.mixture if name in self.slots]
 
-    def _checked(self, x: Tensor, routing: Routing) -> Tensor:
-        if routing.rows is not None and (x.dim() == 0 or x.shape[0] != routing.rows):
+    def _checked(self, x: Any, routing: Routing) -> Any:
+        if routing.rows is None:
+            return x
+        shape = list(x.shape) if isinstance(x, Tensor) else None
+        if not shape or shape[0] != routing.rows:
             raise Invalid(
-                f"The batch has {routing.rows} rows, but {self._name!r} is entered with shape {list(x.shape)}: "
-                "its rows can't be told apart there. Run one forward per adapter."
+                f"The batch has {routing.rows} rows, but {self._name!r} is entered with "
+                f"{type(x).__name__ if shape is None else f'shape {shape}'}: its rows can't be told apart there. "
+                "Run one forward per adapter."
             )
         return x
 
@@ -148,8 +159,14 @@ class Adapters(nn.Module):
         return "\n".join(f"({name}): {_describe(folded)}" for name, folded in self.slots.items())
 
 
+def _changes_output(acting: tuple[Folded, float]) -> bool:
+    folded, _ = acting
+    parts = (folded.output_scale, folded.output_shift, folded.low_rank, folded.tokens)
+    return any(part is not None for part in parts)
+
+
 def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return args[0] if args else next(iter(kwargs.values()))
+    return args[0] if args else next(iter(kwargs.values()), None)
 
 
 def _with_first(x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
