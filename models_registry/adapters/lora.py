@@ -61,8 +61,6 @@ class LoraConfig(LoraFields):
         rank = self.rank(target)
         if rank % target.groups:
             return f"its rank {rank} must be a multiple of the convolution's {target.groups} groups"
-        if self.use_dora and target.groups > 1:
-            return "DoRA's magnitude needs a product of the weight's shape, which a grouped convolution doesn't have"
         if self.use_dora and target.kind == "attention":
             return "use_dora does not exist for attention modules"
         if self.lora_bias and target.kind in ("embedding", "attention"):
