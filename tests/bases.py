@@ -54,6 +54,18 @@ class Folding(nn.Module):
         return self.outer(steps.mean(1))
 
 
+class Functional(nn.Module):
+    """Rows of 4 numbers in and out; `read` is never called, only its weight is used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called = nn.Linear(4, 4)
+        self.read = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.called(x) @ self.read.weight.T
+
+
 def mlp(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return MLP()
@@ -72,6 +84,11 @@ def detour(seed: int = 0) -> nn.Module:
 def folding(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return Folding()
+
+
+def functional(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return Functional()
 
 
 def broken() -> nn.Module:

@@ -12,6 +12,8 @@ from typing import Any, Final, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from models_registry.injection.bypass import find_bypassed
+
 PROBED_ROWS = 3
 NEARER = 0.1
 """How much nearer a row must be to itself than to the next one. Roundings of a batch differ from those of a row."""
@@ -23,13 +25,15 @@ Calls: TypeAlias = dict[str, list[Any]]
 @dataclass(frozen=True, slots=True)
 class Reach:
     """`entered` are the modules that the forward calls; `by_row` those of them that it always calls with the batch's
-    rows along the leading dimension, so that a delta at index i reaches row i alone."""
+    rows along the leading dimension, so that a delta at index i reaches row i alone. `bypassed` are modules whose
+    weights it reads without calling them: an adapter there would not act, or act in part."""
 
     entered: frozenset[str]
     by_row: frozenset[str]
+    bypassed: frozenset[str]
 
 
-UNKNOWN: Final = Reach(frozenset(), frozenset())
+UNKNOWN: Final = Reach(frozenset(), frozenset(), frozenset())
 
 
 def probe(module: nn.Module, forward: Callable[[Mapping[str, Tensor]], object], rows: Mapping[str, Tensor]) -> Reach:
@@ -39,12 +43,12 @@ def probe(module: nn.Module, forward: Callable[[Mapping[str, Tensor]], object], 
     Raises whatever `forward` raises.
     """
     batch = {name: _vary(tensor) for name, tensor in rows.items()}
-    together = _calls(module, forward, batch)
+    together, bypassed = _calls(module, forward, batch), find_bypassed(module, lambda: forward(batch))
     alone = [_calls(module, forward, {n: t[i : i + 1] for n, t in batch.items()}) for i in range(PROBED_ROWS)]
     by_row = {
         name for name, calls in together.items() if _keeps_rows(calls, [calls_of.get(name) for calls_of in alone])
     }
-    return Reach(frozenset(together), frozenset(by_row))
+    return Reach(frozenset(together), frozenset(by_row), bypassed)
 
 
 def _vary(tensor: Tensor) -> Tensor:

@@ -73,16 +73,23 @@ def _draft(checkpoint: Checkpoint, modules: ModelModules, metadata: Mapping[str,
         targets=[target.name for target in checkpoint.targets],
         metadata=metadata,
     )
-    warnings = (*checkpoint.warnings, *_unreached(checkpoint, modules.entered))
+    warnings = (*checkpoint.warnings, *_unreached(checkpoint, modules))
     return Draft(replace(checkpoint, warnings=warnings), modules.architecture.fingerprint, content)
 
 
-def _unreached(checkpoint: Checkpoint, entered: frozenset[str] | None) -> Iterator[str]:
-    """A warning for each target that the model was not seen to enter, though other inputs may lead there."""
-    missed = [target.name for target in checkpoint.targets if entered is not None and target.name not in entered]
-    if missed and len(missed) == len(checkpoint.targets):
-        faults = [
-            Fault(("config", "target_modules"), f"the base model's forward never enters {name!r}") for name in missed
-        ]
+def _unreached(checkpoint: Checkpoint, modules: ModelModules) -> Iterator[str]:
+    """A warning for each target that the model was not seen to enter, though other inputs may lead there. Raises
+    `WithoutEffect` where it enters none, or reads a target's weight instead of calling it."""
+    entered, names = modules.entered, [target.name for target in checkpoint.targets]
+    missed = [name for name in names if entered is not None and name not in entered]
+    refused = missed if len(missed) == len(names) else [name for name in missed if name in modules.bypassed]
+    if refused:
+        faults = [Fault(("config", "target_modules"), _why_not(name, modules)) for name in refused]
         raise WithoutEffect("An adapter on these modules would never act.", faults)
     yield from (f"The base model's forward was not seen to enter {name!r}." for name in missed)
+
+
+def _why_not(name: str, modules: ModelModules) -> str:
+    if name in modules.bypassed:
+        return f"the base model's forward reads the weight of {name!r} without calling it"
+    return f"the base model's forward never enters {name!r}"

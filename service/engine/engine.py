@@ -17,6 +17,7 @@ from models_registry.base_models.json_inputs import decode_inputs
 from models_registry.base_models.sources import SourcePolicy, open_spec
 from models_registry.errors import Conflict, NotFound, RegistryError, Unavailable
 from models_registry.injection.adapted_model import PreparedAdapter
+from models_registry.injection.probe import UNKNOWN
 from models_registry.records import AdapterVersion, Architecture, BaseModel, Source
 from models_registry.references import require_name
 from models_registry.registry import Registry
@@ -143,8 +144,8 @@ class Engine:
         """Every module an adapter could target. Raises `NotFound`; while it was never built, `Unavailable` if it is
         loading, else `Conflict`."""
         hosted = self._hosting.hosted(model)
-        reach = hosted.adapted.reach if hosted else None
-        return ModelModules(self._architecture(model), (reach.entered or None) if reach else None)
+        reach = (hosted.adapted.reach if hosted else None) or UNKNOWN
+        return ModelModules(self._architecture(model), reach.entered or None, reach.bypassed)
 
     def _architecture(self, model: str) -> Architecture:
         if hosted := self._hosting.hosted(model):

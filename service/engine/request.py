@@ -115,10 +115,12 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelModules:
-    """`entered` are the modules that a small forward was seen to call; None while nothing has shown it."""
+    """`entered` are the modules that a small forward was seen to call, None while nothing has shown it; `bypassed`
+    those whose weights it was seen to read without calling them."""
 
     architecture: Architecture
     entered: frozenset[str] | None
+    bypassed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

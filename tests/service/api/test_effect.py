@@ -38,6 +38,16 @@ def test_an_adapter_where_the_forward_never_comes_is_refused_by_name(start: Star
     expect_problem(client.get("/adapters/a"), 404, "not-found")
 
 
+def test_an_adapter_where_the_forward_only_reads_the_weight_is_refused_by_name(start: Start) -> None:
+    client = start()
+    host(client, "m", "bases:functional", {"x": X})
+    body = {"name": "a", "config": on("called", "read")}
+    problem = expect_problem(client.post("/models/m/adapters", json=body), 422, "adapter-without-effect")
+    assert [error["message"] for error in problem["errors"]] == [
+        "the base model's forward reads the weight of 'read' without calling it"
+    ]
+
+
 def test_a_target_that_was_not_entered_beside_others_is_a_warning(start: Start) -> None:
     client = start()
     host(client, "m", "bases:detour", {"x": X})
