@@ -17,7 +17,7 @@ POLL_S = 0.25
 PROMPT = "Tell me about the sea."
 QUESTION = {
     "inputs": {"text": [PROMPT, PROMPT]},
-    "parameters": {"max_new_tokens": 48},
+    "parameters": {"max_new_tokens": 48, "repetition_penalty": 1.1},
 }
 
 
@@ -38,11 +38,11 @@ The Adapter Service is ready on {address} (its API: {address}/docs). In another 
 
 # 1. Inject a LoRA adapter that was trained to talk like a pirate.
 curl -sS {address}/models/smollm2/adapters -F name={name} \\
-  -F config=@service/demo/pirate/adapter_config.json -F weights=@service/demo/pirate/adapter_model.safetensors
+  -F config=@service/demo/pirate/adapter_config.json -F weights=@service/demo/pirate/adapter_model.safetensors -w '\\n'
 
 # 2. Ask twice in one batch: the first row is the base model's, the second the adapter's.
 curl -sS {address}/models/smollm2/infer -H 'Content-Type: application/json' \\
-  -d '{question}'
+  -d '{question}' -w '\\n'
 
 # 3. Get the adapter's state dict back.
 curl -sS {address}/adapters/{name}/state -o {name}.safetensors -w '%{{http_code}} %{{size_download}} bytes\\n'
