@@ -229,3 +229,10 @@ def test_train_mode_drops_nothing_while_serving(base: nn.Module) -> None:
     calm = whole(adapted, {"x": 1.0})
     adapted.module.train()
     assert torch.equal(whole(adapted, {"x": 1.0}), calm)
+
+
+def test_adapters_go_to_the_models_device(adapted: AdaptedModel) -> None:
+    """torch's device without numbers is at hand everywhere; a tensor left behind on the CPU would not mix with it."""
+    adapted.module.to("meta")
+    for name in METHODS:
+        assert whole(adapted, {name: 1.0}, IDS.to("meta")).device.type == "meta"
