@@ -129,6 +129,16 @@ def test_svd_keeps_the_nearest_product_of_its_rank(base: nn.Module) -> None:
     assert float(s[2]) > 1e-2
 
 
+@pytest.mark.parametrize(("rank", "kept"), [(2, 2), (3, 4), (4, 4)])
+def test_svd_shares_its_rank_among_a_convolutions_groups(rank: int, kept: int) -> None:
+    torch.manual_seed(0)
+    conv = nn.ModuleDict({"conv": nn.Conv2d(4, 6, 3, groups=2)})
+    parts = [part(conv, 1.0, {**LORA, "target_modules": ["conv"], "r": 4}, seed) for seed in range(2)]
+    checkpoint = compose(parts, describe(conv), Recipe("svd", rank=rank))
+    shapes = [tuple(tensor.shape) for tensor in checkpoint.tensors.values()]
+    assert shapes == [(kept, 4, 3, 3), (6, kept // 2, 1, 1)]
+
+
 def test_the_result_is_in_float32_at_least(base: nn.Module) -> None:
     half = part(base, 0.3)
     half = Part("half", match_checkpoint(half.checkpoint.config, _cast(half, torch.bfloat16), describe(base)), 0.3)
