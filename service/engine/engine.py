@@ -145,7 +145,7 @@ class Engine:
         """Every module an adapter could target. Raises `NotFound`; while it was never built, `Unavailable` if it is
         loading, else `Conflict`."""
         hosted = self._hosting.hosted(model)
-        reach = (hosted.adapted.reach if hosted else None) or UNKNOWN
+        reach = hosted.reach if hosted else UNKNOWN
         return ModelModules(self._architecture(model), reach.entered or None, reach.bypassed)
 
     def _architecture(self, model: str) -> Architecture:
