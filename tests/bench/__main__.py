@@ -25,9 +25,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable_progress_bar()
     prepare_base_models(MODELS)
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads; smollm2, rank 16, all linear layers; bf16 unless said otherwise"
-    )
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; smollm2, rank 16, every linear layer")
     for name in sys.argv[1:] or BENCHES:
         for figure in BENCHES[name](MODELS / "smollm2"):
             print(figure, flush=True)
