@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnection
@@ -29,6 +29,8 @@ SCRIPTS = Path(__file__).parents[2] / "alembic"
 SERVING = {"busy_timeout": "30000", "journal_mode": "WAL", "synchronous": "FULL", "foreign_keys": "ON"}
 # Alembic changes a SQLite table by copying and dropping it; enforced foreign keys would delete what refers to it.
 MIGRATING = SERVING | {"foreign_keys": "OFF"}
+MIGRATION_LOCK = 0x61646170
+"""Any number will do, as long as every version of this code has the same."""
 
 
 class Database:
@@ -85,6 +87,9 @@ def migrate(url: str) -> None:
     engine = open_engine(url, MIGRATING).execution_options(sqlite_begin="BEGIN IMMEDIATE")
     try:
         with told(), engine.begin() as connection:
+            if engine.dialect.name == "postgresql":
+                # As BEGIN IMMEDIATE on SQLite: of several that start at once the second waits, and finds it done.
+                connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             _revisions(connection)
             config = _alembic()
             config.attributes["connection"] = connection
