@@ -42,7 +42,7 @@ def probe(module: nn.Module, forward: Callable[[Mapping[str, Tensor]], object], 
     Rows that stand there once only are varied: tokens and features change places, so that no two rows are alike.
     Raises whatever `forward` raises.
     """
-    batch = {name: _vary(tensor) for name, tensor in rows.items()}
+    batch = {name: vary(tensor) for name, tensor in rows.items()}
     together, bypassed = _calls(module, forward, batch), find_bypassed(module, lambda: forward(batch))
     alone = [_calls(module, forward, {n: t[i : i + 1] for n, t in batch.items()}) for i in range(PROBED_ROWS)]
     by_row = {
@@ -51,7 +51,7 @@ def probe(module: nn.Module, forward: Callable[[Mapping[str, Tensor]], object], 
     return Reach(frozenset(together), frozenset(by_row), bypassed)
 
 
-def _vary(tensor: Tensor) -> Tensor:
+def vary(tensor: Tensor) -> Tensor:
     """`PROBED_ROWS` rows, the later ones rolled along their dimensions: the same numbers in other places."""
     rows = [tensor[index % len(tensor)] for index in range(PROBED_ROWS)]
     rolled = [row.roll(shift, dims=-1) if row.dim() else row for shift, row in enumerate(rows)]

@@ -16,7 +16,7 @@ from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapte
 from models_registry.records import AdapterVersion, BaseModel
 from models_registry.registry import Registry
 from service.engine.batcher import Batcher
-from service.engine.forward import learn_reach
+from service.engine.joining import Joining
 from service.engine.placement import adapter_room, choose_device, choose_dtype, device_of, dtype_of
 from service.engine.request import EngineLimits
 from service.engine.residency import AdapterResidency
@@ -28,6 +28,7 @@ class HostedModel:
     spec: BaseModelSpec
     adapted: AdaptedModel
     adapters: AdapterResidency
+    joining: Joining
     batcher: Batcher
     worker: Worker
 
@@ -107,10 +108,11 @@ def host(
     architecture = describe(module)
     registry.record_built(base.id, architecture)
     adapted = AdaptedModel(module, architecture)
-    learn_reach(spec, adapted, _example(base, spec, module))
+    joining = Joining(spec, adapted)
+    joining.learn(_example(base, spec, module))
     room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
     adapters = AdapterResidency(adapted, registry.read_weights, stagers, room)
-    batcher = Batcher(limits.max_queue)
-    worker = Worker(base.id, spec, adapted, adapters, batcher)
+    batcher = Batcher(limits.max_queue, limits.max_batch_rows)
+    worker = Worker(base.id, spec, adapted, adapters, joining, batcher)
     worker.start()
-    return HostedModel(spec, adapted, adapters, batcher, worker)
+    return HostedModel(spec, adapted, adapters, joining, batcher, worker)
