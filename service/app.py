@@ -13,7 +13,7 @@ from models_registry.base_models.sources import SourcePolicy
 from models_registry.registry import Registry
 from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import migrate, open_database
-from service.api import adapters, health, inference, models, states
+from service.api import adapters, compositions, health, inference, models, states
 from service.api.draining import Drain, RefuseWhileDraining
 from service.api.generation import TellGeneration
 from service.api.metrics import CountRequests, Metrics
@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.metrics = Metrics()
     app.state.drain = Drain()
     app.openapi = partial(_document, app)
-    for resource in (models, adapters, states, inference, health):
+    for resource in (models, adapters, compositions, states, inference, health):
         app.include_router(resource.router)
     install_problems(app)
     # The last one added is the outermost.

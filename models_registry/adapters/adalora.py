@@ -75,7 +75,7 @@ class AdaLoraConfig(LoraFields):
             return weights
         return {"lora_A": weights["lora_A"] * 0.02, "lora_B": weights["lora_B"] * 0.02, "lora_E": weights["lora_E"] * 0}
 
-    def fold(self, target: ModuleInfo, tensors: Mapping[str, Tensor], layer: nn.Module) -> Folded:
+    def low_ranks(self, target: ModuleInfo, tensors: Mapping[str, Tensor]) -> list[LowRank]:
         """A' = A∘E; the divisor stays `init_r` after pruning, as when the kept ranks were trained."""
         a, b, e = tensors["lora_A"], tensors["lora_B"], tensors["lora_E"]
         e = e.to(torch.promote_types(e.dtype, torch.float32))  # the product is rounded once, not twice
@@ -83,4 +83,8 @@ class AdaLoraConfig(LoraFields):
         down = (a * e).reshape(len(e), target.in_features, *kernel)
         up = b.reshape(*b.shape, *(1 for _ in kernel))
         scaling = self.lora_alpha if self.lora_alpha > 0 else float(self.init_r)
-        return Folded(low_rank=LowRank(down, up, scaling / (self.init_r + 1e-5)))
+        return [LowRank(down, up, scaling / (self.init_r + 1e-5))]
+
+    def fold(self, target: ModuleInfo, tensors: Mapping[str, Tensor], layer: nn.Module) -> Folded:
+        (low_rank,) = self.low_ranks(target, tensors)
+        return Folded(low_rank=low_rank)

@@ -41,11 +41,15 @@ class BiasPlace:
         return Folded(copy=copy_with(layer, {self.parameter: bias.to(own.dtype)}))
 
 
-def lora_only_places(targets: Collection[ModuleInfo]) -> Iterator[BiasPlace]:
-    """The targets' own biases."""
+def lora_only_places(targets: Collection[ModuleInfo], architecture: Architecture) -> Iterator[BiasPlace]:
+    """The targets' own biases; an attention module's is its out_proj's, which acts through it."""
+    by_owner = {module.owner: module for module in architecture.modules if module.owner is not None}
     for target in targets:
         if (info := target.parameters.get("bias")) is not None:
             yield BiasPlace(target, "bias", f"{target.name}.base_layer.bias", info)
+        if (child := by_owner.get(target.name)) is not None and (info := child.parameters.get("bias")) is not None:
+            key = f"{target.name}.base_layer.out_proj.base_layer.bias"
+            yield BiasPlace(target, "out_proj.bias", key, info)
 
 
 def all_places(targets: Collection[ModuleInfo], architecture: Architecture) -> Iterator[BiasPlace]:
@@ -58,10 +62,9 @@ def all_places(targets: Collection[ModuleInfo], architecture: Architecture) -> I
         if not module.name:
             fault = Fault(("config", "bias"), "the base model's root has a bias of its own, which can't be replaced")
             raise Invalid("The config doesn't fit the base model.", [fault])
-        if module.owner is not None:  # an attention module's out_proj: its bias acts through its owner
-            attention = f"{module.owner}.base_layer" if module.owner in names else module.owner
-            layer = "out_proj.base_layer" if module.owner in names else "out_proj"
-            yield BiasPlace(by_name[module.owner], "out_proj.bias", f"{attention}.{layer}.bias", info)
-        elif module.name not in names:
-            yield BiasPlace(module, "bias", f"{module.name}.bias", info)
-    yield from lora_only_places(targets)
+        if module.owner in names or module.name in names:
+            continue
+        # An attention module's out_proj is never called: its bias acts through its owner.
+        acting, name = (module, "bias") if module.owner is None else (by_name[module.owner], "out_proj.bias")
+        yield BiasPlace(acting, name, f"{module.name}.bias", info)
+    yield from lora_only_places(targets, architecture)

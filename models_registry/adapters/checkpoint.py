@@ -15,7 +15,7 @@ from models_registry.adapters.adalora import PEFT_PREFIX, AdaLoraConfig
 from models_registry.adapters.catalog import AdapterConfig
 from models_registry.adapters.method import BaseWeights
 from models_registry.adapters.places import MethodPlace, Place, resolve_places
-from models_registry.adapters.saved_modules import SavedModulePlace
+from models_registry.adapters.saved_modules import SavedModulePlace, with_heads
 from models_registry.adapters.targets import complete_config
 from models_registry.architecture import dtype_name, tensor_digest
 from models_registry.errors import Conflict, Invalid, Unsupported
@@ -61,7 +61,8 @@ def fresh_checkpoint(
         Invalid: the config doesn't fit the base model; lists everything at once.
         Conflict: the weights start from the base's, which aren't at hand.
     """
-    config = complete_config(config, architecture)
+    heads = with_heads(config.task_type, config.modules_to_save, architecture)
+    config = complete_config(config.model_copy(update={"modules_to_save": heads or None}), architecture)
     places = resolve_places(config, architecture)
     targets = [place.module for place in places if isinstance(place, MethodPlace)]
     refusals = [(target.name, config.fresh_refusal(target)) for target in targets]
@@ -179,8 +180,9 @@ def _wrong_shape(key: str, tensor: Tensor, shape: tuple[int, ...]) -> Iterator[F
 def _wrong_numbers(tensors: Mapping[str, Tensor]) -> Iterator[Fault]:
     extremes: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            yield Fault((WEIGHTS, key), f"has dtype {dtype_name(tensor.dtype)}; a floating one is needed")
+        if not tensor.is_floating_point() or tensor.dtype.itemsize < 2:
+            reason = f"has dtype {dtype_name(tensor.dtype)}; a floating one of 16 bits or more is needed"
+            yield Fault((WEIGHTS, key), reason)
         elif tensor.numel():
             extremes[key] = torch.stack(tensor.aminmax()).to(torch.float64)  # NaN, if one is there
     # One look at all of them: asking each tensor for its numbers costs more than finding them.

@@ -24,8 +24,8 @@ class IA3Config(MethodConfig):
         return self.feedforward_modules is not None and matches(self.feedforward_modules, target.name)
 
     @property
-    def composable(self) -> bool:
-        return False
+    def addition_refusal(self) -> str | None:
+        return "IA3 rescales instead of adding"
 
     def refusal(self, target: ModuleInfo) -> str | None:
         return None

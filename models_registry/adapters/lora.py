@@ -81,7 +81,7 @@ class LoraConfig(LoraFields):
 
     def shapes(self, target: ModuleInfo) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {}
-        for pair in self._pairs(target):
+        for pair in self.pairs(target):
             shapes |= {pair.a: pair.shape_a, pair.b: pair.shape_b}
             if pair.bias is not None:
                 shapes[pair.bias] = (target.out_features,)
@@ -92,22 +92,26 @@ class LoraConfig(LoraFields):
 
     def initial_weights(self, target: ModuleInfo, generator: torch.Generator, base: BaseWeights) -> dict[str, Tensor]:
         weights: dict[str, Tensor] = {}
-        for pair in self._pairs(target):
+        for pair in self.pairs(target):
             weights[pair.a], weights[pair.b] = self._initial_pair(pair, target, generator)
             if pair.bias is not None:
                 weights[pair.bias] = torch.zeros(target.out_features)
         if self.use_dora and target.kind is not None:
-            (pair,) = self._pairs(target)
+            (pair,) = self.pairs(target)
             low_rank = LowRank(weights[pair.a], weights[pair.b], self.scaling(target))
             magnitude = magnitude_of(base(f"{target.name}.weight").cpu(), low_rank, target.kind)
             weights[MAGNITUDE] = magnitude.reshape(self.shapes(target)[MAGNITUDE])
         return weights
 
-    def fold(self, target: ModuleInfo, tensors: Mapping[str, Tensor], layer: nn.Module) -> Folded:
-        low_ranks = [
+    def low_ranks(self, target: ModuleInfo, tensors: Mapping[str, Tensor]) -> list[LowRank]:
+        """What each of the `pairs` adds."""
+        return [
             LowRank(tensors[p.a], tensors[p.b], self.scaling(target), None if p.bias is None else tensors[p.bias])
-            for p in self._pairs(target)
+            for p in self.pairs(target)
         ]
+
+    def fold(self, target: ModuleInfo, tensors: Mapping[str, Tensor], layer: nn.Module) -> Folded:
+        low_ranks = self.low_ranks(target, tensors)
         match low_ranks, target.kind:
             case [in_proj, out_proj], _:
                 doubled = replace(out_proj, scaling=OUT_PROJ_FACTOR * out_proj.scaling)
@@ -117,7 +121,8 @@ class LoraConfig(LoraFields):
             case _:
                 return Folded(low_rank=low_ranks[0])
 
-    def _pairs(self, target: ModuleInfo) -> Iterator[Pair]:
+    def pairs(self, target: ModuleInfo) -> Iterator[Pair]:
+        """One for a layer, two for an attention module: its in_proj, its out_proj."""
         r, n_in, n_out = self.rank(target), target.in_features, target.out_features
         bias = "lora_B.bias" if self.lora_bias else None
         match target.kind:

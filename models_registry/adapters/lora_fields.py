@@ -95,7 +95,13 @@ class LoraFields(MethodConfig):
         raise ValueError(f"{value!r} {REWRITES_BASE}" if value.startswith(REWRITING) else f"{value!r} is unknown")
 
     @property
-    def composable(self) -> bool:
+    def addition_refusal(self) -> str | None:
         """Whatever replaces instead of adding (magnitudes, biases, copies, token rows) can't be weighted and added."""
-        replacing = (self.use_dora, self.bias != "none", self.modules_to_save, self.trainable_token_indices)
-        return not any(replacing)
+        replacing = {
+            "use_dora": self.use_dora,
+            "bias": self.bias != "none",
+            "modules_to_save": self.modules_to_save,
+            "trainable_token_indices": self.trainable_token_indices,
+        }
+        fields = [field for field, replaces in replacing.items() if replaces]
+        return f"{' and '.join(fields)}: it replaces instead of adding" if fields else None

@@ -56,8 +56,13 @@ class MethodConfig(BaseModel):
 
     @property
     @abstractmethod
+    def addition_refusal(self) -> str | None:
+        """Why such adapters can't be weighted and added up, in words; None if they can."""
+
+    @property
     def composable(self) -> bool:
         """Whether several such adapters may act on one row, their deltas weighted and added up."""
+        return self.addition_refusal is None
 
     @abstractmethod
     def refusal(self, target: ModuleInfo) -> str | None:

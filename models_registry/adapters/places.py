@@ -76,7 +76,7 @@ def resolve_places(config: AdapterConfig, architecture: Architecture) -> tuple[P
         return tuple(places)
     saved = [module.name for module in saved_modules(config.modules_to_save, architecture)]
     if config.bias == "lora_only":
-        places += lora_only_places(targets)
+        places += lora_only_places(targets, architecture)
     if config.bias == "all":
         biases = all_places(targets, architecture)
         places += [p for p in biases if not any(p.module.name == s or is_inside(p.module.name, s) for s in saved)]

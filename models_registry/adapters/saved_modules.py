@@ -9,11 +9,15 @@ from torch import Tensor, nn
 from models_registry.adapters.copies import copy_with
 from models_registry.adapters.folded import Folded
 from models_registry.adapters.method import BaseWeights
-from models_registry.adapters.patterns import ends_with
 from models_registry.records import Architecture, Fault, ModuleInfo, ParameterInfo
 
 HEADS = frozenset({"classifier", "score"})
 """PEFT adds both to a classifier's `modules_to_save`, whichever of them the model has."""
+TASK_HEADS: Mapping[str, frozenset[str]] = {
+    "SEQ_CLS": HEADS,
+    "TOKEN_CLS": HEADS,
+    "QUESTION_ANS": frozenset({"qa_outputs"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,18 @@ class SavedModulePlace:
 
 
 def saved_modules(entries: tuple[str, ...] | None, architecture: Architecture) -> list[ModuleInfo]:
-    """The modules that `entries` name or end, without those inside another one of them."""
-    named = [m for m in architecture.modules if m.name and any(ends_with(m.name, entry) for entry in entries or ())]
+    """The modules whose names end in one of `entries`, without those inside another one of them.
+
+    No dot need stand before the entry: PEFT saves `pre_classifier` for `classifier`, and every `…layernorm` for `norm`.
+    """
+    named = [m for m in architecture.modules if m.name.endswith(entries or ()) and m.name]
     return [m for m in named if not any(is_inside(m.name, other.name) for other in named)]
+
+
+def with_heads(task_type: str | None, entries: tuple[str, ...] | None, architecture: Architecture) -> tuple[str, ...]:
+    """`entries`, and the heads that PEFT saves along for a task when an adapter is made for it."""
+    heads = sorted(TASK_HEADS.get(task_type or "", frozenset[str]()) - {*(entries or ())})
+    return (*(entries or ()), *(h for h in heads if any(module.name.endswith(h) for module in architecture.modules)))
 
 
 def saved_places(entries: tuple[str, ...] | None, architecture: Architecture) -> Iterator[SavedModulePlace]:
@@ -65,7 +78,7 @@ def unmatched_saved(entries: tuple[str, ...] | None, architecture: Architecture)
     found = [module.name for module in saved_modules(entries, architecture)]
     for entry in entries or ():
         is_other_head = entry in HEADS and HEADS & {name.rpartition(".")[2] for name in found}
-        if not is_other_head and not any(ends_with(module.name, entry) for module in architecture.modules):
+        if not is_other_head and not any(module.name.endswith(entry) for module in architecture.modules):
             yield Fault(("config", "modules_to_save"), f"{entry!r} matches no module of the base model")
 
 

@@ -14,6 +14,9 @@ from models_registry.adapters.copies import copy_with
 from models_registry.adapters.folded import AttentionDelta, LowRank
 from models_registry.injection.rows import RowsOf, take_rows
 
+NAMES = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask", "average_attn_weights", "is_causal")
+"""The arguments of `nn.MultiheadAttention.forward`, in its order."""
+
 
 def attend(
     target: nn.MultiheadAttention,
@@ -31,14 +34,23 @@ def attend(
             "out_proj.weight": _sum(target.out_proj.weight, [(delta.out_proj, weight) for delta, weight in deltas]),
         },
     )
-    names = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask")
-    named = {**dict(zip(names, args, strict=False)), **kwargs}
-    mask = named.pop("attn_mask", None)
-    taken = take_rows(named, rows, count)
+    mask = _by_name(args, kwargs).get("attn_mask")
+    taken = take_rows(arguments_of_rows(target, args, kwargs), rows, count)
     # A mask of three dimensions has one plane per row and head; one of two holds for every row.
     if mask is not None and mask.dim() == 3 and isinstance(rows, slice):
         mask = mask.unflatten(0, (-1, target.num_heads))[rows].flatten(0, 1)
     return adapted.forward(**taken, attn_mask=mask)
+
+
+def arguments_of_rows(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """A module's arguments, the first one first, without those that don't go by rows: an attention module's mask."""
+    if not isinstance(module, nn.MultiheadAttention):
+        return {**{str(at): value for at, value in enumerate(args)}, **kwargs}
+    return {name: value for name, value in _by_name(args, kwargs).items() if name != "attn_mask"}
+
+
+def _by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    return {**dict(zip(NAMES, args, strict=False)), **kwargs}
 
 
 def _sum(weight: Tensor, low_ranks: Sequence[tuple[LowRank, float]]) -> Tensor:

@@ -65,7 +65,7 @@ class Adapters(nn.Module):
         for segment in routing.segments:
             for folded, _ in self._acting(segment):
                 if folded.input_scale is not None:
-                    x = self._checked(_first(args, kwargs), routing).clone() if x is None else x
+                    x = self._rows_of(_first(args, kwargs), routing).clone() if x is None else x
                     x[segment.rows].mul_(over_features(folded.input_scale, self._spatial))
         return None if x is None else _with_first(x, args, kwargs)
 
@@ -77,11 +77,11 @@ class Adapters(nn.Module):
         for segment in routing.segments:
             if acting := self._acting(segment):
                 routing.acted.update(name for name, _ in segment.mixture if name in self.slots)
-                self._checked(_first(args, kwargs), routing)
+                x = self._rows_of(_first(args, kwargs), routing)
                 out = self._replace(target, segment.rows, routing.rows, acting, args, kwargs, out)
                 if any(map(_changes_output, acting)):
                     y: Tensor = out if isinstance(out, Tensor) else out[0]
-                    self._change(target, segment.rows, acting, _first(args, kwargs), y)
+                    self._change(target, segment.rows, acting, x, y)
         return out
 
     def _replace(
@@ -132,15 +132,13 @@ class Adapters(nn.Module):
         """The segment's adapters that are here, with their weights."""
         return [(self.slots[name], weight) for name, weight in segment.mixture if name in self.slots]
 
-    def _checked(self, x: Any, routing: Routing) -> Any:
-        if routing.rows is None:
-            return x
-        shape = list(x.shape) if isinstance(x, Tensor) else None
-        if not shape or shape[0] != routing.rows:
+    def _rows_of(self, x: Any, routing: Routing) -> Tensor:
+        """`x`, the target's first argument: where there are rows to tell apart, a tensor of as many."""
+        if routing.rows is not None and (not isinstance(x, Tensor) or x.dim() == 0 or x.shape[0] != routing.rows):
+            entered = f"shape {list(x.shape)}" if isinstance(x, Tensor) else f"{type(x).__name__} first"
             raise Invalid(
-                f"The batch has {routing.rows} rows, but {self._name!r} is entered with "
-                f"{type(x).__name__ if shape is None else f'shape {shape}'}: its rows can't be told apart there. "
-                "Run one forward per adapter."
+                f"The batch has {routing.rows} rows, but {self._name!r} is entered with {entered}: "
+                "its rows can't be told apart there. Run one forward per adapter."
             )
         return x
 

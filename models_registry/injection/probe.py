@@ -1,25 +1,22 @@
-"""What one small forward shows of a base model: which modules it enters, and at which of them rows stay rows.
+"""What a few small forwards show of a base model: which modules it enters, and at which of them rows stay rows.
 
-A model may fold time, windows or heads into the batch dimension, permute it, or send only some rows to a module. So a
-batch runs once as a whole and once row by row, and a module's rows count as rows only where both give it the same.
+A model may fold time, windows or heads into the batch dimension, permute or sort it, or send only some rows to a
+module. So batches run once as a whole and once row by row, and a module's rows count as rows only where both give it
+the same, in any order and for other contents too. What a model returns must come in rows as well.
 """
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from models_registry.injection.bypass import find_bypassed
+from models_registry.injection.observation import PROBED_ROWS, Batch, Call, Forward, Run, Seen, observe
 
-PROBED_ROWS = 3
 NEARER = 0.1
 """How much nearer a row must be to itself than to the next one. Roundings of a batch differ from those of a row."""
-
-Calls: TypeAlias = dict[str, list[Any]]
-"""Module name -> the first argument of each call, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,67 +33,93 @@ class Reach:
 UNKNOWN: Final = Reach(frozenset(), frozenset(), frozenset())
 
 
-def probe(module: nn.Module, forward: Callable[[Mapping[str, Tensor]], object], rows: Mapping[str, Tensor]) -> Reach:
+def probe(module: nn.Module, forward: Forward, rows: Batch) -> Reach:
     """Run `forward` on rows made from `rows` (tensors with a common leading dimension) and watch every module.
 
     Rows that stand there once only are varied: tokens and features change places, so that no two rows are alike.
     Raises whatever `forward` raises.
     """
-    batch = {name: vary(tensor) for name, tensor in rows.items()}
-    together, bypassed = _calls(module, forward, batch), find_bypassed(module, lambda: forward(batch))
-    alone = [_calls(module, forward, {n: t[i : i + 1] for n, t in batch.items()}) for i in range(PROBED_ROWS)]
-    by_row = {
-        name for name, calls in together.items() if _keeps_rows(calls, [calls_of.get(name) for calls_of in alone])
-    }
-    return Reach(frozenset(together), frozenset(by_row), bypassed)
+    first, second = vary(rows, start=0), vary(rows, start=PROBED_ROWS)
+    bypassed = find_bypassed(module, lambda: forward(first))
+    alone, alone_second = _each_alone(module, forward, first), _each_alone(module, forward, second)
+    flipped = {name: tensor.flip(0) for name, tensor in first.items()}
+    trials = (
+        (observe(module, forward, first), alone),
+        (observe(module, forward, flipped), alone[::-1]),
+        (observe(module, forward, second), alone_second),
+    )
+    entered = frozenset(name for together, _ in trials for name in together.calls)
+    by_row = frozenset(name for name in entered if all(_enters_by_row(name, *trial) for trial in trials))
+    if not all(_same_rows(together.returned, [run.returned for run in runs]) for together, runs in trials):
+        by_row = frozenset[str]()
+    return Reach(entered, by_row, bypassed)
 
 
-def vary(tensor: Tensor) -> Tensor:
-    """`PROBED_ROWS` rows, the later ones rolled along their dimensions: the same numbers in other places."""
-    rows = [tensor[index % len(tensor)] for index in range(PROBED_ROWS)]
-    rolled = [row.roll(shift, dims=-1) if row.dim() else row for shift, row in enumerate(rows)]
+def vary(rows: Batch, start: int = 0) -> dict[str, Tensor]:
+    """`PROBED_ROWS` rows made from `rows`, no two alike if possible; others for another `start`."""
+    return {name: _varied(tensor, range(start, start + PROBED_ROWS)) for name, tensor in rows.items()}
+
+
+def _varied(tensor: Tensor, shifts: range) -> Tensor:
+    """Rows rolled along their last dimension; where that is too short to make them differ, real numbers also grow."""
+    rows = [tensor[shift % len(tensor)].clone() for shift in shifts]
+    rolled = [row.roll(shift, dims=-1) if row.dim() else row for shift, row in zip(shifts, rows, strict=True)]
+    if tensor.is_floating_point() and tensor.shape[-1] < 2 * PROBED_ROWS:
+        rolled = [row * (1 + shift / 8) for shift, row in zip(shifts, rolled, strict=True)]
     return torch.stack(rolled)
 
 
-def _calls(module: nn.Module, forward: Callable[[Mapping[str, Tensor]], object], batch: Mapping[str, Tensor]) -> Calls:
-    calls: Calls = {}
-    with torch.no_grad(), _watching(module, calls):
-        forward(batch)
-    return calls
+def _each_alone(module: nn.Module, forward: Forward, batch: Batch) -> list[Run]:
+    singles = ({name: tensor[at : at + 1] for name, tensor in batch.items()} for at in range(PROBED_ROWS))
+    return [observe(module, forward, single) for single in singles]
 
 
-@contextmanager
-def _watching(module: nn.Module, calls: Calls) -> Generator[None]:
-    def watch(name: str) -> Callable[..., None]:
-        def record(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            first = args[0] if args else next(iter(kwargs.values()), None)
-            calls.setdefault(name, []).append(first.detach().clone() if isinstance(first, Tensor) else None)
-
-        return record
-
-    handles = [m.register_forward_pre_hook(watch(name), with_kwargs=True) for name, m in module.named_modules() if name]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _keeps_rows(together: list[Any], alone: list[list[Any] | None]) -> bool:
+def _enters_by_row(name: str, together: Run, alone: Sequence[Run]) -> bool:
     """Whether each call's row i is what row i gives alone, and unlike what the other rows give."""
-    if any(calls is None or len(calls) != len(together) for calls in alone):
+    calls = together.calls.get(name)
+    singles = [run.calls.get(name) for run in alone]
+    if calls is None or any(single is None or len(single) != len(calls) for single in singles):
         return False
-    return all(_is_row_wise(whole, [calls[at] for calls in alone if calls]) for at, whole in enumerate(together))
+    by_call = zip(calls, *(single for single in singles if single), strict=True)
+    return all(_is_by_row(whole, list(parts)) for whole, *parts in by_call)
 
 
-def _is_row_wise(whole: Any, single: list[Any]) -> bool:
-    if not all(isinstance(value, Tensor) and value.dim() for value in (whole, *single)):
+def _is_by_row(whole: Call, alone: Sequence[Call]) -> bool:
+    """By the first tensor rows are told apart. The others go along: a copy of the module is run on its own rows."""
+    givens = [call.given for call in alone]
+    return (
+        bool(whole.given)
+        and _same_rows(whole.given[:1], [given[:1] for given in givens], told_apart=True)
+        and _same_rows(whole.given[1:], [given[1:] for given in givens], shared=True)
+        and _same_rows(whole.gave, [call.gave for call in alone])
+    )
+
+
+def _same_rows(
+    whole: Sequence[Seen], alone: Sequence[Sequence[Seen]], *, told_apart: bool = False, shared: bool = False
+) -> bool:
+    """`told_apart`: no two rows may be alike. `shared`: a tensor of one row for all of them is fine too."""
+    if any(len(seen) != len(whole) for seen in alone):
         return False
-    if len(whole) != PROBED_ROWS or any(value.shape != (1, *whole.shape[1:]) for value in single):
+    return all(
+        (shared and together.shape[:1] in ((), (1,)) and all(part.shape == together.shape for part in parts))
+        or _is_row_wise(together, parts, told_apart)
+        for together, *parts in zip(whole, *alone, strict=True)
+    )
+
+
+def _is_row_wise(whole: Seen, alone: Sequence[Seen], told_apart: bool) -> bool:
+    if not whole.shape or whole.shape[0] != PROBED_ROWS:
         return False
-    rows = [value[0].double() for value in single]
+    if any(part.shape != (1, *whole.shape[1:]) for part in alone):
+        return False
+    if whole.rows is None or any(part.rows is None for part in alone):
+        return not told_apart  # nothing in it that could be mixed up
+    rows = [part.rows[0] for part in alone if part.rows is not None]
     for index, row in enumerate(rows):
         other = rows[(index + 1) % PROBED_ROWS]
-        if not torch.dist(whole[index].double(), row) <= NEARER * torch.dist(row, other) or torch.equal(row, other):
+        if told_apart and torch.equal(row, other):
+            return False
+        if not torch.dist(whole.rows[index], row) <= NEARER * torch.dist(row, other):
             return False
     return True

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -36,8 +36,8 @@ router = APIRouter(tags=["inference"])
 
 _Reference = Annotated[str, StringConstraints(min_length=1, max_length=257)]
 _Weight = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-_Composition = Annotated[dict[_Reference, _Weight], Field(min_length=1)]
-_Choice = _Reference | _Composition | None
+Composition: TypeAlias = Annotated[dict[_Reference, _Weight], Field(min_length=1)]
+_Choice = _Reference | Composition | None
 
 
 class _Call(BaseModel):

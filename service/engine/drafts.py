@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from models_registry.adapters.catalog import AdapterConfig, dump_config
+from models_registry.adapters.catalog import AdapterConfig, dump_config, parse_config
 from models_registry.adapters.checkpoint import (
     Checkpoint,
     fresh_checkpoint,
@@ -21,7 +21,7 @@ from models_registry.adapters.method import BaseWeights
 from models_registry.errors import WithoutEffect
 from models_registry.records import AdapterVersion, Fault
 from models_registry.registry import VersionContent
-from service.engine.request import ModelModules
+from service.engine.request import ModelModules, NewAdapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +49,23 @@ class Draft:
         )
 
 
-def draft_fresh(
-    config: AdapterConfig, modules: ModelModules, seed: int | None, metadata: Mapping[str, Any], base: BaseWeights
-) -> Draft:
-    """With the method's own initial weights. Raises `Invalid` where the config doesn't fit the base model, `Conflict`
-    where it starts from base weights that aren't in memory, `WithoutEffect` where the model enters none of its places.
-    """
-    return _draft(fresh_checkpoint(config, modules.architecture, seed, base), modules, metadata)
+def draft_new(new: NewAdapter, modules: ModelModules, base: BaseWeights) -> Draft:
+    """With its uploaded weights or the method's initial ones. Raises as `draft_upload`, and `Conflict` where initial
+    weights start from base weights that aren't in memory."""
+    config = parse_config(new.config, new.accept_unknown)
+    if new.weights is not None:
+        return draft_upload(config, modules, new.weights, new.metadata)
+    return draft(fresh_checkpoint(config, modules.architecture, new.seed, base), modules, new.metadata)
 
 
 def draft_upload(config: AdapterConfig, modules: ModelModules, weights: bytes, metadata: Mapping[str, Any]) -> Draft:
     """With uploaded safetensors. Raises `Invalid` where they aren't, or don't fit the config and the base model,
     `WithoutEffect` where the model enters none of its places."""
-    return _draft(match_checkpoint(config, read_safetensors(weights), modules.architecture), modules, metadata)
+    return draft(match_checkpoint(config, read_safetensors(weights), modules.architecture), modules, metadata)
 
 
-def _draft(checkpoint: Checkpoint, modules: ModelModules, metadata: Mapping[str, Any]) -> Draft:
+def draft(checkpoint: Checkpoint, modules: ModelModules, metadata: Mapping[str, Any]) -> Draft:
+    """Of a checkpoint that fits the base model. Raises `WithoutEffect` where the model enters none of its places."""
     content = VersionContent(
         method=checkpoint.config.peft_type,
         config=dump_config(checkpoint.config),

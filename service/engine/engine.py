@@ -19,9 +19,9 @@ from models_registry.errors import Conflict, NotFound, RegistryError, Unavailabl
 from models_registry.injection.adapted_model import PreparedAdapter
 from models_registry.injection.probe import UNKNOWN
 from models_registry.records import AdapterVersion, Architecture, BaseModel, Source
-from models_registry.references import require_name
 from models_registry.registry import Registry
-from service.engine.drafts import Draft, draft_fresh, draft_upload
+from service.engine.compositions import draft_composition
+from service.engine.drafts import Draft, draft_new, draft_upload
 from service.engine.hosted_model import HostedModel
 from service.engine.hosting import Hosting
 from service.engine.inference import Inference
@@ -35,9 +35,10 @@ from service.engine.request import (
     ModelModules,
     ModelStatus,
     NewAdapter,
+    NewComposition,
     Readiness,
 )
-from service.engine.snapshot import Snapshot, is_there, resolve
+from service.engine.snapshot import Snapshot, is_there, require_free, resolve
 from service.engine.statuses import adapter_status, model_status
 
 log = logging.getLogger(__name__)
@@ -144,7 +145,7 @@ class Engine:
         """Every module an adapter could target. Raises `NotFound`; while it was never built, `Unavailable` if it is
         loading, else `Conflict`."""
         hosted = self._hosting.hosted(model)
-        reach = (hosted.adapted.reach if hosted else None) or UNKNOWN
+        reach = hosted.reach if hosted else UNKNOWN
         return ModelModules(self._architecture(model), reach.entered or None, reach.bypassed)
 
     def _architecture(self, model: str) -> Architecture:
@@ -202,6 +203,14 @@ class Engine:
         """The dry run: all of `create_adapter` but storing and attaching. Version 1 as it would be."""
         draft = self._draft(new)
         return CreatedAdapter(draft.as_version(new.model, new.name, 1), draft.checkpoint.warnings)
+
+    def compose_adapter(self, new: NewComposition) -> CreatedAdapter:
+        """Version 1, merged from stored adapters of the model, in memory or not; stored and attached as by
+        `create_adapter`. Raises `NotFound` (all references at once), `Damaged`, and what `create_adapter` does."""
+        modules = self.modules(new.model)
+        require_free(self._snapshot.view, new.name)
+        draft = draft_composition(new, modules, self._snapshot.view, self._registry.read_weights)
+        return self._store(new.model, draft, partial(self._registry.create_adapter, new.model, new.name))
 
     def add_version(
         self,
@@ -297,15 +306,9 @@ class Engine:
 
     def _draft(self, new: NewAdapter) -> Draft:
         modules = self.modules(new.model)
-        require_name("name", new.name)
-        if new.name in self._snapshot.view.adapters:
-            raise Conflict(f"There is an adapter {new.name!r} already; add a version to it or choose another name.")
-        config = parse_config(new.config, new.accept_unknown)
-        if new.weights is None:
-            hosted = self._hosting.hosted(new.model)
-            base = hosted.adapted.base_weight if hosted else not_in_memory
-            return draft_fresh(config, modules, new.seed, new.metadata, base)
-        return draft_upload(config, modules, new.weights, new.metadata)
+        require_free(self._snapshot.view, new.name)
+        hosted = self._hosting.hosted(new.model)
+        return draft_new(new, modules, hosted.adapted.base_weight if hosted else not_in_memory)
 
     def _store(self, model: str, draft: Draft, put: Callable[..., AdapterVersion]) -> CreatedAdapter:
         hosted = self._hosting.hosted(model)

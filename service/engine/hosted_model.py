@@ -1,8 +1,9 @@
 """One base model in memory: its module, its worker, its queue, the adapters that are in memory with it."""
 
 from collections.abc import Iterable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from models_registry.base_models.sources import SourcePolicy, open_spec
 from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.errors import Conflict, RegistryError, Unavailable
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
+from models_registry.injection.probe import UNKNOWN, Reach
 from models_registry.records import AdapterVersion, BaseModel
 from models_registry.registry import Registry
 from service.engine.batcher import Batcher
@@ -31,6 +33,13 @@ class HostedModel:
     joining: Joining
     batcher: Batcher
     worker: Worker
+    probing: Future[None]
+
+    @property
+    def reach(self) -> Reach:
+        """Where the model takes its rows, once the forward that shows it has run or was given up."""
+        wait([self.probing])
+        return self.adapted.reach or UNKNOWN
 
     @property
     def dtype(self) -> str | None:
@@ -108,11 +117,13 @@ def host(
     architecture = describe(module)
     registry.record_built(base.id, architecture)
     adapted = AdaptedModel(module, architecture)
-    joining = Joining(spec, adapted)
-    joining.learn(_example(base, spec, module))
+    example = _example(base, spec, module)
     room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
     adapters = AdapterResidency(adapted, registry.read_weights, stagers, room)
     batcher = Batcher(limits.max_queue, limits.max_batch_rows)
+    joining = Joining(spec, adapted)
     worker = Worker(base.id, spec, adapted, adapters, joining, batcher)
     worker.start()
-    return HostedModel(spec, adapted, adapters, joining, batcher, worker)
+    # The model is ready before it is probed: only who asks for its reach, and the first request, wait for that.
+    probing: Future[None] = batcher.call(partial(joining.learn, example))
+    return HostedModel(spec, adapted, adapters, joining, batcher, worker, probing)

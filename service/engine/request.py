@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from models_registry.adapters.recipe import Recipe
 from models_registry.base_models.spec import Inputs, OutputValue
 from models_registry.records import Adapter, AdapterVersion, Architecture, BaseModel
 
@@ -83,6 +84,16 @@ class NewAdapter:
     seed: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     accept_unknown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewComposition:
+    """An adapter to create from others of the same model: `adapters` are `{reference: weight}`."""
+
+    model: str
+    name: str
+    adapters: Mapping[str, float]
+    recipe: Recipe
 
 
 @dataclass(frozen=True, slots=True)

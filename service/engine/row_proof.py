@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from models_registry.base_models.spec import BaseModelSpec, OutputValue, Rows
-from models_registry.injection.probe import PROBED_ROWS, vary
+from models_registry.injection.observation import PROBED_ROWS
+from models_registry.injection.probe import vary
 from service.engine.rows import Values, join_rows, rows_at, shortened, tokens_of, values_at
 
 log = logging.getLogger(__name__)
@@ -40,27 +41,26 @@ NOTHING: Final = RowProof()
 
 
 def prove_rows(spec: BaseModelSpec, module: nn.Module, rows: Rows) -> RowProof | None:
-    """Run the base on rows made from `rows`, together and one by one. None where no two of these differ, which shows
+    """Run the base on rows made from `rows`, together and one by one. None where some of these are alike, which shows
     nothing. A model that doesn't run on them stays unproven."""
     try:
         with torch.inference_mode():
-            batch = replace(
-                rows, tensors={name: vary(tensor) for name, tensor in rows.tensors.items()}, count=PROBED_ROWS
-            )
-            each = [rows_at(batch, [row]) for row in range(PROBED_ROWS)]
-            if any(_equal(one, other) for one, other in zip(each, each[1:] + each[:1], strict=True)):
+            batch = replace(rows, tensors=vary(rows.tensors), count=PROBED_ROWS)
+            if _have_twins(batch):
                 return None
-            together = spec.forward(module, batch)
-            alone = [spec.forward(module, one) for one in each]
-            by_row = {name for name in together if _is_each_rows_own(name, together, alone)}
+            order = range(PROBED_ROWS)
+            alone = [spec.forward(module, rows_at(batch, [row])) for row in order]
+            together, flipped = spec.forward(module, batch), spec.forward(module, rows_at(batch, order[::-1]))
+            names = together.keys()
+            # In another order too, so that an output can't be each row's own by chance.
+            trials = ((together, alone), (flipped, alone[::-1]))
+            by_row = {name for name in names if all(_is_each_rows_own(name, *trial) for trial in trials)}
             by_token = _prove_padding(spec, module, rows, by_row)
     except Exception as error:  # a module's forward may raise anything, and no caller asked for this one
         log.warning("the base model's rows stay unproven: %s: %s", type(error).__name__, error)
         return NOTHING
     mask = {rows.padding.mask} if rows.padding and by_token is not None else set[str]()
-    return RowProof(
-        frozenset(rows.tensors.keys() | mask), frozenset(by_row), frozenset(together.keys() - by_row), by_token
-    )
+    return RowProof(frozenset(rows.tensors.keys() | mask), frozenset(by_row), frozenset(names - by_row), by_token)
 
 
 def _prove_padding(spec: BaseModelSpec, module: nn.Module, rows: Rows, by_row: set[str]) -> frozenset[str] | None:
@@ -80,8 +80,12 @@ def _prove_padding(spec: BaseModelSpec, module: nn.Module, rows: Rows, by_row: s
     return by_token
 
 
-def _equal(one: Rows, other: Rows) -> bool:
-    return all(torch.equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items())
+def _have_twins(batch: Rows) -> bool:
+    """Whether a row is the next one again."""
+    return any(
+        all(torch.equal(tensor[row], tensor[(row + 1) % PROBED_ROWS]) for tensor in batch.tensors.values())
+        for row in range(PROBED_ROWS)
+    )
 
 
 def _is_each_rows_own(name: str, together: Values, alone: Sequence[Values]) -> bool:

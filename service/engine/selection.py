@@ -70,6 +70,14 @@ def select(view: RegistrySnapshot, model: str, adapters: AdapterChoices) -> tupl
     return tuple(selections)
 
 
+def resolve_composition(view: RegistrySnapshot, model: str, adapters: Mapping[str, float]) -> Selection:
+    """The exact versions of a composition that is to be stored, whether or not it can be computed.
+
+    Raises `NotFound` listing every reference that doesn't exist or belongs to another model.
+    """
+    return _compose(adapters, _resolve_all(view, model, (adapters,)))
+
+
 def distinct_versions(selections: Iterable[Selection]) -> tuple[AdapterVersion, ...]:
     """Every version that the selections name, once."""
     return tuple({part.slot: part.version for selection in selections for part in selection.parts}.values())
@@ -132,8 +140,7 @@ def _faults_of(choice: AdapterChoice, selection: Selection, loc: Location) -> It
         return
     for part in selection.parts:
         # What is stored was accepted once, unknown keys included.
-        if not parse_config(part.version.config, accept_unknown=part.version.config.keys()).composable:
-            message = (
-                f"{part.version.method} rescales instead of adding, so it can't be weighted or summed with others."
-            )
+        config = parse_config(part.version.config, accept_unknown=part.version.config.keys())
+        if config.addition_refusal:
+            message = f"It can't be weighted or summed with others ({config.addition_refusal})."
             yield Fault((*loc, part.version.reference), message)

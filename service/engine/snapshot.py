@@ -6,9 +6,9 @@ through the engine, which refreshes after it; what another process wrote is seen
 
 import threading
 
-from models_registry.errors import NotFound
+from models_registry.errors import Conflict, NotFound
 from models_registry.records import AdapterVersion, RegistrySnapshot
-from models_registry.references import named_by, pick_version
+from models_registry.references import named_by, pick_version, require_name
 from models_registry.registry import Registry
 
 
@@ -48,6 +48,13 @@ def resolve(view: RegistrySnapshot, reference: str) -> AdapterVersion:
     if adapter is None:
         raise NotFound(f"There is no adapter {name!r}.")
     return pick_version(adapter, reference)
+
+
+def require_free(view: RegistrySnapshot, name: str) -> None:
+    """Raise `Invalid` if `name` can't name a new adapter, `Conflict` if it is taken."""
+    require_name("name", name)
+    if name in view.adapters:
+        raise Conflict(f"There is an adapter {name!r} already; add a version to it or choose another name.")
 
 
 def is_there(view: RegistrySnapshot, version: AdapterVersion) -> bool:

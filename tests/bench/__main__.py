@@ -9,18 +9,23 @@ import torch
 from transformers.utils import logging
 
 from service.demo.base_models import prepare_base_models
+from tests.bench.batches import mixing
 from tests.bench.figures import Figure
 from tests.bench.injection import injecting, loading
 
 MODELS = Path("var/models")
-BENCHES: Mapping[str, Callable[[Path], Iterator[Figure]]] = {"injecting": injecting, "loading": loading}
+BENCHES: Mapping[str, Callable[[Path], Iterator[Figure]]] = {
+    "injecting": injecting,
+    "loading": loading,
+    "mixing": mixing,
+}
 
 
 def main() -> None:
     warnings.simplefilter("ignore")
     logging.disable_progress_bar()
     prepare_base_models(MODELS)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; smollm2 in bf16, rank 16, all linear layers")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; smollm2, rank 16, every linear layer")
     for name in sys.argv[1:] or BENCHES:
         for figure in BENCHES[name](MODELS / "smollm2"):
             print(figure, flush=True)

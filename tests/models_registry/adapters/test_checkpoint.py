@@ -158,9 +158,9 @@ def test_an_upload_keeps_its_dtype(base: Architecture, dtype: torch.dtype) -> No
     assert {tensor.dtype for tensor in match(base, tensors).tensors.values()} == {dtype}
 
 
-@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool, torch.complex64])
-def test_numbers_that_are_not_floating_are_refused(base: Architecture, dtype: torch.dtype) -> None:
-    tensors = {key: torch.ones(tensor.shape, dtype=dtype) for key, tensor in fresh(base).tensors.items()}
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.bool, torch.complex64, torch.float8_e4m3fn])
+def test_numbers_that_are_not_floating_or_too_coarse_are_refused(base: Architecture, dtype: torch.dtype) -> None:
+    tensors = {key: torch.ones(tensor.shape).to(dtype) for key, tensor in fresh(base).tensors.items()}
     assert faults(base, tensors).keys() == tensors.keys()
 
 

@@ -17,6 +17,7 @@ from models_registry.adapters.checkpoint import fresh_checkpoint
 from models_registry.adapters.lora import LoraConfig
 from models_registry.errors import Conflict, Invalid, NotFound
 from models_registry.injection import AdaptedModel
+from models_registry.injection.layer import Adapters
 
 GUIDE: dict[str, Any] = {
     "peft_type": "LORA",
@@ -229,3 +230,11 @@ def test_train_mode_drops_nothing_while_serving(base: nn.Module) -> None:
     calm = whole(adapted, {"x": 1.0})
     adapted.module.train()
     assert torch.equal(whole(adapted, {"x": 1.0}), calm)
+
+
+def test_every_tensor_of_an_adapter_moves_with_the_model(adapted: AdaptedModel) -> None:
+    adapted.module.to(torch.bfloat16)
+    layers = [part for part in adapted.module.modules() if isinstance(part, Adapters)]
+    tensors = [tensor for layer in layers for folded in layer.slots.values() for tensor in folded.tensors]
+    assert len(layers) == 3
+    assert {tensor.dtype for tensor in tensors} == {torch.bfloat16}

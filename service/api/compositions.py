@@ -1,0 +1,62 @@
+"""Composition: stored adapters merged into a new one, which from then on is an adapter like any other."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from models_registry.adapters.recipe import CompositionMethod, Recipe
+from service.api.adapters import CreatedAnswer, show_created
+from service.api.bodies import JSON, media_type_of, read_json, reads, validate
+from service.api.dependencies import ModelId, Name, TheEngine, TheSettings
+from service.api.inference import Composition
+from service.api.problems import documented
+from service.engine.request import NewComposition
+
+router = APIRouter(tags=["adapters"])
+
+
+class CompositionBody(BaseModel):
+    """`cat` adds exactly, at the sum of the ranks; `svd` is the nearest of `rank`; the others work on A and B apart."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name
+    adapters: Composition = Field(
+        description="Stored adapters of this model, `{reference: weight}`; a negative weight subtracts.",
+        examples=[{"tone@2": 0.7, "style": 0.3}],
+    )
+    method: CompositionMethod
+    density: float | None = Field(
+        default=None, strict=True, gt=0, le=1, description="The share of numbers that `ties` and `dare_*` keep."
+    )
+    rank: int | None = Field(
+        default=None, strict=True, gt=0, description="Of the result, for `svd`; by default the greatest of the ranks."
+    )
+    seed: int | None = Field(
+        default=None, strict=True, ge=0, lt=2**63, description="Makes what `dare_*` draws the same each time."
+    )
+
+
+async def _read_composition(request: Request, settings: TheSettings) -> CompositionBody:
+    media_type_of(request, JSON)
+    return validate(CompositionBody, await read_json(request, settings.max_upload_bytes))
+
+
+@router.post(
+    "/models/{model_id}/adapters/compose",
+    status_code=201,
+    responses=documented(400, 404, 409, 413, 415, 422, 507),
+    openapi_extra=reads({JSON: CompositionBody}),
+)
+def compose_adapter(
+    model_id: ModelId,
+    body: Annotated[CompositionBody, Depends(_read_composition)],
+    engine: TheEngine,
+    response: Response,
+) -> CreatedAnswer:
+    """Store a merge of low-rank adapters as a new adapter: version 1 of `name`, a plain LoRA."""
+    recipe = Recipe(body.method, body.density, body.rank, body.seed)
+    created = engine.compose_adapter(NewComposition(model_id, body.name, body.adapters, recipe))
+    response.headers["Location"] = f"/adapters/{body.name}"
+    return show_created(created)

@@ -1,0 +1,41 @@
+"""An adapter version made of stored ones: their blobs read, merged, and checked like any other adapter."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from models_registry.adapters.catalog import parse_config
+from models_registry.adapters.checkpoint import match_checkpoint, read_safetensors
+from models_registry.adapters.compose import Part, compose
+from models_registry.records import AdapterVersion, Architecture, RegistrySnapshot
+from service.engine import selection
+from service.engine.drafts import Draft, draft
+from service.engine.request import ModelModules, NewComposition
+from service.engine.selection import resolve_composition
+
+
+def draft_composition(
+    new: NewComposition,
+    modules: ModelModules,
+    view: RegistrySnapshot,
+    read_weights: Callable[[AdapterVersion], bytes],
+) -> Draft:
+    """Its metadata say what it was made of. Raises `NotFound` (references: all of them at once), `Damaged`, `Invalid`
+    where the parts or the recipe don't go together, `WithoutEffect` where the model enters none of its places."""
+    found = resolve_composition(view, new.model, new.adapters)
+    parts = [_read(part, modules.architecture, read_weights) for part in found.parts]
+    checkpoint = compose(parts, modules.architecture, new.recipe)
+    return draft(checkpoint, modules, {"composed": _provenance(new, parts)})
+
+
+def _read(part: selection.Part, architecture: Architecture, read_weights: Callable[[AdapterVersion], bytes]) -> Part:
+    version = part.version
+    # What is stored was accepted once, unknown keys included.
+    config = parse_config(version.config, accept_unknown=version.config.keys())
+    checkpoint = match_checkpoint(config, read_safetensors(read_weights(version)), architecture)
+    return Part(version.reference, checkpoint, part.weight)
+
+
+def _provenance(new: NewComposition, parts: list[Part]) -> dict[str, Any]:
+    recipe = {name: value for name, value in asdict(new.recipe).items() if value is not None}
+    return {"adapters": {part.reference: part.weight for part in parts}, **recipe}
