@@ -163,7 +163,10 @@ def _input_embedding(root: PreTrainedModel) -> str | None:
 def _tied_to(root: nn.Module, embedding: str | None) -> tuple[str, ...]:
     if embedding is None:
         return ()
-    weight = root.get_submodule(embedding).get_parameter("weight")
+    # What a vision model embeds are patches, in a module without a weight of its own.
+    weight = dict(root.get_submodule(embedding).named_parameters(recurse=False)).get("weight")
+    if weight is None:
+        return ()
     sharing = {name for name, p in root.named_parameters(remove_duplicate=False) if p is weight}
     return tuple(sorted({name.removesuffix(".weight") for name in sharing} - {embedding}))
 

@@ -1,4 +1,4 @@
-"""What can go wrong, as one tree. HTTP knows nothing of it and is told once, in `service/api/problems.py`.
+"""What can go wrong, as one tree. It knows nothing of HTTP, into which `service/api/problems.py` translates it once.
 
 RegistryError
 ├── NotFound            no such base model, adapter, version or alias

@@ -284,13 +284,10 @@ def _require_place(session: Session, model: str, name: str) -> str:
 
 
 def _find_to_extend(session: Session, name: str, if_match: str | None) -> AdapterRow:
-    row = session.get(AdapterRow, name)
-    if row is None:
-        raise NotFound(f"There is no adapter {name!r}.")
     newest = find_adapter(session, name).newest
     if if_match not in {None, newest.digest}:
         raise Stale(f"The newest version is {newest.reference} with sha256:{newest.digest}, not sha256:{if_match}.")
-    return row
+    return session.get_one(AdapterRow, name)
 
 
 def _append_version(

@@ -23,9 +23,6 @@ from service.engine.engine import Engine
 from service.engine.request import EngineLimits, ModelStatus
 from service.settings import Settings
 
-GRACE_S = 10.0
-"""How long requests that run may take once the process is asked to end."""
-
 _PAGE = 200
 
 
@@ -57,19 +54,21 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     settings: Settings = app.state.settings
     if settings.migrates_at_start:
         await run_in_threadpool(migrate, settings.database_url)
+    blobs = await run_in_threadpool(open_blob_store, settings.blob_url)
     database = await run_in_threadpool(open_database, settings.database_url)
     engine = Engine(
-        Registry(database, open_blob_store(settings.blob_url)),
+        Registry(database, blobs),
         SourcePolicy(settings.model_roots, settings.factories),
         EngineLimits(settings.device, settings.max_resident_bytes, settings.max_batch_rows, settings.max_queue),
     )
     app.state.engine = engine
     app.state.metrics.watch_models(partial(_every_model, engine))
-    engine.start()
     try:
+        engine.start()
         yield
     finally:
-        await run_in_threadpool(engine.stop, GRACE_S)
+        # No grace: the server has waited for its requests before this, and what still runs has lost its caller.
+        await run_in_threadpool(engine.stop, 0.0)
         database.close()
 
 

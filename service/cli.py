@@ -82,7 +82,7 @@ def openapi(
     file: Annotated[Path | None, typer.Argument(help="Where to write it; by default to the terminal.")] = None,
 ) -> None:
     """Export the OpenAPI document."""
-    document = export_document(create_app(Settings()))
+    document = export_document(create_app(_settings()))
     if file is None:
         typer.echo(document, nl=False)
     else:

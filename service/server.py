@@ -8,8 +8,10 @@ from typing import Any
 import uvicorn
 
 from service.api.draining import Drain
-from service.app import GRACE_S
 from service.settings import Settings
+
+GRACE_S = 10.0
+"""How long requests that run may take once the process is asked to end."""
 
 
 class DrainingServer(uvicorn.Server):

@@ -1,4 +1,4 @@
-"""What the operator sets: one frozen value, read from `ADAPTER_SERVICE_*` by cli.py and handed to app.py.
+"""What the operator sets: one frozen value, read from `ADAPTER_SERVICE_*` by cli.py and by the demo.
 
 Everything has a default that works on one machine. A bad value is an error that names the setting and what it takes.
 """

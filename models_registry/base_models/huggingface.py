@@ -25,8 +25,8 @@ from models_registry.base_models.token_ids import LIKE_TOKENS, TOKEN_INPUTS, Tab
 from models_registry.errors import Invalid, Unsupported
 from models_registry.records import Fault
 
-# Arguments of a forward that aren't data: caches, switches, and the labels of a training step.
 EXAMPLE_TEXTS = ("A ship leaves the harbour at dawn.", "Bread!", "Why do rivers bend on their way to the sea, then?")
+# Arguments of a forward that aren't data: caches, switches, and the labels of a training step.
 NOT_INPUTS = frozenset(
     {"cache", "past_key_values", "use_cache", "labels", "logits_to_keep", "return_dict", "return_loss"}
 )

@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
+from models_registry.architecture import dtype_name
 from models_registry.base_models.spec import Inputs
 from models_registry.errors import Invalid
 from models_registry.records import Fault, Location
 
 _DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
+    dtype_name(dtype): dtype
     for dtype in (
         torch.bool,
         torch.uint8,

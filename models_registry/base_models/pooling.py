@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from models_registry.errors import Unsupported
+from models_registry.errors import Invalid, Unsupported
 from models_registry.records import Fault
 
 
@@ -65,13 +65,23 @@ class Pooling:
 
 
 def read_pooling(directory: Path) -> Pooling:
-    """From modules.json and the pooling's config.json. Raises `Unsupported` for a step we would have to leave out."""
-    file = directory / "modules.json"
-    if not file.is_file():
+    """From modules.json and the pooling's config.json.
+
+    Raises `Invalid` where they can't be read, `Unsupported` for a step we would have to leave out.
+    """
+    if not (directory / "modules.json").is_file():
         return Pooling()
+    try:
+        return _read_steps(directory)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # whatever the files may hold
+        message = f"modules.json or its pooling's config.json can't be read: {type(error).__name__}: {error}"
+        raise Invalid(message, [Fault(("source", "path"), message)]) from error
+
+
+def _read_steps(directory: Path) -> Pooling:
     modes = Pooling().modes
     normalized = False
-    for step in json.loads(file.read_text()):
+    for step in json.loads((directory / "modules.json").read_text()):
         match step["type"].rpartition(".")[2]:
             case "Transformer":
                 pass

@@ -105,10 +105,10 @@ def _guard_embeddings(module: nn.Module) -> None:
     """On a CPU a wrong index raises IndexError; on a GPU it would end the process, so it has to be found before."""
     for part in module.modules():
         if isinstance(part, nn.Embedding):
-            part.register_forward_pre_hook(partial(_check_indices, part.num_embeddings))
+            part.register_forward_pre_hook(partial(_check_indices, part.num_embeddings), with_kwargs=True)
 
 
-def _check_indices(bound: int, _: nn.Module, args: tuple[Tensor, ...]) -> None:
-    for ids in args:
+def _check_indices(bound: int, _: nn.Module, args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor]) -> None:
+    for ids in (*args, *kwargs.values()):
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < bound:
             raise IndexError(f"An index is outside the embedding's {bound} rows.")

@@ -47,7 +47,7 @@ class Rows:
 
 
 class BaseModelSpec(Protocol):
-    """One built base model and what its rows are. Created by `open_spec`; holds the module once it is built."""
+    """One base model and what its rows are. Created by `open_spec`; what it reads rows by, it learns when it builds."""
 
     task: str | None
 

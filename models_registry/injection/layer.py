@@ -9,7 +9,9 @@ from typing import Any, Self, TypeAlias
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_iter
 from torch.utils.hooks import RemovableHandle
+from transformers.cache_utils import Cache
 
 from models_registry.adapters.copies import INJECTED
 from models_registry.adapters.folded import Folded
@@ -101,10 +103,19 @@ class Adapters(nn.Module):
             with without_routing(self._model):
                 return put_rows(out, rows, attend(target, deltas, rows, count, args, kwargs))
         if copy is not None:
+            self._require_no_cache(args, kwargs)
             with without_routing(self._model):
                 own_args, own_kwargs = take_rows((args, kwargs), rows, count)
                 return put_rows(out, rows, copy(*own_args, **own_kwargs))
         return out
+
+    def _require_no_cache(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """A copy runs after the base's module, which has put its own keys and values there already."""
+        if any(isinstance(leaf, Cache) for leaf in tree_iter((args, kwargs))):
+            raise Invalid(
+                f"The adapter has its own copy of {self._name!r}, which writes to a cache of keys and values that the "
+                "base model uses too. Run without a cache, or save the modules inside it instead."
+            )
 
     def _change(
         self, target: nn.Module, rows: RowsOf, acting: Sequence[tuple[Folded, float]], x: Tensor, y: Tensor

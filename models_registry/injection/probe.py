@@ -36,10 +36,10 @@ UNKNOWN: Final = Reach(frozenset(), frozenset(), frozenset())
 def probe(module: nn.Module, forward: Forward, rows: Batch) -> Reach:
     """Run `forward` on rows made from `rows` (tensors with a common leading dimension) and watch every module.
 
-    Rows that stand there once only are varied: tokens and features change places, so that no two rows are alike.
-    Raises whatever `forward` raises.
+    The rows are varied, so that no two are alike, in order or in content. Raises whatever `forward` raises.
     """
-    first, second = vary(rows, start=0), vary(rows, start=PROBED_ROWS)
+    first = {name: vary(tensor) for name, tensor in rows.items()}
+    second = {name: vary(tensor.flip(-1) if tensor.dim() > 1 else tensor) for name, tensor in rows.items()}
     bypassed = find_bypassed(module, lambda: forward(first))
     alone, alone_second = _each_alone(module, forward, first), _each_alone(module, forward, second)
     flipped = {name: tensor.flip(0) for name, tensor in first.items()}
@@ -55,18 +55,20 @@ def probe(module: nn.Module, forward: Forward, rows: Batch) -> Reach:
     return Reach(entered, by_row, bypassed)
 
 
-def vary(rows: Batch, start: int = 0) -> dict[str, Tensor]:
-    """`PROBED_ROWS` rows made from `rows`, no two alike if possible; others for another `start`."""
-    return {name: _varied(tensor, range(start, start + PROBED_ROWS)) for name, tensor in rows.items()}
+def vary(tensor: Tensor) -> Tensor:
+    """`PROBED_ROWS` rows of what stands in `tensor`: some of it repeated, then rolled, and real numbers made larger."""
+    rows = [tensor[shift % len(tensor)] for shift in range(PROBED_ROWS)]
+    varied = [_repeat(row, shift).roll(shift, dims=-1) if row.dim() else row for shift, row in enumerate(rows)]
+    if tensor.is_floating_point() and not ((tensor == 0) | (tensor == 1)).all():  # a mask stays one
+        varied = [row * (1 + shift) for shift, row in enumerate(varied)]
+    return torch.stack(varied)
 
 
-def _varied(tensor: Tensor, shifts: range) -> Tensor:
-    """Rows rolled along their last dimension; where that is too short to make them differ, real numbers also grow."""
-    rows = [tensor[shift % len(tensor)].clone() for shift in shifts]
-    rolled = [row.roll(shift, dims=-1) if row.dim() else row for shift, row in zip(shifts, rows, strict=True)]
-    if tensor.is_floating_point() and tensor.shape[-1] < 2 * PROBED_ROWS:
-        rolled = [row * (1 + shift / 8) for shift, row in zip(shifts, rolled, strict=True)]
-    return torch.stack(rolled)
+def _repeat(row: Tensor, times: int) -> Tensor:
+    """Along the last dimension, in groups of `1 + times`; but not the ends, where special tokens stand."""
+    at = torch.arange(row.shape[-1], device=row.device)
+    inner = at[1:-1] - (at[1:-1] - 1) % (1 + times)
+    return row[..., torch.cat([at[:1], inner, at[1:][-1:]])]
 
 
 def _each_alone(module: nn.Module, forward: Forward, batch: Batch) -> list[Run]:

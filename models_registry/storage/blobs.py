@@ -64,7 +64,9 @@ class DirectoryBlobStore:
     def put(self, data: bytes) -> str:
         digest = sha256(data).hexdigest()
         with translated(self._name):
-            if not self._holds(digest, data):
+            if self._holds(digest, data):
+                sync_directory(self._directory)  # whoever writes it at this moment may not have come so far
+            else:
                 write_durably(self._directory / digest, data)
         return digest
 

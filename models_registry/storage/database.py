@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnection
@@ -49,11 +49,6 @@ class Database:
         """A session that commits at the end, or changes nothing. Raises `Conflict`, `NoRoom`, `Unavailable`."""
         with told(), Session(self._writes) as session, session.begin():
             yield session
-
-    def ping(self) -> None:
-        """Return if the database answers. Raises `Unavailable`."""
-        with self.read() as session:
-            session.execute(text("SELECT value FROM generation"))
 
     def close(self) -> None:
         self._reads.dispose()

@@ -1,4 +1,4 @@
-"""The registry's rows. They never leave `registry.py`, which turns them into records.
+"""The registry's rows. They never leave `registry.py`'s transactions: `reading.py` turns them into records.
 
 `alembic/versions` builds these tables; a test compares the two. No relationships: every query is written where it runs.
 """

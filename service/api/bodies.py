@@ -76,10 +76,10 @@ async def read_bytes(request: Request, limit: int) -> bytes:
     return b"".join([chunk async for chunk in _limited(request, limit)])
 
 
-async def read_json(request: Request, limit: int) -> Any:
-    """The body as JSON. Raises `Refused` (400) where it isn't, `TooLarge`."""
+async def read_json(schema: type[M], request: Request, limit: int) -> M:
+    """The body as JSON of this `schema`. Raises `Refused` (400) where it isn't JSON, `TooLarge`, `Invalid`."""
     body = await read_bytes(request, limit)
-    return await beside_the_loop(len(body), parse_json, body)
+    return await beside_the_loop(len(body), lambda: validate(schema, parse_json(body)))
 
 
 async def read_form(request: Request, limit: int) -> FormData:
@@ -100,9 +100,9 @@ async def read_form(request: Request, limit: int) -> FormData:
     return form
 
 
-async def beside_the_loop(size: int, work: Callable[..., T], *arguments: Any) -> T:
+async def beside_the_loop(size: int, work: Callable[[], T]) -> T:
     """Do `work` in a thread where `size` bytes would hold up the event loop, else at once."""
-    return work(*arguments) if size <= _INLINE_BYTES else await run_in_threadpool(work, *arguments)
+    return work() if size <= _INLINE_BYTES else await run_in_threadpool(work)
 
 
 def parse_json(body: bytes) -> Any:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models_registry.adapters.recipe import CompositionMethod, Recipe
 from service.api.adapters import CreatedAnswer, show_created
-from service.api.bodies import JSON, media_type_of, read_json, reads, validate
+from service.api.bodies import JSON, media_type_of, read_json, reads
 from service.api.dependencies import ModelId, Name, TheEngine, TheSettings
 from service.api.inference import Composition
 from service.api.problems import documented
@@ -40,7 +40,7 @@ class CompositionBody(BaseModel):
 
 async def _read_composition(request: Request, settings: TheSettings) -> CompositionBody:
     media_type_of(request, JSON)
-    return validate(CompositionBody, await read_json(request, settings.max_upload_bytes))
+    return await read_json(CompositionBody, request, settings.max_upload_bytes)
 
 
 @router.post(

@@ -20,7 +20,6 @@ from service.api.bodies import (
     media_type_of,
     parse_json,
     read_bytes,
-    read_json,
     reads,
     validate,
 )
@@ -118,12 +117,16 @@ async def _read_call(
     limit = settings.max_upload_bytes
     if media_type_of(request, JSON, SAFETENSORS) == SAFETENSORS:
         body = await read_bytes(request, limit)
-        tensors = await beside_the_loop(len(body), read_safetensors, body)
+        tensors = await beside_the_loop(len(body), lambda: read_safetensors(body))
         call = validate(_Call, _from_query(adapter, outputs))
         return InferRequest(model_id, Inputs(tensors), call.choices, call.wanted, deadline=deadline)
-    asked = validate(InferBody, await read_json(request, limit))
-    inputs = await beside_the_loop(int(request.headers.get("content-length", limit)), decode_inputs, asked.inputs)
-    return InferRequest(model_id, inputs, asked.choices, asked.wanted, asked.parameters, deadline)
+    body = await read_bytes(request, limit)
+    return await beside_the_loop(len(body), lambda: _parse_call(model_id, body, deadline))
+
+
+def _parse_call(model: str, body: bytes, deadline: float | None) -> InferRequest:
+    asked = validate(InferBody, parse_json(body))
+    return InferRequest(model, decode_inputs(asked.inputs), asked.choices, asked.wanted, asked.parameters, deadline)
 
 
 def _from_query(adapter: str | None, outputs: str | None) -> dict[str, Any]:
@@ -163,7 +166,7 @@ def _as_safetensors(answer: InferAnswer) -> bytes:
 
 async def _write_answer(answer: InferAnswer, binary: bool, begun: float) -> Response:
     size = sum(value.nbytes for value in answer.outputs.values() if not isinstance(value, tuple))
-    body = await beside_the_loop(size, _as_safetensors if binary else _as_json, answer)
+    body = await beside_the_loop(size, lambda: _as_safetensors(answer) if binary else _as_json(answer))
     spent = {
         "queue": answer.queue_ms,
         "load": answer.load_ms,

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models_registry.adapters.catalog import METHODS
 from models_registry.errors import Invalid
 from models_registry.records import Fault, HuggingFaceSource, ModuleInfo, PythonSource, Source
-from service.api.bodies import JSON, JsonObject, media_type_of, read_json, reads, validate
+from service.api.bodies import JSON, JsonObject, media_type_of, read_json, reads
 from service.api.dependencies import ModelId, Name, TheEngine, TheSettings
 from service.api.paging import Page, PagingQuery
 from service.api.problems import documented
@@ -98,7 +98,7 @@ class ModulesAnswer(BaseModel):
     modules: list[ModuleAnswer]
 
 
-def show_model(status: ModelStatus) -> ModelAnswer:
+def _show_model(status: ModelStatus) -> ModelAnswer:
     base = status.base
     return ModelAnswer(
         id=base.id,
@@ -142,7 +142,7 @@ def _show_module(module: ModuleInfo, entered: frozenset[str] | None) -> ModuleAn
 
 async def _read_new_model(request: Request, settings: TheSettings) -> NewModelBody:
     media_type_of(request, JSON)
-    return validate(NewModelBody, await read_json(request, settings.max_upload_bytes))
+    return await read_json(NewModelBody, request, settings.max_upload_bytes)
 
 
 # ---- routes -----------------------------------------------------------------------------------------------------
@@ -179,19 +179,19 @@ def register_model(
         raise Invalid(f"The model {body.id} is registered, but can't be built: {reason}", [Fault(("source",), reason)])
     response.status_code = 201 if status.state == "ready" else 202
     response.headers["Location"] = f"/models/{body.id}"
-    return show_model(status)
+    return _show_model(status)
 
 
 @router.get("/models", responses=documented(400))
 def list_models(engine: TheEngine, paging: PagingQuery) -> Page[ModelAnswer]:
     """Every registered base model, by id."""
-    return paging.page(engine.models(paging.limit + 1, paging.after), lambda status: status.base.id, show_model)
+    return paging.page(engine.models(paging.limit + 1, paging.after), lambda status: status.base.id, _show_model)
 
 
 @router.get("/models/{model_id}", responses=documented(404))
 def get_model(model_id: ModelId, engine: TheEngine) -> ModelAnswer:
     """One base model: its state, what it is, which adapters are in memory with it."""
-    return show_model(engine.model(model_id))
+    return _show_model(engine.model(model_id))
 
 
 @router.get("/models/{model_id}/modules", responses=documented(404, 409))
@@ -205,13 +205,13 @@ def load_model(model_id: ModelId, engine: TheEngine, response: Response) -> Mode
     """Into memory, also after a failure: 200 if it is there, 202 while it is loading."""
     status = engine.load_model(model_id)
     response.status_code = 202 if status.state == "loading" else 200
-    return show_model(status)
+    return _show_model(status)
 
 
 @router.post("/models/{model_id}/unload", responses=documented(404, 409))
 def unload_model(model_id: ModelId, engine: TheEngine) -> ModelAnswer:
     """Out of memory, until it is loaded again; its registration and its adapters stay."""
-    return show_model(engine.unload_model(model_id))
+    return _show_model(engine.unload_model(model_id))
 
 
 @router.delete("/models/{model_id}", status_code=204, responses=documented(400, 404, 409))

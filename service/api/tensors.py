@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
+from models_registry.architecture import dtype_name
 from models_registry.base_models.spec import OutputValue
 
 
@@ -34,7 +35,7 @@ def _encode(tensor: torch.Tensor) -> dict[str, Any]:
     data: list[Any] = flat.tolist()
     if tensor.dtype.is_floating_point and not bool(torch.isfinite(flat).all()):
         data = [number if math.isfinite(number) else _name_of(number) for number in data]
-    return {"dtype": str(tensor.dtype).removeprefix("torch."), "shape": list(tensor.shape), "data": data}
+    return {"dtype": dtype_name(tensor.dtype), "shape": list(tensor.shape), "data": data}
 
 
 def _name_of(number: float) -> str:

@@ -1,7 +1,7 @@
 """The two ways to bring an adapter: JSON, for fresh weights, or a form with PEFT's own two files."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,7 +9,17 @@ from starlette.datastructures import FormData, UploadFile
 
 from models_registry.errors import Invalid
 from models_registry.records import Fault
-from service.api.bodies import JSON, MULTIPART, JsonObject, media_type_of, parse_json, read_form, read_json, validate
+from service.api.bodies import (
+    JSON,
+    MULTIPART,
+    JsonObject,
+    beside_the_loop,
+    media_type_of,
+    parse_json,
+    read_form,
+    read_json,
+    validate,
+)
 from service.api.dependencies import Name, TheSettings
 from service.api.problems import Refused
 
@@ -45,32 +55,44 @@ class UploadedAdapterBody(UploadedVersionBody):
     dry_run: bool = Field(default=False, description="Check everything, store nothing")
 
 
+Upload = TypeVar("Upload", bound=UploadedVersionBody)
+
+
 async def read_new_adapter(request: Request, settings: TheSettings) -> FreshAdapterBody | UploadedAdapterBody:
     """Raises `Refused` (400, 415), `TooLarge`, and `Invalid` with every field that is wrong."""
     if media_type_of(request, JSON, MULTIPART) == JSON:
-        return validate(FreshAdapterBody, await read_json(request, settings.max_upload_bytes))
-    return validate(UploadedAdapterBody, await _read_parts(request, settings.max_upload_bytes))
+        return await read_json(FreshAdapterBody, request, settings.max_upload_bytes)
+    return await _read_upload(UploadedAdapterBody, request, settings.max_upload_bytes)
 
 
 async def read_new_version(request: Request, settings: TheSettings) -> UploadedVersionBody:
     """Raises as `read_new_adapter` does."""
     media_type_of(request, MULTIPART)
-    return validate(UploadedVersionBody, await _read_parts(request, settings.max_upload_bytes))
+    return await _read_upload(UploadedVersionBody, request, settings.max_upload_bytes)
 
 
 NewAdapterBody = Annotated[FreshAdapterBody | UploadedAdapterBody, Depends(read_new_adapter)]
 NewVersionBody = Annotated[UploadedVersionBody, Depends(read_new_version)]
 
 
-async def _read_parts(request: Request, limit: int) -> dict[str, Any]:
-    """The form as the JSON that it stands for: files' bytes, JSON parts as objects, `accept_unknown` as a list."""
+async def _read_upload(schema: type[Upload], request: Request, limit: int) -> Upload:
     form = await read_form(request, limit)
     try:
         parts = {name: [await _content(part) for part in form.getlist(name)] for name in form}
         faults = [*_repeated(parts), *_not_a_file(form)]
     finally:
         await form.close()
+    parsed = sum(len(content) for name, contents in parts.items() if name != "weights" for content in contents)
+    return await beside_the_loop(parsed, lambda: validate(schema, _as_fields(parts, faults)))
+
+
+def _as_fields(parts: Mapping[str, list[bytes]], faults: list[Fault]) -> dict[str, Any]:
+    """The form as the JSON that it stands for: files' bytes, JSON parts as objects, `accept_unknown` as a list.
+
+    Raises `Invalid` with `faults` and every part that can't be read.
+    """
     fields: dict[str, Any] = {}
+    faults = list(faults)
     for name, contents in parts.items():
         try:
             fields[name] = _read_part(name, contents)

@@ -23,9 +23,7 @@ def seed(settings: Settings) -> None:
         try:
             registry.find_base_model(name)
         except NotFound:
-            registry.register_base_model(
-                name, HuggingFaceSource(name), dtype=None, device=None, task=None, example_inputs=None
-            )
+            registry.register_base_model(name, HuggingFaceSource(name))
             typer.echo(f"{name}: registered", err=True)
     database.close()
 

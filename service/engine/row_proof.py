@@ -45,7 +45,7 @@ def prove_rows(spec: BaseModelSpec, module: nn.Module, rows: Rows) -> RowProof |
     nothing. A model that doesn't run on them stays unproven."""
     try:
         with torch.inference_mode():
-            batch = replace(rows, tensors=vary(rows.tensors), count=PROBED_ROWS)
+            batch = replace(rows, tensors={k: vary(v) for k, v in rows.tensors.items()}, count=PROBED_ROWS)
             if _have_twins(batch):
                 return None
             order = range(PROBED_ROWS)

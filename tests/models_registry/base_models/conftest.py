@@ -2,8 +2,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_models import bert_config, save, tiny_llama, word_tokenizer
 from transformers import BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
+from word_models import bert_config, save, tiny_llama, word_tokenizer
 
 from models_registry.base_models.huggingface import HuggingFaceSpec
 from models_registry.base_models.sources import SourcePolicy, open_spec

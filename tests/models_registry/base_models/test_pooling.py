@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from models_registry.base_models.pooling import Pooling, read_pooling
-from models_registry.errors import Unsupported
+from models_registry.errors import Invalid, Unsupported
 
 HIDDEN = torch.tensor([[[1.0, 5.0], [3.0, -1.0], [9.0, 9.0]]])  # one row of two tokens and a padding
 MASK = torch.tensor([[1, 1, 0]])
@@ -64,3 +64,11 @@ def test_a_pooling_that_we_do_not_know_is_refused(tmp_path: Path, modes: dict[st
 def test_a_step_that_we_would_leave_out_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="Dense"):
         read_pooling(write(tmp_path, ["Transformer", "Pooling", "Dense"], pooling_mode_mean_tokens=True))
+
+
+@pytest.mark.parametrize("modules", ["{", "[1]", "[{}]", '[{"type": "Pooling", "path": "nowhere"}]'])
+def test_files_that_can_not_be_read_are_the_sources_fault(tmp_path: Path, modules: str) -> None:
+    (tmp_path / "modules.json").write_text(modules)
+    with pytest.raises(Invalid, match=r"modules\.json") as caught:
+        read_pooling(tmp_path)
+    assert caught.value.faults[0].loc == ("source", "path")

@@ -119,6 +119,14 @@ def test_no_rows_are_refused() -> None:
         spec.read(module, Inputs({"left": torch.ones(0, 3)}))
 
 
+@pytest.mark.parametrize("by_name", [False, True])
+def test_off_the_cpu_an_index_outside_an_embedding_never_reaches_the_device(by_name: bool) -> None:
+    spec = spec_of(nn.Embedding, num_embeddings=3, embedding_dim=2)
+    module, ids = spec.build(torch.device("meta"), None), torch.tensor([3])
+    with pytest.raises(IndexError, match="3 rows"):
+        module(input=ids) if by_name else module(ids)
+
+
 def test_texts_need_a_tokenizer() -> None:
     spec, module = built(Pair)
     with pytest.raises(Invalid, match="tokenizer"):

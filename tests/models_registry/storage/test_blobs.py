@@ -1,3 +1,4 @@
+import os
 import resource
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,6 +54,18 @@ def test_a_valid_blob_is_not_written_again(blobs: BlobStore, blob_directory: Pat
     again = (blob_directory / blobs.put(b"weights")).stat()
 
     assert (again.st_ino, again.st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
+
+
+def test_a_blob_that_is_there_is_durable_too_before_put_returns(
+    blobs: BlobStore, blob_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another writer may have named it a moment ago, and not have made the name durable yet."""
+    blobs.put(b"weights")
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    blobs.put(b"weights")
+
+    assert synced == [blob_directory]
 
 
 @pytest.mark.parametrize("damage", [b"", b"weight", b"weightz", b"weights and more"])

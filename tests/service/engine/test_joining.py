@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 from engines import tensor, version_of
-from tiny_models import bert_config, save, tiny_llama, word_tokenizer
 from torch import Tensor
 from transformers import BertModel, PreTrainedModel
+from word_models import bert_config, save, tiny_llama, word_tokenizer
 
 from models_registry.adapters.catalog import parse_config
 from models_registry.architecture import describe

@@ -7,9 +7,9 @@ from typing import Any
 import bases
 import pytest
 import torch
-from tiny_models import bert_config, save, tiny_llama, word_tokenizer
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification, BertModel, PreTrainedModel
+from word_models import bert_config, save, tiny_llama, word_tokenizer
 
 from models_registry.base_models.huggingface import HuggingFaceSpec
 from models_registry.base_models.sources import SourcePolicy, open_spec
