@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from models_registry.base_models.sources import SourcePolicy
 from models_registry.base_models.spec import Inputs, OutputValue
-from models_registry.records import PythonSource
+from models_registry.records import AdapterVersion, PythonSource
 from models_registry.registry import Registry
 from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import Database, migrate, open_database
@@ -115,6 +116,12 @@ class Start(Protocol):
 def tensor(value: OutputValue) -> Tensor:
     assert isinstance(value, Tensor)
     return value
+
+
+def version_of(adapter: str, model: str = "m") -> AdapterVersion:
+    """A version as the registry would name it, where nothing but its name matters."""
+    made_at = datetime(2026, 1, 1, tzinfo=UTC)
+    return AdapterVersion(adapter, model, 1, "LORA", {}, "0" * 64, 0, 0, (), {}, "0" * 64, made_at)
 
 
 def lora_weights(scale: float = 1.0) -> bytes:

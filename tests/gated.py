@@ -62,6 +62,28 @@ def mlp(gate: str) -> nn.Module:
     return GatedMLP(gate_named(gate))
 
 
+class Choosy(GatedMLP):
+    """Refuses negative numbers, and more rows at once than its memory holds."""
+
+    def __init__(self, gate: Gate, room: int) -> None:
+        super().__init__(gate)
+        self.room = room
+        self.seen: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(len(x))
+        if bool((x < 0).any()):
+            raise RuntimeError("nothing below zero")
+        if len(x) > self.room:
+            torch.empty(2**60, dtype=torch.uint8)
+        return super().forward(x)
+
+
+def choosy(gate: str, room: int = 64) -> nn.Module:
+    torch.manual_seed(0)
+    return Choosy(gate_named(gate), room)
+
+
 def slow(gate: str) -> nn.Module:
     """Its build passes the gate."""
     gate_named(gate).pass_through()

@@ -44,6 +44,18 @@ class GenerationParameters(BaseModel):
         """How many new tokens must fit: all that were asked for by name, of the default at least one."""
         return self.max_new_tokens if "max_new_tokens" in self.model_fields_set else 1
 
+    @property
+    def minds_company(self) -> bool:
+        """Whether a text's continuation may depend on the texts beside it: by what is drawn, by processors that take
+        the padding for tokens, by a row's end that others outlast, or by the room that the longest prompt leaves."""
+        return (
+            self.do_sample
+            or self.repetition_penalty != 1.0
+            or self.no_repeat_ngram_size > 0
+            or bool(self.stop_strings)
+            or "max_new_tokens" not in self.model_fields_set
+        )
+
     @model_validator(mode="after")
     def _check_order(self) -> Self:
         if self.min_new_tokens > self.max_new_tokens:

@@ -11,6 +11,7 @@ from transformers import AutoConfig, GgufConfig, PreTrainedConfig, PreTrainedMod
 from models_registry.base_models.generation import generate_arguments, own_defaults, parse_parameters
 from models_registry.base_models.named_tensors import count_rows, name_faults, name_outputs, signature_of, to_module
 from models_registry.base_models.pooling import Pooling, read_pooling
+from models_registry.base_models.right_padding import RightPadding
 from models_registry.base_models.spec import Inputs, OutputValue, Rows
 from models_registry.base_models.tasks import (
     FEATURE_EXTRACTION,
@@ -43,6 +44,7 @@ class HuggingFaceSpec:
         self._builder = builder_for(self.task, None if self._config is None else self._config.architectures)
         self._text: Text | None = None
         self._tables = Tables()
+        self._padding = RightPadding({})
         self._pooling = read_pooling(directory) if self.task == FEATURE_EXTRACTION else Pooling()
 
     def build(self, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
@@ -51,6 +53,7 @@ class HuggingFaceSpec:
         if self._text is not None:
             _settle_padding(module, self._text)
         self._tables = tables_of(module)
+        self._padding = RightPadding.of_model(module, self._tables, self._text)
         nn.Module.to(module, device)  # transformers' own `to` only guards quantised models, and is untyped
         return module.eval().requires_grad_(False)
 
@@ -60,7 +63,7 @@ class HuggingFaceSpec:
             text = self._need_text(("inputs", "text"))
             names = signature_of(model).names
             tensors = {k: v for k, v in text.rows(inputs.texts, self._limit(text)).items() if k in names}
-            return Rows(to_module(tensors, model), len(inputs.texts), from_text=True)
+            return Rows(to_module(tensors, model), len(inputs.texts), True, self._padding.of_rows(tensors))
         count = count_rows(inputs.tensors)
         known = [name for name in signature_of(model).names if name not in NOT_INPUTS]
         required = [] if "inputs_embeds" in inputs.tensors else [model.main_input_name]
@@ -69,7 +72,7 @@ class HuggingFaceSpec:
             raise Invalid("The inputs don't fit the model.", faults)
         indices = (*TOKEN_INPUTS, *LIKE_TOKENS)
         tensors = {k: v.long() if k in indices and _is_whole(v) else v for k, v in inputs.tensors.items()}
-        return Rows(to_module(tensors, model), count)
+        return Rows(to_module(tensors, model), count, padding=self._padding.of_rows(tensors))
 
     def forward(self, module: nn.Module, rows: Rows) -> Mapping[str, OutputValue]:
         # A cache would only be thrown away: what isn't a tensor doesn't come back.
@@ -101,6 +104,9 @@ class HuggingFaceSpec:
         generate: Any = model.generate
         tokens: Tensor = generate(**tensors, **generate_arguments(wanted, tensors["input_ids"], room, text.decode))
         return text.decode(tokens[:, length:])
+
+    def joins(self, parameters: Mapping[str, Any]) -> bool:
+        return self.task == TEXT_GENERATION and not parse_parameters(parameters).minds_company
 
     def _load(self, dtype: torch.dtype | None) -> PreTrainedModel:
         gguf: dict[str, Any] = {"gguf_file": self._file, "quantization_config": GgufConfig(dequantize=True)}

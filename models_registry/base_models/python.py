@@ -65,6 +65,9 @@ class PythonSpec:
         message = "A base model from a Python factory has no tokenizer; it can't generate text."
         raise Invalid(message, [Fault(("parameters",), message)])
 
+    def joins(self, parameters: Mapping[str, Any]) -> bool:
+        return False
+
     def _call_factory(self) -> nn.Module:
         name, kwargs = self._source.factory, dict(self._source.kwargs)
         try:

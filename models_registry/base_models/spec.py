@@ -23,15 +23,27 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
+class Padding:
+    """How rows may be made longer on the right without changing what their own tokens give: `fill` names the inputs
+    [rows, tokens] and what is put behind them. Of these, `mask` may be missing; it is 1 at a row's own tokens.
+    """
+
+    fill: Mapping[str, int]
+    mask: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """Checked inputs, ready for one forward: tensors on the model's device, `count` rows along each leading dimension.
 
     `count` is None where the inputs have no common leading dimension; such a request runs alone with one adapter.
+    Without `padding`, they share a forward only with rows of their own shape.
     """
 
     tensors: Mapping[str, torch.Tensor]
     count: int | None
     from_text: bool = False
+    padding: Padding | None = None
 
 
 class BaseModelSpec(Protocol):
@@ -60,4 +72,9 @@ class BaseModelSpec(Protocol):
     def generate(self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
         """Continue each text (chat template applied where the tokenizer has one). Raises `Invalid` where the task isn't
         text generation or a parameter is unknown, of the wrong type or out of range."""
+        ...
+
+    def joins(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether texts get the same continuations alone and among others' texts: nothing is drawn at random, and
+        nothing looks at the padding or at how much room the longest leaves. Raises as `generate` does."""
         ...

@@ -38,6 +38,10 @@ class Text:
         return next((token for token in (own, end) if isinstance(token, int)), 0)
 
     @property
+    def pad_segment(self) -> int:
+        return self._tokenizer.pad_token_type_id
+
+    @property
     def limit(self) -> int | None:
         length = self._tokenizer.model_max_length
         return length if length < UNLIMITED else None
@@ -74,7 +78,7 @@ class Text:
             list(texts), padding=False, truncation=False, add_special_tokens=special_tokens, verbose=False
         ).data
         _check_lengths([len(row) for row in encoded["input_ids"]], limit)
-        fill: Mapping[str, Any] = {"input_ids": self.pad_token_id, "token_type_ids": self._tokenizer.pad_token_type_id}
+        fill: Mapping[str, Any] = {"input_ids": self.pad_token_id, "token_type_ids": self.pad_segment}
         return {
             name: pad_sequence([torch.tensor(row) for row in rows], True, fill.get(name, 0), side)
             for name, rows in encoded.items()

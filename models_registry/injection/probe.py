@@ -38,8 +38,8 @@ def probe(module: nn.Module, forward: Forward, rows: Batch) -> Reach:
 
     The rows are varied, so that no two are alike, in order or in content. Raises whatever `forward` raises.
     """
-    first = {name: _vary(tensor) for name, tensor in rows.items()}
-    second = {name: _vary(tensor.flip(-1) if tensor.dim() > 1 else tensor) for name, tensor in rows.items()}
+    first = {name: vary(tensor) for name, tensor in rows.items()}
+    second = {name: vary(tensor.flip(-1) if tensor.dim() > 1 else tensor) for name, tensor in rows.items()}
     bypassed = find_bypassed(module, lambda: forward(first))
     alone, alone_second = _each_alone(module, forward, first), _each_alone(module, forward, second)
     flipped = {name: tensor.flip(0) for name, tensor in first.items()}
@@ -55,7 +55,7 @@ def probe(module: nn.Module, forward: Forward, rows: Batch) -> Reach:
     return Reach(entered, by_row, bypassed)
 
 
-def _vary(tensor: Tensor) -> Tensor:
+def vary(tensor: Tensor) -> Tensor:
     """`PROBED_ROWS` rows of what stands in `tensor`: some of it repeated, then rolled, and real numbers made larger."""
     rows = [tensor[shift % len(tensor)] for shift in range(PROBED_ROWS)]
     varied = [_repeat(row, shift).roll(shift, dims=-1) if row.dim() else row for shift, row in enumerate(rows)]

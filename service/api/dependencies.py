@@ -17,15 +17,18 @@ ModelId = Annotated[str, Path(pattern=NAME_PATTERN, description="A base model's 
 AdapterName = Annotated[str, Path(pattern=NAME_PATTERN, description="An adapter's name.")]
 
 
-def _engine(request: Request) -> Engine:
+# Coroutines, though they await nothing: FastAPI would send plain functions to a thread and back, for each request.
+
+
+async def _engine(request: Request) -> Engine:
     return cast(Engine, request.app.state.engine)
 
 
-def _settings(request: Request) -> Settings:
+async def _settings(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
 
 
-def _metrics(request: Request) -> Metrics:
+async def _metrics(request: Request) -> Metrics:
     return cast(Metrics, request.app.state.metrics)
 
 

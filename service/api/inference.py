@@ -93,6 +93,14 @@ class InferAnswerBody(BaseModel):
 # ---- reading and writing ----------------------------------------------------------------------------------------
 
 
+async def _now() -> float:
+    return time.monotonic()
+
+
+Begun = Annotated[float, Depends(_now)]
+"""When the request came, in a route's first parameter: before its body is read."""
+
+
 async def _read_call(
     request: Request,
     model_id: ModelId,
@@ -156,10 +164,16 @@ def _as_safetensors(answer: InferAnswer) -> bytes:
     return encode_safetensors(answer.outputs, json.dumps(rest, allow_nan=False, separators=(",", ":")))
 
 
-async def _write_answer(answer: InferAnswer, binary: bool) -> Response:
+async def _write_answer(answer: InferAnswer, binary: bool, begun: float) -> Response:
     size = sum(value.nbytes for value in answer.outputs.values() if not isinstance(value, tuple))
     body = await beside_the_loop(size, lambda: _as_safetensors(answer) if binary else _as_json(answer))
-    timing = f"queue;dur={answer.queue_ms:.3f}, forward;dur={answer.forward_ms:.3f}"
+    spent = {
+        "queue": answer.queue_ms,
+        "load": answer.load_ms,
+        "forward": answer.forward_ms,
+        "total": (time.monotonic() - begun) * 1000,
+    }
+    timing = ", ".join(f"{name};dur={milliseconds:.3f}" for name, milliseconds in spent.items())
     return Response(body, media_type=SAFETENSORS if binary else JSON, headers={"Server-Timing": timing})
 
 
@@ -182,9 +196,13 @@ async def _write_answer(answer: InferAnswer, binary: bool) -> Response:
     openapi_extra=reads({JSON: InferBody, SAFETENSORS: BINARY}),
 )
 async def infer(
-    call: Annotated[InferRequest, Depends(_read_call)], engine: TheEngine, metrics: TheMetrics, request: Request
+    begun: Begun,
+    call: Annotated[InferRequest, Depends(_read_call)],
+    engine: TheEngine,
+    metrics: TheMetrics,
+    request: Request,
 ) -> Response:
     """Run the base model on the rows, each with the adapter that it names. `Accept` chooses the answer's media type."""
     answer = await engine.infer(call)
     metrics.count_inference(answer)
-    return await _write_answer(answer, _wants_safetensors(request))
+    return await _write_answer(answer, _wants_safetensors(request), begun)

@@ -1,50 +1,20 @@
 """Requests that wait for one base model, and what its worker does next. Knows nothing of torch and of who asks.
 
 Three stations: *admitted* (its inputs are being read, its adapters are coming), *waiting* (ready to run), taken. The
-first two count against the queue's limit. Here is the place to join several waiting requests into one batch; for now a
-batch is one request.
+first two count against the queue's limit. What waits when the worker becomes free is taken: nobody waits for company.
 """
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from models_registry.base_models.spec import Rows
-from models_registry.errors import DeadlinePassed, Overloaded, RegistryError
-from models_registry.records import AdapterVersion
-from service.engine.request import InferAnswer, InferRequest
-from service.engine.selection import Selection, distinct_versions
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """A request that is ready to run: inputs read, adapters staged and held until `future` is done.
-
-    `rows` is None for text generation, which reads its texts itself. `selections` is one for all, or one per row.
-    """
-
-    request: InferRequest
-    selections: tuple[Selection, ...]
-    rows: Rows | None
-    future: Future[InferAnswer]
-    admitted_at: float
-
-    @property
-    def versions(self) -> tuple[AdapterVersion, ...]:
-        return distinct_versions(self.selections)
-
-    def begin(self) -> bool:
-        """Whether it may run: its caller still waits and its deadline hasn't passed. Then nobody can cancel it."""
-        if not self.future.set_running_or_notify_cancel():
-            return False
-        if self.request.deadline is not None and time.monotonic() > self.request.deadline:
-            self.future.set_exception(DeadlinePassed("The request's deadline passed in the queue; it never ran."))
-            return False
-        return True
+from models_registry.errors import Overloaded, RegistryError
+from service.engine.job import Job
+from service.engine.lines import Lines
+from service.engine.request import InferAnswer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,11 +26,14 @@ class Call:
 
 
 class Batcher:
-    def __init__(self, max_queue: int) -> None:
+    """`max_queue` bounds the requests that wait, `max_rows` the rows that share a forward."""
+
+    def __init__(self, max_queue: int, max_rows: int) -> None:
         self._max_queue = max_queue
+        self._max_rows = max_rows
         self._changed = threading.Condition()
-        self._admitted: set[Future[InferAnswer]] = set()
-        self._waiting: deque[Job] = deque()
+        self._admitted: dict[Future[InferAnswer], Job | None] = {}
+        self._waiting = Lines()
         self._calls: deque[Call] = deque()
         self._closed: RegistryError | None = None
 
@@ -71,7 +44,7 @@ class Batcher:
             self._refuse_if_closed()
             if len(self._admitted) >= self._max_queue:
                 raise Overloaded(f"{self._max_queue} requests wait for this model already; try again later.")
-            self._admitted.add(future)
+            self._admitted[future] = None
         future.add_done_callback(self._forget)
 
     def put(self, job: Job) -> None:
@@ -79,7 +52,8 @@ class Batcher:
         with self._changed:
             self._refuse_if_closed()
             if not job.future.done():
-                self._waiting.append(job)
+                self._admitted[job.future] = job
+                self._waiting.add(job)
                 self._changed.notify()
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
@@ -91,16 +65,18 @@ class Batcher:
             self._changed.notify()
         return call.future
 
-    def take(self) -> Job | Call | None:
-        """What to do next; blocks while there is nothing. None once closed and empty."""
+    def take(self) -> tuple[Job, ...] | Call | None:
+        """What to do next: a call, or jobs that may share a forward. Blocks while there is nothing; None once closed
+        and empty."""
         with self._changed:
             while True:
                 if self._calls:
                     return self._calls.popleft()
                 if self._waiting:
-                    job = self._waiting.popleft()
-                    self._admitted.discard(job.future)
-                    return job
+                    jobs = self._waiting.take(self._max_rows)
+                    for job in jobs:
+                        self._admitted.pop(job.future, None)
+                    return jobs
                 if self._closed is not None:
                     return None
                 self._changed.wait()
@@ -127,6 +103,5 @@ class Batcher:
     def _forget(self, future: Future[InferAnswer]) -> None:
         # Also a cancelled job's tensors must go at once: a caller who gives up and tries again would fill the memory.
         with self._changed:
-            self._admitted.discard(future)
-            if future.cancelled():
-                self._waiting = deque(job for job in self._waiting if job.future is not future)
+            if (job := self._admitted.pop(future, None)) is not None:
+                self._waiting.discard(job)

@@ -1,9 +1,9 @@
-"""One job's outputs: one forward under the rows' routing, or one per distinct mixture where rows can't be routed.
+"""A batch's outputs: one forward under the rows' routing, or one per distinct mixture where rows can't be routed.
 
 Runs on the model's own thread. Knows rows and mixtures; nothing of queues, residency or callers.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -15,10 +15,16 @@ from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.injection.probe import PROBED_ROWS
 from models_registry.injection.routing import Routing
 from models_registry.records import Fault
-from service.engine.batcher import Job
+from service.engine.batch import Batch, join_jobs
+from service.engine.job import Job
+from service.engine.placement import give_memory_back
 from service.engine.request import AdapterChoices
+from service.engine.rows import rows_at
 from service.engine.selection import BASE, Selection
 from service.engine.snapshot import reference_of
+
+NO_MEMORY = "Not enough memory for this request at the moment; send fewer or shorter rows."
+CPU_IS_FULL = "DefaultCPUAllocator: can't allocate memory"  # torch has no error class of its own for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +43,50 @@ class Piece:
     values: Mapping[str, OutputValue]
 
 
-def answer_rows(spec: BaseModelSpec, adapted: AdaptedModel, job: Job) -> Outputs:
-    """Raises `Invalid` where the inputs are to blame or an asked output doesn't exist."""
+class OutOfMemory(Unavailable):
+    """A forward needed more than there is."""
+
+
+def answer_jobs(
+    spec: BaseModelSpec, adapted: AdaptedModel, jobs: Sequence[Job], by_token: Collection[str] = ()
+) -> tuple[Outputs, ...]:
+    """One forward for all of them, if they are several; each gets its own rows, of the outputs in `by_token` cut to its
+    own tokens. Raises `Invalid` where the inputs are to blame or an asked output doesn't exist."""
+    batch = join_jobs(jobs)
+    outputs = _answer(spec, adapted, batch)
+    if not batch.shares:
+        return (outputs,)
+    _require_rows(outputs.values, sum(job.size for job in jobs))
+    return tuple(
+        Outputs(share.of(outputs.values, by_token), _each_row(job.selections, job.size))
+        for job, share in zip(jobs, batch.shares, strict=True)
+    )
+
+
+def _answer(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs:
+    """Where memory runs out, once again in two halves."""
+    try:
+        return _run(spec, adapted, batch)
+    except OutOfMemory:
+        if not batch.divisible or (batch.size or 1) == 1:
+            raise
+    # Only here, for the error would keep alive what the forward took.
+    give_memory_back()
+    indices = range(batch.size or 1)
+    middle = len(indices) // 2
+    pieces: list[Piece] = []
+    for half in (indices[:middle], indices[middle:]):
+        values = _run(spec, adapted, batch.at(half)).values
+        _require_rows(values, len(half))
+        pieces.append(Piece(tuple(half), values))
+    return Outputs(_in_row_order(pieces), _each_row(batch.selections, len(indices)))
+
+
+def _run(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs:
     with torch.inference_mode(), _blame_on_the_inputs():
-        return _generate(spec, adapted, job) if job.rows is None else _forward(spec, adapted, job, job.rows)
+        if batch.rows is None:
+            return _generate(spec, adapted, batch)
+        return _forward(spec, adapted, batch, batch.rows)
 
 
 def check_selections(asked: AdapterChoices, selections: Sequence[Selection], count: int | None) -> None:
@@ -54,42 +100,42 @@ def check_selections(asked: AdapterChoices, selections: Sequence[Selection], cou
         raise Invalid("There is not one adapter per row.", [Fault(("adapter",), message)])
 
 
-def _forward(spec: BaseModelSpec, adapted: AdaptedModel, job: Job, rows: Rows) -> Outputs:
-    groups = _rows_by_selection(job.selections, rows.count)
+def _forward(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch, rows: Rows) -> Outputs:
+    groups = _rows_by_selection(batch.selections, rows.count)
     if len(groups) <= 1:
         with _acting(adapted, adapted.routed_whole(next(iter(groups), BASE).mixture)):
-            values = _chosen(spec.forward(adapted.module, rows), job.request.outputs)
+            values = _chosen(spec.forward(adapted.module, rows), batch.outputs)
         if rows.count is None or _without_rows(values, rows.count):
-            return Outputs(values, job.selections[:1] or (BASE,))
-        return Outputs(values, _each_row(job.selections, rows.count))
+            return Outputs(values, batch.selections[:1] or (BASE,))
+        return Outputs(values, _each_row(batch.selections, rows.count))
     learn_reach(spec, adapted, rows)  # if nothing did before, the first request that mixes adapters does
     if adapted.routes_rows({name for selection in groups for name in selection.mixture}):
-        with _acting(adapted, adapted.routed([selection.mixture for selection in job.selections])):
-            values = _chosen(spec.forward(adapted.module, rows), job.request.outputs)
-        _require_rows(values, len(job.selections))
-        return Outputs(values, job.selections)
+        with _acting(adapted, adapted.routed([selection.mixture for selection in batch.selections])):
+            values = _chosen(spec.forward(adapted.module, rows), batch.outputs)
+        _require_rows(values, len(batch.selections))
+        return Outputs(values, batch.selections)
     pieces: list[Piece] = []
     for selection, indices in groups.items():
         with _acting(adapted, adapted.routed_whole(selection.mixture)):
-            values = _chosen(spec.forward(adapted.module, _rows_at(rows, indices)), job.request.outputs)
+            values = _chosen(spec.forward(adapted.module, rows_at(rows, indices)), batch.outputs)
         _require_rows(values, len(indices))
         pieces.append(Piece(indices, values))
-    return Outputs(_in_row_order(pieces), job.selections)
+    return Outputs(_in_row_order(pieces), batch.selections)
 
 
-def _generate(spec: BaseModelSpec, adapted: AdaptedModel, job: Job) -> Outputs:
-    texts, parameters = job.request.inputs.texts, job.request.parameters or {}
-    groups = _rows_by_selection(job.selections, len(texts))
+def _generate(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs:
+    texts, parameters = batch.texts, batch.parameters
+    groups = _rows_by_selection(batch.selections, len(texts))
     if len(groups) > 1 and adapted.routes_rows({name for selection in groups for name in selection.mixture}):
-        with _acting(adapted, adapted.routed([selection.mixture for selection in job.selections])):
+        with _acting(adapted, adapted.routed([selection.mixture for selection in batch.selections])):
             values: dict[str, OutputValue] = {"text": spec.generate(adapted.module, texts, parameters)}
-        return Outputs(_chosen(values, job.request.outputs), job.selections)
+        return Outputs(_chosen(values, batch.outputs), batch.selections)
     pieces: list[Piece] = []
     for selection, indices in groups.items():
         with _acting(adapted, adapted.routed_whole(selection.mixture)):
             continued = spec.generate(adapted.module, [texts[index] for index in indices], parameters)
         pieces.append(Piece(indices, {"text": continued}))
-    return Outputs(_chosen(_in_row_order(pieces), job.request.outputs), _each_row(job.selections, len(texts)))
+    return Outputs(_chosen(_in_row_order(pieces), batch.outputs), _each_row(batch.selections, len(texts)))
 
 
 def learn_reach(spec: BaseModelSpec, adapted: AdaptedModel, rows: Rows | None) -> None:
@@ -122,12 +168,6 @@ def _rows_by_selection(selections: Sequence[Selection], count: int | None) -> di
     for row, selection in enumerate(selections):
         groups.setdefault(selection, []).append(row)
     return {selection: tuple(indices) for selection, indices in groups.items()}
-
-
-def _rows_at(rows: Rows, indices: tuple[int, ...]) -> Rows:
-    """Padding stays as it was read for the whole request, so that the pieces' shapes agree."""
-    tensors = {name: tensor[torch.tensor(indices, device=tensor.device)] for name, tensor in rows.tensors.items()}
-    return Rows(tensors, len(indices), rows.from_text)
 
 
 def _chosen(values: Mapping[str, OutputValue], outputs: tuple[str, ...] | None) -> dict[str, OutputValue]:
@@ -182,8 +222,10 @@ def _blame_on_the_inputs() -> Generator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise Unavailable("Not enough memory for this request at the moment; send fewer or shorter rows.") from error
+        raise OutOfMemory(NO_MEMORY) from error
     except torch.AcceleratorError:
         raise  # the device itself failed, whatever the inputs were
     except (RuntimeError, IndexError, TypeError, ValueError, KeyError) as error:
+        if CPU_IS_FULL in str(error):
+            raise OutOfMemory(NO_MEMORY) from error
         raise Invalid(f"The base model can't run on these inputs: {type(error).__name__}: {error}") from error

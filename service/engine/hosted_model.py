@@ -18,7 +18,7 @@ from models_registry.injection.probe import UNKNOWN, Reach
 from models_registry.records import AdapterVersion, BaseModel
 from models_registry.registry import Registry
 from service.engine.batcher import Batcher
-from service.engine.forward import learn_reach
+from service.engine.joining import Joining
 from service.engine.placement import adapter_room, choose_device, choose_dtype, device_of, dtype_of
 from service.engine.request import EngineLimits
 from service.engine.residency import AdapterResidency
@@ -30,6 +30,7 @@ class HostedModel:
     spec: BaseModelSpec
     adapted: AdaptedModel
     adapters: AdapterResidency
+    joining: Joining
     batcher: Batcher
     worker: Worker
     probing: Future[None]
@@ -119,9 +120,10 @@ def host(
     example = _example(base, spec, module)
     room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
     adapters = AdapterResidency(adapted, registry.read_weights, stagers, room)
-    batcher = Batcher(limits.max_queue)
-    worker = Worker(base.id, spec, adapted, adapters, batcher)
+    batcher = Batcher(limits.max_queue, limits.max_batch_rows)
+    joining = Joining(spec, adapted)
+    worker = Worker(base.id, spec, adapted, adapters, joining, batcher)
     worker.start()
     # The model is ready before it is probed: only who asks for its reach, and the first request, wait for that.
-    probing: Future[None] = batcher.call(partial(learn_reach, spec, adapted, example))
-    return HostedModel(spec, adapted, adapters, batcher, worker, probing)
+    probing: Future[None] = batcher.call(partial(joining.learn, example))
+    return HostedModel(spec, adapted, adapters, joining, batcher, worker, probing)

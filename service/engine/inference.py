@@ -10,17 +10,20 @@ import time
 from collections.abc import Generator
 from concurrent.futures import Executor, Future, wait
 from contextlib import contextmanager
+from typing import TypeAlias
 
 from models_registry.base_models.spec import Rows
 from models_registry.errors import Conflict, DeadlinePassed, Invalid, NotFound, Unavailable
 from models_registry.records import AdapterVersion, Fault
-from service.engine.batcher import Job
 from service.engine.forward import check_selections
 from service.engine.hosted_model import HostedModel
 from service.engine.hosting import Hosting
+from service.engine.job import Job, Kind
 from service.engine.request import InferAnswer, InferRequest
 from service.engine.selection import Selection, distinct_versions, select
 from service.engine.snapshot import Snapshot
+
+Read: TypeAlias = tuple[Rows | None, Kind | None]
 
 
 class Inference:
@@ -40,8 +43,8 @@ class Inference:
         admitted_at = time.monotonic()
         try:
             selections = self._admit(request, hosted, future)
-            rows = await self._prepare(request, hosted, selections)
-            hosted.batcher.put(Job(request, selections, rows, future, admitted_at))
+            (rows, kind), load_s = await self._prepare(request, hosted, selections)
+            hosted.batcher.put(Job(request, selections, rows, future, admitted_at, kind, load_s))
             return await _answer(future, request.deadline)
         finally:
             future.cancel()  # an error on the way, or a caller who left; once it runs this does nothing
@@ -90,16 +93,18 @@ class Inference:
 
     async def _prepare(
         self, request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]
-    ) -> Rows | None:
+    ) -> tuple[Read, float]:
+        """What was read, and the seconds that its adapters took to come."""
         loop = asyncio.get_running_loop()
         waiting = asyncio.timeout(_remaining(request.deadline))
         try:
             async with waiting:
-                rows = await loop.run_in_executor(self._readers, _read, request, hosted, selections)
+                read = await loop.run_in_executor(self._readers, _read, request, hosted, selections)
+                begun = time.monotonic()
                 stagings = hosted.adapters.stage(distinct_versions(selections))
                 # Others may wait for the same adapter: who leaves must not cancel it for them.
                 await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(staging)) for staging in stagings))
-                return rows
+                return read, time.monotonic() - begun
         except TimeoutError as error:
             if waiting.expired():
                 raise DeadlinePassed("The request's deadline passed before it could run; it never ran.") from error
@@ -110,16 +115,20 @@ class Inference:
             raise NotFound(f"These adapters are being deleted: {', '.join(sorted(set(leaving)))}.")
 
 
-def _read(request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]) -> Rows | None:
+def _read(request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]) -> Read:
+    rows = _rows(request, hosted)
+    count = len(request.inputs.texts) if rows is None else rows.count
+    check_selections(request.adapters, selections, count)
+    return rows, hosted.joining.kind(request, selections, rows)
+
+
+def _rows(request: InferRequest, hosted: HostedModel) -> Rows | None:
     """The checked rows, or None where texts are to be continued, which the spec reads itself."""
     if request.parameters is None:
-        rows = hosted.spec.read(hosted.adapted.module, request.inputs)
-        check_selections(request.adapters, selections, rows.count)
-        return rows
+        return hosted.spec.read(hosted.adapted.module, request.inputs)
     if not request.inputs.texts:
         fault = Fault(("inputs", "text"), "give the texts to continue; parameters are for text generation")
         raise Invalid("Generating text needs texts.", [fault])
-    check_selections(request.adapters, selections, len(request.inputs.texts))
     return None
 
 

@@ -26,7 +26,8 @@ class EngineLimits:
     """What the operator allows. `device` is `auto`, `cpu`, `cuda`, `cuda:1`.
 
     `max_resident_bytes` bounds the adapters of one hosted model (None: a quarter of its device's memory);
-    `max_queue` bounds the requests that wait for one hosted model.
+    `max_batch_rows` bounds the rows of several requests that share a forward, `max_queue` the requests that wait for
+    one hosted model.
     """
 
     device: str = "auto"
@@ -54,13 +55,18 @@ class InferRequest:
 
 @dataclass(frozen=True, slots=True)
 class InferAnswer:
-    """`adapter` and `digest` name the exact versions that answered, one entry per row (one in all without rows)."""
+    """`adapter` and `digest` name the exact versions that answered, one entry per row (one in all without rows).
+
+    Its time went into waiting (its inputs' reading included), into its adapters' coming, into the forward that it
+    shared.
+    """
 
     model: str
     adapter: tuple[AdapterChoice, ...]
     digest: tuple[Digest, ...]
     outputs: Mapping[str, OutputValue]
     queue_ms: float
+    load_ms: float
     forward_ms: float
 
 

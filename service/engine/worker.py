@@ -6,30 +6,41 @@ Its loop is one sentence: take a batch, make its adapters resident, run it, give
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
 from models_registry.base_models.spec import BaseModelSpec
 from models_registry.errors import RegistryError
 from models_registry.injection.adapted_model import AdaptedModel
-from service.engine.batcher import Batcher, Call, Job
-from service.engine.forward import answer_rows
+from service.engine.batcher import Batcher, Call
+from service.engine.forward import answer_jobs
+from service.engine.job import Job
+from service.engine.joining import Joining
 from service.engine.request import InferAnswer
 from service.engine.residency import AdapterResidency
+from service.engine.selection import distinct_versions
 
 log = logging.getLogger(__name__)
 
 
 class Worker:
     def __init__(
-        self, name: str, spec: BaseModelSpec, adapted: AdaptedModel, adapters: AdapterResidency, batcher: Batcher
+        self,
+        name: str,
+        spec: BaseModelSpec,
+        adapted: AdaptedModel,
+        adapters: AdapterResidency,
+        joining: Joining,
+        batcher: Batcher,
     ) -> None:
         self._name = name
         self._spec = spec
         self._adapted = adapted
         self._adapters = adapters
+        self._joining = joining
         self._batcher = batcher
-        self._running: Job | None = None
+        self._running: tuple[Job, ...] = ()
         self._given_up: RegistryError | None = None
         # A forward that never ends must not keep the process alive after its grace has passed.
         self._thread = threading.Thread(target=self._run, name=f"model {name}", daemon=True)
@@ -43,8 +54,8 @@ class Worker:
         for work in self._batcher.drain():
             if work.future.set_running_or_notify_cancel():
                 _fail(work.future, reason)
-        if (running := self._running) is not None:
-            _fail(running.future, reason)
+        for job in self._running:
+            _fail(job.future, reason)
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Whether the thread has ended."""
@@ -56,7 +67,7 @@ class Worker:
             match work:
                 case Call():
                     self._call(work)
-                case Job():
+                case _:
                     self._serve(work)
             del work  # while it waits, the thread must not keep the last request's tensors
             self._trim()
@@ -75,41 +86,67 @@ class Worker:
         except Exception as error:  # whoever called gets it, and the thread lives on
             call.future.set_exception(error)
 
-    def _serve(self, job: Job) -> None:
-        if not job.begin():
-            return
-        self._running = job
+    def _serve(self, jobs: Sequence[Job]) -> None:
+        self._running = tuple(job for job in jobs if job.begin())
         try:
-            if self._given_up is None:
-                _succeed(job.future, self._answer(job))
-            else:
+            if self._running:
+                self._answer(self._running)
+        finally:
+            self._running = ()
+
+    def _answer(self, jobs: Sequence[Job]) -> None:
+        """Together; if that fails in two halves, and so on: an error is then only who caused it."""
+        if self._given_up is not None:
+            for job in jobs:
                 _fail(job.future, self._given_up)
-        except RegistryError as error:
+            return
+        try:
+            answers = self._forward(jobs)
+        except BaseException as error:  # a module may raise anything
+            if len(jobs) == 1:
+                self._explain(jobs[0], error)
+                return
+            log.debug("model %s answers %d requests in halves", self._name, len(jobs), exc_info=error)
+        else:
+            for job, answer in zip(jobs, answers, strict=True):
+                _succeed(job.future, answer)
+            return
+        # Only here, for the error would keep alive what the forward took.
+        middle = len(jobs) // 2
+        self._answer(jobs[:middle])
+        self._answer(jobs[middle:])
+
+    def _forward(self, jobs: Sequence[Job]) -> list[InferAnswer]:
+        begun = time.monotonic()
+        self._adapters.make_resident(distinct_versions(one for job in jobs for one in job.selections))
+        loaded = time.monotonic()
+        outputs = answer_jobs(self._spec, self._adapted, jobs, self._joining.proof.by_token or ())
+        ended = time.monotonic()
+        self._joining.learn(jobs[0].rows)
+        return [
+            InferAnswer(
+                model=job.request.model,
+                adapter=tuple(selection.exact for selection in own.selections),
+                digest=tuple(selection.digest for selection in own.selections),
+                outputs=own.values,
+                queue_ms=(begun - job.admitted_at - job.load_s) * 1000,
+                load_ms=(job.load_s + loaded - begun) * 1000,
+                forward_ms=(ended - loaded) * 1000,
+            )
+            for job, own in zip(jobs, outputs, strict=True)
+        ]
+
+    def _explain(self, job: Job, error: BaseException) -> None:
+        if isinstance(error, RegistryError):
             if error.__cause__ is not None:
                 log.warning("model %s could not answer a request", self._name, exc_info=error)
             _fail(job.future, error)
-        except BaseException as error:  # a module may raise anything, and it is this request's own
-            log.exception("model %s failed at a request", self._name)
-            # Not as it is: a SystemExit would end the event loop that awaits it, a StopIteration would never arrive.
-            failure = RuntimeError(f"The base model raised {type(error).__name__}: {error}")
-            failure.__cause__ = error
-            _fail(job.future, failure)
-        finally:
-            self._running = None
-
-    def _answer(self, job: Job) -> InferAnswer:
-        self._adapters.make_resident(job.versions)
-        begun = time.monotonic()
-        outputs = answer_rows(self._spec, self._adapted, job)
-        ended = time.monotonic()
-        return InferAnswer(
-            model=job.request.model,
-            adapter=tuple(selection.exact for selection in outputs.selections),
-            digest=tuple(selection.digest for selection in outputs.selections),
-            outputs=outputs.values,
-            queue_ms=(begun - job.admitted_at) * 1000,
-            forward_ms=(ended - begun) * 1000,
-        )
+            return
+        log.error("model %s failed at a request", self._name, exc_info=error)
+        # Not as it is: a SystemExit would end the event loop that awaits it, a StopIteration would never arrive.
+        failure = RuntimeError(f"The base model raised {type(error).__name__}: {error}")
+        failure.__cause__ = error
+        _fail(job.future, failure)
 
 
 def _succeed(future: Future[InferAnswer], answer: InferAnswer) -> None:

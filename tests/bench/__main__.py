@@ -12,12 +12,14 @@ from service.demo.base_models import prepare_base_models
 from tests.bench.batches import mixing
 from tests.bench.figures import Figure
 from tests.bench.injection import injecting, loading
+from tests.bench.serving import serving
 
 MODELS = Path("var/models")
 BENCHES: Mapping[str, Callable[[Path], Iterator[Figure]]] = {
     "injecting": injecting,
     "loading": loading,
     "mixing": mixing,
+    "serving": serving,
 }
 
 

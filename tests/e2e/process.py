@@ -36,7 +36,7 @@ class Service:
         self.directory = directory
         self.own_root = directory / "roots"
         self.own_root.mkdir()
-        self.port = _free_port()
+        self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ADAPTER_SERVICE_")},
@@ -129,7 +129,7 @@ class Service:
             return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

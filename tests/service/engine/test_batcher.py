@@ -6,7 +6,8 @@ import torch
 
 from models_registry.base_models.spec import Inputs, Rows
 from models_registry.errors import Conflict, DeadlinePassed, Overloaded, Unavailable
-from service.engine.batcher import Batcher, Call, Job
+from service.engine.batcher import Batcher, Call
+from service.engine.job import Job
 from service.engine.request import InferRequest
 from service.engine.selection import BASE
 
@@ -23,17 +24,17 @@ def queue(batcher: Batcher, *jobs: Job) -> None:
 
 
 def test_jobs_come_out_in_the_order_they_went_in_and_calls_before_them() -> None:
-    batcher = Batcher(10)
+    batcher = Batcher(10, 64)
     first, second = job(), job()
     queue(batcher, first, second)
     batcher.call(lambda: None)
     assert isinstance(batcher.take(), Call)
-    assert batcher.take() is first
-    assert batcher.take() is second
+    assert batcher.take() == (first,)
+    assert batcher.take() == (second,)
 
 
 def test_a_place_is_taken_from_admission_until_a_job_is_taken_or_done() -> None:
-    batcher = Batcher(2)
+    batcher = Batcher(2, 64)
     queued, reading = job(), job()
     queue(batcher, queued)
     batcher.admit(reading.future)
@@ -48,7 +49,7 @@ def test_a_place_is_taken_from_admission_until_a_job_is_taken_or_done() -> None:
 
 
 def test_a_cancelled_job_leaves_the_queue_at_once() -> None:
-    batcher = Batcher(10)
+    batcher = Batcher(10, 64)
     gone, stays = job(), job()
     queue(batcher, gone, stays)
     gone.future.cancel()
@@ -56,7 +57,7 @@ def test_a_cancelled_job_leaves_the_queue_at_once() -> None:
 
 
 def test_a_job_that_was_cancelled_before_it_is_put_is_not_queued() -> None:
-    batcher = Batcher(10)
+    batcher = Batcher(10, 64)
     gone = job()
     batcher.admit(gone.future)
     gone.future.cancel()
@@ -65,7 +66,7 @@ def test_a_job_that_was_cancelled_before_it_is_put_is_not_queued() -> None:
 
 
 def test_a_closed_batcher_says_why_and_still_gives_what_it_holds() -> None:
-    batcher = Batcher(10)
+    batcher = Batcher(10, 64)
     held, reading = job(), job()
     queue(batcher, held)
     batcher.admit(reading.future)
@@ -74,7 +75,7 @@ def test_a_closed_batcher_says_why_and_still_gives_what_it_holds() -> None:
     for refused in (lambda: batcher.admit(job().future), lambda: batcher.put(reading), lambda: batcher.call(print)):
         with pytest.raises(Conflict, match="it was unloaded"):
             refused()
-    assert batcher.take() is held
+    assert batcher.take() == (held,)
     assert batcher.take() is None
 
 

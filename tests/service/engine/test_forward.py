@@ -13,8 +13,8 @@ from models_registry.adapters.checkpoint import read_safetensors
 from models_registry.base_models.spec import Inputs, OutputValue, Rows
 from models_registry.errors import Invalid, WithoutEffect
 from models_registry.injection.adapted_model import AdaptedModel
-from service.engine.batcher import Job
-from service.engine.forward import answer_rows
+from service.engine.forward import answer_jobs
+from service.engine.job import Job
 from service.engine.request import InferRequest, NewAdapter
 from service.engine.selection import BASE, Part, Selection
 
@@ -38,6 +38,9 @@ class Scribe:
     def example(self, module: nn.Module) -> Rows | None:
         return None
 
+    def joins(self, parameters: Mapping[str, Any]) -> bool:
+        return False
+
     def generate(self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
         mark = float(module(ROWS[:1]).sum())
         return tuple(f"{text} {parameters['word']} {mark:.4f}" for text in texts)
@@ -55,7 +58,9 @@ def test_texts_are_continued_by_their_own_adapters_in_the_order_they_came(
     adapted: AdaptedModel, selections: Mapping[str, Selection]
 ) -> None:
     order = ("a", "base", "b", "a")
-    answer = answer_rows(Scribe(), adapted, continuing(["one", "two", "three", "four"], [selections[n] for n in order]))
+    (answer,) = answer_jobs(
+        Scribe(), adapted, [continuing(["one", "two", "three", "four"], [selections[n] for n in order])]
+    )
     marks: dict[str, float] = {}
     for name in order:
         with torch.inference_mode(), adapted.routed_whole(selections[name].mixture):
@@ -67,7 +72,7 @@ def test_texts_are_continued_by_their_own_adapters_in_the_order_they_came(
 
 
 def test_one_adapter_continues_every_text(adapted: AdaptedModel, selections: Mapping[str, Selection]) -> None:
-    answer = answer_rows(Scribe(), adapted, continuing(["one", "two"], [selections["a"]]))
+    (answer,) = answer_jobs(Scribe(), adapted, [continuing(["one", "two"], [selections["a"]])])
     assert answer.selections == (selections["a"],) * 2
 
 

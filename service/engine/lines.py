@@ -1,0 +1,94 @@
+"""Jobs that wait, in one line per adapter, and who of them runs next: every line in turn, however long it is.
+
+A caller who sends ten times as much waits in a line ten times as long; nobody else's gets longer by it.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import TypeAlias
+
+from service.engine.job import Job
+
+Line: TypeAlias = frozenset[str]
+"""The adapters that a job names; empty for the base's own line."""
+
+# Rows are padded to the longest of their batch. At most half of a batch may be padding, except where rows are so short
+# that their tokens hardly count.
+STRETCH, SHORT = 2, 32
+
+
+class Lines:
+    """In the order in which they are served next. Not for several threads."""
+
+    def __init__(self) -> None:
+        self._lines: dict[Line, list[Job]] = {}
+
+    def __iter__(self) -> Iterator[Job]:
+        return (job for line in self._lines.values() for job in line)
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def add(self, job: Job) -> None:
+        self._lines.setdefault(job.adapters, []).append(job)
+
+    def discard(self, job: Job) -> None:
+        line = self._lines.get(job.adapters, [])
+        if job in line:
+            line.remove(job)
+            self._close_if_empty(job.adapters)
+
+    def clear(self) -> None:
+        self._lines.clear()
+
+    def take(self, max_rows: int) -> tuple[Job, ...]:
+        """The job whose turn it is, and those that may share its forward: one of each line in turn, up to `max_rows`.
+        There must be one that waits. One that is larger by itself comes alone."""
+        turns = deque((line, iter(tuple(jobs))) for line, jobs in self._lines.items())
+        line, jobs = turns.popleft()
+        company = Company(next(jobs), max_rows)
+        self._serve(line)
+        turns.append((line, jobs))
+        while turns and company.has_room:
+            line, jobs = turns.popleft()
+            if any(map(company.admit, jobs)):
+                self._serve(line)
+                turns.append((line, jobs))
+        for job in company.jobs:
+            self._lines[job.adapters].remove(job)
+            self._close_if_empty(job.adapters)
+        return tuple(company.jobs)
+
+    def _serve(self, line: Line) -> None:
+        """It is its turn again after all others'."""
+        self._lines[line] = self._lines.pop(line)
+
+    def _close_if_empty(self, line: Line) -> None:
+        if not self._lines[line]:
+            del self._lines[line]
+
+
+class Company:
+    """Jobs that may share a forward with the first of them."""
+
+    def __init__(self, first: Job, max_rows: int) -> None:
+        self.jobs = [first]
+        self._kind = first.kind
+        self._room = max_rows - first.size
+        self._shortest = self._longest = first.kind.length if first.kind else 0
+
+    @property
+    def has_room(self) -> bool:
+        return self._kind is not None and self._room > 0
+
+    def admit(self, job: Job) -> bool:
+        """Take it in, if it fits."""
+        if self._kind is None or job.kind is None or job.kind.key != self._kind.key or job.size > self._room:
+            return False
+        shortest, longest = min(self._shortest, job.kind.length), max(self._longest, job.kind.length)
+        if longest > max(STRETCH * shortest, SHORT):
+            return False
+        self.jobs.append(job)
+        self._room -= job.size
+        self._shortest, self._longest = shortest, longest
+        return True

@@ -1,0 +1,109 @@
+from collections.abc import Sequence
+from concurrent.futures import Future
+
+import torch
+from engines import version_of
+
+from models_registry.base_models.spec import Inputs, Rows
+from service.engine.job import Job, Kind
+from service.engine.lines import Lines
+from service.engine.request import InferRequest
+from service.engine.selection import Part, Selection
+
+KIND = Kind("rows of 4")
+
+
+def selection(*adapters: str) -> Selection:
+    return Selection(tuple(Part(version_of(name), name, 1.0) for name in adapters))
+
+
+def job(*adapters: str, rows: int = 1, kind: Kind | None = KIND) -> Job:
+    tensors = {"x": torch.ones(rows, 4)}
+    request = InferRequest("m", Inputs(tensors))
+    return Job(request, (selection(*adapters),), Rows(tensors, rows), Future(), 0.0, kind)
+
+
+def waiting(*jobs: Job) -> Lines:
+    lines = Lines()
+    for one in jobs:
+        lines.add(one)
+    return lines
+
+
+def turns(lines: Lines, max_rows: int) -> list[list[str]]:
+    """Whose jobs run in each forward until nobody waits."""
+    batches: list[list[str]] = []
+    while lines:
+        batches.append(["+".join(sorted(one.adapters)) or "base" for one in lines.take(max_rows)])
+    return batches
+
+
+def named(text: str) -> Sequence[Job]:
+    return [job(name) for name in text.split()]
+
+
+def test_jobs_of_one_kind_run_together_whatever_their_adapters() -> None:
+    assert turns(waiting(job("a"), job(), job("b"), job("a", "b")), 64) == [["a", "base", "b", "a+b"]]
+
+
+def test_each_adapter_has_its_turn_however_many_wait_for_another() -> None:
+    busy = waiting(*named("a a a a a a a a a a b c"))
+    assert turns(busy, 1)[:4] == [["a"], ["b"], ["c"], ["a"]]
+
+
+def test_within_a_batch_too_there_is_one_of_each_in_turn() -> None:
+    busy = waiting(*named("a a a a a a b b c"))
+    assert turns(busy, 4) == [["a", "b", "c", "a"], ["b", "a", "a", "a"], ["a"]]
+
+
+def test_who_was_left_out_comes_first_next_time() -> None:
+    assert turns(waiting(*named("a a a b b c c")), 2) == [["a", "b"], ["c", "a"], ["b", "c"], ["a"]]
+
+
+def test_who_comes_later_waits_behind_those_who_wait_already() -> None:
+    lines = waiting(*named("a a a"))
+    lines.take(1)
+    lines.add(job("b"))
+    assert turns(lines, 1) == [["a"], ["b"], ["a"]]
+
+
+def test_one_adapters_jobs_keep_their_order() -> None:
+    first, second, third = job("a"), job("a"), job("a")
+    lines = waiting(first, second, third)
+    assert lines.take(2) == (first, second)
+    assert lines.take(2) == (third,)
+
+
+def test_jobs_of_other_kinds_wait_and_are_not_overtaken_for_ever() -> None:
+    other = job("b", kind=Kind("rows of 5"))
+    lines = waiting(job("a"), other, job("a"))
+    assert [one.kind for one in lines.take(64)] == [KIND, KIND]
+    lines.add(job("a"))
+    assert lines.take(64) == (other,)
+
+
+def test_a_job_without_a_kind_runs_alone() -> None:
+    alone = job("a", kind=None)
+    lines = waiting(alone, job("b", kind=None), job("b"))
+    assert [len(lines.take(64)) for _ in range(3)] == [1, 1, 1]
+
+
+def test_a_batch_holds_no_more_rows_than_it_may_and_a_larger_job_comes_alone() -> None:
+    lines = waiting(job("a", rows=3), job("b", rows=2), job("c", rows=1), job("d", rows=9))
+    assert turns(lines, 4) == [["a", "c"], ["b"], ["d"]]
+
+
+def test_rows_much_longer_than_others_wait_for_their_like() -> None:
+    lengths = (10, 32, 40, 70, 65)
+    lines = waiting(*(job(str(length), kind=Kind("text", length)) for length in lengths))
+    assert turns(lines, 64) == [["10", "32"], ["40", "70", "65"]]
+
+
+def test_who_left_is_no_longer_there() -> None:
+    gone, stays = job("a"), job("a")
+    lines = waiting(gone, stays)
+    lines.discard(gone)
+    lines.discard(gone)
+    assert list(lines) == [stays]
+    lines.discard(stays)
+    assert not lines

@@ -1,0 +1,206 @@
+"""What the model's thread makes of the jobs that wait when it becomes free. They are queued before it starts."""
+
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import gated
+import pytest
+import torch
+from engines import IA3, RANDOM_LORA, TIMEOUT_S, tensor, version_of
+from gated import Choosy, Gate
+from torch import Tensor
+
+from models_registry.adapters.catalog import parse_config
+from models_registry.adapters.checkpoint import fresh_checkpoint
+from models_registry.architecture import describe
+from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.base_models.spec import BaseModelSpec, Inputs, Rows
+from models_registry.errors import Conflict, DeadlinePassed, Invalid, Unavailable
+from models_registry.injection.adapted_model import AdaptedModel
+from models_registry.records import PythonSource
+from service.engine.batcher import Batcher
+from service.engine.job import Job
+from service.engine.joining import Joining
+from service.engine.request import InferAnswer, InferRequest
+from service.engine.residency import AdapterResidency
+from service.engine.selection import BASE, Part, Selection
+from service.engine.snapshot import slot
+from service.engine.worker import Worker
+
+MAX_ROWS = 8
+X = torch.rand(40, 4, generator=torch.Generator().manual_seed(2))
+
+
+class Workplace:
+    """A worker that hasn't started, with adapters `a`, `b` and `ia3` at hand."""
+
+    def __init__(self, room: int = 64, learned: bool = True) -> None:
+        self.module = Choosy(Gate("of nobody"), room)
+        self.spec: BaseModelSpec = open_spec(
+            PythonSource("gated:mlp", {"gate": "unused"}), None, SourcePolicy((), ("gated:*",))
+        )
+        self.adapted = AdaptedModel(self.module.eval().requires_grad_(False), describe(self.module))
+        self._stagers = ThreadPoolExecutor(1)
+        self.adapters = AdapterResidency(self.adapted, lambda _: b"", self._stagers, 10**6)
+        configs: Mapping[str, Mapping[str, object]] = {"a": RANDOM_LORA, "b": RANDOM_LORA, "ia3": IA3}
+        for seed, (name, config) in enumerate(configs.items()):
+            checkpoint = fresh_checkpoint(parse_config(config), self.adapted.architecture, seed)
+            self.adapters.hold([version_of(name)])
+            self.adapters.offer(version_of(name), self.adapted.prepare_adapter(checkpoint))
+        self.joining = Joining(self.spec, self.adapted)
+        if learned:
+            self.joining.learn(Rows({"x": X[:3]}, 3))
+        self.module.seen.clear()
+        self.batcher = Batcher(100, MAX_ROWS)
+        self.worker = Worker("m", self.spec, self.adapted, self.adapters, self.joining, self.batcher)
+
+    def ask(self, x: Tensor, *adapters: str | None, deadline: float | None = None) -> Future[InferAnswer]:
+        selections = tuple(map(selection, adapters)) or (BASE,)
+        request = InferRequest("m", Inputs({"x": x}), deadline=deadline)
+        rows = Rows({"x": x}, len(x))
+        job = Job(request, selections, rows, Future(), time.monotonic(), self.joining.kind(request, selections, rows))
+        self.batcher.admit(job.future)
+        self.batcher.put(job)
+        return job.future
+
+    def alone(self, x: Tensor, *adapters: str | None) -> Tensor:
+        """What nobody's company could change."""
+        with torch.inference_mode(), self.adapted.routed([selection(adapter).mixture for adapter in adapters]):
+            return self.module(x)
+
+    def finish(self) -> list[int]:
+        """Run what waits; how many rows each forward had."""
+        self.worker.start()
+        self.batcher.close(Conflict("the test is over"))
+        assert self.worker.join(TIMEOUT_S)
+        self._stagers.shutdown()
+        seen, self.module.seen = self.module.seen, []
+        return seen
+
+
+def selection(adapter: str | None) -> Selection:
+    return BASE if adapter is None else Selection((Part(version_of(adapter), slot(version_of(adapter)), 1.0),))
+
+
+def output(asked: Future[InferAnswer]) -> Tensor:
+    return tensor(asked.result(0).outputs["output"])
+
+
+def test_jobs_that_wait_together_run_together_and_each_gets_its_own() -> None:
+    place = Workplace()
+    asked = {
+        ("a",): place.ask(X[:1], "a"),
+        ("b", None, "ia3"): place.ask(X[1:4], "b", None, "ia3"),
+        (None, None): place.ask(X[4:6]),
+        ("ia3",): place.ask(X[6:7], "ia3"),
+    }
+    assert place.finish() == [7]
+    start = 0
+    for adapters, one in asked.items():
+        x = X[start : start + len(adapters)]
+        torch.testing.assert_close(output(one), place.alone(x, *adapters), atol=1e-5, rtol=1e-5)
+        assert one.result(0).adapter == tuple(adapter and f"{adapter}@1" for adapter in adapters)
+        start += len(adapters)
+
+
+def test_each_adapter_is_one_segment_however_the_rows_came(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Workplace()
+    mixtures: list[list[str]] = []
+    routed = place.adapted.routed
+    monkeypatch.setattr(
+        place.adapted,
+        "routed",
+        lambda rows: (
+            mixtures.append([name.partition("@")[0] for row in rows for name in row or ("base",)]),
+            routed(rows),
+        )[1],
+    )
+    mixed, single = place.ask(X[:4], "a", None, "a", "b"), place.ask(X[4:5], "a")
+    place.finish()
+    assert mixtures == [["a", "a", "a", "base", "b"]]
+    monkeypatch.undo()
+    torch.testing.assert_close(output(mixed), place.alone(X[:4], "a", None, "a", "b"), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(output(single), place.alone(X[4:5], "a"), atol=1e-5, rtol=1e-5)
+
+
+def test_a_forward_has_no_more_rows_than_it_may_unless_one_caller_sent_them() -> None:
+    place = Workplace()
+    asked = [place.ask(X[:3]), place.ask(X[:4], "a"), place.ask(X[:3], "b"), place.ask(X[:20], "ia3")]
+    assert place.finish() == [7, 3, 20]
+    assert [len(output(one)) for one in asked] == [3, 4, 3, 20]
+
+
+def test_one_that_fails_fails_alone() -> None:
+    place = Workplace()
+    good = [place.ask(X[n : n + 1], "a") for n in range(3)]
+    bad = place.ask(-X[:1], "b")
+    good += [place.ask(X[n : n + 1]) for n in range(3, 5)]
+    place.finish()
+    with pytest.raises(Invalid, match="nothing below zero"):
+        bad.result(0)
+    for n, one in enumerate(good):
+        torch.testing.assert_close(output(one), place.alone(X[n : n + 1], "a" if n < 3 else None))
+
+
+def test_an_adapter_that_can_not_be_attached_fails_its_own_requests_alone() -> None:
+    place = Workplace()
+    missing = version_of("missing")
+    place.adapters.hold([missing])
+    bad, good = place.ask(X[:1], "missing"), place.ask(X[:1], "a")
+    place.finish()
+    assert bad.exception(0) is not None
+    torch.testing.assert_close(output(good), place.alone(X[:1], "a"))
+
+
+def test_who_left_and_who_is_late_never_run() -> None:
+    place = Workplace()
+    left, late, stays = place.ask(X[:1]), place.ask(X[:1], deadline=time.monotonic() - 1), place.ask(X[:1], "a")
+    left.cancel()
+    assert place.finish() == [1]
+    with pytest.raises(DeadlinePassed):
+        late.result(0)
+    assert output(stays).shape == (1, 3)
+
+
+def test_a_forward_that_finds_no_memory_is_tried_again_at_half_the_rows() -> None:
+    place = Workplace(room=4)
+    asked = [place.ask(X[n : n + 1], "ab"[n % 2]) for n in range(8)]
+    assert place.finish() == [8, 4, 4]
+    for n, one in enumerate(asked):
+        torch.testing.assert_close(output(one), place.alone(X[n : n + 1], "ab"[n % 2]))
+
+
+def test_a_single_request_too_is_tried_again_at_half_its_rows_and_once() -> None:
+    place = Workplace(room=4)
+    fits, too_large = place.ask(X[:7], *"aaabbbb"), place.ask(X[:20], "a")
+    assert place.finish() == [7, 3, 4, 20, 10]
+    torch.testing.assert_close(output(fits), torch.cat([place.alone(X[:4], *"aaab"), place.alone(X[4:7], *"bbb")]))
+    with pytest.raises(Unavailable, match="Not enough memory"):
+        too_large.result(0)
+
+
+def test_nothing_is_shared_before_the_model_has_shown_what_it_does_with_rows() -> None:
+    place = Workplace(learned=False)
+    asked = [place.ask(X[:2], "a"), place.ask(X[2:4], "b")]
+    seen = place.finish()
+    assert seen[0] == 2
+    assert seen[-1] == 2
+    assert 4 not in seen
+    assert [len(output(one)) for one in asked] == [2, 2]
+    assert place.joining.proof.by_row == {"output"}
+
+
+def test_whoever_shares_a_forward_is_told_his_own_wait() -> None:
+    place = Workplace()
+    first, second = place.ask(X[:1]), place.ask(X[:1], "a")
+    place.finish()
+    one, other = first.result(0), second.result(0)
+    assert one.forward_ms == other.forward_ms > 0
+    assert one.queue_ms >= other.queue_ms > 0
+
+
+@pytest.fixture(autouse=True)
+def _no_gates_left() -> Iterator[None]:
+    yield
+    gated.GATES.clear()
