@@ -19,12 +19,16 @@ ADDING_KINDS = ("hf_conv1d", "attention")
 
 @dataclass(frozen=True, slots=True)
 class BiasPlace:
-    """A bias instead of `parameter` of `module` (`bias`; an attention module's `out_proj.bias`), saved under `key`."""
+    """A bias instead of `parameter` of `module` (`bias`; an attention module's `out_proj.bias`), saved under `key`.
+
+    `alone`: the adapter does nothing else at the module.
+    """
 
     module: ModuleInfo
     parameter: str
     key: str
     info: ParameterInfo
+    alone: bool
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -36,7 +40,10 @@ class BiasPlace:
     def fold(self, tensors: Mapping[str, Tensor], layer: nn.Module) -> Folded:
         own = layer.get_parameter(self.parameter)
         bias = tensors[self.key].to(own.device)
-        if isinstance(layer, ADDING_BIAS) or self.module.kind in ADDING_KINDS:
+        adds = isinstance(layer, ADDING_BIAS) or self.module.kind in ADDING_KINDS
+        # A shift rounds a half-precision output a second time. Where nothing else does, a copy is as exact as PEFT is.
+        rounds_twice = own.dtype.itemsize < 4 and self.alone
+        if adds and not rounds_twice:
             return Folded(output_shift=bias.float() - own.float())
         return Folded(copy=copy_with(layer, {self.parameter: bias.to(own.dtype)}))
 
@@ -46,10 +53,10 @@ def lora_only_places(targets: Collection[ModuleInfo], architecture: Architecture
     by_owner = {module.owner: module for module in architecture.modules if module.owner is not None}
     for target in targets:
         if (info := target.parameters.get("bias")) is not None:
-            yield BiasPlace(target, "bias", f"{target.name}.base_layer.bias", info)
+            yield BiasPlace(target, "bias", f"{target.name}.base_layer.bias", info, alone=False)
         if (child := by_owner.get(target.name)) is not None and (info := child.parameters.get("bias")) is not None:
             key = f"{target.name}.base_layer.out_proj.base_layer.bias"
-            yield BiasPlace(target, "out_proj.bias", key, info)
+            yield BiasPlace(target, "out_proj.bias", key, info, alone=False)
 
 
 def all_places(targets: Collection[ModuleInfo], architecture: Architecture) -> Iterator[BiasPlace]:
@@ -66,5 +73,5 @@ def all_places(targets: Collection[ModuleInfo], architecture: Architecture) -> I
             continue
         # An attention module's out_proj is never called: its bias acts through its owner.
         acting, name = (module, "bias") if module.owner is None else (by_name[module.owner], "out_proj.bias")
-        yield BiasPlace(acting, name, f"{module.name}.bias", info)
+        yield BiasPlace(acting, name, f"{module.name}.bias", info, alone=True)
     yield from lora_only_places(targets, architecture)
