@@ -72,7 +72,14 @@ class Running:
     def host(self, model: str = "m", factory: str = "bases:mlp", **kwargs: Any) -> ModelStatus:
         """Register and wait until it is no longer loading."""
         self.begin_hosting(model, factory, **kwargs)
-        return self.engine.wait_for_model(model, TIMEOUT_S)
+        return self.wait_for_model(model)
+
+    def wait_for_model(self, model: str) -> ModelStatus:
+        """The status once it is no longer loading."""
+        until = time.monotonic() + TIMEOUT_S
+        while (status := self.engine.model(model)).state == "loading" and time.monotonic() < until:
+            time.sleep(0.002)
+        return status
 
     def begin_hosting(self, model: str, factory: str, **kwargs: Any) -> ModelStatus:
         return self.engine.register_model(model, PythonSource(factory, kwargs))

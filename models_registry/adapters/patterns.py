@@ -4,7 +4,9 @@ The expressions come from callers. The standard `re` would hold the whole proces
 them, without the interpreter's lock and with a deadline.
 """
 
+import re
 from collections.abc import Mapping
+from math import prod
 from typing import TypeVar
 
 import regex
@@ -13,6 +15,8 @@ from models_registry.errors import Invalid
 
 Value = TypeVar("Value")
 DEADLINE_S = 1.0
+LONGEST = 10_000
+MOST_REPETITIONS = 1_000
 
 
 def matches(entries: str | tuple[str, ...], name: str) -> bool:
@@ -43,6 +47,10 @@ def index_in(name: str, layers_pattern: tuple[str, ...]) -> int | None:
 
 
 def _compile(expression: str) -> "regex.Pattern[str]":
+    # Compiling has no deadline: counted repetitions inside each other are written out one by one.
+    repetitions = prod(int(count) for count in re.findall(r"(\d+)\}", expression) if int(count) > 0)
+    if len(expression) > LONGEST or repetitions > MOST_REPETITIONS:
+        raise Invalid(f"The regular expression {expression[:100]!r} is too large; simplify it.")
     try:
         return regex.compile(expression)
     except regex.error as error:

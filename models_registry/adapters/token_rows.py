@@ -40,28 +40,31 @@ def token_places(
     asked: Mapping[str, tuple[int, ...]] | tuple[int, ...] | None,
     taken: Collection[str],
     architecture: Architecture,
-) -> Iterator[TokensPlace]:
+) -> list[TokensPlace]:
     """A bare list of indices means the input embedding. `taken` modules are adapted in another way already.
 
     Raises:
         Invalid: lists every entry that names no embedding, row that it doesn't have, and module that is taken.
     """
     if not asked:
-        return
+        return []
     by_entry = asked if isinstance(asked, Mapping) else {architecture.input_embedding or "embed_tokens": asked}
     by_name = {module.name: module for module in architecture.modules}
+    places: list[TokensPlace] = []
+    faults: list[Fault] = []
     for entry, indices in by_entry.items():
         embeddings = [m for m in architecture.modules if ends_with(m.name, entry) and m.kind == "embedding"]
-        faults = [] if embeddings else [Fault(("config", FIELD, entry), "names no embedding of the base model")]
+        if not embeddings:
+            faults.append(Fault(("config", FIELD, entry), "names no embedding of the base model"))
         for embedding in embeddings:
             tied = architecture.tied_embeddings if embedding.name == architecture.input_embedding else ()
             faults += _faults(entry, embedding, indices, [name for name in (embedding.name, *tied) if name in taken])
             key = f"{embedding.name}.token_adapter.trainable_tokens_delta"
-            yield from (
-                TokensPlace(by_name[name], key, indices, embedding.out_features) for name in (embedding.name, *tied)
-            )
-        if faults:
-            raise Invalid("The config doesn't fit the base model.", faults)
+            width = embedding.out_features
+            places += (TokensPlace(by_name[name], key, indices, width) for name in (embedding.name, *tied))
+    if faults:
+        raise Invalid("The config doesn't fit the base model.", faults)
+    return places
 
 
 def _faults(entry: str, embedding: ModuleInfo, indices: tuple[int, ...], taken: list[str]) -> Iterator[Fault]:

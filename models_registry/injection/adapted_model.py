@@ -179,7 +179,7 @@ class AdaptedModel:
         try:
             with without_routing(self):
                 self.reach = probe(self.module, forward, rows)
-        except Exception as error:  # a module's forward may raise anything, and no caller asked for this one
+        except (Exception, SystemExit) as error:  # a module may raise anything, and no caller asked for this forward
             log.warning("the base model's reach stays unknown: %s: %s", type(error).__name__, error)
             self.reach = UNKNOWN
         return self.reach

@@ -1,11 +1,14 @@
 """Base models: registering one, what is known of it, in and out of memory."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime
+from time import monotonic
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
 
 from models_registry.adapters.catalog import METHODS
 from models_registry.errors import Invalid
@@ -147,6 +150,8 @@ async def _read_new_model(request: Request, settings: TheSettings) -> NewModelBo
 
 # ---- routes -----------------------------------------------------------------------------------------------------
 
+POLL_S = 0.05
+
 _STILL_LOADING: dict[int | str, dict[str, Any]] = {202: {"model": ModelAnswer, "description": "Loading"}}
 
 
@@ -157,14 +162,15 @@ _STILL_LOADING: dict[int | str, dict[str, Any]] = {202: {"model": ModelAnswer, "
     responses={**_STILL_LOADING, **documented(400, 409, 413, 415, 422, 507)},
     openapi_extra=reads({JSON: NewModelBody}),
 )
-def register_model(
+async def register_model(
     body: Annotated[NewModelBody, Depends(_read_new_model)],
     engine: TheEngine,
     response: Response,
     wait: Annotated[float, Query(ge=0, le=3600, allow_inf_nan=False, description="Seconds to wait until ready.")] = 0,
 ) -> ModelAnswer:
     """Register a base model and begin loading it: 201 once it is ready, 202 while it is loading."""
-    status = engine.register_model(
+    status = await run_in_threadpool(
+        engine.register_model,
         body.id,
         body.source.source(),
         dtype=body.dtype,
@@ -172,8 +178,11 @@ def register_model(
         task=body.task,
         example_inputs=body.example_inputs,
     )
-    if wait:
-        status = engine.wait_for_model(body.id, wait)
+    until = monotonic() + wait
+    # Asked for again and again: whoever waits in a thread keeps one of the few that serve everyone.
+    while status.state == "loading" and monotonic() < until:
+        await asyncio.sleep(POLL_S)
+        status = await run_in_threadpool(engine.model, body.id)
     if status.state == "failed":
         reason = status.reason or "the log has the details"
         raise Invalid(f"The model {body.id} is registered, but can't be built: {reason}", [Fault(("source",), reason)])

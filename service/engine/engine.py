@@ -119,17 +119,13 @@ class Engine:
         open_spec(source, task, self._policy)
         if example_inputs is not None:
             decode_inputs(example_inputs, "example_inputs")
-        base = self._registry.register_base_model(
-            id, source, dtype=dtype, device=device, task=task, example_inputs=example_inputs
-        )
+        with self._lifecycle:
+            base = self._registry.register_base_model(
+                id, source, dtype=dtype, device=device, task=task, example_inputs=example_inputs
+            )
+            self._hosting.load(base)
         self._snapshot.refresh()
-        self._hosting.load(base)
         return model_status(base, self._hosting.place(base.id))
-
-    def wait_for_model(self, model: str, timeout_s: float) -> ModelStatus:
-        """The status once the model is no longer loading, or after `timeout_s` as it is then. Raises `NotFound`."""
-        self._hosting.wait(model, timeout_s)
-        return self.model(model)
 
     def model(self, model: str) -> ModelStatus:
         """Raises `NotFound`."""

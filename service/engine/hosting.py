@@ -62,10 +62,10 @@ class Hosting:
             self._changed.notify_all()
         self._orders.put(None)
         for name, place in places.items():
-            if place.hosted is not None:
-                place.hosted.batcher.close(reason)
-                place.hosted.worker.give_up(reason)
-                if not place.hosted.worker.join(JOIN_S):
+            if (hosted := place.hosted) is not None:
+                hosted.batcher.close(reason)
+                hosted.worker.give_up(reason)
+                if not hosted.worker.join(JOIN_S):
                     log.warning("model %s is stuck in a forward and left behind", name)
         if self._loader.is_alive():
             self._loader.join(JOIN_S)
@@ -99,8 +99,8 @@ class Hosting:
         place = self._places.get(model)
         if place is None:
             raise NotFound(f"There is no base model {model!r}.")
-        if place.hosted is not None:
-            return place.hosted
+        if (hosted := place.hosted) is not None:  # read once, for another thread may be closing it
+            return hosted
         if place.state == "loading":
             raise Unavailable(f"The base model {model!r} is still loading; try again when it is ready.")
         if place.state == "failed":
@@ -115,17 +115,13 @@ class Hosting:
 
     def all_hosted(self) -> tuple[HostedModel, ...]:
         with self._changed:
-            return tuple(place.hosted for place in self._places.values() if place.hosted is not None)
+            hosted_or_not = [place.hosted for place in self._places.values()]
+        return tuple(hosted for hosted in hosted_or_not if hosted is not None)
 
     def all_in(self, state: ModelState) -> dict[str, str | None]:
         """Models in that state, with the reason."""
         with self._changed:
             return {name: place.reason for name, place in self._places.items() if place.state == state}
-
-    def wait(self, model: str, timeout_s: float) -> None:
-        """Return when the model isn't loading any more, or after `timeout_s`."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.place(model).state != "loading", timeout_s)
 
     # ---- the loader's thread --------------------------------------------------------------------------------
 

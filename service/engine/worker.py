@@ -85,6 +85,8 @@ class Worker:
             call.future.set_result(call.function())
         except Exception as error:  # whoever called gets it, and the thread lives on
             call.future.set_exception(error)
+        except BaseException as error:  # a module may raise even SystemExit, which may end neither thread nor caller
+            call.future.set_exception(RuntimeError(f"{type(error).__name__}: {error}"))
 
     def _serve(self, jobs: Sequence[Job]) -> None:
         self._running = tuple(job for job in jobs if job.begin())

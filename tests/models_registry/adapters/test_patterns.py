@@ -85,3 +85,9 @@ def test_a_hostile_expression_is_stopped(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(patterns, "DEADLINE_S", 0.05)
     with pytest.raises(Invalid, match="takes too long"):
         matches(r"(a|a)*(b|b)*(a|aa)+$", "a" * 60 + "c")
+
+
+@pytest.mark.parametrize("expression", ["(?:(?:a{500}){500}){50}", "a" * 10_001])
+def test_an_expression_that_takes_long_to_compile_is_refused_before_that(expression: str) -> None:
+    with pytest.raises(Invalid, match="too large"):
+        matches(expression, "a")

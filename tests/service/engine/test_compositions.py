@@ -124,7 +124,7 @@ def test_a_composition_is_stored_for_a_model_that_is_not_in_memory(running: Runn
     compose(running, "sum", {"lora": 0.5, "ada": -8.0})
     assert running.engine.adapter("sum").residency == {1: "stored"}
     running.engine.load_model("m")
-    running.engine.wait_for_model("m", 30.0)
+    running.wait_for_model("m")
     torch.testing.assert_close(running.output("sum"), expected, atol=1e-5, rtol=1e-5)
 
 

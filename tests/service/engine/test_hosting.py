@@ -16,10 +16,10 @@ from models_registry.records import PythonSource
 def test_a_registered_model_is_loading_and_then_ready(running: Running, gate: Gate) -> None:
     gate.shut()
     assert running.begin_hosting("m", "gated:slow", gate=gate.name).state == "loading"
-    assert running.engine.wait_for_model("m", 0.0).state == "loading"
+    assert running.engine.model("m").state == "loading"
     assert not running.engine.readiness().ready
     gate.open()
-    status = running.engine.wait_for_model("m", TIMEOUT_S)
+    status = running.wait_for_model("m")
     assert (status.state, status.dtype, status.device, status.reason) == ("ready", "float32", "cpu", None)
     assert status.base.fingerprint
     assert running.engine.readiness().ready
@@ -52,7 +52,7 @@ def test_a_taken_id_is_a_conflict_and_changes_nothing(running: Running) -> None:
 
 def test_a_model_is_built_in_the_dtype_that_was_asked_for(running: Running) -> None:
     running.engine.register_model("m", PythonSource("bases:mlp"), dtype="bfloat16")
-    assert running.engine.wait_for_model("m", TIMEOUT_S).dtype == "bfloat16"
+    assert running.wait_for_model("m").dtype == "bfloat16"
     assert running.output().dtype == torch.bfloat16
 
 
@@ -65,7 +65,7 @@ def test_a_failed_build_says_why_and_can_be_tried_again(running: Running, monkey
     assert running.engine.readiness().degraded
     monkeypatch.setattr(gated, "exits", gated.scaled)
     assert running.engine.load_model("m").state == "loading"
-    status = running.engine.wait_for_model("m", TIMEOUT_S)
+    status = running.wait_for_model("m")
     assert (status.state, status.reason, status.base.failure) == ("ready", None, None)
 
 
@@ -73,7 +73,7 @@ def test_other_weights_under_the_same_id_are_refused(running: Running) -> None:
     assert running.host("m", "gated:other_weights_each_time").state == "ready"
     running.engine.unload_model("m")
     running.engine.load_model("m")
-    status = running.engine.wait_for_model("m", TIMEOUT_S)
+    status = running.wait_for_model("m")
     assert status.state == "failed"
     assert status.reason is not None
     assert "other weights" in status.reason
@@ -99,7 +99,7 @@ def test_unloading_frees_the_module_and_keeps_what_is_registered(
     assert "model m" not in {thread.name for thread in threading.enumerate()}
     assert running.engine.adapter("a").residency == {1: "stored"}
     running.engine.load_model("m")
-    running.engine.wait_for_model("m", TIMEOUT_S)
+    running.wait_for_model("m")
     assert running.answer("a").adapter == ("a@1",) * 3
 
 
@@ -143,7 +143,7 @@ def test_unloaded_stays_unloaded_over_a_restart_and_the_rest_comes_back(start: S
     before.engine.unload_model("asleep")
     before.close()
     after = start()
-    assert after.engine.wait_for_model("m", TIMEOUT_S).state == "ready"
+    assert after.wait_for_model("m").state == "ready"
     assert after.engine.model("asleep").state == "unloaded"
     assert torch.equal(after.output("a"), expected)
 

@@ -98,7 +98,7 @@ def test_loading_and_unloading_a_model_under_traffic_ends_in_what_was_asked_last
     for _ in range(5):
         running.engine.unload_model("m")
         running.engine.load_model("m")
-        running.engine.wait_for_model("m", TIMEOUT_S)
+        running.wait_for_model("m")
     done.set()
     for caller in callers:
         caller.join(TIMEOUT_S)
