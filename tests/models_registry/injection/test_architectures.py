@@ -19,7 +19,7 @@ METHODS: Mapping[str, dict[str, Any]] = {
     "ADALORA": {"peft_type": "ADALORA", "init_r": 3, "target_r": 2, "lora_alpha": 4, "total_step": 10},
     "IA3": {"peft_type": "IA3"},
 }
-SLICE = ("llama", "whisper", "mamba", "transformer", "lstm", "mlp")
+SLICE = ("llama", "vit", "mamba", "transformer", "lstm")
 CASES = [
     pytest.param(name, method, id=f"{name} {method}", marks=() if name in SLICE else pytest.mark.deep)
     for name in TINY_MODELS
