@@ -6,7 +6,8 @@ RegistryError
 │   └── Stale           a precondition (`If-Match`) is not the newest state
 ├── Invalid             well-formed but wrong; lists every offending thing at once
 │   ├── Unsupported     a feature we refuse by name
-│   └── WithoutEffect   an adapter that could not act on the rows that asked for it
+│   ├── WithoutEffect   an adapter that could not act on the rows that asked for it
+│   └── RowsLost        rows that can't be told apart at a module where adapters differ between them
 ├── TooLarge            over a limit that the operator set
 ├── Overloaded          a queue or a quota is full; try again later
 ├── DeadlinePassed      the request waited longer than its caller allows; it never ran
@@ -56,6 +57,10 @@ class Unsupported(Invalid):
 
 
 class WithoutEffect(Invalid):
+    pass
+
+
+class RowsLost(Invalid):
     pass
 
 

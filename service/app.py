@@ -59,7 +59,13 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     engine = Engine(
         Registry(database, blobs),
         SourcePolicy(settings.model_roots, settings.factories),
-        EngineLimits(settings.device, settings.max_resident_bytes, settings.max_batch_rows, settings.max_queue),
+        EngineLimits(
+            settings.device,
+            settings.max_resident_bytes,
+            settings.max_batch_rows,
+            settings.max_queue,
+            settings.max_upload_bytes,  # an adapter that is made here may be as large as one that is sent
+        ),
     )
     app.state.engine = engine
     app.state.metrics.watch_models(partial(_every_model, engine))

@@ -1,6 +1,7 @@
 """adapterctl: start the service, migrate its database, print its OpenAPI document."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -62,6 +63,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         max_queue=max_queue,
     )
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     served = create_app(settings)
     run_server(served, served.state.drain, settings)
 
@@ -90,7 +92,16 @@ def openapi(
 
 
 def main() -> None:
-    app()
+    """Runs the command and ends the process."""
+    try:
+        app()
+    except SystemExit as ended:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not by way of the interpreter's end: a forward that outlived its grace still runs in a thread of its own, and
+        # taking the interpreter down beside it aborts the process.
+        os._exit(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
 
 
 def _settings(**flags: Any) -> Settings:

@@ -66,6 +66,17 @@ class Functional(nn.Module):
         return self.called(x) @ self.read.weight.T
 
 
+class Splitting(nn.Module):
+    """Rows of 4 numbers in and out, which `linear` sees four at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.linear(part) for part in x.split(4)])
+
+
 def mlp(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return MLP()
@@ -89,6 +100,11 @@ def folding(seed: int = 0) -> nn.Module:
 def functional(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return Functional()
+
+
+def splitting(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return Splitting()
 
 
 def broken() -> nn.Module:

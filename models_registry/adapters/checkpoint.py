@@ -5,6 +5,7 @@ Everything is checked here, against the module list alone, so that it works for 
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from safetensors import SafetensorError
@@ -18,7 +19,7 @@ from models_registry.adapters.places import MethodPlace, Place, resolve_places
 from models_registry.adapters.saved_modules import SavedModulePlace, with_heads
 from models_registry.adapters.targets import complete_config
 from models_registry.architecture import dtype_name, tensor_digest
-from models_registry.errors import Conflict, Invalid, Unsupported
+from models_registry.errors import Conflict, Invalid, TooLarge, Unsupported
 from models_registry.records import Architecture, Fault, ModuleInfo, ParameterInfo
 
 PICKLE_SIGNATURES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -53,12 +54,17 @@ def not_in_memory(name: str) -> Tensor:
 
 
 def fresh_checkpoint(
-    config: AdapterConfig, architecture: Architecture, seed: int | None, base: BaseWeights = not_in_memory
+    config: AdapterConfig,
+    architecture: Architecture,
+    seed: int | None,
+    base: BaseWeights = not_in_memory,
+    max_numbers: int | None = None,
 ) -> Checkpoint:
     """The method's own initial weights, in each target's dtype; the same ones for the same `seed`.
 
     Raises:
         Invalid: the config doesn't fit the base model; lists everything at once.
+        TooLarge: it would hold more than `max_numbers`.
         Conflict: the weights start from the base's, which aren't at hand.
     """
     heads = with_heads(config.task_type, config.modules_to_save, architecture)
@@ -68,6 +74,9 @@ def fresh_checkpoint(
     refusals = [(target.name, config.fresh_refusal(target)) for target in targets]
     if faults := [Fault(("config",), f"{name!r}: {refusal}") for name, refusal in refusals if refusal]:
         raise Unsupported("The config's initial weights are not served.", faults)
+    numbers = sum(prod(shape) for place in places for shape in place.shapes.values())
+    if max_numbers is not None and numbers > max_numbers:
+        raise TooLarge(f"The adapter would hold {numbers} numbers, more than the {max_numbers} that are allowed here.")
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
     tensors: dict[str, Tensor] = {}
@@ -94,7 +103,7 @@ def match_checkpoint(config: AdapterConfig, tensors: Mapping[str, Tensor], archi
         *(Fault((WEIGHTS, key), "is missing") for key in shapes if key not in tensors),
         *(_misplaced(key, targets, architecture) for key in tensors if key not in shapes and key not in copies),
         *(fault for key, shape in shapes.items() if key in tensors for fault in _wrong_shape(key, tensors[key], shape)),
-        *_wrong_numbers({key: tensors[key] for key in shapes if key in tensors and key not in counters}),
+        *_wrong_numbers({key: tensors[key] for key in shapes if key in tensors and key not in counters}, places),
     ]
     if faults:
         raise Invalid("The weights don't fit the config and the base model.", faults)
@@ -177,18 +186,20 @@ def _wrong_shape(key: str, tensor: Tensor, shape: tuple[int, ...]) -> Iterator[F
         yield Fault((WEIGHTS, key), f"has shape {list(tensor.shape)} where {list(shape)} is needed")
 
 
-def _wrong_numbers(tensors: Mapping[str, Tensor]) -> Iterator[Fault]:
+def _wrong_numbers(tensors: Mapping[str, Tensor], places: tuple[Place, ...]) -> Iterator[Fault]:
+    dtypes = {key: place.module.dtype for place in places for key in place.shapes}
     extremes: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
         if not tensor.is_floating_point() or tensor.dtype.itemsize < 2:
             reason = f"has dtype {dtype_name(tensor.dtype)}; a floating one of 16 bits or more is needed"
             yield Fault((WEIGHTS, key), reason)
         elif tensor.numel():
-            extremes[key] = torch.stack(tensor.aminmax()).to(torch.float64)  # NaN, if one is there
+            # NaN, if one is there; and what overflows at its place is infinite there.
+            extremes[key] = torch.stack(tensor.aminmax()).to(getattr(torch, dtypes[key])).to(torch.float64)
     # One look at all of them: asking each tensor for its numbers costs more than finding them.
     if extremes and not bool(torch.isfinite(torch.stack([*extremes.values()])).all()):
         wrong = (key for key, numbers in extremes.items() if not bool(torch.isfinite(numbers).all()))
-        yield from (Fault((WEIGHTS, key), "holds NaN or Inf") for key in wrong)
+        yield from (Fault((WEIGHTS, key), f"holds NaN or Inf, or overflows {dtypes[key]}") for key in wrong)
 
 
 def _warnings(config: AdapterConfig) -> tuple[str, ...]:

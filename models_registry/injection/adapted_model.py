@@ -12,7 +12,7 @@ The module stays what it was: same objects and classes, same attributes, same st
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -188,6 +188,18 @@ class AdaptedModel:
         """After a forward: which of the adapters that it was to follow never acted."""
         self.silent = (self.silent - routing.acted) | routing.silent
         return routing.silent
+
+    def distrust_rows(self) -> None:
+        """After a forward that lost its rows: what the probe showed of them doesn't hold for every batch."""
+        if self.reach is not None:
+            self.reach = replace(self.reach, by_row=frozenset())
+
+    def bypassing(self, names: Collection[str]) -> frozenset[str]:
+        """Which of these injected adapters act, in part, on modules whose weights the forward reads without calling
+        them: nothing of that part would be in an answer."""
+        reach = self.reach or UNKNOWN
+        passed = reach.bypassed - reach.entered
+        return frozenset(name for name in names if passed and not passed.isdisjoint(self._find(name).layers))
 
     def routes_rows(self, names: Collection[str]) -> bool:
         """Whether `routed` is right for these injected adapters: every place where they act is shown to be entered with

@@ -15,7 +15,7 @@ from transformers.cache_utils import Cache
 
 from models_registry.adapters.copies import INJECTED
 from models_registry.adapters.folded import Folded
-from models_registry.errors import Invalid
+from models_registry.errors import Invalid, RowsLost
 from models_registry.injection.attention import attend
 from models_registry.injection.kernels import ADD_LOW_RANK, add_linear, over_features, place_tokens
 from models_registry.injection.routing import Routing, Segment, routing_of, without_routing
@@ -147,7 +147,7 @@ class Adapters(nn.Module):
         """`x`, the target's first argument: where there are rows to tell apart, a tensor of as many."""
         if routing.rows is not None and (not isinstance(x, Tensor) or x.dim() == 0 or x.shape[0] != routing.rows):
             entered = f"shape {list(x.shape)}" if isinstance(x, Tensor) else f"{type(x).__name__} first"
-            raise Invalid(
+            raise RowsLost(
                 f"The batch has {routing.rows} rows, but {self._name!r} is entered with {entered}: "
                 "its rows can't be told apart there. Run one forward per adapter."
             )

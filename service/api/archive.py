@@ -15,7 +15,11 @@ _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 def peft_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """adapter_config.json of a version that is to be used, not trained on."""
-    return {**config, "inference_mode": True}
+    written = {**config, "inference_mode": True}
+    if written["peft_type"] == "ADALORA" and not written.get("total_step"):
+        # PEFT reads no AdaLoRA without a schedule, though only training follows it: the shortest one that it takes.
+        written["total_step"] = written.get("tinit", 0) + written.get("tfinal", 0) + 1
+    return written
 
 
 def peft_weights(state: bytes) -> bytes:

@@ -24,7 +24,7 @@ from service.api.bodies import (
     validate,
 )
 from service.api.dependencies import ModelId, TheEngine, TheMetrics, TheSettings
-from service.api.problems import documented
+from service.api.problems import MALFORMED, Refused, documented
 from service.api.tensors import encode_outputs, encode_safetensors
 from service.engine.request import AdapterChoice, InferAnswer, InferRequest
 
@@ -120,6 +120,8 @@ async def _read_call(
         tensors = await beside_the_loop(len(body), lambda: read_safetensors(body))
         call = validate(_Call, _from_query(adapter, outputs))
         return InferRequest(model_id, Inputs(tensors), call.choices, call.wanted, deadline=deadline)
+    if in_query := [name for name in ("adapter", "outputs") if name in request.query_params]:
+        raise Refused(MALFORMED, f"With a JSON body, {' and '.join(in_query)} belong into it, not into the query.")
     body = await read_bytes(request, limit)
     return await beside_the_loop(len(body), lambda: _parse_call(model_id, body, deadline))
 

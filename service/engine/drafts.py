@@ -49,13 +49,14 @@ class Draft:
         )
 
 
-def draft_new(new: NewAdapter, modules: ModelModules, base: BaseWeights) -> Draft:
-    """With its uploaded weights or the method's initial ones. Raises as `draft_upload`, and `Conflict` where initial
-    weights start from base weights that aren't in memory."""
+def draft_new(new: NewAdapter, modules: ModelModules, base: BaseWeights, max_numbers: int) -> Draft:
+    """With its uploaded weights or the method's initial ones. Raises as `draft_upload`, and for initial weights
+    `TooLarge` beyond `max_numbers`, `Conflict` where they start from base weights that aren't in memory."""
     config = parse_config(new.config, new.accept_unknown)
     if new.weights is not None:
         return draft_upload(config, modules, new.weights, new.metadata)
-    return draft(fresh_checkpoint(config, modules.architecture, new.seed, base), modules, new.metadata)
+    checkpoint = fresh_checkpoint(config, modules.architecture, new.seed, base, max_numbers)
+    return draft(checkpoint, modules, new.metadata)
 
 
 def draft_upload(config: AdapterConfig, modules: ModelModules, weights: bytes, metadata: Mapping[str, Any]) -> Draft:

@@ -47,6 +47,7 @@ PAGE = 256
 # Staging waits for the blob store and may not hold up reading, which only needs the processor.
 READERS = min(4, os.cpu_count() or 1)
 STAGERS = 4
+BYTES_A_NUMBER = 4
 
 
 class Engine:
@@ -304,7 +305,8 @@ class Engine:
         modules = self.modules(new.model)
         require_free(self._snapshot.view, new.name)
         hosted = self._hosting.hosted(new.model)
-        return draft_new(new, modules, hosted.adapted.base_weight if hosted else not_in_memory)
+        base = hosted.adapted.base_weight if hosted else not_in_memory
+        return draft_new(new, modules, base, self._limits.max_adapter_bytes // BYTES_A_NUMBER)
 
     def _store(self, model: str, draft: Draft, put: Callable[..., AdapterVersion]) -> CreatedAdapter:
         hosted = self._hosting.hosted(model)

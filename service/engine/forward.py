@@ -3,14 +3,14 @@
 Runs on the model's own thread. Knows rows and mixtures; nothing of queues, residency or callers.
 """
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from models_registry.base_models.spec import BaseModelSpec, OutputValue, Rows
-from models_registry.errors import Invalid, Unavailable, WithoutEffect
+from models_registry.errors import Invalid, RowsLost, Unavailable, WithoutEffect
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.injection.probe import PROBED_ROWS
 from models_registry.injection.routing import Routing
@@ -110,10 +110,14 @@ def _forward(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch, rows: Row
         return Outputs(values, _each_row(batch.selections, rows.count))
     learn_reach(spec, adapted, rows)  # if nothing did before, the first request that mixes adapters does
     if adapted.routes_rows({name for selection in groups for name in selection.mixture}):
-        with _acting(adapted, adapted.routed([selection.mixture for selection in batch.selections])):
-            values = _chosen(spec.forward(adapted.module, rows), batch.outputs)
-        _require_rows(values, len(batch.selections))
-        return Outputs(values, batch.selections)
+        try:
+            with _acting(adapted, adapted.routed([selection.mixture for selection in batch.selections])):
+                values = _chosen(spec.forward(adapted.module, rows), batch.outputs)
+        except RowsLost:
+            adapted.distrust_rows()  # the model takes a batch of this size apart; its adapters go one by one
+        else:
+            _require_rows(values, len(batch.selections))
+            return Outputs(values, batch.selections)
     pieces: list[Piece] = []
     for selection, indices in groups.items():
         with _acting(adapted, adapted.routed_whole(selection.mixture)):
@@ -142,6 +146,17 @@ def learn_reach(spec: BaseModelSpec, adapted: AdaptedModel, rows: Rows | None) -
     """Let `rows` show where the model takes its rows, unless something did before."""
     if adapted.reach is None and rows is not None and rows.count:
         adapted.learn_reach(lambda tensors: spec.forward(adapted.module, Rows(tensors, PROBED_ROWS)), rows.tensors)
+
+
+def require_reached(adapted: AdaptedModel, selections: Iterable[Selection]) -> None:
+    """Raises `WithoutEffect` for adapters that a forward was seen to pass by in part."""
+    if passed := adapted.bypassing({name for selection in selections for name in selection.mixture}):
+        adapted.silent |= passed
+        faults = [
+            Fault(("adapter", reference_of(name)), "acts on a module whose weight is read without calling it")
+            for name in sorted(passed)
+        ]
+        raise WithoutEffect("An adapter could only act in part.", faults)
 
 
 @contextmanager

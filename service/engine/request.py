@@ -27,13 +27,14 @@ class EngineLimits:
 
     `max_resident_bytes` bounds the adapters of one hosted model (None: a quarter of its device's memory);
     `max_batch_rows` bounds the rows of several requests that share a forward, `max_queue` the requests that wait for
-    one hosted model.
+    one hosted model; `max_adapter_bytes` an adapter with initial weights.
     """
 
     device: str = "auto"
     max_resident_bytes: int | None = None
     max_batch_rows: int = 64
     max_queue: int = 1024
+    max_adapter_bytes: int = 1 << 30
 
 
 # ---- inference --------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from models_registry.base_models.spec import BaseModelSpec
 from models_registry.errors import RegistryError
 from models_registry.injection.adapted_model import AdaptedModel
 from service.engine.batcher import Batcher, Call
-from service.engine.forward import answer_jobs
+from service.engine.forward import answer_jobs, require_reached
 from service.engine.job import Job
 from service.engine.joining import Joining
 from service.engine.request import InferAnswer
@@ -125,6 +125,7 @@ class Worker:
         outputs = answer_jobs(self._spec, self._adapted, jobs, self._joining.proof.by_token or ())
         ended = time.monotonic()
         self._joining.learn(jobs[0].rows)
+        require_reached(self._adapted, (one for job in jobs for one in job.selections))
         return [
             InferAnswer(
                 model=job.request.model,

@@ -305,3 +305,11 @@ def test_everything_answers_the_same_after_a_restart(start: Start) -> None:
     host(again, "second", "bases:mlp")  # models load one after the other: once this one is ready, the first is, too
     after = expect(again.post("/models/mlp/infer", json=call), 200)
     assert {**before, "timing": None} == {**after, "timing": None}
+
+
+@pytest.mark.parametrize("rank", [10**9, 10**30])
+def test_a_fresh_adapter_larger_than_an_upload_may_be_is_refused_before_it_takes_memory(
+    client: TestClient, rank: int
+) -> None:
+    body = {"name": "huge", "config": {**LORA, "r": rank}, "dry_run": True}
+    expect_problem(client.post("/models/mlp/adapters", json=body), 413, "too-large")

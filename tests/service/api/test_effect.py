@@ -48,6 +48,30 @@ def test_an_adapter_where_the_forward_only_reads_the_weight_is_refused_by_name(s
     ]
 
 
+def test_an_adapter_that_the_first_request_shows_to_act_in_part_only_is_refused_then(start: Start) -> None:
+    client = start()
+    host(client, "m", "bases:functional")
+    create(client, "a", on("called", "read"), "m")
+    for _ in range(2):
+        expect_problem(infer(client, "m", "a", x=X), 422, "adapter-without-effect")
+    assert expect(client.get("/adapters/a"), 200)["without_effect"]
+    expect(infer(client, "m", None, x=X), 200)
+
+
+def test_rows_that_a_large_batch_takes_apart_run_once_per_adapter(start: Start) -> None:
+    client = start()
+    host(client, "m", "bases:splitting", {"x": X})
+    create(client, "a", on("linear"), "m")
+    rows, choices = [*X, *X, *X], ["a", None, "a", None, "a", "a"]
+    mixed = expect(infer(client, "m", choices, x=rows), 200)["outputs"]["output"]["data"]
+    solo = [
+        number
+        for row, choice in zip(rows, choices, strict=True)
+        for number in expect(infer(client, "m", choice, x=[row]), 200)["outputs"]["output"]["data"]
+    ]
+    assert mixed == pytest.approx(solo, abs=1e-6)
+
+
 def test_a_target_that_was_not_entered_beside_others_is_a_warning(start: Start) -> None:
     client = start()
     host(client, "m", "bases:detour", {"x": X})

@@ -208,3 +208,8 @@ def test_who_waits_too_long_and_who_finds_the_queue_full_is_told_so(start: Start
         gate.open()
         expect(running.result(), 200)
     assert gate.passed == before + 2
+
+
+def test_an_adapter_in_the_query_of_a_json_body_is_refused_rather_than_ignored(client: TestClient) -> None:
+    answer = client.post("/models/mlp/infer", params={"adapter": "a"}, json={"inputs": {"x": ROWS}})
+    expect_problem(answer, 400, "malformed")

@@ -10,7 +10,7 @@ import bases
 import pytest
 import torch
 from apps import LORA, RANDOM_LORA, ROWS, SAFETENSORS, Start, as_form, create, expect, expect_problem, host, places
-from peft import PeftModel
+from peft import AdaLoraConfig, PeftModel
 from safetensors.torch import load, save
 from starlette.testclient import TestClient
 
@@ -198,6 +198,13 @@ def test_peft_loads_the_unzipped_checkpoint_and_answers_as_the_service_does(clie
     with torch.inference_mode():
         torch.testing.assert_close(peft(torch.tensor(ROWS)), ours, rtol=1e-5, atol=1e-6)
         assert not torch.allclose(bases.mlp()(torch.tensor(ROWS)), ours)
+
+
+def test_a_checkpoint_of_adalora_has_a_schedule_that_peft_reads(client: TestClient) -> None:
+    create(client, "ada", {"peft_type": "ADALORA", "target_modules": ["first"], "tinit": 3, "tfinal": 2})
+    with zipfile.ZipFile(io.BytesIO(client.get("/adapters/ada/checkpoint").content)) as opened:
+        config = json.loads(opened.read("adapter_config.json"))
+    assert AdaLoraConfig(**config).total_step == 6
 
 
 def test_a_checkpoint_is_the_same_bytes_each_time(client: TestClient) -> None:
