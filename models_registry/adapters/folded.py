@@ -66,6 +66,12 @@ class Folded:
     dropout: float = 0.0
 
     @property
+    def addition(self) -> LowRank | None:
+        """The low-rank part, if there is nothing else: what nearly every adapter is at nearly every target."""
+        others = (self.input_scale, self.output_scale, self.output_shift, self.attention, self.tokens, self.copy)
+        return self.low_rank if self.dropout == 0 and all(other is None for other in others) else None
+
+    @property
     def tensors(self) -> tuple[Tensor, ...]:
         return tuple(_tensors_in(self))
 

@@ -118,7 +118,7 @@ class AdaptedModel:
                 raise Conflict(f"The module {target!r} already has an attribute {INJECTED!r}, which injection needs.")
         self._layers |= self._installed(missing)
         for target, folded in prepared.layers.items():
-            self._layers[target].slots[name] = folded
+            self._layers[target].put(name, folded)
         left = self._attached[name].layers.keys() - prepared.layers.keys() if name in self._attached else ()
         for target in left:
             self._vacate(target, name)
@@ -145,7 +145,7 @@ class AdaptedModel:
 
     def _vacate(self, target: str, name: str) -> None:
         layer = self._layers[target]
-        del layer.slots[name]
+        layer.drop(name)
         if not layer.slots:
             layer.remove()
             del self._layers[target]

@@ -18,16 +18,19 @@ AddLowRank: TypeAlias = Callable[[Tensor, Tensor, LowRank, float, nn.Module], No
 
 
 def add_linear(out: Tensor, x: Tensor, low: LowRank, weight: float, layer: nn.Module) -> None:
-    """`out += weight · scaling · x Aᵀ Bᵀ`, the second product and the addition in one kernel where strides allow."""
+    """`out += weight · scaling · x Aᵀ Bᵀ`, the second product and the addition in one kernel where strides allow.
+
+    In half precision A and B are float32, and adding their product rounds once, into `out`.
+    """
     h = F.linear(x.to(low.down.dtype), low.down)  # [n, …, r]
-    if low.bias is not None:
-        out.add_(low.bias, alpha=weight * low.scaling)
-    if out.is_contiguous() and out.dtype == h.dtype == low.up.dtype:  # under autocast they differ
+    if out.is_contiguous() and out.dtype == h.dtype == low.up.dtype:  # they differ in half precision and under autocast
         out.view(-1, out.shape[-1]).addmm_(
             h.flatten(0, -2) if h.dim() > 1 else h[None], low.up.T, alpha=weight * low.scaling
         )
+        if low.bias is not None:
+            out.add_(low.bias, alpha=weight * low.scaling)
     else:
-        out.add_(F.linear(h, low.up), alpha=weight * low.scaling)
+        out.add_(F.linear(h, low.up, low.bias), alpha=weight * low.scaling)
 
 
 def add_embedding(out: Tensor, ids: Tensor, low: LowRank, weight: float, layer: nn.Module) -> None:

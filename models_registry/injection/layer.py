@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.cache_utils import Cache
 
 from models_registry.adapters.copies import INJECTED
-from models_registry.adapters.folded import Folded
+from models_registry.adapters.folded import Folded, LowRank
 from models_registry.errors import Invalid, RowsLost
 from models_registry.injection.attention import attend
 from models_registry.injection.kernels import ADD_LOW_RANK, add_linear, over_features, place_tokens
@@ -34,6 +34,7 @@ class Adapters(nn.Module):
     def __init__(self, model: object, target: nn.Module, info: ModuleInfo) -> None:
         super().__init__()
         self.slots: dict[str, Folded] = {}
+        self._additions: dict[str, LowRank] = {}
         self._model = model
         self._name = info.name
         self._spatial = len(info.kernel_size)
@@ -56,6 +57,17 @@ class Adapters(nn.Module):
         if target._modules.get(INJECTED) is self:
             del target._modules[INJECTED]
 
+    def put(self, name: str, folded: Folded) -> None:
+        """Let the adapter act here, in the place of what it did before."""
+        self.slots[name] = folded
+        self._additions.pop(name, None)
+        if (addition := folded.addition) is not None:
+            self._additions[name] = addition
+
+    def drop(self, name: str) -> None:
+        del self.slots[name]
+        self._additions.pop(name, None)
+
     # ---- the forward --------------------------------------------------------------------------------------------
 
     def _before(self, target: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
@@ -77,7 +89,13 @@ class Adapters(nn.Module):
         if routing is None:
             return None
         for segment in routing.segments:
-            if acting := self._acting(segment):
+            if (added := self._lone_addition(segment)) is not None:
+                # Nearly every segment at nearly every target: no step more than its two products.
+                name, low, weight = added
+                routing.acted.add(name)
+                x = self._rows_of(_first(args, kwargs), routing)
+                self._add_low_rank(out[segment.rows], x[segment.rows], low, weight, target)
+            elif acting := self._acting(segment):
                 routing.acted.update(name for name, _ in segment.mixture if name in self.slots)
                 x = self._rows_of(_first(args, kwargs), routing)
                 out = self._replace(target, segment.rows, routing.rows, acting, args, kwargs, out)
@@ -139,6 +157,13 @@ class Adapters(nn.Module):
         if out is not own:
             own.copy_(out)
 
+    def _lone_addition(self, segment: Segment) -> tuple[str, LowRank, float] | None:
+        if len(segment.mixture) != 1:
+            return None
+        ((name, weight),) = segment.mixture
+        low = self._additions.get(name)
+        return None if low is None else (name, low, weight)
+
     def _acting(self, segment: Segment) -> list[tuple[Folded, float]]:
         """The segment's adapters that are here, with their weights."""
         return [(self.slots[name], weight) for name, weight in segment.mixture if name in self.slots]
@@ -161,7 +186,8 @@ class Adapters(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """`model.to()` and its kin move the adapters' tensors too, though they are no parameters of the model."""
-        self.slots = {name: folded.map(fn) for name, folded in self.slots.items()}
+        for name, folded in tuple(self.slots.items()):
+            self.put(name, folded.map(fn))
         return super()._apply(fn, recurse)
 
     def extra_repr(self) -> str:
