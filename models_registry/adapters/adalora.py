@@ -9,10 +9,8 @@ from torch import Tensor, nn
 
 from models_registry.adapters.folded import Folded, LowRank
 from models_registry.adapters.lora_fields import LoraFields, Rank
-from models_registry.adapters.method import BaseWeights
+from models_registry.adapters.method import PEFT_PREFIX, BaseWeights
 from models_registry.records import LayerKind, ModuleInfo
-
-PEFT_PREFIX = "base_model.model."
 
 
 class AdaLoraConfig(LoraFields):

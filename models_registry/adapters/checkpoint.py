@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from models_registry.adapters.adalora import PEFT_PREFIX, AdaLoraConfig
+from models_registry.adapters.adalora import AdaLoraConfig
 from models_registry.adapters.catalog import AdapterConfig
-from models_registry.adapters.method import BaseWeights
+from models_registry.adapters.method import PEFT_PREFIX, BaseWeights
 from models_registry.adapters.places import MethodPlace, Place, resolve_places
 from models_registry.adapters.saved_modules import SavedModulePlace, with_heads
 from models_registry.adapters.targets import complete_config

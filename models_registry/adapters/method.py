@@ -6,7 +6,7 @@ state dict, its initial weights, and how they fold. It knows nothing of module t
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -26,6 +26,9 @@ def _as_tuple(value: object) -> object:
 Names: TypeAlias = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Indices: TypeAlias = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
 
+
+PEFT_PREFIX: Final = "base_model.model."
+"""Stands before each key in the files that PEFT saves."""
 
 BaseWeights: TypeAlias = Callable[[str], Tensor]
 """A base model's parameter or buffer by its full name; raises `Conflict` where the model isn't in memory."""
@@ -58,11 +61,6 @@ class MethodConfig(BaseModel):
     @abstractmethod
     def addition_refusal(self) -> str | None:
         """Why such adapters can't be weighted and added up, in words; None if they can."""
-
-    @property
-    def composable(self) -> bool:
-        """Whether several such adapters may act on one row, their deltas weighted and added up."""
-        return self.addition_refusal is None
 
     @abstractmethod
     def refusal(self, target: ModuleInfo) -> str | None:

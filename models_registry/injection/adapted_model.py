@@ -39,7 +39,7 @@ class PreparedAdapter:
     """An adapter folded for serving, by target name, on the model's device."""
 
     layers: Mapping[str, Folded]
-    composable: bool
+    addition_refusal: str | None
 
     @property
     def bytes(self) -> int:
@@ -105,7 +105,7 @@ class AdaptedModel:
             folded = place.fold(checkpoint.tensors, self._modules[name])
             layers[name] = layers[name].joined(folded) if name in layers else folded
         placed = {name: self._placed(folded, name) for name, folded in layers.items()}
-        return PreparedAdapter(placed, checkpoint.config.composable)
+        return PreparedAdapter(placed, checkpoint.config.addition_refusal)
 
     def attach_adapter(self, name: str, prepared: PreparedAdapter) -> None:
         """Swap a prepared adapter in, under `name`, replacing one of that name. Costs the same however many there are.
@@ -227,9 +227,9 @@ class AdaptedModel:
 
     def _check_mixture(self, mixture: Mixture) -> None:
         for name, weight in mixture.items():
-            if not self._find(name).composable and (len(mixture) > 1 or weight != 1.0):
-                reason = "rescales activations; only low-rank adapters can be weighted and added up"
-                raise Invalid("The adapters don't mix.", [Fault(("adapter", name), reason)])
+            refusal = self._find(name).addition_refusal
+            if refusal is not None and (len(mixture) > 1 or weight != 1.0):
+                raise Invalid("The adapters don't mix.", [Fault(("adapter", name), f"can't be weighted ({refusal})")])
 
     # ---- lookups ------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ def training(adapted: AdaptedModel, name: str) -> Generator[dict[str, nn.Paramet
     def refold(*_: object) -> None:
         prepared = adapted.prepare_adapter(replace(checkpoint, tensors=parameters))
         layers = {target: replace(folded, dropout=dropout) for target, folded in prepared.layers.items()}
-        adapted.attach_adapter(name, PreparedAdapter(layers, prepared.composable))
+        adapted.attach_adapter(name, PreparedAdapter(layers, prepared.addition_refusal))
 
     hook = adapted.module.register_forward_pre_hook(refold)
     try:

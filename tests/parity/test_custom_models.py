@@ -14,8 +14,8 @@ from parity.oracle import assert_differs, assert_same, assert_same_tensors, ours
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from models_registry.adapters.adalora import PEFT_PREFIX
 from models_registry.adapters.catalog import parse_config
+from models_registry.adapters.method import PEFT_PREFIX
 from models_registry.errors import Invalid
 from models_registry.injection import AdaptedModel
 

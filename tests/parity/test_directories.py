@@ -13,9 +13,9 @@ from parity.architectures import architecture, token_ids
 from parity.oracle import assert_differs, assert_same, ours, peft_config, randomise, run, run_ours
 from torch import nn
 
-from models_registry.adapters.adalora import PEFT_PREFIX
 from models_registry.adapters.catalog import dump_config, parse_config
 from models_registry.adapters.checkpoint import match_checkpoint, read_safetensors, write_safetensors
+from models_registry.adapters.method import PEFT_PREFIX
 from models_registry.architecture import describe
 from models_registry.errors import Invalid
 from models_registry.injection import AdaptedModel

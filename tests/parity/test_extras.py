@@ -12,9 +12,9 @@ from parity.extras import CASES, Case
 from parity.oracle import assert_differs, assert_same, assert_same_tensors, ours, peft_config, run, run_ours
 from torch import Tensor, nn
 
-from models_registry.adapters.adalora import PEFT_PREFIX
 from models_registry.adapters.catalog import dump_config
 from models_registry.adapters.checkpoint import write_safetensors
+from models_registry.adapters.method import PEFT_PREFIX
 from models_registry.injection import AdaptedModel
 
 pytestmark = [

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from models_registry.adapters.adalora import PEFT_PREFIX
 from models_registry.adapters.catalog import parse_config
 from models_registry.adapters.checkpoint import (
     Checkpoint,
@@ -19,6 +18,7 @@ from models_registry.adapters.checkpoint import (
     read_safetensors,
     write_safetensors,
 )
+from models_registry.adapters.method import PEFT_PREFIX
 from models_registry.architecture import describe
 from models_registry.errors import Invalid, Unsupported
 from models_registry.records import Architecture
