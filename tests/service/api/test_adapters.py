@@ -11,7 +11,7 @@ from gated import gate_named
 from safetensors.torch import load, save
 from starlette.testclient import TestClient
 
-from models_registry.adapters.adalora import PEFT_PREFIX
+from models_registry.adapters.method import PEFT_PREFIX
 
 CONFIG = json.dumps(RANDOM_LORA).encode()
 TENSORS = {

@@ -14,7 +14,7 @@ from peft import AdaLoraConfig, PeftModel
 from safetensors.torch import load, save
 from starlette.testclient import TestClient
 
-from models_registry.adapters.adalora import PEFT_PREFIX
+from models_registry.adapters.method import PEFT_PREFIX
 
 
 def state_of(client: TestClient, name: str) -> bytes:
