@@ -1,6 +1,6 @@
 """The only place that assembles. What needs a disk, a thread or a database begins in the app's lifespan."""
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -20,10 +20,8 @@ from service.api.metrics import CountRequests, Metrics
 from service.api.openapi import build_document
 from service.api.problems import install_problems
 from service.engine.engine import Engine
-from service.engine.request import EngineLimits, ModelStatus
+from service.engine.request import EngineLimits
 from service.settings import Settings
-
-_PAGE = 200
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -68,7 +66,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         ),
     )
     app.state.engine = engine
-    app.state.metrics.watch_models(partial(_every_model, engine))
+    app.state.metrics.watch_models(engine.models.all)
     try:
         engine.start()
         yield
@@ -76,13 +74,6 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         # No grace: the server has waited for its requests before this, and what still runs has lost its caller.
         await run_in_threadpool(engine.stop, 0.0)
         database.close()
-
-
-def _every_model(engine: Engine) -> Iterator[ModelStatus]:
-    page = engine.models(_PAGE)
-    while page:
-        yield from page
-        page = engine.models(_PAGE, page[-1].base.id)
 
 
 def _operation_id(route: APIRoute) -> str:

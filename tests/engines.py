@@ -77,17 +77,17 @@ class Running:
     def wait_for_model(self, model: str) -> ModelStatus:
         """The status once it is no longer loading."""
         until = time.monotonic() + TIMEOUT_S
-        while (status := self.engine.model(model)).state == "loading" and time.monotonic() < until:
+        while (status := self.engine.models.find(model)).state == "loading" and time.monotonic() < until:
             time.sleep(0.002)
         return status
 
     def begin_hosting(self, model: str, factory: str, **kwargs: Any) -> ModelStatus:
-        return self.engine.register_model(model, PythonSource(factory, kwargs))
+        return self.engine.models.register(model, PythonSource(factory, kwargs))
 
     def create(
         self, name: str, config: Mapping[str, Any] = RANDOM_LORA, model: str = "m", seed: int = 0
     ) -> CreatedAdapter:
-        return self.engine.create_adapter(NewAdapter(model, name, config, seed=seed))
+        return self.engine.adapters.create(NewAdapter(model, name, config, seed=seed))
 
     def ask(
         self,

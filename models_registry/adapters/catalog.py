@@ -52,6 +52,11 @@ def parse_config(raw: Mapping[str, Any], accept_unknown: Collection[str] = ()) -
     return config
 
 
+def parse_stored(config: Mapping[str, Any]) -> AdapterConfig:
+    """Read the config of a stored version: it was accepted once, unknown keys included."""
+    return parse_config(config, accept_unknown=config.keys())
+
+
 def dump_config(config: AdapterConfig) -> dict[str, Any]:
     """What adapter_config.json holds: every field and every kept unknown key, JSON-ready."""
     return config.model_dump(mode="json")

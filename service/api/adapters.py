@@ -140,8 +140,8 @@ def create_adapter(model_id: ModelId, body: NewAdapterBody, engine: TheEngine, r
     )
     if body.dry_run:
         response.status_code = 200
-        return show_created(engine.check_adapter(new))
-    created = engine.create_adapter(new)
+        return show_created(engine.adapters.check(new))
+    created = engine.adapters.create(new)
     response.headers["Location"] = f"/adapters/{body.name}"
     return show_created(created)
 
@@ -149,27 +149,27 @@ def create_adapter(model_id: ModelId, body: NewAdapterBody, engine: TheEngine, r
 @router.get("/models/{model_id}/adapters", responses=documented(400, 404))
 def list_adapters_of_model(model_id: ModelId, engine: TheEngine, paging: PagingQuery) -> Page[AdapterAnswer]:
     """The adapters of one base model, by name."""
-    found = engine.adapters(paging.limit + 1, paging.after, model_id)
+    found = engine.adapters.page(paging.limit + 1, paging.after, model_id)
     return paging.page(found, lambda status: status.adapter.name, _show_adapter)
 
 
 @router.get("/adapters", responses=documented(400))
 def list_adapters(engine: TheEngine, paging: PagingQuery) -> Page[AdapterAnswer]:
     """Every adapter, by name."""
-    found = engine.adapters(paging.limit + 1, paging.after)
+    found = engine.adapters.page(paging.limit + 1, paging.after)
     return paging.page(found, lambda status: status.adapter.name, _show_adapter)
 
 
 @router.get("/adapters/{name}", responses=documented(404))
 def get_adapter(name: AdapterName, engine: TheEngine) -> AdapterAnswer:
     """One adapter: its newest version, all its versions and aliases, where they are now."""
-    return _show_adapter(engine.adapter(name))
+    return _show_adapter(engine.adapters.find(name))
 
 
 @router.get("/adapters/{name}/versions", responses=documented(404))
 def list_versions(name: AdapterName, engine: TheEngine) -> VersionsAnswer:
     """An adapter's history, in ascending order."""
-    return VersionsAnswer(versions=_show_versions(engine.adapter(name)))
+    return VersionsAnswer(versions=_show_versions(engine.adapters.find(name)))
 
 
 @router.post(
@@ -180,7 +180,7 @@ def list_versions(name: AdapterName, engine: TheEngine) -> VersionsAnswer:
 )
 def add_version(name: AdapterName, body: NewVersionBody, engine: TheEngine, response: Response) -> CreatedAnswer:
     """A new version with its own config: another rank, other targets, another method."""
-    created = engine.add_version(
+    created = engine.adapters.add_version(
         name, config=body.config, weights=body.weights, metadata=body.metadata, accept_unknown=body.accept_unknown
     )
     response.headers["Location"] = f"/adapters/{name}/state?version={created.version.version}"
@@ -190,7 +190,7 @@ def add_version(name: AdapterName, body: NewVersionBody, engine: TheEngine, resp
 @router.post("/models/{model_id}/adapters/{name}/load", responses=documented(404, 409, 422))
 def load_adapter(model_id: ModelId, name: AdapterName, engine: TheEngine) -> AdapterAnswer:
     """Make the newest version resident now, rather than at its first request."""
-    return _show_adapter(engine.load_adapter(model_id, name))
+    return _show_adapter(engine.adapters.load(model_id, name))
 
 
 @router.post(
@@ -202,7 +202,7 @@ def load_adapter(model_id: ModelId, name: AdapterName, engine: TheEngine) -> Ada
 )
 def unload_adapter(model_id: ModelId, name: AdapterName, engine: TheEngine, response: Response) -> AdapterAnswer:
     """Free the memory of every version: 200 once it is free, 202 while requests still use one."""
-    status = engine.unload_adapter(model_id, name)
+    status = engine.adapters.unload(model_id, name)
     response.status_code = 202 if "resident" in status.residency.values() else 200
     return _show_adapter(status)
 
@@ -210,4 +210,4 @@ def unload_adapter(model_id: ModelId, name: AdapterName, engine: TheEngine, resp
 @router.delete("/adapters/{name}", status_code=204, responses=documented(404, 409))
 def remove_adapter(name: AdapterName, engine: TheEngine) -> None:
     """Remove an adapter with all its versions; 409 while requests use it."""
-    engine.remove_adapter(name)
+    engine.adapters.remove(name)

@@ -57,6 +57,6 @@ def compose_adapter(
 ) -> CreatedAnswer:
     """Store a merge of low-rank adapters as a new adapter: version 1 of `name`, a plain LoRA."""
     recipe = Recipe(body.method, body.density, body.rank, body.seed)
-    created = engine.compose_adapter(NewComposition(model_id, body.name, body.adapters, recipe))
+    created = engine.adapters.compose(NewComposition(model_id, body.name, body.adapters, recipe))
     response.headers["Location"] = f"/adapters/{body.name}"
     return show_created(created)

@@ -170,7 +170,7 @@ async def register_model(
 ) -> ModelAnswer:
     """Register a base model and begin loading it: 201 once it is ready, 202 while it is loading."""
     status = await run_in_threadpool(
-        engine.register_model,
+        engine.models.register,
         body.id,
         body.source.source(),
         dtype=body.dtype,
@@ -182,7 +182,7 @@ async def register_model(
     # Asked for again and again: whoever waits in a thread keeps one of the few that serve everyone.
     while status.state == "loading" and monotonic() < until:
         await asyncio.sleep(POLL_S)
-        status = await run_in_threadpool(engine.model, body.id)
+        status = await run_in_threadpool(engine.models.find, body.id)
     if status.state == "failed":
         reason = status.reason or "the log has the details"
         raise Invalid(f"The model {body.id} is registered, but can't be built: {reason}", [Fault(("source",), reason)])
@@ -194,25 +194,25 @@ async def register_model(
 @router.get("/models", responses=documented(400))
 def list_models(engine: TheEngine, paging: PagingQuery) -> Page[ModelAnswer]:
     """Every registered base model, by id."""
-    return paging.page(engine.models(paging.limit + 1, paging.after), lambda status: status.base.id, _show_model)
+    return paging.page(engine.models.page(paging.limit + 1, paging.after), lambda status: status.base.id, _show_model)
 
 
 @router.get("/models/{model_id}", responses=documented(404))
 def get_model(model_id: ModelId, engine: TheEngine) -> ModelAnswer:
     """One base model: its state, what it is, which adapters are in memory with it."""
-    return _show_model(engine.model(model_id))
+    return _show_model(engine.models.find(model_id))
 
 
 @router.get("/models/{model_id}/modules", responses=documented(404, 409))
 def list_modules(model_id: ModelId, engine: TheEngine) -> ModulesAnswer:
     """Every module that an adapter could target; 409 until the model was built once."""
-    return _show_modules(engine.modules(model_id))
+    return _show_modules(engine.models.modules(model_id))
 
 
 @router.post("/models/{model_id}/load", responses={**_STILL_LOADING, **documented(404, 409)})
 def load_model(model_id: ModelId, engine: TheEngine, response: Response) -> ModelAnswer:
     """Into memory, also after a failure: 200 if it is there, 202 while it is loading."""
-    status = engine.load_model(model_id)
+    status = engine.models.load(model_id)
     response.status_code = 202 if status.state == "loading" else 200
     return _show_model(status)
 
@@ -220,10 +220,10 @@ def load_model(model_id: ModelId, engine: TheEngine, response: Response) -> Mode
 @router.post("/models/{model_id}/unload", responses=documented(404, 409))
 def unload_model(model_id: ModelId, engine: TheEngine) -> ModelAnswer:
     """Out of memory, until it is loaded again; its registration and its adapters stay."""
-    return _show_model(engine.unload_model(model_id))
+    return _show_model(engine.models.unload(model_id))
 
 
 @router.delete("/models/{model_id}", status_code=204, responses=documented(400, 404, 409))
 def remove_model(model_id: ModelId, engine: TheEngine, cascade: bool = False) -> None:
     """Forget a base model; 409 while adapters refer to it, unless `cascade` removes them too."""
-    engine.remove_model(model_id, cascade)
+    engine.models.remove(model_id, cascade)

@@ -70,7 +70,7 @@ def get_state(
     ] = None,
 ) -> Response:
     """The state dict as safetensors, with the keys of the injected model."""
-    version, state = engine.state(reference)
+    version, state = engine.adapters.state(reference)
     if keys == "peft":
         return serve_file(request, File(peft_weights(state), SAFETENSORS, "adapter_model.safetensors"))
     return serve_file(request, File(state, SAFETENSORS, f"{version.reference}.safetensors", version.digest))
@@ -90,7 +90,7 @@ def put_state(
     response: Response,
 ) -> CreatedAnswer:
     """A new version with other weights and the newest version's config."""
-    created = engine.add_version(name, weights=weights, if_match=if_match)
+    created = engine.adapters.add_version(name, weights=weights, if_match=if_match)
     response.headers["Location"] = f"/adapters/{name}/state?version={created.version.version}"
     response.headers["ETag"] = f'"{created.version.digest}"'
     return show_created(created)
@@ -99,14 +99,14 @@ def put_state(
 @router.get("/adapters/{name}/config", responses=documented(400, 404))
 def get_config(reference: ReferenceQuery, engine: TheEngine) -> dict[str, Any]:
     """adapter_config.json, as PEFT reads it."""
-    adapter = engine.adapter(named_by(reference)).adapter
+    adapter = engine.adapters.find(named_by(reference)).adapter
     return peft_config(pick_version(adapter, reference).config)
 
 
 @router.get("/adapters/{name}/checkpoint", response_class=Response, responses=_file_responses("application/zip"))
 def get_checkpoint(reference: ReferenceQuery, engine: TheEngine, request: Request) -> Response:
     """A .zip with PEFT's two files at its root, which `PeftModel.from_pretrained` loads after unzipping."""
-    version, state = engine.state(reference)
+    version, state = engine.adapters.state(reference)
     return serve_file(
         request, File(zip_checkpoint(version.config, state), "application/zip", f"{version.reference}.zip")
     )

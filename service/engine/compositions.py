@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from models_registry.adapters.catalog import parse_config
+from models_registry.adapters.catalog import parse_stored
 from models_registry.adapters.checkpoint import match_checkpoint, read_safetensors
 from models_registry.adapters.compose import Part, compose
 from models_registry.records import AdapterVersion, Architecture, RegistrySnapshot
@@ -30,9 +30,7 @@ def draft_composition(
 
 def _read(part: selection.Part, architecture: Architecture, read_weights: Callable[[AdapterVersion], bytes]) -> Part:
     version = part.version
-    # What is stored was accepted once, unknown keys included.
-    config = parse_config(version.config, accept_unknown=version.config.keys())
-    checkpoint = match_checkpoint(config, read_safetensors(read_weights(version)), architecture)
+    checkpoint = match_checkpoint(parse_stored(version.config), read_safetensors(read_weights(version)), architecture)
     return Part(version.reference, checkpoint, part.weight)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
-from models_registry.adapters.catalog import parse_config
+from models_registry.adapters.catalog import parse_stored
 from models_registry.adapters.checkpoint import match_checkpoint, read_safetensors
 from models_registry.errors import NoRoom
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
@@ -162,8 +162,7 @@ class AdapterResidency:
 
     def _prepare(self, version: AdapterVersion) -> PreparedAdapter:
         tensors = read_safetensors(self._read_weights(version))
-        # What is stored was accepted once, unknown keys included.
-        config = parse_config(version.config, accept_unknown=version.config.keys())
+        config = parse_stored(version.config)
         prepared = self._adapted.prepare_adapter(match_checkpoint(config, tensors, self._adapted.architecture))
         if prepared.bytes > self._max_bytes:
             raise NoRoom(

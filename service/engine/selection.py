@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from models_registry.adapters.catalog import parse_config
+from models_registry.adapters.catalog import parse_stored
 from models_registry.errors import Invalid, NotFound
 from models_registry.records import AdapterVersion, Fault, Location, RegistrySnapshot
 from service.engine.request import AdapterChoice, AdapterChoices, Digest
@@ -139,8 +139,7 @@ def _faults_of(choice: AdapterChoice, selection: Selection, loc: Location) -> It
     if len(selection.parts) == 1 and selection.parts[0].weight == 1.0:
         return
     for part in selection.parts:
-        # What is stored was accepted once, unknown keys included.
-        config = parse_config(part.version.config, accept_unknown=part.version.config.keys())
+        config = parse_stored(part.version.config)
         if config.addition_refusal:
             message = f"It can't be weighted or summed with others ({config.addition_refusal})."
             yield Fault((*loc, part.version.reference), message)

@@ -46,7 +46,7 @@ def added_up(running: Running, x: Tensor, rows: list[dict[str, float]]) -> Tenso
 def compose(
     running: Running, name: str, adapters: Mapping[str, float], recipe: Recipe = CAT, model: str = "m"
 ) -> CreatedAdapter:
-    return running.engine.compose_adapter(NewComposition(model, name, adapters, recipe))
+    return running.engine.adapters.compose(NewComposition(model, name, adapters, recipe))
 
 
 # ---- at inference -----------------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def test_each_row_is_the_weighted_sum_that_it_asks_for(running: Running) -> None
 
 def test_hundreds_of_weightings_are_served_without_reading_or_attaching_anything(running: Running) -> None:
     host_parts(running)
-    resident = running.engine.model("m").resident
+    resident = running.engine.models.find("m").resident
     for blob in running.blobs.iterdir():
         blob.unlink()
     rows = weightings(320)
@@ -72,7 +72,7 @@ def test_hundreds_of_weightings_are_served_without_reading_or_attaching_anything
         running.output(tuple(rows[start : start + 64]), x[start : start + 64]) for start in range(0, len(rows), 64)
     ]
     torch.testing.assert_close(torch.cat(served), added_up(running, x, rows), atol=1e-5, rtol=1e-5)
-    assert sorted(running.engine.model("m").resident) == sorted(resident)
+    assert sorted(running.engine.models.find("m").resident) == sorted(resident)
 
 
 # ---- stored -----------------------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ def test_cat_answers_as_the_same_weights_do_at_inference(running: Running) -> No
     version = created.version
     assert (version.reference, version.method, version.targets) == ("sum@1", "LORA", ("second",))
     assert version.config["r"] == 2 + 3 + 2
-    assert running.engine.adapter("sum").residency == {1: "resident"}
+    assert running.engine.adapters.find("sum").residency == {1: "resident"}
     torch.testing.assert_close(running.output("sum"), running.output(weights), atol=1e-5, rtol=1e-5)
     assert (running.output("sum") - running.output()).abs().max() > 1e-2
 
@@ -96,7 +96,7 @@ def test_the_version_says_what_it_was_made_of(running: Running) -> None:
     assert version.metadata == {
         "composed": {"adapters": {"lora@1": 0.5, "rslora@1": 1.0}, "method": "svd", "rank": 1},
     }
-    assert load(running.engine.state("sum")[1])["second.lora_A.weight"].shape == (1, 8)
+    assert load(running.engine.adapters.state("sum")[1])["second.lora_A.weight"].shape == (1, 8)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -120,10 +120,10 @@ def test_two_names_of_one_version_weigh_together(running: Running) -> None:
 def test_a_composition_is_stored_for_a_model_that_is_not_in_memory(running: Running) -> None:
     host_parts(running)
     expected = running.output({"lora": 0.5, "ada": -8.0})
-    running.engine.unload_model("m")
+    running.engine.models.unload("m")
     compose(running, "sum", {"lora": 0.5, "ada": -8.0})
-    assert running.engine.adapter("sum").residency == {1: "stored"}
-    running.engine.load_model("m")
+    assert running.engine.adapters.find("sum").residency == {1: "stored"}
+    running.engine.models.load("m")
     running.wait_for_model("m")
     torch.testing.assert_close(running.output("sum"), expected, atol=1e-5, rtol=1e-5)
 
@@ -158,12 +158,12 @@ def test_what_is_wrong_leaves_nothing_behind(running: Running) -> None:
         compose(running, "sum", {})
     assert sorted(running.blobs.iterdir()) == before
     with pytest.raises(NotFound):
-        running.engine.adapter("sum")
+        running.engine.adapters.find("sum")
 
 
 def test_damaged_parts_are_not_composed(running: Running) -> None:
     host_parts(running)
-    digest = running.engine.adapter("lora").adapter.newest.digest
+    digest = running.engine.adapters.find("lora").adapter.newest.digest
     blob = running.blobs / digest
     blob.write_bytes(blob.read_bytes()[:-1])
     with pytest.raises(Damaged, match=digest):

@@ -85,7 +85,7 @@ def test_parameters_need_texts(running: Running) -> None:
 def test_an_adapter_that_the_forward_never_enters_is_an_error_and_not_a_silent_base(running: Running) -> None:
     running.host("m", "gated:detour")
     config = {"peft_type": "LORA", "r": 2, "target_modules": ["unused"], "init_lora_weights": False}
-    running.engine.create_adapter(NewAdapter("m", "idle", config))
+    running.engine.adapters.create(NewAdapter("m", "idle", config))
     with pytest.raises(WithoutEffect) as caught:
         running.answer("idle")
     assert [fault.loc for fault in caught.value.faults] == [("adapter", "idle@1")]

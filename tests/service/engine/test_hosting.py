@@ -16,7 +16,7 @@ from models_registry.records import PythonSource
 def test_a_registered_model_is_loading_and_then_ready(running: Running, gate: Gate) -> None:
     gate.shut()
     assert running.begin_hosting("m", "gated:slow", gate=gate.name).state == "loading"
-    assert running.engine.model("m").state == "loading"
+    assert running.engine.models.find("m").state == "loading"
     assert not running.engine.readiness().ready
     gate.open()
     status = running.wait_for_model("m")
@@ -38,9 +38,9 @@ def test_a_model_that_can_not_be_is_refused_and_not_registered(
     running: Running, factory: str, dtype: str | None, device: str | None, loc: tuple[str, ...]
 ) -> None:
     with pytest.raises(Invalid) as caught:
-        running.engine.register_model("m", PythonSource(factory), dtype=dtype, device=device)
+        running.engine.models.register("m", PythonSource(factory), dtype=dtype, device=device)
     assert caught.value.faults[0].loc == loc
-    assert running.engine.models(10) == ()
+    assert running.engine.models.page(10) == ()
 
 
 def test_a_taken_id_is_a_conflict_and_changes_nothing(running: Running) -> None:
@@ -51,7 +51,7 @@ def test_a_taken_id_is_a_conflict_and_changes_nothing(running: Running) -> None:
 
 
 def test_a_model_is_built_in_the_dtype_that_was_asked_for(running: Running) -> None:
-    running.engine.register_model("m", PythonSource("bases:mlp"), dtype="bfloat16")
+    running.engine.models.register("m", PythonSource("bases:mlp"), dtype="bfloat16")
     assert running.wait_for_model("m").dtype == "bfloat16"
     assert running.output().dtype == torch.bfloat16
 
@@ -64,15 +64,15 @@ def test_a_failed_build_says_why_and_can_be_tried_again(running: Running, monkey
     assert status.base.failure == status.reason
     assert running.engine.readiness().degraded
     monkeypatch.setattr(gated, "exits", gated.scaled)
-    assert running.engine.load_model("m").state == "loading"
+    assert running.engine.models.load("m").state == "loading"
     status = running.wait_for_model("m")
     assert (status.state, status.reason, status.base.failure) == ("ready", None, None)
 
 
 def test_other_weights_under_the_same_id_are_refused(running: Running) -> None:
     assert running.host("m", "gated:other_weights_each_time").state == "ready"
-    running.engine.unload_model("m")
-    running.engine.load_model("m")
+    running.engine.models.unload("m")
+    running.engine.models.load("m")
     status = running.wait_for_model("m")
     assert status.state == "failed"
     assert status.reason is not None
@@ -93,12 +93,12 @@ def test_unloading_frees_the_module_and_keeps_what_is_registered(
     running.host("m", "gated:remembered")
     running.create("a", {"peft_type": "LORA", "r": 2, "target_modules": ["linear"]})
     running.answer("a")
-    assert running.engine.unload_model("m").state == "unloaded"
+    assert running.engine.models.unload("m").state == "unloaded"
     gc.collect()
     assert built[0]() is None
     assert "model m" not in {thread.name for thread in threading.enumerate()}
-    assert running.engine.adapter("a").residency == {1: "stored"}
-    running.engine.load_model("m")
+    assert running.engine.adapters.find("a").residency == {1: "stored"}
+    running.engine.models.load("m")
     running.wait_for_model("m")
     assert running.answer("a").adapter == ("a@1",) * 3
 
@@ -109,10 +109,10 @@ def test_unloading_lets_what_is_queued_finish(running: Running, gate: Gate) -> N
     gate.shut()
     runs, waits = running.ask("a"), running.ask("a")
     gate.wait_for_arrival()
-    eventually(lambda: running.engine.adapter("a").in_flight == 2)
-    unloading = threading.Thread(target=running.engine.unload_model, args=["m"])
+    eventually(lambda: running.engine.adapters.find("a").in_flight == 2)
+    unloading = threading.Thread(target=running.engine.models.unload, args=["m"])
     unloading.start()
-    eventually(lambda: running.engine.model("m").state == "unloaded")
+    eventually(lambda: running.engine.models.find("m").state == "unloaded")
     with pytest.raises(Conflict):
         running.answer()
     gate.open()
@@ -126,10 +126,10 @@ def test_unloading_while_it_is_built_drops_the_build(running: Running, gate: Gat
     gate.shut()
     running.begin_hosting("m", "gated:slow", gate=gate.name)
     gate.wait_for_arrival()
-    assert running.engine.unload_model("m").state == "unloaded"
+    assert running.engine.models.unload("m").state == "unloaded"
     gate.open()
     running.host("next")  # the loader builds one after the other, so the first one is done
-    assert running.engine.model("m").state == "unloaded"
+    assert running.engine.models.find("m").state == "unloaded"
     with pytest.raises(Conflict):
         running.answer()
 
@@ -140,11 +140,11 @@ def test_unloaded_stays_unloaded_over_a_restart_and_the_rest_comes_back(start: S
     before.host("asleep")
     before.create("a")
     expected = before.output("a")
-    before.engine.unload_model("asleep")
+    before.engine.models.unload("asleep")
     before.close()
     after = start()
     assert after.wait_for_model("m").state == "ready"
-    assert after.engine.model("asleep").state == "unloaded"
+    assert after.engine.models.find("asleep").state == "unloaded"
     assert torch.equal(after.output("a"), expected)
 
 
@@ -152,13 +152,13 @@ def test_removing_a_model_is_refused_while_it_has_adapters(running: Running) -> 
     running.host()
     running.create("a")
     with pytest.raises(Conflict, match="a"):
-        running.engine.remove_model("m")
+        running.engine.models.remove("m")
     running.answer("a")
-    running.engine.remove_model("m", cascade=True)
+    running.engine.models.remove("m", cascade=True)
     with pytest.raises(NotFound):
-        running.engine.model("m")
+        running.engine.models.find("m")
     with pytest.raises(NotFound):
-        running.engine.adapter("a")
+        running.engine.adapters.find("a")
     with pytest.raises(NotFound):
         running.answer("a")
 
@@ -166,15 +166,15 @@ def test_removing_a_model_is_refused_while_it_has_adapters(running: Running) -> 
 def test_the_modules_of_a_model_are_known_from_its_first_build_on(running: Running, gate: Gate) -> None:
     running.host("bad", "bases:broken")
     with pytest.raises(Conflict, match="no weights today"):
-        running.engine.modules("bad")
+        running.engine.models.modules("bad")
     running.host()
-    hosted = running.engine.modules("m")
-    running.engine.unload_model("m")
-    assert running.engine.modules("m") == hosted
+    hosted = running.engine.models.modules("m")
+    running.engine.models.unload("m")
+    assert running.engine.models.modules("m") == hosted
     gate.shut()
     running.begin_hosting("slow", "gated:slow", gate=gate.name)
     with pytest.raises(Unavailable, match="first time"):
-        running.engine.modules("slow")
+        running.engine.models.modules("slow")
 
 
 def test_an_engine_that_stops_finishes_what_runs_and_refuses_the_rest(start: Start, gate: Gate) -> None:
@@ -202,7 +202,7 @@ def test_what_outlasts_the_grace_is_told_that_the_service_goes(running: Running,
     gate.shut()
     runs, waits = running.ask("a"), running.ask("a")
     gate.wait_for_arrival()
-    eventually(lambda: running.engine.adapter("a").in_flight == 2)
+    eventually(lambda: running.engine.adapters.find("a").in_flight == 2)
     running.stop(grace_s=0.0)
     for asked in (runs, waits):
         with pytest.raises(Unavailable, match="shutting down"):

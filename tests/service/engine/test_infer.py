@@ -39,7 +39,7 @@ def test_each_row_gets_its_own_adapter_as_if_it_were_alone(running: Running) -> 
     running.host()
     running.create("lora")
     running.create("ada", ADALORA)
-    running.engine.create_adapter(NewAdapter("m", "uploaded", LORA, lora_weights()))
+    running.engine.adapters.create(NewAdapter("m", "uploaded", LORA, lora_weights()))
     running.create("ia3", IA3)
     choices = ("uploaded", None, "ia3", "lora", "uploaded", {"lora": 0.5, "ada": -2.0})
     x = torch.randn(6, 4, generator=torch.Generator().manual_seed(3))
@@ -151,7 +151,7 @@ def test_asking_an_unknown_an_unloaded_a_loading_and_a_failed_model(running: Run
     with pytest.raises(NotFound, match="no base model 'm'"):
         running.answer()
     running.host()
-    running.engine.unload_model("m")
+    running.engine.models.unload("m")
     with pytest.raises(Conflict, match="load it first"):
         running.answer()
     running.host("bad", "bases:broken")
@@ -166,7 +166,7 @@ def test_asking_an_unknown_an_unloaded_a_loading_and_a_failed_model(running: Run
 def test_damaged_bytes_are_not_served_and_the_next_request_tries_again(running: Running) -> None:
     running.host()
     version = running.create("a").version
-    running.engine.unload_adapter("m", "a")
+    running.engine.adapters.unload("m", "a")
     blob = running.blobs / version.digest
     whole = blob.read_bytes()
     blob.write_bytes(whole[:-1] + b"?")
@@ -193,7 +193,7 @@ def test_a_full_queue_is_said_at_once(start: Start, gate: Gate) -> None:
     runs = running.ask("a")
     gate.wait_for_arrival()
     waits = running.ask("a")
-    eventually(lambda: running.engine.adapter("a").in_flight == 2)
+    eventually(lambda: running.engine.adapters.find("a").in_flight == 2)
     with pytest.raises(Overloaded, match="1 requests wait"):
         running.answer()
     gate.open()
@@ -236,9 +236,9 @@ def test_a_caller_who_leaves_the_queue_is_never_run_and_holds_nothing(running: R
     runs = running.ask()
     gate.wait_for_arrival()
     leaves = running.ask("a")
-    eventually(lambda: running.engine.adapter("a").in_flight == 1)
+    eventually(lambda: running.engine.adapters.find("a").in_flight == 1)
     leaves.cancel()
-    eventually(lambda: running.engine.adapter("a").in_flight == 0)
+    eventually(lambda: running.engine.adapters.find("a").in_flight == 0)
     gate.open()
     runs.result(TIMEOUT_S)
     running.answer()

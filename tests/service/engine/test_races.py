@@ -22,9 +22,9 @@ def expected_by_digest(running: Running) -> dict[Digest, Tensor]:
     """What each upload computes, by the digest that an answer names."""
     known: dict[Digest, Tensor] = {None: running.output()}
     for scale in SCALES:
-        version = running.engine.create_adapter(NewAdapter("m", "probe", LORA, lora_weights(scale))).version
+        version = running.engine.adapters.create(NewAdapter("m", "probe", LORA, lora_weights(scale))).version
         known[f"sha256:{version.digest}"] = running.output("probe")
-        running.engine.remove_adapter("probe")
+        running.engine.adapters.remove("probe")
     return known
 
 
@@ -37,16 +37,16 @@ def test_answers_are_what_their_digests_say_while_names_come_and_go(start: Start
 
     def create(turn: int) -> None:
         scale = SCALES[turn % len(SCALES)]
-        engine.create_adapter(NewAdapter("m", f"n{turn % 2}", LORA, lora_weights(scale)))
+        engine.adapters.create(NewAdapter("m", f"n{turn % 2}", LORA, lora_weights(scale)))
 
     def add(turn: int) -> None:
-        engine.add_version(f"n{turn % 2}", weights=lora_weights(SCALES[turn % len(SCALES)]))
+        engine.adapters.add_version(f"n{turn % 2}", weights=lora_weights(SCALES[turn % len(SCALES)]))
 
     def remove(turn: int) -> None:
-        engine.remove_adapter(f"n{turn % 2}")
+        engine.adapters.remove(f"n{turn % 2}")
 
     def unload(turn: int) -> None:
-        engine.unload_adapter("m", f"n{turn % 2}")
+        engine.adapters.unload("m", f"n{turn % 2}")
 
     def infer(turn: int) -> None:
         answer = running.answer(("n0", None, "n1") if turn % 3 else f"n{turn % 2}")
@@ -59,9 +59,9 @@ def test_answers_are_what_their_digests_say_while_names_come_and_go(start: Start
         created, *_ = pool.map(_repeat, verbs)
     assert wrong == []
     assert created > 0
-    assert {status.in_flight for status in engine.adapters(10)} <= {0}
-    left = {status.adapter.name for status in engine.adapters(10)}
-    assert {named_by(reference) for reference in engine.model("m").resident} <= left
+    assert {status.in_flight for status in engine.adapters.page(10)} <= {0}
+    left = {status.adapter.name for status in engine.adapters.page(10)}
+    assert {named_by(reference) for reference in engine.models.find("m").resident} <= left
 
 
 def _repeat(verb: Callable[[int], None]) -> int:
@@ -96,14 +96,14 @@ def test_loading_and_unloading_a_model_under_traffic_ends_in_what_was_asked_last
     for caller in callers:
         caller.start()
     for _ in range(5):
-        running.engine.unload_model("m")
-        running.engine.load_model("m")
+        running.engine.models.unload("m")
+        running.engine.models.load("m")
         running.wait_for_model("m")
     done.set()
     for caller in callers:
         caller.join(TIMEOUT_S)
     assert troubles == []
-    assert running.engine.model("m").state == "ready"
+    assert running.engine.models.find("m").state == "ready"
     assert torch.equal(running.output("a"), expected)
 
 

@@ -33,7 +33,7 @@ def reading(running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Re
 
 
 def resident(running: Running) -> tuple[str, ...]:
-    return running.engine.model("m").resident
+    return running.engine.models.find("m").resident
 
 
 def test_the_least_recently_used_adapter_makes_room(start: Start) -> None:
@@ -44,7 +44,7 @@ def test_the_least_recently_used_adapter_makes_room(start: Start) -> None:
     running.answer("a")
     running.create("c")
     assert resident(running) == ("a@1", "c@1")
-    assert running.engine.adapter("b").residency == {1: "stored"}
+    assert running.engine.adapters.find("b").residency == {1: "stored"}
     running.answer("b")
     assert resident(running) == ("c@1", "b@1")
 
@@ -95,24 +95,24 @@ def test_an_adapter_that_can_never_fit_says_which_setting_to_raise(start: Start)
     running.create("a")
     with pytest.raises(NoRoom, match="MAX_RESIDENT_BYTES"):
         running.answer("a")
-    assert running.engine.adapter("a").in_flight == 0
+    assert running.engine.adapters.find("a").in_flight == 0
 
 
 def test_unloading_and_loading_an_adapter(running: Running) -> None:
     running.host()
     running.create("a")
-    assert running.engine.unload_adapter("m", "a").residency == {1: "stored"}
+    assert running.engine.adapters.unload("m", "a").residency == {1: "stored"}
     assert resident(running) == ()
-    assert running.engine.load_adapter("m", "a@1").residency == {1: "resident"}
+    assert running.engine.adapters.load("m", "a@1").residency == {1: "resident"}
     with pytest.raises(NotFound):
-        running.engine.load_adapter("m", "b")
+        running.engine.adapters.load("m", "b")
     running.host("other")
     with pytest.raises(NotFound, match="belongs to model 'm'"):
-        running.engine.load_adapter("other", "a")
-    running.engine.unload_model("m")
+        running.engine.adapters.load("other", "a")
+    running.engine.models.unload("m")
     with pytest.raises(Conflict):
-        running.engine.load_adapter("m", "a")
-    assert running.engine.unload_adapter("m", "a").residency == {1: "stored"}
+        running.engine.adapters.load("m", "a")
+    assert running.engine.adapters.unload("m", "a").residency == {1: "stored"}
 
 
 def test_an_adapter_that_requests_hold_is_unloaded_when_they_are_done(running: Running, gate: Gate) -> None:
@@ -121,22 +121,22 @@ def test_an_adapter_that_requests_hold_is_unloaded_when_they_are_done(running: R
     gate.shut()
     runs = running.ask("a")
     gate.wait_for_arrival()
-    unloading = threading.Thread(target=running.engine.unload_adapter, args=["m", "a"])
+    unloading = threading.Thread(target=running.engine.adapters.unload, args=["m", "a"])
     unloading.start()
-    assert running.engine.adapter("a").residency == {1: "resident"}
+    assert running.engine.adapters.find("a").residency == {1: "resident"}
     gate.open()
     assert runs.result(TIMEOUT_S).adapter == ("a@1",) * 3
     unloading.join(TIMEOUT_S)
-    eventually(lambda: running.engine.adapter("a").residency == {1: "stored"})
+    eventually(lambda: running.engine.adapters.find("a").residency == {1: "stored"})
 
 
 def test_many_who_want_the_same_adapter_read_it_once(running: Running, reading: Reading, gate: Gate) -> None:
     running.host()
     running.create("a")
-    running.engine.unload_adapter("m", "a")
+    running.engine.adapters.unload("m", "a")
     gate.shut()
     asked = [running.ask("a") for _ in range(8)]
-    eventually(lambda: running.engine.adapter("a").in_flight == 8)
+    eventually(lambda: running.engine.adapters.find("a").in_flight == 8)
     gate.wait_for_arrival()
     assert running.answer().adapter == (None,) * 3  # nobody else waits for the blob store
     gate.open()
@@ -149,14 +149,14 @@ def test_who_leaves_while_an_adapter_is_read_does_not_take_it_from_the_others(
 ) -> None:
     running.host()
     running.create("a")
-    running.engine.unload_adapter("m", "a")
+    running.engine.adapters.unload("m", "a")
     gate.shut()
     leaves = running.ask("a")
     gate.wait_for_arrival()
     stays = running.ask("a")
-    eventually(lambda: running.engine.adapter("a").in_flight == 2)
+    eventually(lambda: running.engine.adapters.find("a").in_flight == 2)
     leaves.cancel()
-    eventually(lambda: running.engine.adapter("a").in_flight == 1)
+    eventually(lambda: running.engine.adapters.find("a").in_flight == 1)
     gate.open()
     assert stays.result(TIMEOUT_S).adapter == ("a@1",) * 3
 
@@ -164,27 +164,27 @@ def test_who_leaves_while_an_adapter_is_read_does_not_take_it_from_the_others(
 def test_an_adapter_that_nobody_waits_for_any_more_is_not_kept(running: Running, reading: Reading, gate: Gate) -> None:
     running.host()
     running.create("a")
-    running.engine.unload_adapter("m", "a")
+    running.engine.adapters.unload("m", "a")
     gate.shut()
     leaves = running.ask("a")
     gate.wait_for_arrival()
     leaves.cancel()
-    eventually(lambda: running.engine.adapter("a").in_flight == 0)
+    eventually(lambda: running.engine.adapters.find("a").in_flight == 0)
     gate.open()
     running.create("b")
-    assert running.engine.adapter("a").residency == {1: "stored"}
+    assert running.engine.adapters.find("a").residency == {1: "stored"}
     assert running.answer("a").adapter == ("a@1",) * 3
 
 
 def test_a_deletion_while_the_adapter_is_read_is_a_conflict(running: Running, reading: Reading, gate: Gate) -> None:
     running.host()
     running.create("a")
-    running.engine.unload_adapter("m", "a")
+    running.engine.adapters.unload("m", "a")
     gate.shut()
     asked = running.ask("a")
     gate.wait_for_arrival()
     with pytest.raises(Conflict, match="in use"):
-        running.engine.remove_adapter("a")
+        running.engine.adapters.remove("a")
     gate.open()
     assert asked.result(TIMEOUT_S).adapter == ("a@1",) * 3
 
@@ -194,11 +194,11 @@ def test_the_model_unloaded_while_an_adapter_is_read_is_said_to_who_waits(
 ) -> None:
     running.host()
     running.create("a")
-    running.engine.unload_adapter("m", "a")
+    running.engine.adapters.unload("m", "a")
     gate.shut()
     asked = running.ask("a")
     gate.wait_for_arrival()
-    running.engine.unload_model("m")
+    running.engine.models.unload("m")
     gate.open()
     with pytest.raises(Conflict, match="was unloaded"):
         asked.result(TIMEOUT_S)

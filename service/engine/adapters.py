@@ -1,0 +1,177 @@
+"""The verbs of adapters, a few lines each: check, store in the registry, then bring into the hosted model."""
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from models_registry.adapters.catalog import parse_config, parse_stored
+from models_registry.adapters.checkpoint import not_in_memory
+from models_registry.errors import NotFound, RegistryError
+from models_registry.injection.adapted_model import PreparedAdapter
+from models_registry.records import AdapterVersion
+from models_registry.registry import Registry
+from service.engine.compositions import draft_composition
+from service.engine.drafts import Draft, draft_new, draft_upload
+from service.engine.hosted_model import HostedModel
+from service.engine.hosting import Hosting
+from service.engine.inference import Inference
+from service.engine.models import Models
+from service.engine.request import AdapterStatus, CreatedAdapter, EngineLimits, NewAdapter, NewComposition
+from service.engine.snapshot import Snapshot, is_there, require_free, resolve
+from service.engine.statuses import adapter_status
+
+log = logging.getLogger(__name__)
+
+BYTES_A_NUMBER = 4
+
+
+class Adapters:
+    """The adapters of all base models, in memory or not. Every verb may block."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        limits: EngineLimits,
+        snapshot: Snapshot,
+        hosting: Hosting,
+        models: Models,
+        inference: Inference,
+    ) -> None:
+        self._registry = registry
+        self._limits = limits
+        self._snapshot = snapshot
+        self._hosting = hosting
+        self._models = models
+        self._inference = inference
+
+    def create(self, new: NewAdapter) -> CreatedAdapter:
+        """Version 1, with initial or given weights; attached at once if the model is hosted.
+
+        Raises `NotFound` (model), `Conflict` (name taken; the model was never built), `Unavailable` (its first build
+        is under way), `Invalid`/`Unsupported` (config or weights), `NoRoom`; then nothing is stored.
+        """
+        draft = self._draft(new)
+        return self._store(new.model, draft, partial(self._registry.create_adapter, new.model, new.name))
+
+    def check(self, new: NewAdapter) -> CreatedAdapter:
+        """The dry run: all of `create` but storing and attaching. Version 1 as it would be."""
+        draft = self._draft(new)
+        return CreatedAdapter(draft.as_version(new.model, new.name, 1), draft.checkpoint.warnings)
+
+    def compose(self, new: NewComposition) -> CreatedAdapter:
+        """Version 1, merged from stored adapters of the model, in memory or not; stored and attached as by `create`.
+        Raises `NotFound` (all references at once), `Damaged`, and what `create` does."""
+        modules = self._models.modules(new.model)
+        require_free(self._snapshot.view, new.name)
+        draft = draft_composition(new, modules, self._snapshot.view, self._registry.read_weights)
+        return self._store(new.model, draft, partial(self._registry.create_adapter, new.model, new.name))
+
+    def add_version(
+        self,
+        name: str,
+        *,
+        config: Mapping[str, Any] | None = None,
+        weights: bytes,
+        metadata: Mapping[str, Any] | None = None,
+        accept_unknown: tuple[str, ...] = (),
+        if_match: str | None = None,
+    ) -> CreatedAdapter:
+        """The next version; `config` None keeps the newest's own. `if_match` is the digest (hex) that it builds on.
+
+        Raises `NotFound`, `Stale`, and what `create` does of the rest; then nothing is stored.
+        """
+        newest = self._registry.find_adapter(name).newest
+        parsed = parse_stored(newest.config) if config is None else parse_config(config, accept_unknown)
+        draft = draft_upload(parsed, self._models.modules(newest.model), weights, metadata or {})
+        return self._store(newest.model, draft, partial(self._registry.add_version, name, if_match=if_match))
+
+    def find(self, name: str) -> AdapterStatus:
+        """Raises `NotFound`."""
+        adapter = self._registry.find_adapter(name)
+        return adapter_status(adapter, self._hosting.hosted(adapter.model))
+
+    def page(self, limit: int, after: str | None = None, model: str | None = None) -> tuple[AdapterStatus, ...]:
+        """At most `limit`, by name, beginning behind `after`. Raises `NotFound` for an unknown `model`."""
+        if model is not None:
+            self._registry.find_base_model(model)
+        return tuple(
+            adapter_status(adapter, self._hosting.hosted(adapter.model))
+            for adapter in self._registry.list_adapters(limit, after, model)
+        )
+
+    def state(self, reference: str) -> tuple[AdapterVersion, bytes]:
+        """A version and its blob, verified. Raises `NotFound`, `Damaged`, `Unavailable`."""
+        version = self._registry.resolve(reference)
+        return version, self._registry.read_weights(version)
+
+    def load(self, model: str, name: str) -> AdapterStatus:
+        """Make the reference `name` resident. Raises `NotFound`; `Conflict`/`Unavailable` if the model isn't ready."""
+        hosted = self._hosting.find(model)
+        version = self._resolve(model, name)
+        hosted.load(version)
+        if self._drop_if_gone(hosted, version):
+            raise NotFound(f"There is no adapter {name!r}.")
+        return self.find(version.adapter)
+
+    def unload(self, model: str, name: str) -> AdapterStatus:
+        """Take the version that `name@…` means out of memory, or all of them for a bare name; those that requests hold
+        go when these are done (the status then still says resident). Raises `NotFound`."""
+        self._registry.find_base_model(model)
+        version = self._resolve(model, name)
+        if hosted := self._hosting.hosted(model):
+            hosted.unload(version.adapter, None if name == version.adapter else version)
+        return self.find(version.adapter)
+
+    def remove(self, name: str) -> None:
+        """Out of the registry and out of memory. Raises `NotFound`, and `Conflict` while requests hold it."""
+        adapter = self._registry.find_adapter(name)
+        with self._inference.none_holds(name):
+            self._registry.remove_adapter(name)
+            self._snapshot.refresh()
+        if hosted := self._hosting.hosted(adapter.model):
+            hosted.unload(name)
+
+    # ---- inside ---------------------------------------------------------------------------------------------
+
+    def _resolve(self, model: str, reference: str) -> AdapterVersion:
+        version = resolve(self._snapshot.view, reference)
+        if version.model != model:
+            raise NotFound(f"The adapter {version.adapter!r} belongs to model {version.model!r}, not to {model!r}.")
+        return version
+
+    def _draft(self, new: NewAdapter) -> Draft:
+        modules = self._models.modules(new.model)
+        require_free(self._snapshot.view, new.name)
+        hosted = self._hosting.hosted(new.model)
+        base = hosted.adapted.base_weight if hosted else not_in_memory
+        return draft_new(new, modules, base, self._limits.max_adapter_bytes // BYTES_A_NUMBER)
+
+    def _store(self, model: str, draft: Draft, put: Callable[..., AdapterVersion]) -> CreatedAdapter:
+        hosted = self._hosting.hosted(model)
+        prepared = hosted.adapted.prepare_adapter(draft.checkpoint) if hosted else None
+        version = put(**draft.content)
+        self._snapshot.refresh()
+        warnings = draft.checkpoint.warnings
+        if hosted and prepared:
+            warnings = (*warnings, *self._attach(hosted, version, prepared))
+        return CreatedAdapter(version, warnings)
+
+    def _attach(self, hosted: HostedModel, version: AdapterVersion, prepared: PreparedAdapter) -> tuple[str, ...]:
+        """From the commit on the version exists: what goes wrong now is a warning."""
+        try:
+            hosted.attach(version, prepared)
+        except RegistryError as error:
+            return (f"{version.reference} is stored but not in memory yet: {error.detail}",)
+        except Exception as error:  # as above; the next request that needs it tries again and shows it
+            log.exception("adapter %s could not be attached", version.reference)
+            return (f"{version.reference} is stored but could not be attached: {type(error).__name__}: {error}",)
+        self._drop_if_gone(hosted, version)
+        return ()
+
+    def _drop_if_gone(self, hosted: HostedModel, version: AdapterVersion) -> bool:
+        """Its adapter may have been deleted between the look at the registry and the attaching."""
+        if is_there(self._snapshot.view, version):
+            return False
+        hosted.unload(version.adapter, version)
+        return True

@@ -1,0 +1,123 @@
+"""The verbs of base models, a few lines each: what the registry says a model should be, and what is in memory."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from models_registry.base_models.json_inputs import decode_inputs
+from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.errors import Conflict, Unavailable
+from models_registry.injection.probe import UNKNOWN
+from models_registry.records import Architecture, BaseModel, Source
+from models_registry.registry import Registry
+from service.engine.hosting import Hosting
+from service.engine.placement import choose_device, choose_dtype
+from service.engine.request import EngineLimits, ModelModules, ModelStatus
+from service.engine.snapshot import Snapshot
+from service.engine.statuses import model_status
+
+PAGE = 256
+
+
+class Models:
+    """The base models that are registered, hosted or not. Every verb may block."""
+
+    def __init__(
+        self, registry: Registry, policy: SourcePolicy, limits: EngineLimits, snapshot: Snapshot, hosting: Hosting
+    ) -> None:
+        self._registry = registry
+        self._policy = policy
+        self._limits = limits
+        self._snapshot = snapshot
+        self._hosting = hosting
+        # What the registry says a model should be and what is in memory change together.
+        self._lifecycle = threading.Lock()
+
+    def register(
+        self,
+        id: str,
+        source: Source,
+        *,
+        dtype: str | None = None,
+        device: str | None = None,
+        task: str | None = None,
+        example_inputs: Mapping[str, Any] | None = None,
+    ) -> ModelStatus:
+        """Check the source, register, begin loading. Raises `Invalid` (nothing is registered) and `Conflict`."""
+        choose_dtype(dtype)
+        choose_device(device or self._limits.device)
+        open_spec(source, task, self._policy)
+        if example_inputs is not None:
+            decode_inputs(example_inputs, "example_inputs")
+        with self._lifecycle:
+            base = self._registry.register_base_model(
+                id, source, dtype=dtype, device=device, task=task, example_inputs=example_inputs
+            )
+            self._hosting.load(base)
+        self._snapshot.refresh()
+        return self._status(base)
+
+    def find(self, model: str) -> ModelStatus:
+        """Raises `NotFound`."""
+        return self._status(self._registry.find_base_model(model))
+
+    def page(self, limit: int, after: str | None = None) -> tuple[ModelStatus, ...]:
+        """At most `limit`, by id, beginning behind `after`."""
+        return tuple(self._status(base) for base in self._registry.list_base_models(limit, after))
+
+    def all(self) -> Iterator[ModelStatus]:
+        """Every one, by id, read page by page."""
+        after = None
+        while page := self.page(PAGE, after):
+            yield from page
+            after = page[-1].base.id
+
+    def modules(self, model: str) -> ModelModules:
+        """Every module an adapter could target. Raises `NotFound`; while it was never built, `Unavailable` if it is
+        loading, else `Conflict`."""
+        hosted = self._hosting.hosted(model)
+        reach = hosted.reach if hosted else UNKNOWN
+        return ModelModules(self._architecture(model), reach.entered or None, reach.bypassed)
+
+    def load(self, model: str) -> ModelStatus:
+        """Begin loading, also again after a failure; a model that is ready or loading stays so. Raises `NotFound`."""
+        with self._lifecycle:
+            base = self._registry.set_hosted(model, True)
+            self._hosting.load(base)
+        self._snapshot.refresh()
+        return self._status(base)
+
+    def unload(self, model: str) -> ModelStatus:
+        """Out of memory once the requests that run have their answers; registration and adapters stay."""
+        with self._lifecycle:
+            base = self._registry.set_hosted(model, False)
+            close = self._hosting.unload(model)
+        close()
+        self._snapshot.refresh()
+        return self._status(base)
+
+    def remove(self, model: str, cascade: bool = False) -> None:
+        """Forget it. Raises `NotFound`, and `Conflict` while adapters refer to it, unless `cascade` removes these."""
+        with self._lifecycle:
+            self._registry.remove_base_model(model, cascade)
+            self._snapshot.refresh()
+            close = self._hosting.forget(model)
+        close()
+
+    def _status(self, base: BaseModel) -> ModelStatus:
+        return model_status(base, self._hosting.place(base.id))
+
+    def _architecture(self, model: str) -> Architecture:
+        if hosted := self._hosting.hosted(model):
+            return hosted.adapted.architecture
+        if architecture := self._registry.find_architecture(model):
+            return architecture
+        place = self._hosting.place(model)
+        if place.state == "loading":
+            raise Unavailable(
+                f"The base model {model!r} is being built for the first time; try again when it is ready."
+            )
+        raise Conflict(
+            f"The base model {model!r} was never built, so that nothing can be checked against it; load it first."
+            + (f" Its last build failed: {place.reason}" if place.reason else "")
+        )
