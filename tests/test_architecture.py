@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "injection": {"injection", "adapters"},
     "registry": {"registry", "adapters", "base_models", "storage"},
 }
-LONGEST_FILE = 340
+LONGEST_FILE = 330
 MACHINE_PATH = re.compile(r"[\"'](/(home|root|work|Users)/|[A-Z]:\\)")
 STATUS_NAMES = {"status_code", "HTTPStatus", "HTTPException"}
 

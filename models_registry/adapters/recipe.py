@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias, get_args
 from models_registry.records import Fault
 
 CompositionMethod: TypeAlias = Literal["cat", "svd", "linear", "ties", "dare_linear", "dare_ties"]
-METHODS: Final[tuple[CompositionMethod, ...]] = get_args(CompositionMethod)
+COMPOSITION_METHODS: Final[tuple[CompositionMethod, ...]] = get_args(CompositionMethod)
 
 OPTIONS: Final[Mapping[CompositionMethod, tuple[str, ...]]] = {
     "cat": (),
@@ -46,8 +46,8 @@ class Recipe:
 
     def faults(self) -> Iterator[Fault]:
         """Everything that is wrong with it by itself."""
-        if self.method not in METHODS:
-            yield Fault(("method",), f"must be one of {', '.join(METHODS)}, not {self.method!r}")
+        if self.method not in COMPOSITION_METHODS:
+            yield Fault(("method",), f"must be one of {', '.join(COMPOSITION_METHODS)}, not {self.method!r}")
         elif "density" in OPTIONS[self.method] and self.density is None:
             yield Fault(("density",), f"{self.method} needs one, greater than 0 and at most 1")
         if self.density is not None and not 0 < self.density <= 1:

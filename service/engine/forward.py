@@ -3,7 +3,7 @@
 Runs on the model's own thread. Knows rows and mixtures; nothing of queues, residency or callers.
 """
 
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from service.engine.batch import Batch, join_jobs
 from service.engine.job import Job
 from service.engine.placement import give_memory_back
 from service.engine.request import AdapterChoices
-from service.engine.rows import rows_at
+from service.engine.rows import Values, rows_at
 from service.engine.selection import BASE, Selection
 from service.engine.snapshot import reference_of
 
@@ -109,37 +109,46 @@ def _forward(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch, rows: Row
             return Outputs(values, batch.selections[:1] or (BASE,))
         return Outputs(values, _each_row(batch.selections, rows.count))
     learn_reach(spec, adapted, rows)  # if nothing did before, the first request that mixes adapters does
-    if adapted.routes_rows({name for selection in groups for name in selection.mixture}):
-        try:
-            with _acting(adapted, adapted.routed([selection.mixture for selection in batch.selections])):
-                values = _chosen(spec.forward(adapted.module, rows), batch.outputs)
-        except RowsLost:
-            adapted.distrust_rows()  # the model takes a batch of this size apart; its adapters go one by one
-        else:
-            _require_rows(values, len(batch.selections))
-            return Outputs(values, batch.selections)
-    pieces: list[Piece] = []
-    for selection, indices in groups.items():
-        with _acting(adapted, adapted.routed_whole(selection.mixture)):
-            values = _chosen(spec.forward(adapted.module, rows_at(rows, indices)), batch.outputs)
+
+    def run(indices: Sequence[int]) -> Values:
+        part = rows if len(indices) == rows.count else rows_at(rows, indices)
+        values = _chosen(spec.forward(adapted.module, part), batch.outputs)
         _require_rows(values, len(indices))
-        pieces.append(Piece(indices, values))
-    return Outputs(_in_row_order(pieces), batch.selections)
+        return values
+
+    return Outputs(_run_mixed(adapted, batch.selections, groups, run), batch.selections)
 
 
 def _generate(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs:
-    texts, parameters = batch.texts, batch.parameters
+    texts = batch.texts
     groups = _rows_by_selection(batch.selections, len(texts))
+
+    def run(indices: Sequence[int]) -> Values:
+        continued = spec.generate(adapted.module, [texts[index] for index in indices], batch.parameters)
+        return {"text": continued}
+
+    values = _run_mixed(adapted, batch.selections, groups, run)
+    return Outputs(_chosen(values, batch.outputs), _each_row(batch.selections, len(texts)))
+
+
+def _run_mixed(
+    adapted: AdaptedModel,
+    selections: Sequence[Selection],
+    groups: Mapping[Selection, tuple[int, ...]],
+    run: Callable[[Sequence[int]], Values],
+) -> Values:
+    """All rows in one `run` where their adapters can be told apart in it, else one `run` for each of the `groups`."""
     if len(groups) > 1 and adapted.routes_rows({name for selection in groups for name in selection.mixture}):
-        with _acting(adapted, adapted.routed([selection.mixture for selection in batch.selections])):
-            values: dict[str, OutputValue] = {"text": spec.generate(adapted.module, texts, parameters)}
-        return Outputs(_chosen(values, batch.outputs), batch.selections)
+        try:
+            with _acting(adapted, adapted.routed([selection.mixture for selection in selections])):
+                return run(range(len(selections)))
+        except RowsLost:
+            adapted.distrust_rows()  # the model takes a batch of this size apart; its adapters go one by one
     pieces: list[Piece] = []
     for selection, indices in groups.items():
         with _acting(adapted, adapted.routed_whole(selection.mixture)):
-            continued = spec.generate(adapted.module, [texts[index] for index in indices], parameters)
-        pieces.append(Piece(indices, {"text": continued}))
-    return Outputs(_chosen(_in_row_order(pieces), batch.outputs), _each_row(batch.selections, len(texts)))
+            pieces.append(Piece(indices, run(indices)))
+    return _in_row_order(pieces)
 
 
 def learn_reach(spec: BaseModelSpec, adapted: AdaptedModel, rows: Rows | None) -> None:

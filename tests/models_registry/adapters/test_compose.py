@@ -13,7 +13,7 @@ from models_registry.adapters.checkpoint import Checkpoint, fresh_checkpoint, ma
 from models_registry.adapters.compose import Part, compose
 from models_registry.adapters.lora import LoraConfig
 from models_registry.adapters.merging import keep_greatest, keep_random
-from models_registry.adapters.recipe import METHODS, CompositionMethod, Recipe
+from models_registry.adapters.recipe import COMPOSITION_METHODS, CompositionMethod, Recipe
 from models_registry.architecture import describe
 from models_registry.errors import Invalid
 from models_registry.injection import AdaptedModel
@@ -267,7 +267,7 @@ def test_nothing_can_be_made_of_nothing(base: nn.Module) -> None:
     assert set(faults(base, [], Recipe("cat"))) == {"adapters"}
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method not in ("cat", "svd")])
+@pytest.mark.parametrize("method", [method for method in COMPOSITION_METHODS if method not in ("cat", "svd")])
 def test_what_takes_a_and_b_apart_needs_equal_ranks_and_lora(base: nn.Module, method: CompositionMethod) -> None:
     density = None if method == "linear" else 0.5
     uneven = [part(base, 1.0), part(base, 1.0, {**LORA, "rank_pattern": {"first": 3}}, 1)]

@@ -9,7 +9,7 @@ from engines import ADALORA, IA3, RANDOM_LORA, Running, tensor
 from safetensors.torch import load
 from torch import Tensor
 
-from models_registry.adapters.recipe import METHODS, Recipe
+from models_registry.adapters.recipe import COMPOSITION_METHODS, Recipe
 from models_registry.errors import Conflict, Damaged, Invalid, NotFound
 from service.engine.request import CreatedAdapter, NewComposition
 
@@ -99,14 +99,14 @@ def test_the_version_says_what_it_was_made_of(running: Running) -> None:
     assert load(running.engine.adapters.state("sum")[1])["second.lora_A.weight"].shape == (1, 8)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", COMPOSITION_METHODS)
 def test_every_method_stores_an_adapter_that_answers(running: Running, method: str) -> None:
     running.host()
     for seed, name in enumerate("ab"):
         running.create(name, seed=seed)
     options: dict[str, Any] = {"density": 0.5, "seed": 1} if method.startswith("dare") else {}
     options = {"density": 0.5} if method == "ties" else options
-    assert compose(running, "sum", {"a": 1.0, "b": -0.5}, Recipe(method, **options)).warnings == ()  # pyright: ignore[reportArgumentType] - one of METHODS
+    assert compose(running, "sum", {"a": 1.0, "b": -0.5}, Recipe(method, **options)).warnings == ()  # pyright: ignore[reportArgumentType] - one of COMPOSITION_METHODS
     assert not torch.allclose(running.output("sum"), running.output())
 
 
