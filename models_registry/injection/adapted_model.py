@@ -24,6 +24,7 @@ from models_registry.adapters.copies import INJECTED
 from models_registry.adapters.folded import Folded
 from models_registry.architecture import describe
 from models_registry.errors import Conflict, Invalid, NotFound
+from models_registry.injection.kernel_table import KernelTable
 from models_registry.injection.layer import Adapters
 from models_registry.injection.probe import UNKNOWN, Reach, probe
 from models_registry.injection.routing import Mixture, Routing, route_rows, route_whole, routing, without_routing
@@ -54,6 +55,7 @@ class AdaptedModel:
 
     def __init__(self, module: nn.Module, architecture: Architecture | None = None) -> None:
         self.module = module
+        self.kernels = KernelTable()
         self.architecture = describe(module) if architecture is None else architecture
         self._modules = dict(module.named_modules())
         self._infos = {info.name: info for info in self.architecture.modules}
@@ -213,7 +215,7 @@ class AdaptedModel:
         """
         for mixture in mixtures:
             self._check_mixture(mixture)
-        return routing(self, route_rows(mixtures))
+        return routing(self, route_rows(mixtures, self.kernels))
 
     def routed_whole(self, mixture: Mixture) -> AbstractContextManager[Routing]:
         """Forwards inside the `with` use `mixture` for everything they compute.
@@ -223,7 +225,7 @@ class AdaptedModel:
             Invalid: a mixture of adapters that don't add up.
         """
         self._check_mixture(mixture)
-        return routing(self, route_whole(mixture))
+        return routing(self, route_whole(mixture, self.kernels))
 
     def _check_mixture(self, mixture: Mixture) -> None:
         for name, weight in mixture.items():

@@ -4,7 +4,7 @@ Shapes: `x` `[n, …, in]` and `out` `[n, …, out]` for linear layers, channels
 this forward alone, so adding in place saves a copy of it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 import torch
@@ -12,9 +12,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models_registry.adapters.folded import LowRank, TokenRows
+from models_registry.injection.stacks import Addition
 from models_registry.records import LayerKind
 
 AddLowRank: TypeAlias = Callable[[Tensor, Tensor, LowRank, float, nn.Module], None]
+
+
+def add_in_segments(
+    out: Tensor, x: Tensor, parts: Sequence[Addition], add_low_rank: AddLowRank, layer: nn.Module
+) -> None:
+    """One adapter after the other, each for its own rows; several at one row round once, as in `widened`."""
+    for part in parts:
+        own, x_own = (out, x) if part.rows is Ellipsis else (out[part.rows], x[part.rows])
+        total = own if len(part.low_ranks) == 1 else widened(own)
+        for low, weight in part.low_ranks:
+            add_low_rank(total, x_own, low, weight, layer)
+        if total is not own:
+            own.copy_(total)
+
+
+def widened(own: Tensor) -> Tensor:
+    """Half precision in float32, so that a sum rounds once, as PEFT's does with float32 adapters; else itself."""
+    return own.float() if own.dtype.itemsize < 4 else own
 
 
 def add_linear(out: Tensor, x: Tensor, low: LowRank, weight: float, layer: nn.Module) -> None:
@@ -22,15 +41,13 @@ def add_linear(out: Tensor, x: Tensor, low: LowRank, weight: float, layer: nn.Mo
 
     In half precision A and B are float32, and adding their product rounds once, into `out`.
     """
-    h = F.linear(x.to(low.down.dtype), low.down)  # [n, …, r]
+    h = torch.mm(x.reshape(-1, x.shape[-1]).to(low.down.dtype), low.down.T)  # [tokens, r]
     if out.is_contiguous() and out.dtype == h.dtype == low.up.dtype:  # they differ in half precision and under autocast
-        out.view(-1, out.shape[-1]).addmm_(
-            h.flatten(0, -2) if h.dim() > 1 else h[None], low.up.T, alpha=weight * low.scaling
-        )
+        out.view(-1, out.shape[-1]).addmm_(h, low.up.T, alpha=weight * low.scaling)
         if low.bias is not None:
             out.add_(low.bias, alpha=weight * low.scaling)
     else:
-        out.add_(F.linear(h, low.up, low.bias), alpha=weight * low.scaling)
+        out.add_(F.linear(h, low.up, low.bias).view(out.shape), alpha=weight * low.scaling)
 
 
 def add_embedding(out: Tensor, ids: Tensor, low: LowRank, weight: float, layer: nn.Module) -> None:

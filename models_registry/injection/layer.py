@@ -17,9 +17,11 @@ from models_registry.adapters.copies import INJECTED
 from models_registry.adapters.folded import Folded, LowRank
 from models_registry.errors import Invalid, RowsLost
 from models_registry.injection.attention import attend
-from models_registry.injection.kernels import ADD_LOW_RANK, add_linear, over_features, place_tokens
-from models_registry.injection.routing import Routing, Segment, routing_of, without_routing
+from models_registry.injection.kernels import ADD_LOW_RANK, add_linear, over_features, place_tokens, widened
+from models_registry.injection.plan import Additions, Change, Plan
+from models_registry.injection.routing import EVERY_ROW, Routing, routing_of, without_routing
 from models_registry.injection.rows import RowsOf, put_rows, take_rows
+from models_registry.injection.stacks import Addition
 from models_registry.records import ModuleInfo
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
@@ -35,74 +37,110 @@ class Adapters(nn.Module):
         super().__init__()
         self.slots: dict[str, Folded] = {}
         self._additions: dict[str, LowRank] = {}
+        self._scaling_inputs: set[str] = set()
+        self._edition = 0
         self._model = model
         self._name = info.name
         self._spatial = len(info.kernel_size)
         self._add_low_rank = ADD_LOW_RANK.get(info.kind or "linear", add_linear)
         self._target = (target,)  # in a tuple, for torch would register the bare module as a child
-        self._hooks: list[RemovableHandle] = []
+        self._hook: RemovableHandle | None = None
+        self._hook_before: RemovableHandle | None = None
 
     def install(self) -> None:
         """Become the target's child and hook its forward."""
         (target,) = self._target
         target.add_module(INJECTED, self)
-        self._hooks.append(target.register_forward_pre_hook(self._before, with_kwargs=True))
-        self._hooks.append(target.register_forward_hook(self._after, with_kwargs=True))
+        self._hook = target.register_forward_hook(self._after, with_kwargs=True)
 
     def remove(self) -> None:
         """Leave the target exactly as it was found, however far `install` came."""
         (target,) = self._target
-        for hook in self._hooks:
-            hook.remove()
+        for hook in (self._hook, self._hook_before):
+            if hook is not None:
+                hook.remove()
         if target._modules.get(INJECTED) is self:
             del target._modules[INJECTED]
 
     def put(self, name: str, folded: Folded) -> None:
         """Let the adapter act here, in the place of what it did before."""
+        self._forget(name)
         self.slots[name] = folded
-        self._additions.pop(name, None)
         if (addition := folded.addition) is not None:
             self._additions[name] = addition
+        if folded.input_scale is not None:
+            self._scaling_inputs.add(name)
+        self._hook_inputs()
 
     def drop(self, name: str) -> None:
         del self.slots[name]
+        self._forget(name)
+        self._hook_inputs()
+
+    def _forget(self, name: str) -> None:
         self._additions.pop(name, None)
+        self._scaling_inputs.discard(name)
+        self._edition += 1  # what forwards have kept holds no longer
+
+    def _hook_inputs(self) -> None:
+        """A hook costs every forward some time, the base's own too, so this one is there only while it has work."""
+        (target,) = self._target
+        if self._scaling_inputs and self._hook_before is None:
+            self._hook_before = target.register_forward_pre_hook(self._before, with_kwargs=True)
+        elif not self._scaling_inputs and self._hook_before is not None:
+            self._hook_before.remove()
+            self._hook_before = None
 
     # ---- the forward --------------------------------------------------------------------------------------------
 
     def _before(self, target: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments | None:
         """Scale the input rows of IA3's feed-forward layers, in a copy."""
         routing = routing_of(self._model)
-        if routing is None:
+        if routing is None or not (scales := self._plan(routing).input_scales):
             return None
-        x: Tensor | None = None
-        for segment in routing.segments:
-            for folded, _ in self._acting(segment):
-                if folded.input_scale is not None:
-                    x = self._rows_of(_first(args, kwargs), routing).clone() if x is None else x
-                    x[segment.rows].mul_(over_features(folded.input_scale, self._spatial))
-        return None if x is None else _with_first(x, args, kwargs)
+        x = self._rows_of(_first(args, kwargs), routing).clone()
+        for rows, scale in scales:
+            x[rows].mul_(over_features(scale, self._spatial))
+        return _with_first(x, args, kwargs)
 
     def _after(self, target: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         """Give each segment's rows what its adapters do here."""
         routing = routing_of(self._model)
-        if routing is None:
+        if routing is None or not (plan := self._plan(routing)).names:
             return None
-        for segment in routing.segments:
-            if (added := self._lone_addition(segment)) is not None:
-                # Nearly every segment at nearly every target: no step more than its two products.
-                name, low, weight = added
-                routing.acted.add(name)
-                x = self._rows_of(_first(args, kwargs), routing)
-                self._add_low_rank(out[segment.rows], x[segment.rows], low, weight, target)
-            elif acting := self._acting(segment):
-                routing.acted.update(name for name, _ in segment.mixture if name in self.slots)
-                x = self._rows_of(_first(args, kwargs), routing)
-                out = self._replace(target, segment.rows, routing.rows, acting, args, kwargs, out)
-                if any(map(_changes_output, acting)):
-                    y: Tensor = out if isinstance(out, Tensor) else out[0]
-                    self._change(target, segment.rows, acting, x, y)
+        routing.acted.update(plan.names)
+        x = self._rows_of(_first(args, kwargs), routing)
+        for change in plan.changes:
+            out = self._replace(target, change.rows, routing.rows, change.acting, args, kwargs, out)
+            if any(map(_changes_output, change.acting)):
+                y: Tensor = out if isinstance(out, Tensor) else out[0]
+                self._change(target, change.rows, change.acting, x, y)
+        if plan.additions is not None:
+            # Nearly every row at nearly every target: no step more than the products.
+            plan.additions.add(out, x, target)
         return out
+
+    def _plan(self, routing: Routing) -> Plan:
+        plan = routing.plans.get(self)
+        if plan is None or plan.edition != self._edition:
+            plan = routing.plans[self] = self._make_plan(routing)
+        return plan
+
+    def _make_plan(self, routing: Routing) -> Plan:
+        names: set[str] = set()
+        changes: list[Change] = []
+        parts: list[Addition] = []
+        for segment in routing.segments:
+            here = [(name, weight) for name, weight in segment.mixture if name in self.slots]
+            names.update(name for name, _ in here)
+            rows = EVERY_ROW if segment.rows == slice(0, routing.rows) else segment.rows
+            if here and all(name in self._additions for name, _ in here):
+                parts.append(Addition(rows, tuple((self._additions[name], weight) for name, weight in here)))
+            elif here:
+                changes.append(Change(rows, tuple((self.slots[name], weight) for name, weight in here)))
+        scales = tuple((change.rows, scale) for change in changes for scale in change.input_scales)
+        additions = Additions(parts, routing.rows, self._add_low_rank, routing.stacking) if parts else None
+        return Plan(self._edition, frozenset(names), tuple(changes), scales, additions)
 
     def _replace(
         self,
@@ -140,10 +178,10 @@ class Adapters(nn.Module):
     ) -> None:
         """`y = y ∘ output_scale + output_shift + Σ weight · low_rank(x)`, and own token rows; in place.
 
-        In half precision the sum is made in float32 and rounded once, as PEFT does with float32 adapters.
+        Half precision is summed up as `widened`, and rounds once.
         """
         own = y[rows]
-        out = own.float() if own.dtype.itemsize < 4 else own
+        out = widened(own)
         for folded, weight in acting:
             if folded.output_scale is not None:
                 out.mul_(over_features(folded.output_scale, self._spatial))
@@ -156,17 +194,6 @@ class Adapters(nn.Module):
                 place_tokens(out, x[rows], folded.tokens, target)
         if out is not own:
             own.copy_(out)
-
-    def _lone_addition(self, segment: Segment) -> tuple[str, LowRank, float] | None:
-        if len(segment.mixture) != 1:
-            return None
-        ((name, weight),) = segment.mixture
-        low = self._additions.get(name)
-        return None if low is None else (name, low, weight)
-
-    def _acting(self, segment: Segment) -> list[tuple[Folded, float]]:
-        """The segment's adapters that are here, with their weights."""
-        return [(self.slots[name], weight) for name, weight in segment.mixture if name in self.slots]
 
     def _rows_of(self, x: Any, routing: Routing) -> Tensor:
         """`x`, the target's first argument: where there are rows to tell apart, a tensor of as many."""

@@ -12,6 +12,9 @@ from itertools import groupby
 from types import EllipsisType, MappingProxyType
 from typing import Final, TypeAlias
 
+from models_registry.injection.kernel_table import KernelTable, Stacking
+from models_registry.injection.plan import Plan
+
 Mixture: TypeAlias = Mapping[str, float]
 """Injected adapter name -> weight. Empty: the base model. The deltas of several add up."""
 
@@ -30,11 +33,13 @@ class Segment:
 class Routing:
     """Segments in row order, without those of the base. `rows` is the batch's size; None where the forward has no row
     dimension to look for, because one mixture holds for all of it. `acted` fills with the adapters that the forward
-    really reached."""
+    really reached, `plans` with what they do at each layer."""
 
     rows: int | None
     segments: tuple[Segment, ...]
+    stacking: Stacking
     acted: set[str] = field(default_factory=set[str])
+    plans: dict[object, Plan] = field(default_factory=dict[object, Plan])
 
     @property
     def silent(self) -> frozenset[str]:
@@ -42,7 +47,7 @@ class Routing:
         return frozenset(name for segment in self.segments for name, _ in segment.mixture) - self.acted
 
 
-def route_rows(mixtures: Sequence[Mixture]) -> Routing:
+def route_rows(mixtures: Sequence[Mixture], kernels: KernelTable) -> Routing:
     """One mixture per row."""
     segments: list[Segment] = []
     start = 0
@@ -51,12 +56,12 @@ def route_rows(mixtures: Sequence[Mixture]) -> Routing:
         if mixture:
             segments.append(Segment(slice(start, stop), mixture))
         start = stop
-    return Routing(len(mixtures), tuple(segments))
+    return Routing(len(mixtures), tuple(segments), Stacking(kernels))
 
 
-def route_whole(mixture: Mixture) -> Routing:
+def route_whole(mixture: Mixture, kernels: KernelTable) -> Routing:
     """One mixture for whatever the forward computes."""
-    return Routing(None, (Segment(EVERY_ROW, tuple(mixture.items())),) if mixture else ())
+    return Routing(None, (Segment(EVERY_ROW, tuple(mixture.items())),) if mixture else (), Stacking(kernels))
 
 
 _routings: ContextVar[Mapping[object, Routing]] = ContextVar("routings", default=MappingProxyType({}))
@@ -69,7 +74,7 @@ def routing_of(model: object) -> Routing | None:
 
 def without_routing(model: object) -> AbstractContextManager[Routing]:
     """Let forwards inside the `with` be the base's."""
-    return routing(model, Routing(None, ()))
+    return routing(model, route_whole({}, KernelTable()))
 
 
 @contextmanager

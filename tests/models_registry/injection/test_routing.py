@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from models_registry.adapters.catalog import parse_config
 from models_registry.injection import AdaptedModel
+from models_registry.injection.kernel_table import KernelTable
 from models_registry.injection.routing import EVERY_ROW, Segment, route_rows, route_whole
 
 IDS = torch.arange(6).view(2, 3)
 NAMES = ("a", "b", "c")
 PATIENCE_S = 30
+KERNELS = KernelTable()
 
 
 @pytest.fixture
@@ -48,25 +50,25 @@ def mixture_of(name: str | None) -> Mapping[str, float]:
 
 def test_neighbouring_rows_of_one_mixture_make_a_segment() -> None:
     a, b = {"a": 1.0}, {"a": 1.0, "b": 0.5}
-    made = route_rows([a, a, {}, b, a])
+    made = route_rows([a, a, {}, b, a], KERNELS)
     assert made.rows == 5
     assert made.segments == (
         Segment(slice(0, 2), (("a", 1.0),)),
         Segment(slice(3, 4), (("a", 1.0), ("b", 0.5))),
         Segment(slice(4, 5), (("a", 1.0),)),
     )
-    assert route_rows([{}, {}]).segments == ()
-    assert route_rows([]).rows == 0
+    assert route_rows([{}, {}], KERNELS).segments == ()
+    assert route_rows([], KERNELS).rows == 0
 
 
 def test_one_mixture_for_everything_looks_for_no_rows() -> None:
-    made = route_whole({"a": 0.5})
+    made = route_whole({"a": 0.5}, KERNELS)
     assert (made.rows, made.segments) == (None, (Segment(EVERY_ROW, (("a", 0.5),)),))
-    assert route_whole({}).segments == ()
+    assert route_whole({}, KERNELS).segments == ()
 
 
 def test_the_same_adapter_at_two_weights_makes_two_segments() -> None:
-    assert len(route_rows([{"a": 1.0}, {"a": 0.5}]).segments) == 2
+    assert len(route_rows([{"a": 1.0}, {"a": 0.5}], KERNELS).segments) == 2
 
 
 def test_a_routing_ends_with_its_block_also_after_an_error(adapted: AdaptedModel) -> None:
