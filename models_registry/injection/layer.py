@@ -108,7 +108,6 @@ class Adapters(nn.Module):
         routing = routing_of(self._model)
         if routing is None or not (plan := self._plan(routing)).names:
             return None
-        routing.acted.update(plan.names)
         x = self._rows_of(_first(args, kwargs), routing)
         for change in plan.changes:
             out = self._replace(target, change.rows, routing.rows, change.acting, args, kwargs, out)
@@ -140,6 +139,7 @@ class Adapters(nn.Module):
                 changes.append(Change(rows, tuple((self.slots[name], weight) for name, weight in here)))
         scales = tuple((change.rows, scale) for change in changes for scale in change.input_scales)
         additions = Additions(parts, routing.rows, self._add_low_rank, routing.stacking) if parts else None
+        routing.acted.update(names)
         return Plan(self._edition, frozenset(names), tuple(changes), scales, additions)
 
     def _replace(

@@ -34,22 +34,20 @@ class Additions:
 
     def add(self, out: Tensor, x: Tensor, layer: nn.Module) -> None:
         """Into `out`, which is the layer's own output for `x`."""
-        if self._entered and self._is_small(x) and (stack := self._stacked()) is not None:
-            stack.add(out, x)
-            return
+        # Of the adapter with the most rows, as many tokens as all rows would have if all were its own.
+        if self._entered and 0 < x.numel() * self._largest <= self._stacked_up_to * self._rows * x.shape[-1]:
+            stack = self._stack or self._make_stack()
+            if stack is not None:
+                stack.add(out, x)
+                return
         self._entered = True
         add_in_segments(out, x, self._parts, self._add_low_rank, layer)
 
-    def _is_small(self, x: Tensor) -> bool:
-        """Whether the adapter with the most rows has few enough tokens to be stacked."""
-        return 0 < x.numel() * self._largest <= self._stacked_up_to * self._rows * x.shape[-1]
-
-    def _stacked(self) -> Stack | None:
-        if self._stack is None:
-            if self._stacking.take(sum(part.bytes for part in self._parts)):
-                self._stack = Stack.of(self._parts)
-            else:
-                self._stacked_up_to = 0
+    def _make_stack(self) -> Stack | None:
+        if self._stacking.take(sum(part.bytes for part in self._parts)):
+            self._stack = Stack.of(self._parts)
+        else:
+            self._stacked_up_to = 0
         return self._stack
 
 

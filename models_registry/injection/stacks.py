@@ -90,18 +90,18 @@ class Stack:
             own = out.index_select(0, self.uneven.rows).add_(delta.index_select(0, self.uneven.kept))
             out.index_copy_(0, self.uneven.rows, own)
             return
-        if self.rows is not Ellipsis:
+        if self.rows is not ...:
             out, x = out[self.rows], x[self.rows]
         h = self._go_down(x)
-        if out.is_contiguous() and out.dtype == h.dtype == self.up.dtype:  # not in half precision or under autocast
-            out.view(len(h), -1, self.up.shape[2]).baddbmm_(h, self.up)
+        if out.dtype == h.dtype == self.up.dtype and out.is_contiguous():  # not in half precision or under autocast
+            out.view(len(self.up), -1, out.shape[-1]).baddbmm_(h, self.up)
         else:
             out.add_(torch.bmm(h, self.up).view(out.shape))
 
     def _go_down(self, x: Tensor) -> Tensor:
         """`[k, n·tokens, r]`."""
-        count, width, _ = self.down.shape
-        return torch.bmm(x.reshape(count, -1, width).to(self.down.dtype), self.down)
+        x = x.reshape(len(self.down), -1, x.shape[-1])
+        return torch.bmm(x if x.dtype == self.down.dtype else x.to(self.down.dtype), self.down)
 
 
 def _neighbours(places: Sequence[RowsOf]) -> RowsOf:
