@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from safetensors.torch import save
 
 from models_registry.architecture import dtype_name
 from models_registry.base_models.spec import OutputValue
+from models_registry.safetensors_files import write_safetensors
 
 
 def encode_outputs(outputs: Mapping[str, OutputValue]) -> dict[str, Any]:
@@ -21,13 +21,8 @@ def encode_outputs(outputs: Mapping[str, OutputValue]) -> dict[str, Any]:
 
 def encode_safetensors(outputs: Mapping[str, OutputValue], answer: str) -> bytes:
     """The tensors among the outputs as a safetensors file, with `answer` under its metadata key `answer`."""
-    # Cloned, for the format refuses tensors that share memory, as a model's outputs may.
-    tensors = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in outputs.items()
-        if isinstance(value, torch.Tensor)
-    }
-    return save(tensors, metadata={"answer": answer})
+    tensors = {name: value.detach().cpu() for name, value in outputs.items() if isinstance(value, torch.Tensor)}
+    return write_safetensors(tensors, metadata={"answer": answer})
 
 
 def _encode(tensor: torch.Tensor) -> dict[str, Any]:

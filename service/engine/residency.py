@@ -13,10 +13,11 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 
 from models_registry.adapters.catalog import parse_stored
-from models_registry.adapters.checkpoint import match_checkpoint, read_safetensors
+from models_registry.adapters.checkpoint import match_checkpoint
 from models_registry.errors import NoRoom
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
 from models_registry.records import AdapterVersion
+from models_registry.safetensors_files import read_safetensors
 from service.engine.request import Residency
 from service.engine.snapshot import slot
 
