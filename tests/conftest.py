@@ -1,4 +1,7 @@
-"""Databases for whoever names one of these fixtures: each such test runs on SQLite and on Postgres."""
+"""Databases and blob stores for whoever names one of these fixtures.
+
+Each test with a database runs on SQLite and on Postgres, each with a `blob_url` on a directory and on S3.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -6,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from databases import DIALECTS, Postgres, postgres_server, sqlite_url
+from stores import STORES, S3Server, directory_url, running_s3
 
 from models_registry.storage.database import Database, migrate, open_database
 
@@ -60,3 +64,24 @@ def database(database_url: str) -> Iterator[Database]:
     database = open_database(database_url)
     yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One server for the whole run, begun by the first test that needs it. Whoever harms it mends it again."""
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty store of this test's own in a bucket; the AWS variables say where that is and who we are."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server.new_url()
+
+
+@pytest.fixture(params=STORES)
+def blob_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty blob store of this test's own is."""
+    return request.getfixturevalue("s3_url") if request.param == "s3" else directory_url(tmp_path / "blobs")
