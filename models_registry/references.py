@@ -9,12 +9,20 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def require_name(key: str, name: str) -> None:
-    """Raise `Invalid`, about the input `key`, if `name` can't name a base model or an adapter."""
+    """Raise `Invalid`, about the input `key`, if `name` can't name a base model, an adapter or an alias."""
     if not NAME.fullmatch(name):
         message = (
             f"{name!r} is no name: use letters, digits, '.', '_' and '-', at most 128, the first a letter or digit."
         )
         raise Invalid(message, [Fault((key,), message)])
+
+
+def require_alias(alias: str) -> None:
+    """Raise `Invalid`, about the input `alias`, if `alias` can't name a version: digits are a version's number."""
+    require_name("alias", alias)
+    if alias.isdecimal():
+        message = f"{alias!r} is no alias: all digits would be a version's number; add a letter."
+        raise Invalid(message, [Fault(("alias",), message)])
 
 
 def named_by(reference: str) -> str:

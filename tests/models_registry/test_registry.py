@@ -454,7 +454,7 @@ def test_a_snapshot_catches_up_with_any_number_of_changes(registry: Registry, mo
     for name in ("a", "b", "c"):
         registry.create_adapter("base", name, **content())
 
-    monkeypatch.setattr("models_registry.registry.MANY", 2)
+    monkeypatch.setattr("models_registry.storage.snapshots.MANY", 2)
     assert registry.snapshot(early) == registry.snapshot()
 
 

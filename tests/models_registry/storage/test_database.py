@@ -1,5 +1,6 @@
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 
@@ -11,7 +12,9 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, select, text, update
 
 from models_registry.errors import Conflict, Invalid, NoRoom, Unavailable
+from models_registry.records import Adapter
 from models_registry.storage.database import MIGRATING, SERVING, Database, migrate, open_database, open_engine
+from models_registry.storage.reading import read_adapters
 from models_registry.storage.tables import AdapterRow, EventRow, GenerationRow, Row
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
@@ -74,13 +77,44 @@ def test_migrating_up_down_and_up_again_with_data_leaves_an_empty_registry(
     database.close()
 
 
+@pytest.mark.parametrize("revision", ["0001"])
+def test_a_step_down_and_up_again_keeps_what_both_schemas_know(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, revision: str
+) -> None:
+    monkeypatch.chdir(PYPROJECT.parent)
+    migrate(empty_database_url)
+    database = open_database(empty_database_url)
+    fill(database)
+    before = adapters_in(database)
+    database.close()
+
+    command.downgrade(Config(toml_file=PYPROJECT, cmd_opts=Namespace(x=[f"url={empty_database_url}"])), revision)
+    with pytest.raises(Conflict, match=f"at schema {revision}"):
+        open_database(empty_database_url)
+    migrate(empty_database_url)
+    database = open_database(empty_database_url)
+    after = adapters_in(database)
+    database.close()
+
+    assert [version.damaged for version in before[0].versions] == [True]
+    # What the older schema has no place for is gone: the mark comes back at the next reading.
+    assert after == (replace(before[0], versions=(replace(before[0].newest, damaged=False),)),)
+
+
+def adapters_in(database: Database) -> tuple[Adapter, ...]:
+    with database.read() as session:
+        return read_adapters(session, select(AdapterRow))
+
+
 def fill(database: Database) -> None:
     rows = {
         "base_models": "'base', '{}', null, null, null, null, true, '2030-01-01', null, null, null, null, null",
         "adapters": "'tone', 'base', '2030-01-01', 1",
-        "versions": "'tone', 1, 'LORA', '{}', 'd', 1, 1, '[]', '{}', 'f', '2030-01-01'",
+        "versions": "'tone', 1, 'LORA', '{}', 'd', 1, 1, '[]', '{}', 'f', '2030-01-01', null",
         "aliases": "'tone', 'prod', 1",
         "events": "1, 1, 'adapter.created', 'tone', '2030-01-01', null, '{}'",
+        "damaged_blobs": "'d', '2030-01-01'",
+        "idempotency_keys": "'k', 'f', '{}', '2030-01-01'",
     }
     with database.write() as session:
         for table, values in rows.items():
