@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 from models_registry.storage.database import migrate
 
@@ -78,6 +78,18 @@ class Postgres:
             migrate(self.url(TEMPLATE))
         with self.database(TEMPLATE) as url:
             yield url
+
+    @contextmanager
+    def away(self, url: str) -> Generator[None]:
+        """Inside, the database takes no connections, and those that it had are cut."""
+        name = sql.Identifier(make_url(url).database or "")
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}"
+        self._run(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+        self._run(sql.SQL(cut).format(sql.Literal(make_url(url).database)))
+        try:
+            yield
+        finally:
+            self._run(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
 
     def _copy(self, template: str, name: str) -> None:
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY")

@@ -42,8 +42,8 @@ ROWS = torch.linspace(-1, 1, 12).reshape(3, 4)
 class Running:
     """An engine that was started, and the loop on which `ask` awaits it."""
 
-    def __init__(self, directory: Path, limits: EngineLimits | None = None) -> None:
-        url = f"sqlite:///{directory}/registry.db"
+    def __init__(self, directory: Path, limits: EngineLimits | None = None, database_url: str | None = None) -> None:
+        url = database_url or f"sqlite:///{directory}/registry.db"
         migrate(url)
         self.directory = directory
         self.blobs = directory / "blobs"

@@ -67,10 +67,7 @@ class Models:
 
     def all(self) -> Iterator[ModelStatus]:
         """Every one, by id, read page by page."""
-        after = None
-        while page := self.page(PAGE, after):
-            yield from page
-            after = page[-1].base.id
+        return map(self._status, self._all_bases())
 
     def modules(self, model: str) -> ModelModules:
         """Every module an adapter could target. Raises `NotFound`; while it was never built, `Unavailable` if it is
@@ -91,7 +88,7 @@ class Models:
         """Out of memory once the requests that run have their answers; registration and adapters stay."""
         with self._lifecycle:
             base = self._registry.set_hosted(model, False)
-            close = self._hosting.unload(model)
+            close = self._hosting.unload(base)
         close()
         self._snapshot.refresh()
         return self._status(base)
@@ -103,6 +100,17 @@ class Models:
             self._snapshot.refresh()
             close = self._hosting.forget(model)
         close()
+
+    def follow(self) -> None:
+        """Bring memory to what the registry says, whichever process changed it. Raises `Unavailable`."""
+        with self._lifecycle:
+            self._hosting.follow(self._all_bases())
+
+    def _all_bases(self) -> Iterator[BaseModel]:
+        after = None
+        while page := self._registry.list_base_models(PAGE, after):
+            yield from page
+            after = page[-1].id
 
     def _status(self, base: BaseModel) -> ModelStatus:
         return model_status(base, self._hosting.place(base.id))

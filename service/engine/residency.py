@@ -101,6 +101,13 @@ class AdapterResidency:
                 if version is None or slot(entry.version) == slot(version):
                     entry.unwanted = True
 
+    def unload_gone(self, gone: Callable[[AdapterVersion], bool]) -> bool:
+        """As `unload`, for the versions that are `gone`. True if something now has to leave memory."""
+        with self._lock:
+            for entry in self._entries.values():
+                entry.unwanted |= gone(entry.version)
+            return bool(self._leavers())
+
     def keep(self, version: AdapterVersion) -> None:
         """Somebody asked for this held version by name: an earlier `unload` no longer counts."""
         with self._lock:
