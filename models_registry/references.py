@@ -2,7 +2,7 @@
 
 import re
 
-from models_registry.errors import Invalid, NotFound
+from models_registry.errors import Conflict, Invalid, NotFound
 from models_registry.records import Adapter, AdapterVersion, Fault
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -42,3 +42,12 @@ def pick_version(adapter: Adapter, reference: str) -> AdapterVersion:
         what = "version" if selector.isdecimal() else "alias"
         raise NotFound(f"The adapter {adapter.name!r} has no {what} {selector!r}.")
     return numbered[selector]
+
+
+def pick_removable(adapter: Adapter, number: int) -> AdapterVersion:
+    """The version of that number, which may go, for it is one of several. Raises `NotFound`; `Conflict` if it is the
+    only one: an adapter without a version would be a name for nothing."""
+    version = pick_version(adapter, f"{adapter.name}@{number}")
+    if len(adapter.versions) == 1:
+        raise Conflict(f"{version.reference} is the only version there is: remove the adapter itself instead.")
+    return version

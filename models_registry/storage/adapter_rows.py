@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from models_registry.errors import Conflict, NotFound, Stale
 from models_registry.records import AdapterVersion
-from models_registry.references import pick_version
+from models_registry.references import pick_removable, pick_version
 from models_registry.storage.damage import forget_unreferenced, mark_sound
 from models_registry.storage.events import log
 from models_registry.storage.reading import find_adapter, find_base_model_row, read_adapters, version_record
@@ -85,9 +85,7 @@ def append_version(
 
 def remove_version(session: Session, name: str, number: int, with_aliases: bool) -> None:
     adapter = find_adapter(session, name)
-    version = pick_version(adapter, f"{name}@{number}")
-    if len(adapter.versions) == 1:
-        raise Conflict(f"{version.reference} is the only version of {name!r}: remove the adapter itself instead.")
+    version = pick_removable(adapter, number)
     aliases = sorted(alias for alias, pointed in adapter.aliases.items() if pointed == number)
     if aliases and not with_aliases:
         raise Conflict(f"{version.reference} has aliases: {', '.join(aliases)}. Move or remove them first.")

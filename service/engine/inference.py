@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 from models_registry.base_models.spec import Rows
-from models_registry.errors import Conflict, DeadlinePassed, Invalid, NotFound, Unavailable
+from models_registry.errors import Conflict, DeadlinePassed, Invalid, Unavailable
 from models_registry.records import AdapterVersion, Fault
 from service.engine.forward import check_selections
 from service.engine.hosted_model import HostedModel
@@ -21,7 +21,7 @@ from service.engine.hosting import Hosting
 from service.engine.job import Job, Kind
 from service.engine.request import InferAnswer, InferRequest
 from service.engine.selection import Selection, distinct_versions, select
-from service.engine.snapshot import Snapshot, is_there
+from service.engine.snapshot import Snapshot, without
 
 Read: TypeAlias = tuple[Rows | None, Kind | None]
 
@@ -32,8 +32,8 @@ class Inference:
         self._hosting = hosting
         self._readers = readers
         self._admission = threading.Lock()
-        self._in_flight: set[Future[InferAnswer]] = set()
-        self._leaving: set[str] = set()
+        self._in_flight: dict[Future[InferAnswer], tuple[AdapterVersion, ...]] = {}
+        self._leaving: list[str] = []
         self.stopping = False
 
     async def infer(self, request: InferRequest) -> InferAnswer:
@@ -50,25 +50,25 @@ class Inference:
             future.cancel()  # an error on the way, or a caller who left; once it runs this does nothing
 
     @contextmanager
-    def none_holds(self, adapter: str) -> Generator[None]:
-        """Nobody holds `adapter` and nobody gets hold of it inside the `with`. Raises `Conflict` while it is in use."""
+    def none_holds(self, leaving: str, patience_s: float = 0.0) -> Generator[None]:
+        """Nobody holds the adapter (`tone`) or the version (`tone@3`) and nobody gets hold of it inside the `with`: new
+        requests are answered as if it were gone. Raises `Conflict` while it is in use, or if it still is after
+        `patience_s`."""
         with self._admission:
-            hosted_models = self._hosting.all_hosted()
-            if holders := sum(hosted.adapters.in_flight(adapter) for hosted in hosted_models):
-                raise Conflict(f"Adapter {adapter!r} is in use by {holders} requests; try again when they are done.")
-            self._leaving.add(adapter)
+            holders = self._holders(leaving)
+            if holders and not patience_s:
+                raise Conflict(f"{leaving!r} is in use by {len(holders)} requests; try again when they are done.")
+            self._leaving.append(leaving)
         try:
+            if running := wait(holders, patience_s).not_done:
+                raise Conflict(
+                    f"{leaving!r} is still in use by {len(running)} requests after {patience_s:g} s; nothing was "
+                    "changed. Try again when they are done."
+                )
             yield
         finally:
             with self._admission:
-                self._leaving.discard(adapter)
-
-    def drop_gone(self) -> None:
-        """Have the versions that the snapshot no longer has leave memory, once nobody holds them."""
-        with self._admission:  # whoever resolved in an older view holds its versions by now
-            view = self._snapshot.view
-        for hosted in self._hosting.all_hosted():
-            hosted.drop_gone(lambda version: not is_there(view, version))
+                self._leaving.remove(leaving)
 
     def refuse(self) -> None:
         """Admit nothing more, answering `Unavailable`."""
@@ -89,12 +89,11 @@ class Inference:
             if self.stopping:
                 raise Unavailable("The service is shutting down; ask another instance.")
             hosted.batcher.admit(future)
-            selections = select(self._snapshot.view, request.model, request.adapters)
+            selections = select(without(self._snapshot.view, self._leaving), request.model, request.adapters)
             versions = distinct_versions(selections)
-            self._refuse_leaving(versions)
             hosted.adapters.hold(versions)
-            self._in_flight.add(future)
-        future.add_done_callback(self._in_flight.discard)
+            self._in_flight[future] = versions
+        future.add_done_callback(self._in_flight.pop)
         future.add_done_callback(lambda _: hosted.let_go(versions))
         return selections
 
@@ -117,9 +116,10 @@ class Inference:
                 raise DeadlinePassed("The request's deadline passed before it could run; it never ran.") from error
             raise
 
-    def _refuse_leaving(self, versions: tuple[AdapterVersion, ...]) -> None:
-        if leaving := [version.adapter for version in versions if version.adapter in self._leaving]:
-            raise NotFound(f"These adapters are being deleted: {', '.join(sorted(set(leaving)))}.")
+    def _holders(self, name: str) -> list[Future[InferAnswer]]:
+        """The requests that hold the adapter or the version of that name."""
+        in_flight = tuple(self._in_flight.items())  # in one go: who is done leaves without asking
+        return [future for future, held in in_flight if any(name in {v.adapter, v.reference} for v in held)]
 
 
 def _read(request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]) -> Read:
