@@ -21,7 +21,7 @@ from service.engine.hosting import Hosting
 from service.engine.job import Job, Kind
 from service.engine.request import InferAnswer, InferRequest
 from service.engine.selection import Selection, distinct_versions, select
-from service.engine.snapshot import Snapshot, without
+from service.engine.snapshot import Snapshot, is_there, without
 
 Read: TypeAlias = tuple[Rows | None, Kind | None]
 
@@ -69,6 +69,13 @@ class Inference:
         finally:
             with self._admission:
                 self._leaving.remove(leaving)
+
+    def drop_gone(self) -> None:
+        """Have the versions that the snapshot no longer has leave memory, once nobody holds them."""
+        with self._admission:  # whoever resolved in an older view holds its versions by now
+            view = self._snapshot.view
+        for hosted in self._hosting.all_hosted():
+            hosted.drop_gone(lambda version: not is_there(view, version))
 
     def refuse(self) -> None:
         """Admit nothing more, answering `Unavailable`."""
