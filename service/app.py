@@ -52,7 +52,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     settings: Settings = app.state.settings
     if settings.migrates_at_start:
         await run_in_threadpool(migrate, settings.database_url)
-    blobs = await run_in_threadpool(open_blob_store, settings.blob_url)
+    blobs = await run_in_threadpool(open_blob_store, settings.blob_url, settings.s3_endpoint)
     database = await run_in_threadpool(open_database, settings.database_url)
     engine = Engine(
         Registry(database, blobs),

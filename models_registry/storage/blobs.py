@@ -8,9 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from models_registry.errors import Invalid, Unsupported
+from models_registry.errors import Invalid
 from models_registry.storage.digests import StoredBlob
 from models_registry.storage.directory import open_directory
+from models_registry.storage.s3 import open_s3
 
 
 class BlobStore(Protocol):
@@ -70,14 +71,16 @@ class BlobStore(Protocol):
 
 
 def open_blob_store(url: str, s3_endpoint: str | None = None) -> BlobStore:
-    """The store behind `url`: `file:` and a directory, relative or absolute, created if it is missing.
+    """The store behind `url`: `file:` and a directory, relative or absolute, or `s3://bucket/prefix`.
 
-    Raises `Invalid` for a URL we can't read, `Unsupported` for `s3:`, `NoRoom` or `Unavailable` if it can't be created.
+    A directory is created if it is missing; a bucket is not. `s3_endpoint` is for S3 that isn't Amazon's. Raises
+    `Invalid` for a URL we can't read or a bucket that refuses us, `NoRoom` or `Unavailable` for a directory that can't
+    be created.
     """
     scheme, _, rest = url.partition(":")
     if scheme == "s3":
-        raise Unsupported(f"The blob URL {url!r} asks for S3 ({s3_endpoint}), which is not supported yet.")
+        return open_s3(url, s3_endpoint)
     path = rest.removeprefix("//")
     if scheme != "file" or not path:
-        raise Invalid(f"The blob URL {url!r} is not file:DIRECTORY.")
+        raise Invalid(f"The blob URL {url!r} is neither file:DIRECTORY nor s3://bucket/prefix.")
     return open_directory(Path(path).absolute())

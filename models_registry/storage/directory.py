@@ -87,6 +87,7 @@ class DirectoryBlobStore:
                 yield StoredBlob(entry.name, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     def sweep_partials(self, before: datetime) -> int:
+        self.ping()
         swept = 0
         with translated(self._name):
             for path in self._directory.glob(f".*{PARTIAL}"):
