@@ -1,21 +1,13 @@
-from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 
 import pytest
-from alembic import command
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, select, text, update
+from sqlalchemy import select, text, update
 
 from models_registry.errors import Conflict, Invalid, NoRoom, Unavailable
-from models_registry.records import Adapter
 from models_registry.storage.database import MIGRATING, SERVING, Database, migrate, open_database, open_engine
-from models_registry.storage.reading import read_adapters
-from models_registry.storage.tables import AdapterRow, EventRow, GenerationRow, Row
+from models_registry.storage.tables import AdapterRow, EventRow, GenerationRow
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
@@ -31,94 +23,6 @@ def raise_generation(database: Database) -> None:
 
 
 # ---- the schema ---------------------------------------------------------------------------------------------------
-
-
-def test_the_migrated_database_is_the_one_that_the_rows_describe(empty_database_url: str) -> None:
-    migrate(empty_database_url)
-    engine = open_engine(empty_database_url, SERVING)
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        assert compare_metadata(context, Row.metadata) == []
-    engine.dispose()
-
-
-def test_the_names_of_all_constraints_are_the_ones_that_the_rows_describe(empty_database_url: str) -> None:
-    migrate(empty_database_url)
-    engine = open_engine(empty_database_url, SERVING)
-    for table in Row.metadata.sorted_tables:
-        inspector, name = inspect(engine), table.name
-        found = {inspector.get_pk_constraint(name)["name"]}
-        found |= {constraint["name"] for constraint in inspector.get_foreign_keys(name)}
-        found |= {constraint["name"] for constraint in inspector.get_check_constraints(name)}
-        assert found == {constraint.name for constraint in table.constraints}
-    engine.dispose()
-
-
-def test_migrating_up_down_and_up_again_with_data_leaves_an_empty_registry(
-    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(PYPROJECT.parent)
-    migrate(empty_database_url)
-    database = open_database(empty_database_url)
-    fill(database)
-    raise_generation(database)
-    database.close()
-
-    # The very call of `alembic -x url=… downgrade base`.
-    command.downgrade(Config(toml_file=PYPROJECT, cmd_opts=Namespace(x=[f"url={empty_database_url}"])), "base")
-    engine = open_engine(empty_database_url, MIGRATING)
-    assert inspect(engine).get_table_names() == ["alembic_version"]
-    engine.dispose()
-
-    migrate(empty_database_url)
-    database = open_database(empty_database_url)
-    assert generation_of(database) == 0
-    fill(database)
-    database.close()
-
-
-@pytest.mark.parametrize("revision", ["0001"])
-def test_a_step_down_and_up_again_keeps_what_both_schemas_know(
-    empty_database_url: str, monkeypatch: pytest.MonkeyPatch, revision: str
-) -> None:
-    monkeypatch.chdir(PYPROJECT.parent)
-    migrate(empty_database_url)
-    database = open_database(empty_database_url)
-    fill(database)
-    before = adapters_in(database)
-    database.close()
-
-    command.downgrade(Config(toml_file=PYPROJECT, cmd_opts=Namespace(x=[f"url={empty_database_url}"])), revision)
-    with pytest.raises(Conflict, match=f"at schema {revision}"):
-        open_database(empty_database_url)
-    migrate(empty_database_url)
-    database = open_database(empty_database_url)
-    after = adapters_in(database)
-    database.close()
-
-    assert [version.damaged for version in before[0].versions] == [True]
-    # What the older schema has no place for is gone: the mark comes back at the next reading.
-    assert after == (replace(before[0], versions=(replace(before[0].newest, damaged=False),)),)
-
-
-def adapters_in(database: Database) -> tuple[Adapter, ...]:
-    with database.read() as session:
-        return read_adapters(session, select(AdapterRow))
-
-
-def fill(database: Database) -> None:
-    rows = {
-        "base_models": "'base', '{}', null, null, null, null, true, '2030-01-01', null, null, null, null, null",
-        "adapters": "'tone', 'base', '2030-01-01', 1",
-        "versions": "'tone', 1, 'LORA', '{}', 'd', 1, 1, '[]', '{}', 'f', '2030-01-01', null",
-        "aliases": "'tone', 'prod', 1",
-        "events": "1, 1, 'adapter.created', 'tone', '2030-01-01', null, '{}'",
-        "damaged_blobs": "'d', '2030-01-01'",
-        "idempotency_keys": "'k', 'f', '{}', '2030-01-01'",
-    }
-    with database.write() as session:
-        for table, values in rows.items():
-            session.execute(text(f"INSERT INTO {table} VALUES ({values})"))
 
 
 def test_migrating_twice_keeps_the_data(empty_database_url: str) -> None:
