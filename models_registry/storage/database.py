@@ -71,7 +71,7 @@ def open_database(url: str) -> Database:
         if current != head:
             state = f"is at schema {current}" if current else "is empty"
             raise Conflict(
-                f"The database {state}, this code needs schema {head}; run `adapterctl migrate`, or serve with --migrate."
+                f"The database {state}, this code needs schema {head}; run `adapterctl migrate`, or `serve --migrate`."
             )
     except RegistryError:
         engine.dispose()
