@@ -19,6 +19,7 @@ from service.api.generation import TellGeneration
 from service.api.metrics import CountRequests, Metrics
 from service.api.openapi import build_document
 from service.api.problems import install_problems
+from service.api.request_log import LogRequests
 from service.engine.engine import Engine
 from service.engine.request import EngineLimits
 from service.settings import Settings
@@ -37,13 +38,15 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.metrics = Metrics()
     app.state.drain = Drain()
     app.openapi = partial(_document, app)
-    for resource in (models, adapters, compositions, states, inference, health):
+    # Routes are tried one after the other, so the one that is called most goes first.
+    for resource in (inference, models, adapters, compositions, states, health):
         app.include_router(resource.router)
     install_problems(app)
     # The last one added is the outermost.
     app.add_middleware(TellGeneration)
     app.add_middleware(RefuseWhileDraining, drain=app.state.drain)
     app.add_middleware(CountRequests, metrics=app.state.metrics)
+    app.add_middleware(LogRequests)
     return app
 
 
