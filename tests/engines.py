@@ -28,6 +28,7 @@ from service.engine.request import (
     InferRequest,
     ModelStatus,
     NewAdapter,
+    Residency,
 )
 
 TIMEOUT_S = 30.0
@@ -88,6 +89,10 @@ class Running:
         self, name: str, config: Mapping[str, Any] = RANDOM_LORA, model: str = "m", seed: int = 0
     ) -> CreatedAdapter:
         return self.engine.adapters.create(NewAdapter(model, name, config, seed=seed))
+
+    def tier(self, adapter: str) -> Residency:
+        """Where its first version is."""
+        return self.engine.adapters.find(adapter).residency[1].tier
 
     def ask(
         self,

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from models_registry.records import AdapterVersion
@@ -19,7 +19,7 @@ from service.api.uploads import (
     UploadedAdapterBody,
     UploadedVersionBody,
 )
-from service.engine.request import AdapterStatus, CreatedAdapter, NewAdapter, Residency
+from service.engine.request import AdapterStatus, CreatedAdapter, NewAdapter, Residency, VersionResidency
 
 router = APIRouter(tags=["adapters"])
 
@@ -48,7 +48,12 @@ class CreatedAnswer(_VersionFields):
 class VersionAnswer(_VersionFields):
     created_at: datetime
     metadata: Mapping[str, Any]
-    residency: Residency
+    residency: Residency = Field(description="Stored as a blob, staged in memory, or resident in the model.")
+    pinned: bool = Field(description="It is never evicted: loaded with `pin=true`.")
+    in_flight: int = Field(description="The requests that are using it.")
+    memory_bytes: int = Field(description="What it takes in memory now.")
+    last_used_at: datetime | None = Field(description="By a request, since its base model was loaded.")
+    load_s: float | None = Field(description="Seconds that it took the last time to be read, checked and prepared.")
     without_effect: bool = Field(description="Its last request entered no module on which it acts, and was refused.")
 
 
@@ -81,6 +86,17 @@ def _fields(version: AdapterVersion) -> dict[str, Any]:
     }
 
 
+def _show_residency(where: VersionResidency) -> dict[str, Any]:
+    return {
+        "residency": where.tier,
+        "pinned": where.pinned,
+        "in_flight": where.in_flight,
+        "memory_bytes": where.bytes,
+        "last_used_at": where.last_used_at,
+        "load_s": where.load_s,
+    }
+
+
 def show_created(created: CreatedAdapter) -> CreatedAnswer:
     version = created.version
     return CreatedAnswer(**_fields(version), name=version.adapter, model=version.model, warnings=list(created.warnings))
@@ -92,7 +108,7 @@ def _show_versions(status: AdapterStatus) -> list[VersionAnswer]:
             **_fields(version),
             created_at=version.created_at,
             metadata=version.metadata,
-            residency=status.residency[version.version],
+            **_show_residency(status.residency[version.version]),
             without_effect=version.version in status.silent,
         )
         for version in status.adapter.versions
@@ -107,7 +123,7 @@ def _show_adapter(status: AdapterStatus) -> AdapterAnswer:
         name=adapter.name,
         model=adapter.model,
         created_at=adapter.created_at,
-        residency=status.residency[newest.version],
+        residency=status.residency[newest.version].tier,
         in_flight=status.in_flight,
         without_effect=newest.version in status.silent,
         aliases=dict(adapter.aliases),
@@ -187,23 +203,31 @@ def add_version(name: AdapterName, body: NewVersionBody, engine: TheEngine, resp
     return show_created(created)
 
 
-@router.post("/models/{model_id}/adapters/{name}/load", responses=documented(404, 409, 422))
-def load_adapter(model_id: ModelId, name: AdapterName, engine: TheEngine) -> AdapterAnswer:
-    """Make the newest version resident now, rather than at its first request."""
-    return _show_adapter(engine.adapters.load(model_id, name))
+@router.post("/models/{model_id}/adapters/{name}/load", responses=documented(400, 404, 409, 422, 507))
+def load_adapter(
+    model_id: ModelId,
+    name: AdapterName,
+    engine: TheEngine,
+    pin: Annotated[bool, Query(description="Keep it in memory until it is unloaded or the service ends.")] = False,
+) -> AdapterAnswer:
+    """Make the newest version resident now, rather than at its first request; 507 where pinned ones leave no room."""
+    return _show_adapter(engine.adapters.load(model_id, name, pin))
 
 
 @router.post(
     "/models/{model_id}/adapters/{name}/unload",
     responses={
-        202: {"model": AdapterAnswer, "description": "Requests still use it; it leaves memory with the last of them"},
+        202: {
+            "model": AdapterAnswer,
+            "description": "Still in use; it leaves memory with the last request that uses it",
+        },
         **documented(404, 409),
     },
 )
 def unload_adapter(model_id: ModelId, name: AdapterName, engine: TheEngine, response: Response) -> AdapterAnswer:
-    """Free the memory of every version: 200 once it is free, 202 while requests still use one."""
-    status = engine.adapters.unload(model_id, name)
-    response.status_code = 202 if "resident" in status.residency.values() else 200
+    """Unpin every version and free its memory: 200 once it is free, 202 while requests or a forward keep it."""
+    status, freed = engine.adapters.unload(model_id, name)
+    response.status_code = 200 if freed else 202
     return _show_adapter(status)
 
 

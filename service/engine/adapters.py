@@ -124,23 +124,24 @@ class Adapters:
 
     # ---- in and out of memory -------------------------------------------------------------------------------
 
-    def load(self, model: str, name: str) -> AdapterStatus:
-        """Make the reference `name` resident. Raises `NotFound`; `Conflict`/`Unavailable` if the model isn't ready."""
+    def load(self, model: str, name: str, pin: bool = False) -> AdapterStatus:
+        """Make the reference `name` resident; with `pin` it stays so until it is unloaded. Raises `NotFound`; `NoRoom`
+        where it doesn't fit beside what is pinned; `Conflict`/`Unavailable` if the model isn't ready."""
         hosted = self._hosting.find(model)
         version = self._resolve(model, name)
-        hosted.load(version)
+        hosted.load(version, pin)
         if self._drop_if_gone(hosted, version):
             raise NotFound(f"There is no adapter {name!r}.")
         return self.find(version.adapter)
 
-    def unload(self, model: str, name: str) -> AdapterStatus:
-        """Take the version that `name@…` means out of memory, or all of them for a bare name; those that requests hold
-        go when these are done (the status then still says resident). Raises `NotFound`."""
+    def unload(self, model: str, name: str) -> tuple[AdapterStatus, bool]:
+        """Take the version that `name@…` means out of memory, or all of them for a bare name, pinned or not. Whether
+        their memory is free: those that requests hold go when these are done. Raises `NotFound`."""
         self._registry.find_base_model(model)
         version = self._resolve(model, name)
-        if hosted := self._hosting.hosted(model):
-            hosted.unload(version.adapter, None if name == version.adapter else version)
-        return self.find(version.adapter)
+        hosted = self._hosting.hosted(model)
+        freed = hosted is None or hosted.unload(version.adapter, None if name == version.adapter else version)
+        return self.find(version.adapter), freed
 
     # ---- aliases and removing -------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""How a request reaches its model's worker: resolve and hold, read and stage beside the event loop, queue, await.
+"""How a request reaches its model's worker: resolve, hold and begin to fetch; read beside the event loop, queue, await.
 
 From admission on, the request's future is its life: whatever ends it (an answer, an error, a caller who left, the
 service's end) lets go of its adapters and its place in the queue.
@@ -40,14 +40,17 @@ class Inference:
         """As `Engine.infer` promises."""
         hosted = self._hosting.find(request.model)
         future: Future[InferAnswer] = Future()
+        left = threading.Event()
         admitted_at = time.monotonic()
         try:
             selections = self._admit(request, hosted, future)
-            (rows, kind), load_s = await self._prepare(request, hosted, selections)
-            hosted.batcher.put(Job(request, selections, rows, future, admitted_at, kind, load_s))
+            rows, kind = await self._read(request, hosted, selections)
+            hosted.batcher.put(Job(request, selections, rows, future, admitted_at, kind, left=left))
             return await _answer(future, request.deadline)
         finally:
-            future.cancel()  # an error on the way, or a caller who left; once it runs this does nothing
+            # An error on the way, or a caller who left. Once it runs nobody can cancel it, but it may end early.
+            future.cancel()
+            left.set()
 
     @contextmanager
     def none_holds(self, leaving: str, patience_s: float = 0.0) -> Generator[None]:
@@ -101,23 +104,16 @@ class Inference:
             hosted.adapters.hold(versions)
             self._in_flight[future] = versions
         future.add_done_callback(self._in_flight.pop)
-        future.add_done_callback(lambda _: hosted.let_go(versions))
+        future.add_done_callback(lambda _: hosted.adapters.let_go(versions))
+        hosted.adapters.prefetch(versions)
         return selections
 
-    async def _prepare(
-        self, request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]
-    ) -> tuple[Read, float]:
-        """What was read, and the seconds that its adapters took to come."""
+    async def _read(self, request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]) -> Read:
         loop = asyncio.get_running_loop()
         waiting = asyncio.timeout(_remaining(request.deadline))
         try:
             async with waiting:
-                read = await loop.run_in_executor(self._readers, _read, request, hosted, selections)
-                begun = time.monotonic()
-                stagings = hosted.adapters.stage(distinct_versions(selections))
-                # Others may wait for the same adapter: who leaves must not cancel it for them.
-                await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(staging)) for staging in stagings))
-                return read, time.monotonic() - begun
+                return await loop.run_in_executor(self._readers, _read, request, hosted, selections)
         except TimeoutError as error:
             if waiting.expired():
                 raise DeadlinePassed("The request's deadline passed before it could run; it never ran.") from error

@@ -68,8 +68,12 @@ def adapter_room(device: torch.device) -> int:
 def give_memory_back() -> None:
     """After a model went: hooks and modules refer to each other, and both allocators keep what was freed."""
     gc.collect()
+    return_freed_memory()
+
+
+def return_freed_memory() -> None:
+    """free() leaves freed blocks with the process; an operator who unloads something wants to see them back."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if platform.libc_ver()[0] == "glibc":
-        # free() leaves freed blocks with the process; an operator who unloads a model wants to see them back.
         ctypes.CDLL(None).malloc_trim(0)
