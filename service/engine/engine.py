@@ -18,9 +18,10 @@ from service.engine.request import EngineLimits, InferAnswer, InferRequest, Read
 from service.engine.snapshot import Snapshot
 from service.engine.watcher import Watcher
 
-# Staging waits for the blob store and may not hold up reading, which only needs the processor.
+# Staging waits for the blob store and may not hold up reading, which only needs the processor. Nor may blobs that come
+# slowly hold up others: there are more than enough threads to wait in.
 READERS = min(4, os.cpu_count() or 1)
-STAGERS = 4
+STAGERS = 64
 
 
 class Engine:
