@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import obstore
 from e2e.process import BIN, until
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
@@ -20,14 +21,15 @@ BUCKET = "blobs"
 
 # It ends the server when its standard input does, and so when the process that started it does, however that ends.
 KEEPER = """
-home=$1
-shift
+home=$1 ports=$2
+shift 2
 trap '' INT
 "$@" >>"$home/log" 2>&1 </dev/null &
 server=$!
 echo $server
 read -r keep
 kill -9 "$server" && wait "$server" 2>/dev/null
+for port in $ports; do rm -f /tmp/seaweedfs-*-"$port".sock; done
 [ "$keep" ] || rm -rf "$home"
 """
 
@@ -62,7 +64,7 @@ class S3Server:
         """Of an empty store in the bucket."""
         return f"s3://{BUCKET}/{uuid4().hex}"
 
-    def client(self, url: str) -> S3Store:
+    def client(self, url: str, retries: int = 10) -> S3Store:
         """What lies behind a URL of this server, to be looked at and damaged."""
         return S3Store(
             BUCKET,
@@ -72,10 +74,11 @@ class S3Server:
             secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
             region="us-east-1",
             client_options={"allow_http": True},
+            retry_config={"max_retries": retries},
         )
 
     def start(self) -> None:
-        """Returns once the bucket answers."""
+        """Returns once the bucket takes and gives objects."""
         assert self._keeper is None
         options = {
             "dir": self._home / "data",
@@ -90,20 +93,14 @@ class S3Server:
             "s3.localSocket": self._home / "s3.sock",
             "filer.localSocket": self._home / "filer.sock",
             "master.telemetry": "false",
+            "master.resumeState": "false",  # else it often is no leader yet when it is first asked, then for 5 s
             **self._ports,
         }
+        flags = [f"-{name}={value}" for name, value in options.items()]
+        ports = " ".join(map(str, self._ports.values()))
         (self._home / "data").mkdir(exist_ok=True)
         self._keeper = subprocess.Popen(
-            [
-                "/bin/sh",
-                "-c",
-                KEEPER,
-                "keeper",
-                self._home,
-                BIN / "weed",
-                "mini",
-                *(f"-{k}={v}" for k, v in options.items()),
-            ],
+            ["/bin/sh", "-c", KEEPER, "keeper", self._home, ports, BIN / "weed", "-logtostderr", "mini", *flags],
             env={**os.environ, **self.environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -112,7 +109,7 @@ class S3Server:
         )
         assert self._keeper.stdout
         self._server = int(self._keeper.stdout.readline())
-        until(self._has_bucket, self._lives)
+        until(self._takes_objects, self._lives)
 
     def kill(self) -> None:
         """As a power cut would. What it acknowledged is there again after `start`."""
@@ -155,13 +152,15 @@ class S3Server:
             raise AssertionError(f"SeaweedFS has ended:\n{log}") from None
         return True
 
-    def _has_bucket(self) -> bool:
+    def _takes_objects(self) -> bool:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", self._ports["s3.port"])) != 0:
                 return False
         try:
-            self.client(self.new_url()).list_with_delimiter()
-        except BaseError:  # whatever it says: it isn't ready, and why not is in its log
+            probe = self.client(f"s3://{BUCKET}/ready", retries=0)
+            obstore.put(probe, "ready", b"ready")
+            obstore.get(probe, "ready").bytes()
+        except (BaseError, FileNotFoundError):  # whatever it says: it isn't ready, and why not is in its log
             return False
         return True
 

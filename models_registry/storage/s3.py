@@ -35,7 +35,7 @@ PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 4
 
 RETRIES: "RetryConfig" = {
-    "max_retries": 5,
+    "max_retries": 12,
     "retry_timeout": timedelta(seconds=5),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=1), "base": 2},
 }
