@@ -9,6 +9,7 @@ from typing import Final
 
 from models_registry.base_models.sources import SourcePolicy
 from models_registry.errors import RegistryError, Unavailable
+from models_registry.records import Event
 from models_registry.registry import Registry
 from service.engine.adapters import Adapters
 from service.engine.hosting import Hosting
@@ -69,6 +70,12 @@ class Engine:
         except RegistryError as error:
             degraded.append(error.detail)
         return Readiness(not reasons, tuple(reasons), tuple(degraded))
+
+    def events(self, limit: int, after: int) -> tuple[Event, ...]:
+        """At most `limit` changes, in the order in which they were made, behind the event `after`."""
+        events = self._registry.list_events(limit, after)
+        self._snapshot.refresh()
+        return events
 
     @property
     def generation(self) -> int:
