@@ -183,6 +183,13 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def dtype_named(name: str) -> torch.dtype:
+    """The inverse of `dtype_name`, for names that it gave."""
+    dtype = getattr(torch, name)
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
 def _digest_tensors(root: nn.Module) -> dict[int, str]:
     """sha256 (hex) of every parameter's and buffer's bytes, by the tensor's `id`: tied ones are read once."""
     tensors = (*root.parameters(), *root.buffers())

@@ -1,7 +1,7 @@
 """The frozen values that the rooms hand each other. Imports nothing of ours, so that every room may import it.
 
-Three families: what a live torch module looks like (`Architecture`), what the registry knows (`BaseModel`, `Adapter`,
-`AdapterVersion`), and what is wrong with an input (`Fault`).
+Four families: what a live torch module looks like (`Architecture`), what the registry knows (`BaseModel`, `Adapter`,
+`AdapterVersion`, `Event`), what is asked of it once (`Once`), and what is wrong with an input (`Fault`).
 """
 
 from collections.abc import Mapping
@@ -126,7 +126,9 @@ class BaseModel:
 class AdapterVersion:
     """An immutable config with its weights. `digest` is the sha256 (hex) of the blob; `config` as PEFT writes it.
 
-    `parameters` counts the adapter's numbers, `bytes` the blob's; `targets` are module names of the base model.
+    `parameters` counts the adapter's numbers, `bytes` the blob's; `targets` are module names of the base model, whose
+    weights have the `fingerprint`. `created_by` is None until callers have keys. `damaged`, which alone may change,
+    says that the blob's bytes were found to be wrong or gone, and that nobody has seen them right since.
     """
 
     adapter: str
@@ -141,6 +143,8 @@ class AdapterVersion:
     metadata: Mapping[str, Any]
     fingerprint: str
     created_at: datetime
+    created_by: str | None = None
+    damaged: bool = False
 
     @property
     def reference(self) -> str:
@@ -168,3 +172,29 @@ class RegistrySnapshot:
 
     generation: int
     adapters: Mapping[str, Adapter]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change, never changed itself: what happened to which `subject`, when, and by whom (None until callers have
+    keys). A later change has a greater `id`. `detail` depends on the `kind`."""
+
+    id: int
+    kind: str
+    subject: str
+    at: datetime
+    by: str | None
+    detail: Mapping[str, Any]
+
+
+# ---- what is asked of the registry ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A creation that its caller may ask for again without getting it twice. `key` is the caller's own word for it;
+    `fingerprint` is the sha256 (hex) of all that was asked for, by which another creation under the same key is told.
+    """
+
+    key: str
+    fingerprint: str

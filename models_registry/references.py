@@ -2,19 +2,27 @@
 
 import re
 
-from models_registry.errors import Invalid, NotFound
+from models_registry.errors import Conflict, Invalid, NotFound
 from models_registry.records import Adapter, AdapterVersion, Fault
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def require_name(key: str, name: str) -> None:
-    """Raise `Invalid`, about the input `key`, if `name` can't name a base model or an adapter."""
+    """Raise `Invalid`, about the input `key`, if `name` can't name a base model, an adapter or an alias."""
     if not NAME.fullmatch(name):
         message = (
             f"{name!r} is no name: use letters, digits, '.', '_' and '-', at most 128, the first a letter or digit."
         )
         raise Invalid(message, [Fault((key,), message)])
+
+
+def require_alias(alias: str) -> None:
+    """Raise `Invalid`, about the input `alias`, if `alias` can't name a version: digits are a version's number."""
+    require_name("alias", alias)
+    if alias.isdecimal():
+        message = f"{alias!r} is no alias: all digits would be a version's number; add a letter."
+        raise Invalid(message, [Fault(("alias",), message)])
 
 
 def named_by(reference: str) -> str:
@@ -34,3 +42,12 @@ def pick_version(adapter: Adapter, reference: str) -> AdapterVersion:
         what = "version" if selector.isdecimal() else "alias"
         raise NotFound(f"The adapter {adapter.name!r} has no {what} {selector!r}.")
     return numbered[selector]
+
+
+def pick_removable(adapter: Adapter, number: int) -> AdapterVersion:
+    """The version of that number, which may go, for it is one of several. Raises `NotFound`; `Conflict` if it is the
+    only one: an adapter without a version would be a name for nothing."""
+    version = pick_version(adapter, f"{adapter.name}@{number}")
+    if len(adapter.versions) == 1:
+        raise Conflict(f"{version.reference} is the only version there is: remove the adapter itself instead.")
+    return version

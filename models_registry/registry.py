@@ -1,51 +1,59 @@
 """The door at rest: what base models and adapters there are. One method is one transaction, committed on return.
 
-Knows rows and blobs, and hands out frozen records only. Knows no live module: that an adapter fits its base model is
-checked before it comes here. A blob is put before the row that names it, so a crash leaves no row without its bytes.
+Says what belongs together and in which order; the statements are in `storage`. Hands out frozen records only. Knows no
+live module: that an adapter fits its base model is checked before it comes here. A blob is put before the row that
+names it, so a crash leaves no row without its bytes.
 """
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import Any, TypedDict, Unpack
+from collections.abc import Collection, Generator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Unpack
 
-from pydantic import TypeAdapter
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from models_registry.errors import Conflict, Damaged, NotFound, Stale
-from models_registry.records import Adapter, AdapterVersion, Architecture, BaseModel, RegistrySnapshot, Source
-from models_registry.references import named_by, pick_version, require_name
+from models_registry.errors import Conflict, Damaged, NotFound, RegistryError
+from models_registry.records import (
+    Adapter,
+    AdapterVersion,
+    Architecture,
+    BaseModel,
+    Event,
+    Once,
+    RegistrySnapshot,
+    Source,
+)
+from models_registry.references import named_by, pick_version, require_alias, require_name
+from models_registry.storage import adapter_rows, base_model_rows, damage
+from models_registry.storage.adapter_rows import VersionContent
+from models_registry.storage.base_model_rows import ARCHITECTURE, BaseModelWishes
 from models_registry.storage.blobs import BlobStore
+from models_registry.storage.creation_keys import (
+    recall_base_model,
+    recall_version,
+    remember_base_model,
+    remember_version,
+)
 from models_registry.storage.database import Database
+from models_registry.storage.events import read_events
 from models_registry.storage.reading import (
-    SOURCE,
     base_model_record,
     find_adapter,
     find_base_model_row,
-    read_adapters,
-    version_record,
+    list_adapters,
+    list_base_model_rows,
 )
-from models_registry.storage.tables import AdapterRow, AliasRow, BaseModelRow, EventRow, GenerationRow, VersionRow
-
-ARCHITECTURE = TypeAdapter(Architecture)
-MANY = 1000
-
-
-class VersionContent(TypedDict):
-    """What a version holds: `config` as PEFT writes it, `weights` as the blob's bytes, `parameters` as a count."""
-
-    method: str
-    config: Mapping[str, Any]
-    weights: bytes
-    parameters: int
-    targets: Sequence[str]
-    metadata: Mapping[str, Any]
+from models_registry.storage.snapshots import read_generation, read_snapshot
+from models_registry.storage.tables import BaseModelRow, GenerationRow, VersionRow
 
 
 class Registry:
     """Safe under threads and processes. Besides what it says, every method raises `Unavailable` while a store is away,
-    and those that write raise `NoRoom` when it is full. A method that raises has changed nothing."""
+    and those that write raise `NoRoom` when it is full. A method that raises has changed nothing.
+
+    A creation that is given a `Once` is remembered under its key for 24 hours: whoever asks again gets `Conflict`, and
+    finds what was created by `find_registered` or `find_created`.
+    """
 
     def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database = database
@@ -54,32 +62,28 @@ class Registry:
     # ---- base models --------------------------------------------------------------------------------------------
 
     def register_base_model(
-        self,
-        id: str,
-        source: Source,
-        *,
-        dtype: str | None = None,
-        device: str | None = None,
-        task: str | None = None,
-        example_inputs: Mapping[str, Any] | None = None,
+        self, id: str, source: Source, *, once: Once | None = None, **wishes: Unpack[BaseModelWishes]
     ) -> BaseModel:
         """A new base model that its owner wants hosted. Raises `Invalid` for the id, `Conflict` if it is taken."""
         require_name("id", id)
         with self._write() as session:
-            if session.get(BaseModelRow, id):
-                raise Conflict(f"There is a base model {id!r} already; remove it or choose another id.")
-            row = BaseModelRow(
-                id=id,
-                source=SOURCE.dump_python(source, mode="json"),
-                dtype=dtype,
-                device=device,
-                task=task,
-                example_inputs=None if example_inputs is None else dict(example_inputs),
-                hosted=True,
-                created_at=datetime.now(UTC),
-            )
-            session.add(row)
-            _log(session, "model.registered", id, source=row.source)
+            model = base_model_record(base_model_rows.add_base_model(session, id, source, wishes))
+            remember_base_model(session, once, model)
+            return model
+
+    def find_registered(self, once: Once) -> BaseModel | None:
+        """What was registered under this key, as it is now. Raises `Conflict` if the key was for something else, or if
+        the model was removed since."""
+        with self._database.read() as session:
+            registered = recall_base_model(session, once)
+            if registered is None:
+                return None
+            id, created_at = registered
+            row = session.get(BaseModelRow, id)
+            if row is None or row.created_at != created_at:
+                raise Conflict(
+                    f"The Idempotency-Key {once.key!r} registered {id!r}, which was removed; take a new key."
+                )
             return base_model_record(row)
 
     def record_built(self, id: str, architecture: Architecture) -> BaseModel:
@@ -88,36 +92,17 @@ class Registry:
         Raises `NotFound`, and `Conflict` for other weights than the pinned ones.
         """
         with self._write() as session:
-            row = find_base_model_row(session, id)
-            if row.fingerprint not in {None, architecture.fingerprint}:
-                raise Conflict(
-                    f"There are other weights under the same model id {id!r}: its fingerprint is now "
-                    f"{architecture.fingerprint}, but its adapters belong to {row.fingerprint}. "
-                    "Put the old weights back, or register the new ones under another id."
-                )
-            if row.fingerprint is None or row.failure is not None:
-                _log(session, "model.built", id, fingerprint=architecture.fingerprint)
-            row.fingerprint, row.failure = architecture.fingerprint, None
-            row.parameters, row.bytes = architecture.parameters, architecture.bytes
-            row.architecture = ARCHITECTURE.dump_json(architecture).decode()
-            return base_model_record(row)
+            return base_model_record(base_model_rows.note_built(session, id, architecture))
 
     def record_failure(self, id: str, reason: str) -> BaseModel:
         """The model could not be built. Raises `NotFound`."""
         with self._write() as session:
-            row = find_base_model_row(session, id)
-            row.failure = reason
-            _log(session, "model.failed", id, reason=reason)
-            return base_model_record(row)
+            return base_model_record(base_model_rows.note_failure(session, id, reason))
 
     def set_hosted(self, id: str, hosted: bool) -> BaseModel:
         """Whether the owner wants the model in memory. Raises `NotFound`."""
         with self._write() as session:
-            row = find_base_model_row(session, id)
-            if row.hosted != hosted:
-                _log(session, "model.hosted" if hosted else "model.unhosted", id)
-            row.hosted = hosted
-            return base_model_record(row)
+            return base_model_record(base_model_rows.note_hosted(session, id, hosted))
 
     def find_base_model(self, id: str) -> BaseModel:
         """Raises `NotFound`."""
@@ -132,11 +117,8 @@ class Registry:
 
     def list_base_models(self, limit: int, after: str | None = None) -> tuple[BaseModel, ...]:
         """At most `limit` base models by id, those after the id `after`."""
-        page = select(BaseModelRow).order_by(BaseModelRow.id).limit(limit)
-        if after is not None:
-            page = page.where(BaseModelRow.id > after)
         with self._database.read() as session:
-            return tuple(base_model_record(row) for row in session.scalars(page))
+            return tuple(base_model_record(row) for row in list_base_model_rows(session, limit, after))
 
     def remove_base_model(self, id: str, cascade: bool = False) -> None:
         """Forget a base model, with `cascade` its adapters and their aliases too. The blobs stay.
@@ -144,52 +126,65 @@ class Registry:
         Raises `NotFound`, and `Conflict` naming the adapters that refer to it.
         """
         with self._write() as session:
-            row = find_base_model_row(session, id)
-            names = session.scalars(
-                select(AdapterRow.name).where(AdapterRow.model == id).order_by(AdapterRow.name)
-            ).all()
-            if names and not cascade:
-                raise Conflict(
-                    f"The base model {id!r} has adapters: {', '.join(names)}. Remove them first, or ask for a cascade."
-                )
-            for name in names:
-                _remove_adapter(session, name)
-            session.delete(row)
-            _log(session, "model.removed", id)
+            base_model_rows.remove_base_model(session, id, cascade)
 
-    # ---- adapters -----------------------------------------------------------------------------------------------
+    # ---- adapters and versions ----------------------------------------------------------------------------------
 
-    def create_adapter(self, model: str, name: str, **content: Unpack[VersionContent]) -> AdapterVersion:
-        """A new adapter with its version 1. Raises `Invalid` for the name, `NotFound` for the model.
+    def create_adapter(
+        self,
+        model: str,
+        name: str,
+        *,
+        made_for: str | None = None,
+        once: Once | None = None,
+        warnings: Sequence[str] = (),
+        **content: Unpack[VersionContent],
+    ) -> AdapterVersion:
+        """A new adapter with its version 1. `warnings` are kept with `once`.
 
-        Raises `Conflict` if the name is taken, or if the model was never built: nothing can be checked against it then.
+        Raises `Invalid` for the name, `NotFound` for the model, `Conflict` if the name is taken, if the model was never
+        built (nothing can be checked against it then) or if its fingerprint isn't `made_for`.
         """
         require_name("name", name)
         with self._database.read() as session:
-            _require_place(session, model, name)
+            adapter_rows.require_place(session, model, name, made_for)
         digest = self._blobs.put(content["weights"])
         with self._write() as session:
-            fingerprint = _require_place(session, model, name)
-            adapter = AdapterRow(name=name, model=model, created_at=datetime.now(UTC), last_version=0)
-            session.add(adapter)
-            session.flush()
-            _log(session, "adapter.created", name, model=model)
-            return _append_version(session, adapter, fingerprint, digest, content)
+            fingerprint = adapter_rows.require_place(session, model, name, made_for)
+            adapter = adapter_rows.add_adapter(session, model, name)
+            version = adapter_rows.append_version(session, adapter, fingerprint, digest, content)
+            remember_version(session, once, version, warnings)
+            return version
 
     def add_version(
-        self, name: str, *, if_match: str | None = None, **content: Unpack[VersionContent]
+        self,
+        name: str,
+        *,
+        if_match: Collection[str] | None = None,
+        made_for: str | None = None,
+        once: Once | None = None,
+        warnings: Sequence[str] = (),
+        **content: Unpack[VersionContent],
     ) -> AdapterVersion:
         """The next version of an adapter. A number is never given twice, not even after its version was removed.
 
-        `if_match` is the digest (hex) of the version it builds on. Raises `NotFound`; `Stale` if that isn't the newest.
+        `if_match` are digests (hex) of which the newest version must have one. Raises `NotFound`, `Stale` if it
+        hasn't, `Conflict` as `create_adapter`.
         """
         with self._database.read() as session:
-            _find_to_extend(session, name, if_match)
+            adapter_rows.find_to_extend(session, name, if_match, made_for)
         digest = self._blobs.put(content["weights"])
         with self._write() as session:
-            adapter = _find_to_extend(session, name, if_match)
-            model = find_base_model_row(session, adapter.model)
-            return _append_version(session, adapter, _require_built(model), digest, content)
+            adapter, fingerprint = adapter_rows.find_to_extend(session, name, if_match, made_for)
+            version = adapter_rows.append_version(session, adapter, fingerprint, digest, content)
+            remember_version(session, once, version, warnings)
+            return version
+
+    def find_created(self, once: Once) -> tuple[AdapterVersion, tuple[str, ...]] | None:
+        """What was created under this key, as it was then, with its warnings. Raises `Conflict` if the key was for
+        something else."""
+        with self._database.read() as session:
+            return recall_version(session, once)
 
     def find_adapter(self, name: str) -> Adapter:
         """Raises `NotFound`."""
@@ -198,66 +193,104 @@ class Registry:
 
     def list_adapters(self, limit: int, after: str | None = None, model: str | None = None) -> tuple[Adapter, ...]:
         """At most `limit` adapters by name, those after the name `after`, all or those of `model`."""
-        page = select(AdapterRow).order_by(AdapterRow.name).limit(limit)
-        if after is not None:
-            page = page.where(AdapterRow.name > after)
-        if model is not None:
-            page = page.where(AdapterRow.model == model)
         with self._database.read() as session:
-            return read_adapters(session, page)
+            return list_adapters(session, limit, after, model)
 
     def resolve(self, reference: str) -> AdapterVersion:
         """The version behind `name`, `name@3` or `name@alias`. Raises `NotFound` saying which part isn't there."""
         with self._database.read() as session:
             return pick_version(find_adapter(session, named_by(reference)), reference)
 
-    def read_weights(self, version: AdapterVersion) -> bytes:
-        """The version's safetensors bytes, verified. Raises `Damaged` if they are not what was stored, or gone."""
-        try:
-            return self._blobs.get(version.digest)
-        except NotFound as error:
-            raise Damaged(version.digest) from error
+    def remove_version(self, name: str, number: int, with_aliases: bool = False) -> None:
+        """Forget one of several versions, `with_aliases` those that point to it too. The blob stays.
 
-    def remove_adapter(self, name: str) -> None:
-        """Forget an adapter and its versions. The blobs stay. Raises `NotFound`, `Conflict` naming its aliases."""
+        Raises `NotFound`, and `Conflict` naming its aliases, or if it is the only one: an adapter without a version is
+        nothing.
+        """
         with self._write() as session:
-            adapter = find_adapter(session, name)
-            if adapter.aliases:
-                raise Conflict(
-                    f"The adapter {name!r} has aliases: {', '.join(sorted(adapter.aliases))}. Remove them first."
-                )
-            _remove_adapter(session, name)
+            adapter_rows.remove_version(session, name, number, with_aliases)
+
+    def remove_adapter(self, name: str, with_aliases: bool = False) -> None:
+        """Forget an adapter and its versions. The blobs stay. Raises `NotFound`, `Conflict` naming its aliases unless
+        they go `with_aliases`."""
+        with self._write() as session:
+            adapter_rows.remove_adapter(session, name, with_aliases)
+
+    def move_alias(self, name: str, alias: str, number: int) -> AdapterVersion:
+        """Let `alias` point to that version, in one step, wherever it pointed before. Raises `Invalid` for the alias,
+        `NotFound` for the adapter or the version."""
+        require_alias(alias)
+        with self._write() as session:
+            return adapter_rows.move_alias(session, name, alias, number)
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Raises `NotFound`."""
+        with self._write() as session:
+            adapter_rows.remove_alias(session, name, alias)
+
+    # ---- blobs --------------------------------------------------------------------------------------------------
+
+    def read_weights(self, version: AdapterVersion) -> bytes:
+        """The version's safetensors bytes, verified. Raises `Damaged` if they are not what was stored, or gone.
+
+        What is found out is marked for those who look; that this can't be written now spoils no reading.
+        """
+        try:
+            weights = self._blobs.get(version.digest)
+        except (NotFound, Damaged) as error:
+            with suppress(RegistryError):
+                self.mark_damaged(version.digest)
+            raise Damaged(version.digest) from error
+        if version.damaged:
+            with suppress(RegistryError):
+                self.mark_sound(version.digest)
+        return weights
+
+    def mark_damaged(self, digest: str) -> None:
+        """The blob's bytes are wrong or gone: the versions that name it are listed as `damaged`, if there are any."""
+        with self._database.read() as session:
+            if damage.is_damaged(session, digest) or not damage.is_referenced(session, digest):
+                return
+        with self._write() as session:
+            damage.mark_damaged(session, digest)
+
+    def mark_sound(self, digest: str) -> None:
+        """The blob's bytes were seen to be right again."""
+        with self._database.read() as session:
+            if not damage.is_damaged(session, digest):
+                return
+        with self._write() as session:
+            damage.mark_sound(session, digest)
+
+    def referenced_digests(self) -> frozenset[str]:
+        """Every blob that a version names."""
+        with self._database.read() as session:
+            return frozenset(session.scalars(select(VersionRow.digest).distinct()))
+
+    def check_blobs(self) -> None:
+        """Return if blobs can be read and written now. Raises `Unavailable`."""
+        self._blobs.ping()
 
     # ---- all of it ----------------------------------------------------------------------------------------------
 
     def generation(self) -> int:
         """A number that grows with every change."""
         with self._database.read() as session:
-            return session.scalars(select(GenerationRow.value)).one()
+            return read_generation(session)
+
+    def list_events(self, limit: int, after: int = 0) -> tuple[Event, ...]:
+        """At most `limit` changes in the order in which they were made, those behind the event `after`. What is behind
+        the last one comes later; nothing ever comes before it."""
+        with self._database.read() as session:
+            return read_events(session, limit, after)
 
     def snapshot(self, since: RegistrySnapshot | None = None) -> RegistrySnapshot:
         """Every adapter with its versions and aliases, at one moment.
 
         With an earlier snapshot as `since`, only what any process has changed after it is read.
         """
-        chosen, kept = select(AdapterRow), dict[str, Adapter]()
         with self._database.read() as session:
-            generation = session.scalars(select(GenerationRow.value)).one()
-            if since is not None and since.generation == generation:
-                return since
-            # A database that was put back to a backup is behind `since`, and shares nothing with it for sure.
-            if since is not None and since.generation < generation:
-                subjects = session.scalars(select(EventRow.subject).where(EventRow.generation > since.generation))
-                changed = {named_by(subject) for subject in subjects}
-                # A statement takes only so many parameters.
-                if len(changed) <= MANY:
-                    chosen = chosen.where(AdapterRow.name.in_(changed))
-                    kept = {name: adapter for name, adapter in since.adapters.items() if name not in changed}
-            return RegistrySnapshot(generation, kept | {a.name: a for a in read_adapters(session, chosen)})
-
-    def check_blobs(self) -> None:
-        """Return if blobs can be read and written now. Raises `Unavailable`."""
-        self._blobs.ping()
+            return read_snapshot(session, since)
 
     @contextmanager
     def _write(self) -> Generator[Session]:
@@ -266,59 +299,3 @@ class Registry:
         with self._database.write() as session:
             session.execute(update(GenerationRow).values(value=GenerationRow.value + 1))
             yield session
-
-
-def _require_built(model: BaseModelRow) -> str:
-    """The model's fingerprint."""
-    if model.fingerprint is None:
-        raise Conflict(f"The base model {model.id!r} was never built, so that no adapter can be checked against it.")
-    return model.fingerprint
-
-
-def _require_place(session: Session, model: str, name: str) -> str:
-    """The fingerprint of `model`, on which an adapter `name` may be created."""
-    fingerprint = _require_built(find_base_model_row(session, model))
-    if session.get(AdapterRow, name):
-        raise Conflict(f"There is an adapter {name!r} already; add a version to it or choose another name.")
-    return fingerprint
-
-
-def _find_to_extend(session: Session, name: str, if_match: str | None) -> AdapterRow:
-    newest = find_adapter(session, name).newest
-    if if_match not in {None, newest.digest}:
-        raise Stale(f"The newest version is {newest.reference} with sha256:{newest.digest}, not sha256:{if_match}.")
-    return session.get_one(AdapterRow, name)
-
-
-def _append_version(
-    session: Session, adapter: AdapterRow, fingerprint: str, digest: str, content: VersionContent
-) -> AdapterVersion:
-    adapter.last_version += 1
-    row = VersionRow(
-        adapter=adapter.name,
-        version=adapter.last_version,
-        method=content["method"],
-        config=dict(content["config"]),
-        digest=digest,
-        parameters=content["parameters"],
-        bytes=len(content["weights"]),
-        targets=list(content["targets"]),
-        notes=dict(content["metadata"]),
-        fingerprint=fingerprint,
-        created_at=datetime.now(UTC),
-    )
-    session.add(row)
-    version = version_record(row, adapter.model)
-    _log(session, "version.added", version.reference, digest=digest, method=row.method)
-    return version
-
-
-def _remove_adapter(session: Session, name: str) -> None:
-    session.execute(delete(AliasRow).where(AliasRow.adapter == name))
-    session.execute(delete(VersionRow).where(VersionRow.adapter == name))
-    session.execute(delete(AdapterRow).where(AdapterRow.name == name))
-    _log(session, "adapter.removed", name)
-
-
-def _log(session: Session, kind: str, subject: str, **detail: Any) -> None:
-    session.add(EventRow(kind=kind, subject=subject, at=datetime.now(UTC), actor=None, detail=detail))

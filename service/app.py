@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
 
+from anyio import CapacityLimiter
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
@@ -13,15 +14,19 @@ from models_registry.base_models.sources import SourcePolicy
 from models_registry.registry import Registry
 from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import migrate, open_database
-from service.api import adapters, compositions, health, inference, models, states
+from service.api import adapters, aliases, compositions, events, health, inference, models, removals, states
 from service.api.draining import Drain, RefuseWhileDraining
-from service.api.generation import TellGeneration
+from service.api.generation import FollowGeneration
 from service.api.metrics import CountRequests, Metrics
 from service.api.openapi import build_document
 from service.api.problems import install_problems
+from service.api.request_log import LogRequests
 from service.engine.engine import Engine
 from service.engine.request import EngineLimits
 from service.settings import Settings
+
+DRAINS = 4
+"""So many removals may wait for running requests at the same time; the others wait for these."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -29,21 +34,26 @@ def create_app(settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Adapter Service",
         version=version("adapter-service"),
-        description="Injects named adapters (LoRA, AdaLoRA, IA3) into hosted base models.",
+        description="Injects named adapters (LoRA, AdaLoRA, IA3) into hosted base models. Every answer says in "
+        "`X-Registry-Generation` which state of the registry it saw; a request that sends it back is answered from "
+        "that state or a newer one, also by another process, or with 503 where that can't see it yet.",
         lifespan=_lifespan,
         generate_unique_id_function=_operation_id,
     )
     app.state.settings = settings
     app.state.metrics = Metrics()
     app.state.drain = Drain()
+    app.state.drains = CapacityLimiter(DRAINS)
     app.openapi = partial(_document, app)
-    for resource in (models, adapters, compositions, states, inference, health):
+    # Routes are tried one after the other, so the one that is called most goes first.
+    for resource in (inference, models, adapters, compositions, states, aliases, removals, events, health):
         app.include_router(resource.router)
     install_problems(app)
     # The last one added is the outermost.
-    app.add_middleware(TellGeneration)
+    app.add_middleware(FollowGeneration)
     app.add_middleware(RefuseWhileDraining, drain=app.state.drain)
     app.add_middleware(CountRequests, metrics=app.state.metrics)
+    app.add_middleware(LogRequests)
     return app
 
 
@@ -52,7 +62,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     settings: Settings = app.state.settings
     if settings.migrates_at_start:
         await run_in_threadpool(migrate, settings.database_url)
-    blobs = await run_in_threadpool(open_blob_store, settings.blob_url)
+    blobs = await run_in_threadpool(open_blob_store, settings.blob_url, settings.s3_endpoint)
     database = await run_in_threadpool(open_database, settings.database_url)
     engine = Engine(
         Registry(database, blobs),

@@ -14,6 +14,7 @@ _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:([A-Za-z_]\w*|\*)", re.ASC
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII)
 _DATABASE = re.compile(r"(sqlite|postgresql)(\+\w+)?://.*", re.ASCII | re.DOTALL)
 _BLOBS = re.compile(r"file:.+|s3://.+", re.ASCII | re.DOTALL)
+_ENDPOINT = re.compile(r"https?://[^/].*", re.ASCII)
 
 
 def _split(separator: str) -> BeforeValidator:
@@ -24,8 +25,8 @@ def _split(separator: str) -> BeforeValidator:
 
 
 def _matches(pattern: re.Pattern[str], wanted: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not pattern.fullmatch(value):
+    def check(value: str | None) -> str | None:
+        if value is not None and not pattern.fullmatch(value):
             raise ValueError(f"{value!r} is not {wanted}")
         return value
 
@@ -51,7 +52,7 @@ class Settings(BaseSettings):
     )
     migrate: bool = False
     blob_url: Annotated[str, _matches(_BLOBS, "`file:directory` or `s3://bucket/prefix`")] = "file:var/blobs"
-    s3_endpoint: str | None = None
+    s3_endpoint: Annotated[str | None, _matches(_ENDPOINT, "an address such as `https://host`")] = None
     model_roots: Annotated[tuple[Path, ...], NoDecode, _split(":")] = (Path("var/models"),)
     factories: Annotated[tuple[Factory, ...], NoDecode, _split(",")] = ()
     device: Annotated[str, _matches(_DEVICE, "`auto`, `cpu`, `cuda` or `cuda:1`")] = "auto"

@@ -28,6 +28,7 @@ from service.engine.request import (
     InferRequest,
     ModelStatus,
     NewAdapter,
+    Residency,
 )
 
 TIMEOUT_S = 30.0
@@ -42,8 +43,8 @@ ROWS = torch.linspace(-1, 1, 12).reshape(3, 4)
 class Running:
     """An engine that was started, and the loop on which `ask` awaits it."""
 
-    def __init__(self, directory: Path, limits: EngineLimits | None = None) -> None:
-        url = f"sqlite:///{directory}/registry.db"
+    def __init__(self, directory: Path, limits: EngineLimits | None = None, database_url: str | None = None) -> None:
+        url = database_url or f"sqlite:///{directory}/registry.db"
         migrate(url)
         self.directory = directory
         self.blobs = directory / "blobs"
@@ -88,6 +89,10 @@ class Running:
         self, name: str, config: Mapping[str, Any] = RANDOM_LORA, model: str = "m", seed: int = 0
     ) -> CreatedAdapter:
         return self.engine.adapters.create(NewAdapter(model, name, config, seed=seed))
+
+    def tier(self, adapter: str) -> Residency:
+        """Where its first version is."""
+        return self.engine.adapters.find(adapter).residency[1].tier
 
     def ask(
         self,

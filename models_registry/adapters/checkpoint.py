@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from math import prod
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from models_registry.adapters.adalora import AdaLoraConfig
@@ -18,11 +16,10 @@ from models_registry.adapters.method import PEFT_PREFIX, BaseWeights
 from models_registry.adapters.places import MethodPlace, Place, resolve_places
 from models_registry.adapters.saved_modules import SavedModulePlace, with_heads
 from models_registry.adapters.targets import complete_config
-from models_registry.architecture import dtype_name, tensor_digest
+from models_registry.architecture import dtype_name, dtype_named, tensor_digest
 from models_registry.errors import Conflict, Invalid, TooLarge, Unsupported
 from models_registry.records import Architecture, Fault, ModuleInfo, ParameterInfo
 
-PICKLE_SIGNATURES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 WEIGHTS = "weights"
 
 
@@ -111,31 +108,6 @@ def match_checkpoint(config: AdapterConfig, tensors: Mapping[str, Tensor], archi
     return Checkpoint(config, places, {key: tensors[key] for key in shapes}, (*_warnings(config), *warnings))
 
 
-def read_safetensors(data: bytes) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
-
-    Raises:
-        Invalid: it isn't one: a pickle, truncated, or a header that lies about sizes or offsets.
-    """
-    try:
-        return load(data)
-    except SafetensorError as error:
-        # Asked only now, for a safetensors file may begin with the same bytes: its header's length.
-        if data.startswith(PICKLE_SIGNATURES):
-            detail = "This is a pickle, which can run code when it is read; save the weights as safetensors."
-            raise Invalid(detail) from error
-        raise Invalid(f"This is not a safetensors file: {error}.") from error
-    except KeyError as error:  # how the library says that torch has no such numbers, though the format does
-        raise Invalid(f"This safetensors file holds numbers of dtype {error}, which can't be read.") from error
-
-
-def write_safetensors(tensors: Mapping[str, Tensor], prefix: str = "") -> bytes:
-    """The same bytes for the same tensors. `prefix` goes in front of each key (`PEFT_PREFIX` for PEFT's own file)."""
-    # Copies, for safetensors refuses tensors that share memory, and ours may be views of one.
-    apart = {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
-    return save({f"{prefix}{key}": tensor for key, tensor in apart.items()}, {"format": "pt"})
-
-
 def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     stripped = {key.removeprefix(PEFT_PREFIX): tensor for key, tensor in tensors.items()}
     if len(stripped) < len(tensors):
@@ -158,7 +130,7 @@ def _is_copy(key: str, tensor: Tensor, architecture: Architecture) -> bool:
     parameter = _base_parameter(key, architecture)
     if parameter is None or tuple(tensor.shape) != parameter.shape:
         return False
-    return tensor_digest(tensor.to(getattr(torch, parameter.dtype))) == parameter.digest
+    return tensor_digest(tensor.to(dtype_named(parameter.dtype))) == parameter.digest
 
 
 def _base_parameter(key: str, architecture: Architecture) -> ParameterInfo | None:
@@ -195,7 +167,7 @@ def _wrong_numbers(tensors: Mapping[str, Tensor], places: tuple[Place, ...]) -> 
             yield Fault((WEIGHTS, key), reason)
         elif tensor.numel():
             # NaN, if one is there; and what overflows at its place is infinite there.
-            extremes[key] = torch.stack(tensor.aminmax()).to(getattr(torch, dtypes[key])).to(torch.float64)
+            extremes[key] = torch.stack(tensor.aminmax()).to(dtype_named(dtypes[key])).to(torch.float64)
     # One look at all of them: asking each tensor for its numbers costs more than finding them.
     if extremes and not bool(torch.isfinite(torch.stack([*extremes.values()])).all()):
         wrong = (key for key, numbers in extremes.items() if not bool(torch.isfinite(numbers).all()))

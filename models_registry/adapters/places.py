@@ -18,6 +18,7 @@ from models_registry.adapters.method import BaseWeights
 from models_registry.adapters.saved_modules import is_inside, saved_modules, saved_places
 from models_registry.adapters.targets import resolve_targets
 from models_registry.adapters.token_rows import token_places
+from models_registry.architecture import dtype_named
 from models_registry.records import Architecture, ModuleInfo
 
 
@@ -51,7 +52,7 @@ class MethodPlace:
 
     def initial(self, generator: torch.Generator, base: BaseWeights) -> dict[str, Tensor]:
         weights = self.config.initial_weights(self.module, generator, base)
-        return {f"{self.module.name}.{key}": w.to(getattr(torch, self.module.dtype)) for key, w in weights.items()}
+        return {f"{self.module.name}.{key}": w.to(dtype_named(self.module.dtype)) for key, w in weights.items()}
 
     def fold(self, tensors: Mapping[str, Tensor], layer: nn.Module) -> Folded:
         start = len(self.module.name) + 1

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from models_registry.adapters.copies import copy_with
 from models_registry.adapters.folded import Folded
 from models_registry.adapters.method import BaseWeights
+from models_registry.architecture import dtype_named
 from models_registry.records import Architecture, Fault, ModuleInfo, ParameterInfo
 
 HEADS = frozenset({"classifier", "score"})
@@ -34,7 +35,7 @@ class SavedModulePlace:
     @property
     def counters(self) -> set[str]:
         """Keys of what counts rather than computes: a batch norm's `num_batches_tracked`."""
-        integers = (name for name, info in self.infos.items() if not getattr(torch, info.dtype).is_floating_point)
+        integers = (name for name, info in self.infos.items() if not dtype_named(info.dtype).is_floating_point)
         return {f"{self.module.name}.{name}" for name in integers}
 
     def initial(self, generator: torch.Generator, base: BaseWeights) -> dict[str, Tensor]:

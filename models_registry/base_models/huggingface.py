@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from transformers import AutoConfig, GgufConfig, PreTrainedConfig, PreTrainedModel
 
 from models_registry.base_models.generation import generate_arguments, own_defaults, parse_parameters
-from models_registry.base_models.named_tensors import count_rows, name_faults, name_outputs, signature_of, to_module
+from models_registry.base_models.named_tensors import (
+    Signature,
+    count_rows,
+    name_faults,
+    name_outputs,
+    signature_of,
+    to_module,
+)
 from models_registry.base_models.pooling import Pooling, read_pooling
 from models_registry.base_models.right_padding import RightPadding
 from models_registry.base_models.spec import Inputs, OutputValue, Rows
@@ -44,6 +51,7 @@ class HuggingFaceSpec:
         self._builder = builder_for(self.task, None if self._config is None else self._config.architectures)
         self._text: Text | None = None
         self._tables = Tables()
+        self._signature = Signature()
         self._padding = RightPadding({})
         self._pooling = read_pooling(directory) if self.task == FEATURE_EXTRACTION else Pooling()
 
@@ -53,6 +61,7 @@ class HuggingFaceSpec:
         if self._text is not None:
             _settle_padding(module, self._text)
         self._tables = tables_of(module)
+        self._signature = signature_of(module)
         self._padding = RightPadding.of_model(module, self._tables, self._text)
         nn.Module.to(module, device)  # transformers' own `to` only guards quantised models, and is untyped
         return module.eval().requires_grad_(False)
@@ -61,11 +70,11 @@ class HuggingFaceSpec:
         model = _transformers(module)
         if inputs.texts:
             text = self._need_text(("inputs", "text"))
-            names = signature_of(model).names
-            tensors = {k: v for k, v in text.rows(inputs.texts, self._limit(text)).items() if k in names}
+            rows = text.rows(inputs.texts, self._limit(text))
+            tensors = {name: tensor for name, tensor in rows.items() if name in self._signature.names}
             return Rows(to_module(tensors, model), len(inputs.texts), True, self._padding.of_rows(tensors))
         count = count_rows(inputs.tensors)
-        known = [name for name in signature_of(model).names if name not in NOT_INPUTS]
+        known = [name for name in self._signature.names if name not in NOT_INPUTS]
         required = [] if "inputs_embeds" in inputs.tensors else [model.main_input_name]
         faults = [*name_faults(inputs.tensors, known, required), *token_faults(self._tables, inputs.tensors)]
         if faults:
@@ -76,7 +85,7 @@ class HuggingFaceSpec:
 
     def forward(self, module: nn.Module, rows: Rows) -> Mapping[str, OutputValue]:
         # A cache would only be thrown away: what isn't a tensor doesn't come back.
-        no_cache = {"use_cache": False} if "use_cache" in signature_of(module).names else {}
+        no_cache = {"use_cache": False} if "use_cache" in self._signature.names else {}
         outputs = name_outputs(module(**rows.tensors, **no_cache))
         if rows.from_text and self.task == FEATURE_EXTRACTION:
             return {**outputs, "embedding": self._embed(outputs, rows)}
@@ -85,7 +94,7 @@ class HuggingFaceSpec:
         return outputs
 
     def example(self, module: nn.Module) -> Rows | None:
-        if self._text is None or "input_ids" not in signature_of(_transformers(module)).names:
+        if self._text is None or "input_ids" not in self._signature.names:
             return None
         return self.read(module, Inputs(texts=EXAMPLE_TEXTS))
 

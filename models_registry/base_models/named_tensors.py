@@ -17,13 +17,14 @@ from models_registry.records import Fault
 class Signature:
     """What a forward can be given: all names, those without a default, those that can't be given by keyword."""
 
-    names: tuple[str, ...]
-    required: tuple[str, ...]
-    positional: tuple[str, ...]
-    takes_any: bool
+    names: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    positional: tuple[str, ...] = ()
+    takes_any: bool = False
 
 
 def signature_of(module: nn.Module) -> Signature:
+    """To be kept: finding it out takes longer than reading a short text."""
     parameters = inspect.signature(module.forward).parameters.values()
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     return Signature(
@@ -62,10 +63,13 @@ def count_rows(tensors: Mapping[str, Tensor]) -> int | None:
 
 def to_module(tensors: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
     """On the module's device; floating tensors in its floating dtype, all others as they came."""
-    own = next(chain(module.parameters(), module.buffers()), torch.empty(0))
+    own = next(chain(module.parameters(), module.buffers()), None)
+    device = torch.device("cpu") if own is None else own.device
+    if not any(tensor.is_floating_point() for tensor in tensors.values()):
+        return {name: tensor.to(device) for name, tensor in tensors.items()}
     floating = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
     return {
-        name: tensor.to(own.device, floating if tensor.is_floating_point() else tensor.dtype)
+        name: tensor.to(device, floating if tensor.is_floating_point() else tensor.dtype)
         for name, tensor in tensors.items()
     }
 

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from models_registry.base_models.named_tensors import count_rows, name_faults, name_outputs, signature_of, to_module
+from models_registry.base_models.named_tensors import (
+    Signature,
+    count_rows,
+    name_faults,
+    name_outputs,
+    signature_of,
+    to_module,
+)
 from models_registry.base_models.spec import Inputs, OutputValue, Rows
 from models_registry.base_models.token_ids import Tables, tables_of, token_faults
 from models_registry.errors import Invalid
@@ -26,6 +33,7 @@ class PythonSpec:
         self._source = source
         self._factory = factory
         self._tables = Tables()
+        self._signature = Signature()
 
     def build(self, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
         # A factory that initialises at random would give another base model after each restart, and the adapters that
@@ -34,6 +42,7 @@ class PythonSpec:
             torch.default_generator.manual_seed(SEED)
             module = self._call_factory()
         module.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        self._signature = signature_of(module)
         if isinstance(module, PreTrainedModel):
             self._tables = tables_of(module)
         if device.type != "cpu":
@@ -44,7 +53,7 @@ class PythonSpec:
         if inputs.texts:
             message = "This base model has no tokenizer; send named tensors instead of text."
             raise Invalid(message, [Fault(("inputs", "text"), message)])
-        signature = signature_of(module)
+        signature = self._signature
         known = (*signature.names, *inputs.tensors) if signature.takes_any else signature.names
         count = count_rows(inputs.tensors)
         faults = list(name_faults(inputs.tensors, known, signature.required))
@@ -55,7 +64,7 @@ class PythonSpec:
 
     def forward(self, module: nn.Module, rows: Rows) -> Mapping[str, OutputValue]:
         tensors = dict(rows.tensors)
-        positional = [tensors.pop(name) for name in signature_of(module).positional if name in tensors]
+        positional = [tensors.pop(name) for name in self._signature.positional if name in tensors]
         return name_outputs(module(*positional, **tensors))
 
     def example(self, module: nn.Module) -> Rows | None:

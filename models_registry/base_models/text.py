@@ -79,10 +79,7 @@ class Text:
         ).data
         _check_lengths([len(row) for row in encoded["input_ids"]], limit)
         fill: Mapping[str, Any] = {"input_ids": self.pad_token_id, "token_type_ids": self.pad_segment}
-        return {
-            name: pad_sequence([torch.tensor(row) for row in rows], True, fill.get(name, 0), side)
-            for name, rows in encoded.items()
-        }
+        return {name: _padded(rows, fill.get(name, 0), side) for name, rows in encoded.items()}
 
 
 def read_text(directory: Path, gguf_file: str | None) -> Text | None:
@@ -95,6 +92,12 @@ def read_text(directory: Path, gguf_file: str | None) -> Text | None:
     except Exception as error:  # transformers raises many kinds here; each says what is wrong with the files
         message = f"The tokenizer in {directory.name} can't be read: {type(error).__name__}: {error}"
         raise Invalid(message, [Fault(("source", "path"), message)]) from error
+
+
+def _padded(rows: Sequence[Sequence[int]], fill: int, side: Literal["left", "right"]) -> Tensor:
+    if len(set(map(len, rows))) == 1:
+        return torch.tensor(rows)
+    return pad_sequence([torch.tensor(row) for row in rows], True, fill, side)
 
 
 def _check_lengths(lengths: Sequence[int], limit: int | None) -> None:

@@ -3,21 +3,32 @@
 Knows nothing of adapters or rows. The registry puts a blob before the row that names it.
 """
 
-import os
-import re
-from hashlib import sha256
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from models_registry.errors import Damaged, Invalid, NotFound, Unavailable, Unsupported
-from models_registry.storage.files import make_directory, sync_directory, translated, write_durably
+from models_registry.errors import Invalid
+from models_registry.storage.digests import StoredBlob
+from models_registry.storage.directory import open_directory
+from models_registry.storage.s3 import open_s3
 
 
 class BlobStore(Protocol):
-    """Where blobs lie. Digests are hex sha256. Every method raises `Unavailable` while the store is away."""
+    """Where blobs lie. Digests are hex sha256. Safe under threads and processes.
 
-    def put(self, data: bytes) -> str:
-        """Store `data` for good and return its digest. Raises `NoRoom`; then nothing changed."""
+    Every method raises `Unavailable` while the store is away.
+
+    **What a collection of garbage beside running uploads rests on**: when `put` returns, the blob's modification time
+    is at most `REFRESHED_S` old, also where the bytes had lain there for long; and `delete_older` either sees what such
+    a put has done, or the put sees that the blob is gone and writes it anew.
+    """
+
+    def put(self, data: bytes | memoryview) -> str:
+        """Store `data` for good and return its digest. What lies there damaged is mended.
+
+        Raises `NoRoom`; then nothing changed.
+        """
         ...
 
     def get(self, digest: str) -> bytes:
@@ -32,76 +43,44 @@ class BlobStore(Protocol):
         """Remove the blob; it is no error if there is none."""
         ...
 
+    def delete_older(self, digest: str, before: datetime) -> bool:
+        """Remove the blob unless it was put after `before`, also by a put that runs just now. Whether it was removed.
+
+        `before` lies at least twice `REFRESHED_S` ago.
+        """
+        ...
+
+    def list_blobs(self) -> Iterator[StoredBlob]:
+        """Every blob, in no order. One that is put or removed meanwhile may be listed or not."""
+        ...
+
+    def sweep_partials(self, before: datetime) -> int:
+        """Remove what writers that died before `before` left half written. How many there were."""
+        ...
+
+    def presign(self, digest: str, expires_s: int) -> str | None:
+        """A URL from which anybody may read the blob for `expires_s` seconds; None where the store has no URLs.
+
+        Whether there is such a blob is not looked up.
+        """
+        ...
+
     def ping(self) -> None:
         """Return if blobs can be read and written now."""
         ...
 
 
-def open_blob_store(url: str) -> BlobStore:
-    """The store behind `url`: `file:` and a directory, relative or absolute, created if it is missing.
+def open_blob_store(url: str, s3_endpoint: str | None = None) -> BlobStore:
+    """The store behind `url`: `file:` and a directory, relative or absolute, or `s3://bucket/prefix`.
 
-    Raises `Invalid` for a URL we can't read, `Unsupported` for `s3:`, `NoRoom` or `Unavailable` if it can't be created.
+    A directory is created if it is missing; a bucket is not. `s3_endpoint` is for S3 that isn't Amazon's. Raises
+    `Invalid` for a URL we can't read or a bucket that refuses us, `NoRoom` or `Unavailable` for a directory that can't
+    be created.
     """
     scheme, _, rest = url.partition(":")
     if scheme == "s3":
-        raise Unsupported(f"The blob URL {url!r} asks for S3, which is not supported yet; use file:DIRECTORY.")
+        return open_s3(url, s3_endpoint)
     path = rest.removeprefix("//")
     if scheme != "file" or not path:
-        raise Invalid(f"The blob URL {url!r} is not file:DIRECTORY.")
-    directory = Path(path).absolute()
-    with translated(f"the blob store {directory}"):
-        make_directory(directory)
-    return DirectoryBlobStore(directory)
-
-
-class DirectoryBlobStore:
-    """One file a blob in `directory`, named by its whole digest. Safe under threads and processes."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._name = f"the blob store {directory}"
-
-    def put(self, data: bytes) -> str:
-        digest = sha256(data).hexdigest()
-        with translated(self._name):
-            if self._holds(digest, data):
-                sync_directory(self._directory)  # whoever writes it at this moment may not have come so far
-            else:
-                write_durably(self._directory / digest, data)
-        return digest
-
-    def get(self, digest: str) -> bytes:
-        with translated(self._name):
-            try:
-                data = self._path(digest).read_bytes()
-            except FileNotFoundError:
-                self.ping()  # a directory that is away must not look like a blob that never was
-                raise NotFound(f"There is no blob sha256:{digest}.") from None
-        if sha256(data).hexdigest() != digest:
-            raise Damaged(digest)
-        return data
-
-    def exists(self, digest: str) -> bool:
-        self.ping()
-        return self._path(digest).is_file()
-
-    def delete(self, digest: str) -> None:
-        with translated(self._name):
-            self._path(digest).unlink(missing_ok=True)
-            sync_directory(self._directory)
-
-    def ping(self) -> None:
-        if not self._directory.is_dir() or not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
-            raise Unavailable(f"Can't reach {self._name}: it is no directory that may be read and written.")
-
-    def _holds(self, digest: str, data: bytes) -> bool:
-        """Whether those very bytes are there already; a damaged blob is not, and is mended by the next put."""
-        try:
-            return (self._directory / digest).read_bytes() == data
-        except FileNotFoundError:
-            return False
-
-    def _path(self, digest: str) -> Path:
-        if not re.fullmatch("[0-9a-f]{64}", digest):
-            raise NotFound(f"{digest!r} is no sha256 in hex, so there is no such blob.")
-        return self._directory / digest
+        raise Invalid(f"The blob URL {url!r} is neither file:DIRECTORY nor s3://bucket/prefix.")
+    return open_directory(Path(path).absolute())

@@ -29,6 +29,8 @@ SCRIPTS = Path(__file__).parents[2] / "alembic"
 SERVING = {"busy_timeout": "30000", "journal_mode": "WAL", "synchronous": "FULL", "foreign_keys": "ON"}
 # Alembic changes a SQLite table by copying and dropping it; enforced foreign keys would delete what refers to it.
 MIGRATING = SERVING | {"foreign_keys": "OFF"}
+# Seconds and milliseconds after which a server that doesn't answer is away; without them a lost one is waited for long.
+PATIENCE: Mapping[str, str] = {"connect_timeout": "5", "tcp_user_timeout": "10000"}
 MIGRATION_LOCK = 0x61646170
 """Any number will do, as long as every version of this code has the same."""
 
@@ -67,9 +69,9 @@ def open_database(url: str) -> Database:
         with told(), engine.connect() as connection:
             current, head = _revisions(connection)
         if current != head:
+            state = f"is at schema {current}" if current else "is empty"
             raise Conflict(
-                f"The database is at schema {current or 'nothing (it is empty)'}, this code needs {head}; "
-                "run `adapterctl migrate`."
+                f"The database {state}, this code needs schema {head}; run `adapterctl migrate`, or `serve --migrate`."
             )
     except RegistryError:
         engine.dispose()
@@ -102,7 +104,8 @@ def open_engine(url: str, pragmas: Mapping[str, str]) -> Engine:
     """An engine as both dialects need it; `pragmas` are for SQLite. Raises `Invalid`, `NoRoom`, `Unavailable`."""
     address = _address(url)
     if address.drivername != "sqlite":
-        return create_engine(address, pool_pre_ping=True)
+        patience = {key: value for key, value in PATIENCE.items() if key not in address.query}
+        return create_engine(address, pool_pre_ping=True, connect_args=patience)
     with translated(f"the database {address.database}"):
         make_directory(Path(address.database or "").absolute().parent)
     # The driver itself never begins a transaction, so that `begin` below decides which kind it is.

@@ -14,6 +14,8 @@ from models_registry.errors import NoRoom, Unavailable
 
 # EFBIG is what a file-size limit of the process says (`ulimit -f`).
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+PARTIAL = ".partial"
+"""How the name of a file ends that is not whole yet; nobody but its writer looks at one."""
 
 
 @contextmanager
@@ -36,9 +38,9 @@ def make_directory(path: Path) -> None:
     sync_directory(path.parent)
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes | memoryview) -> None:
     """Put `data` at `path`: all of it or nothing, and for good once this returns. Raises `OSError`."""
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.partial")
+    partial = path.with_name(f".{path.name}.{uuid4().hex}{PARTIAL}")
     try:
         with partial.open("xb") as file:
             file.write(data)

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Dialect,
     ForeignKey,
     ForeignKeyConstraint,
+    Index,
     Integer,
     MetaData,
     SmallInteger,
@@ -81,9 +82,11 @@ class BaseModelRow(Row):
 
 class AdapterRow(Row):
     __tablename__ = "adapters"
+    # The adapters of a model are read by name, a page at a time.
+    __table_args__ = (Index(None, "model", "name"),)
 
     name: Mapped[str] = mapped_column(Name, primary_key=True)
-    model: Mapped[str] = mapped_column(ForeignKey("base_models.id"), index=True)
+    model: Mapped[str] = mapped_column(ForeignKey("base_models.id"))
     created_at: Mapped[datetime]
     # The highest number ever given, which outlives the version that had it.
     last_version: Mapped[int]
@@ -104,6 +107,7 @@ class VersionRow(Row):
     notes: Mapped[dict[str, Any]] = mapped_column("metadata")
     fingerprint: Mapped[str] = mapped_column(Digest)
     created_at: Mapped[datetime]
+    created_by: Mapped[str | None] = mapped_column(Name)
 
 
 class AliasRow(Row):
@@ -140,3 +144,23 @@ class EventRow(Row):
     at: Mapped[datetime]
     actor: Mapped[str | None] = mapped_column(Name)
     detail: Mapped[dict[str, Any]]
+
+
+class DamagedBlobRow(Row):
+    """A blob that versions name, and whose bytes were found to be wrong or gone."""
+
+    __tablename__ = "damaged_blobs"
+
+    digest: Mapped[str] = mapped_column(Digest, primary_key=True)
+    found_at: Mapped[datetime]
+
+
+class CreationKeyRow(Row):
+    """The caller's own key of a creation that is done, with what was answered to it."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(Digest)
+    answer: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(index=True)

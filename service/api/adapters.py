@@ -1,16 +1,19 @@
-"""Adapters: creating and listing them, their versions, in and out of a model's memory. Their files are in states.py."""
+"""Adapters: creating and listing them, their versions, in and out of a model's memory. Their files are in states.py,
+their end is in removals.py."""
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from models_registry.records import AdapterVersion
 from service.api.bodies import JSON, MULTIPART, reads
 from service.api.dependencies import AdapterName, ModelId, TheEngine
+from service.api.idempotency import IdempotencyKey, asked_once
 from service.api.paging import Page, PagingQuery
+from service.api.preconditions import IfMatch
 from service.api.problems import documented
 from service.api.uploads import (
     FreshAdapterBody,
@@ -19,7 +22,7 @@ from service.api.uploads import (
     UploadedAdapterBody,
     UploadedVersionBody,
 )
-from service.engine.request import AdapterStatus, CreatedAdapter, NewAdapter, Residency
+from service.engine.request import AdapterStatus, CreatedAdapter, NewAdapter, Residency, VersionResidency
 
 router = APIRouter(tags=["adapters"])
 
@@ -47,8 +50,15 @@ class CreatedAnswer(_VersionFields):
 
 class VersionAnswer(_VersionFields):
     created_at: datetime
+    created_by: str | None = Field(description="Null, for callers have no keys yet.")
     metadata: Mapping[str, Any]
-    residency: Residency
+    residency: Residency = Field(description="Stored as a blob, staged in memory, or resident in the model.")
+    pinned: bool = Field(description="It is never evicted: loaded with `pin=true`.")
+    in_flight: int = Field(description="The requests that are using it.")
+    memory_bytes: int = Field(description="What it takes in memory now.")
+    last_used_at: datetime | None = Field(description="By a request, since its base model was loaded.")
+    load_s: float | None = Field(description="Seconds that it took the last time to be read, checked and prepared.")
+    damaged: bool = Field(description="Its stored bytes were found to be wrong or gone; they are not served.")
     without_effect: bool = Field(description="Its last request entered no module on which it acts, and was refused.")
 
 
@@ -64,6 +74,7 @@ class AdapterAnswer(_VersionFields):
     created_at: datetime
     residency: Residency
     in_flight: int = Field(description="The requests that are using it.")
+    damaged: bool
     without_effect: bool
     aliases: dict[str, int]
     versions: list[VersionAnswer]
@@ -81,9 +92,28 @@ def _fields(version: AdapterVersion) -> dict[str, Any]:
     }
 
 
+def _show_residency(where: VersionResidency) -> dict[str, Any]:
+    return {
+        "residency": where.tier,
+        "pinned": where.pinned,
+        "in_flight": where.in_flight,
+        "memory_bytes": where.bytes,
+        "last_used_at": where.last_used_at,
+        "load_s": where.load_s,
+    }
+
+
 def show_created(created: CreatedAdapter) -> CreatedAnswer:
     version = created.version
     return CreatedAnswer(**_fields(version), name=version.adapter, model=version.model, warnings=list(created.warnings))
+
+
+def show_new_version(created: CreatedAdapter, response: Response) -> CreatedAnswer:
+    """With the headers that lead to its state."""
+    version = created.version
+    response.headers["Location"] = f"/adapters/{version.adapter}/state?version={version.version}"
+    response.headers["ETag"] = f'"{version.digest}"'
+    return show_created(created)
 
 
 def _show_versions(status: AdapterStatus) -> list[VersionAnswer]:
@@ -91,8 +121,10 @@ def _show_versions(status: AdapterStatus) -> list[VersionAnswer]:
         VersionAnswer(
             **_fields(version),
             created_at=version.created_at,
+            created_by=version.created_by,
             metadata=version.metadata,
-            residency=status.residency[version.version],
+            **_show_residency(status.residency[version.version]),
+            damaged=version.damaged,
             without_effect=version.version in status.silent,
         )
         for version in status.adapter.versions
@@ -107,8 +139,9 @@ def _show_adapter(status: AdapterStatus) -> AdapterAnswer:
         name=adapter.name,
         model=adapter.model,
         created_at=adapter.created_at,
-        residency=status.residency[newest.version],
+        residency=status.residency[newest.version].tier,
         in_flight=status.in_flight,
+        damaged=newest.damaged,
         without_effect=newest.version in status.silent,
         aliases=dict(adapter.aliases),
         versions=_show_versions(status),
@@ -127,7 +160,14 @@ def _show_adapter(status: AdapterStatus) -> AdapterAnswer:
     },
     openapi_extra=reads({JSON: FreshAdapterBody, MULTIPART: UploadedAdapterBody}),
 )
-def create_adapter(model_id: ModelId, body: NewAdapterBody, engine: TheEngine, response: Response) -> CreatedAnswer:
+def create_adapter(
+    model_id: ModelId,
+    body: NewAdapterBody,
+    engine: TheEngine,
+    request: Request,
+    response: Response,
+    key: IdempotencyKey = None,
+) -> CreatedAnswer:
     """Inject a new adapter into a base model: version 1 of `name`, with its method's initial weights or given ones."""
     new = NewAdapter(
         model=model_id,
@@ -141,7 +181,7 @@ def create_adapter(model_id: ModelId, body: NewAdapterBody, engine: TheEngine, r
     if body.dry_run:
         response.status_code = 200
         return show_created(engine.adapters.check(new))
-    created = engine.adapters.create(new)
+    created = engine.adapters.create(new, asked_once(key, request, body))
     response.headers["Location"] = f"/adapters/{body.name}"
     return show_created(created)
 
@@ -175,39 +215,54 @@ def list_versions(name: AdapterName, engine: TheEngine) -> VersionsAnswer:
 @router.post(
     "/adapters/{name}/versions",
     status_code=201,
-    responses=documented(400, 404, 409, 413, 415, 422, 507),
+    responses=documented(400, 404, 409, 412, 413, 415, 422, 507),
     openapi_extra=reads({MULTIPART: UploadedVersionBody}),
 )
-def add_version(name: AdapterName, body: NewVersionBody, engine: TheEngine, response: Response) -> CreatedAnswer:
+def add_version(
+    name: AdapterName,
+    body: NewVersionBody,
+    if_match: IfMatch,
+    engine: TheEngine,
+    request: Request,
+    response: Response,
+    key: IdempotencyKey = None,
+) -> CreatedAnswer:
     """A new version with its own config: another rank, other targets, another method."""
     created = engine.adapters.add_version(
-        name, config=body.config, weights=body.weights, metadata=body.metadata, accept_unknown=body.accept_unknown
+        name,
+        config=body.config,
+        weights=body.weights,
+        metadata=body.metadata,
+        accept_unknown=body.accept_unknown,
+        if_match=if_match,
+        once=asked_once(key, request, body),
     )
-    response.headers["Location"] = f"/adapters/{name}/state?version={created.version.version}"
-    return show_created(created)
+    return show_new_version(created, response)
 
 
-@router.post("/models/{model_id}/adapters/{name}/load", responses=documented(404, 409, 422))
-def load_adapter(model_id: ModelId, name: AdapterName, engine: TheEngine) -> AdapterAnswer:
-    """Make the newest version resident now, rather than at its first request."""
-    return _show_adapter(engine.adapters.load(model_id, name))
+@router.post("/models/{model_id}/adapters/{name}/load", responses=documented(400, 404, 409, 422, 507))
+def load_adapter(
+    model_id: ModelId,
+    name: AdapterName,
+    engine: TheEngine,
+    pin: Annotated[bool, Query(description="Keep it in memory until it is unloaded or the service ends.")] = False,
+) -> AdapterAnswer:
+    """Make the newest version resident now, rather than at its first request; 507 where pinned ones leave no room."""
+    return _show_adapter(engine.adapters.load(model_id, name, pin))
 
 
 @router.post(
     "/models/{model_id}/adapters/{name}/unload",
     responses={
-        202: {"model": AdapterAnswer, "description": "Requests still use it; it leaves memory with the last of them"},
+        202: {
+            "model": AdapterAnswer,
+            "description": "Still in use; it leaves memory with the last request that uses it",
+        },
         **documented(404, 409),
     },
 )
 def unload_adapter(model_id: ModelId, name: AdapterName, engine: TheEngine, response: Response) -> AdapterAnswer:
-    """Free the memory of every version: 200 once it is free, 202 while requests still use one."""
-    status = engine.adapters.unload(model_id, name)
-    response.status_code = 202 if "resident" in status.residency.values() else 200
+    """Unpin every version and free its memory: 200 once it is free, 202 while requests or a forward keep it."""
+    status, freed = engine.adapters.unload(model_id, name)
+    response.status_code = 200 if freed else 202
     return _show_adapter(status)
-
-
-@router.delete("/adapters/{name}", status_code=204, responses=documented(404, 409))
-def remove_adapter(name: AdapterName, engine: TheEngine) -> None:
-    """Remove an adapter with all its versions; 409 while requests use it."""
-    engine.adapters.remove(name)

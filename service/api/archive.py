@@ -6,8 +6,8 @@ import zipfile
 from collections.abc import Mapping
 from typing import Any
 
-from models_registry.adapters.checkpoint import read_safetensors, write_safetensors
 from models_registry.adapters.method import PEFT_PREFIX
+from models_registry.safetensors_files import read_safetensors, write_safetensors
 
 # The earliest time that a zip can hold; a real one would make other bytes, and another ETag, of the same checkpoint.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from email.message import Message
 from typing import Annotated, Any, NoReturn, TypeVar
 
+import orjson
 import pydantic
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, Headers
@@ -120,6 +121,14 @@ def parse_json(body: bytes) -> Any:
     except ValueError as error:
         raise Refused(MALFORMED, f"The body is not JSON: {error}.") from error
     return value
+
+
+def parse_tensors(body: bytes) -> Any:
+    """As `parse_json`, many times as fast, and not for what is kept: a whole number beyond 64 bits becomes a float."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return parse_json(body)  # which takes a byte order mark, and has words for what is wrong
 
 
 def validate(schema: type[M], value: Any, under: Location = ()) -> M:

@@ -9,6 +9,7 @@ from models_registry.adapters.recipe import CompositionMethod, Recipe
 from service.api.adapters import CreatedAnswer, show_created
 from service.api.bodies import JSON, media_type_of, read_json, reads
 from service.api.dependencies import ModelId, Name, TheEngine, TheSettings
+from service.api.idempotency import IdempotencyKey, asked_once
 from service.api.inference import Composition
 from service.api.problems import documented
 from service.engine.request import NewComposition
@@ -53,10 +54,13 @@ def compose_adapter(
     model_id: ModelId,
     body: Annotated[CompositionBody, Depends(_read_composition)],
     engine: TheEngine,
+    request: Request,
     response: Response,
+    key: IdempotencyKey = None,
 ) -> CreatedAnswer:
     """Store a merge of low-rank adapters as a new adapter: version 1 of `name`, a plain LoRA."""
     recipe = Recipe(body.method, body.density, body.rank, body.seed)
-    created = engine.adapters.compose(NewComposition(model_id, body.name, body.adapters, recipe))
+    new = NewComposition(model_id, body.name, body.adapters, recipe)
+    created = engine.adapters.compose(new, asked_once(key, request, body))
     response.headers["Location"] = f"/adapters/{body.name}"
     return show_created(created)

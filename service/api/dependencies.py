@@ -17,19 +17,31 @@ ModelId = Annotated[str, Path(pattern=NAME_PATTERN, description="A base model's 
 AdapterName = Annotated[str, Path(pattern=NAME_PATTERN, description="An adapter's name.")]
 
 
+def engine_of(request: Request) -> Engine:
+    return cast(Engine, request.app.state.engine)
+
+
+def settings_of(request: Request) -> Settings:
+    return cast(Settings, request.app.state.settings)
+
+
+def metrics_of(request: Request) -> Metrics:
+    return cast(Metrics, request.app.state.metrics)
+
+
 # Coroutines, though they await nothing: FastAPI would send plain functions to a thread and back, for each request.
 
 
 async def _engine(request: Request) -> Engine:
-    return cast(Engine, request.app.state.engine)
+    return engine_of(request)
 
 
 async def _settings(request: Request) -> Settings:
-    return cast(Settings, request.app.state.settings)
+    return settings_of(request)
 
 
 async def _metrics(request: Request) -> Metrics:
-    return cast(Metrics, request.app.state.metrics)
+    return metrics_of(request)
 
 
 TheEngine = Annotated[Engine, Depends(_engine)]

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.api.problems import MALFORMED, RANGE_NOT_SATISFIABLE, Refused
+from service.api.problems import RANGE_NOT_SATISFIABLE, Refused
 
 _ETAG = re.compile(r'(?:W/)?("[^"]*")')
-_ONE_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
@@ -39,17 +38,6 @@ def serve_file(request: Request, file: File) -> Response:
         return Response(file.body, media_type=file.media_type, headers=headers)
     headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{len(file.body)}"
     return Response(file.body[span.start : span.stop], 206, headers, file.media_type)
-
-
-def parse_etag(header: str) -> str:
-    """The one ETag in an If-Match, without its quotes; a weak one with everything, for it matches nothing strongly.
-
-    Raises `Refused` (400).
-    """
-    match = _ONE_ETAG.fullmatch(header.strip())
-    if match is None:
-        raise Refused(MALFORMED, f"If-Match must be one ETag in double quotes, or *; not {header}.")
-    return header if header.startswith("W/") else match[1]
 
 
 def _names(header: str, etag: str) -> bool:

@@ -1,11 +1,23 @@
-"""Every answer says which state of the registry it saw, so that a caller can notice a change."""
+"""`X-Registry-Generation`: every answer says which state of the registry it saw at least, and a request that sends it
+back is answered from that state or a newer one, whichever process it reaches."""
 
-from starlette.datastructures import MutableHeaders
+import re
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from models_registry.errors import Unavailable
+from service.api.problems import MALFORMED, UNAVAILABLE, problem
+from service.engine.engine import Engine
 
-class TellGeneration:
-    """Sets `X-Registry-Generation` on every answer, from memory."""
+HEADER = "X-Registry-Generation"
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
+
+
+class FollowGeneration:
+    """Reads the header before the request reaches anything of ours, and sets it on the answer, both from memory."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -14,10 +26,29 @@ class TellGeneration:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        engine: Engine = scope["app"].state.engine
 
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Registry-Generation"] = str(scope["app"].state.engine.generation)
+                MutableHeaders(scope=message)[HEADER] = str(engine.generation)
             await send(message)
 
-        await self._app(scope, receive, tell)
+        seen = Headers(scope=scope).get(HEADER)
+        refusal = None if seen is None else await _reach(engine, seen)
+        await (refusal or self._app)(scope, receive, tell)
+
+
+async def _reach(engine: Engine, seen: str) -> Response | None:
+    """None once the engine is as far as the caller has seen, else why it isn't."""
+    if not _NUMBER.fullmatch(seen):
+        return problem(MALFORMED, f"{HEADER} must be a number as an answer gave it, not {seen}.")
+    try:
+        if engine.generation < int(seen):
+            await run_in_threadpool(engine.catch_up)
+    except Unavailable as error:
+        return problem(UNAVAILABLE, error.detail)
+    if engine.generation < int(seen):
+        return problem(
+            UNAVAILABLE, f"The registry is at generation {engine.generation}; the caller has seen {seen}. Try again."
+        )
+    return None

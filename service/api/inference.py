@@ -1,16 +1,16 @@
 """Inference: tensors or texts in, each row answered with the adapter that it names, in JSON or safetensors."""
 
-import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from models_registry.adapters.checkpoint import read_safetensors
 from models_registry.base_models.json_inputs import decode_inputs
 from models_registry.base_models.spec import Inputs
+from models_registry.safetensors_files import read_safetensors
 from service.api.bodies import (
     BINARY,
     JSON,
@@ -19,13 +19,14 @@ from service.api.bodies import (
     beside_the_loop,
     media_type_of,
     parse_json,
+    parse_tensors,
     read_bytes,
     reads,
     validate,
 )
-from service.api.dependencies import ModelId, TheEngine, TheMetrics, TheSettings
+from service.api.dependencies import ModelId, engine_of, metrics_of, settings_of
 from service.api.problems import MALFORMED, Refused, documented
-from service.api.tensors import encode_outputs, encode_safetensors
+from service.api.tensors import encode_outputs, encode_safetensors, write_json
 from service.engine.request import AdapterChoice, InferAnswer, InferRequest
 
 router = APIRouter(tags=["inference"])
@@ -93,41 +94,46 @@ class InferAnswerBody(BaseModel):
 # ---- reading and writing ----------------------------------------------------------------------------------------
 
 
-async def _now() -> float:
-    return time.monotonic()
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A call as it came, when it came, and whether its answer is to be safetensors."""
+
+    request: InferRequest
+    begun: float
+    binary: bool
 
 
-Begun = Annotated[float, Depends(_now)]
-"""When the request came, in a route's first parameter: before its body is read."""
-
-
+# One dependency, not one for each thing that it needs: solving each costs as much as reading a short request.
 async def _read_call(
     request: Request,
     model_id: ModelId,
-    settings: TheSettings,
     timeout: Annotated[
         float | None,
         Header(alias="X-Request-Timeout", gt=0, allow_inf_nan=False, description="Seconds that it may wait."),
     ] = None,
     adapter: Annotated[str | None, Query(description="With a safetensors body: a reference, or JSON.")] = None,
     outputs: Annotated[str | None, Query(description="With a safetensors body: names, split at commas.")] = None,
-) -> InferRequest:
+) -> _Asked:
     """Raises `Refused` (400, 415), `TooLarge`, and `Invalid` with every field or input that is wrong."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    limit = settings.max_upload_bytes
+    begun = time.monotonic()
+    deadline = None if timeout is None else begun + timeout
+    binary = SAFETENSORS in request.headers.get("accept", "").lower()
+    limit = settings_of(request).max_upload_bytes
     if media_type_of(request, JSON, SAFETENSORS) == SAFETENSORS:
         body = await read_bytes(request, limit)
         tensors = await beside_the_loop(len(body), lambda: read_safetensors(body))
         call = validate(_Call, _from_query(adapter, outputs))
-        return InferRequest(model_id, Inputs(tensors), call.choices, call.wanted, deadline=deadline)
+        asked = InferRequest(model_id, Inputs(tensors), call.choices, call.wanted, deadline=deadline)
+        return _Asked(asked, begun, binary)
     if in_query := [name for name in ("adapter", "outputs") if name in request.query_params]:
         raise Refused(MALFORMED, f"With a JSON body, {' and '.join(in_query)} belong into it, not into the query.")
     body = await read_bytes(request, limit)
-    return await beside_the_loop(len(body), lambda: _parse_call(model_id, body, deadline))
+    asked = await beside_the_loop(len(body), lambda: _parse_call(model_id, body, deadline))
+    return _Asked(asked, begun, binary)
 
 
 def _parse_call(model: str, body: bytes, deadline: float | None) -> InferRequest:
-    asked = validate(InferBody, parse_json(body))
+    asked = validate(InferBody, parse_tensors(body))
     return InferRequest(model, decode_inputs(asked.inputs), asked.choices, asked.wanted, asked.parameters, deadline)
 
 
@@ -136,10 +142,6 @@ def _from_query(adapter: str | None, outputs: str | None) -> dict[str, Any]:
     is_json = adapter is not None and adapter.startswith(("[", "{", '"'))
     choice = parse_json(adapter.encode()) if adapter and is_json else adapter or None
     return {"adapter": choice, "outputs": outputs.split(",") if outputs else None}
-
-
-def _wants_safetensors(request: Request) -> bool:
-    return SAFETENSORS in request.headers.get("accept", "").lower()
 
 
 def _head(answer: InferAnswer) -> dict[str, Any]:
@@ -155,15 +157,14 @@ def _timing(answer: InferAnswer) -> dict[str, float]:
 
 
 def _as_json(answer: InferAnswer) -> bytes:
-    body = {**_head(answer), "outputs": encode_outputs(answer.outputs), "timing": _timing(answer)}
-    return json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+    return write_json({**_head(answer), "outputs": encode_outputs(answer.outputs), "timing": _timing(answer)})
 
 
 def _as_safetensors(answer: InferAnswer) -> bytes:
     """What is no tensor (generated text, labels) travels with the rest of the answer."""
     texts = {name: list(value) for name, value in answer.outputs.items() if isinstance(value, tuple)}
     rest = {**_head(answer), "outputs": texts, "timing": _timing(answer)}
-    return encode_safetensors(answer.outputs, json.dumps(rest, allow_nan=False, separators=(",", ":")))
+    return encode_safetensors(answer.outputs, write_json(rest).decode())
 
 
 async def _write_answer(answer: InferAnswer, binary: bool, begun: float) -> Response:
@@ -198,13 +199,10 @@ async def _write_answer(answer: InferAnswer, binary: bool, begun: float) -> Resp
     openapi_extra=reads({JSON: InferBody, SAFETENSORS: BINARY}),
 )
 async def infer(
-    begun: Begun,
-    call: Annotated[InferRequest, Depends(_read_call)],
-    engine: TheEngine,
-    metrics: TheMetrics,
+    asked: Annotated[_Asked, Depends(_read_call)],
     request: Request,
 ) -> Response:
     """Run the base model on the rows, each with the adapter that it names. `Accept` chooses the answer's media type."""
-    answer = await engine.infer(call)
-    metrics.count_inference(answer)
-    return await _write_answer(answer, _wants_safetensors(request), begun)
+    answer = await engine_of(request).infer(asked.request)
+    metrics_of(request).count_inference(answer)
+    return await _write_answer(answer, asked.binary, asked.begun)

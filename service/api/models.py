@@ -15,6 +15,7 @@ from models_registry.errors import Invalid
 from models_registry.records import Fault, HuggingFaceSource, ModuleInfo, PythonSource, Source
 from service.api.bodies import JSON, JsonObject, media_type_of, read_json, reads
 from service.api.dependencies import ModelId, Name, TheEngine, TheSettings
+from service.api.idempotency import IdempotencyKey, asked_once
 from service.api.paging import Page, PagingQuery
 from service.api.problems import documented
 from service.engine.request import ModelModules, ModelState, ModelStatus
@@ -165,14 +166,19 @@ _STILL_LOADING: dict[int | str, dict[str, Any]] = {202: {"model": ModelAnswer, "
 async def register_model(
     body: Annotated[NewModelBody, Depends(_read_new_model)],
     engine: TheEngine,
+    request: Request,
     response: Response,
+    key: IdempotencyKey = None,
     wait: Annotated[float, Query(ge=0, le=3600, allow_inf_nan=False, description="Seconds to wait until ready.")] = 0,
 ) -> ModelAnswer:
-    """Register a base model and begin loading it: 201 once it is ready, 202 while it is loading."""
+    """Register a base model and begin loading it: 201 once it is ready, 202 while it is loading. Asked again under the
+    same key, it tells how far the model is by then."""
+    once = await run_in_threadpool(asked_once, key, request, body) if key else None
     status = await run_in_threadpool(
         engine.models.register,
         body.id,
         body.source.source(),
+        once=once,
         dtype=body.dtype,
         device=body.device,
         task=body.task,

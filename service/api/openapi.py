@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from service.api.aliases import AliasBody
 from service.api.compositions import CompositionBody
 from service.api.inference import InferAnswerBody, InferBody
 from service.api.models import NewModelBody
@@ -15,6 +16,7 @@ from service.api.problems import Problem
 from service.api.uploads import FreshAdapterBody, UploadedAdapterBody, UploadedVersionBody
 
 _OURS: tuple[type[pydantic.BaseModel], ...] = (
+    AliasBody,
     CompositionBody,
     FreshAdapterBody,
     InferAnswerBody,

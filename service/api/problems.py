@@ -119,11 +119,11 @@ def faults_of(found: Iterable[Any], under: Location = ()) -> tuple[Fault, ...]:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route: these problems, and 500 and 503, which every route may answer."""
+    """The `responses` of a route: these problems, and 400, 500 and 503, which every route may answer."""
     content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
         status: {"description": " / ".join(kind.title for kind in _KINDS if kind.status == status), "content": content}
-        for status in sorted({*statuses, 500, 503})
+        for status in sorted({*statuses, 400, 500, 503})
     }
 
 

@@ -2,15 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from models_registry.errors import NotFound
 from models_registry.references import named_by, pick_version
-from service.api.adapters import CreatedAnswer, show_created
+from service.api.adapters import CreatedAnswer, show_new_version
 from service.api.archive import peft_config, peft_weights, zip_checkpoint
 from service.api.bodies import BINARY, SAFETENSORS, media_type_of, read_bytes, reads
 from service.api.dependencies import NAME_PATTERN, AdapterName, TheEngine, TheSettings
-from service.api.files import File, parse_etag, serve_file
+from service.api.files import File, serve_file
+from service.api.preconditions import IfMatch
 from service.api.problems import MALFORMED, Refused, documented
 
 router = APIRouter(tags=["adapters"])
@@ -40,13 +41,6 @@ def _reference(
 
 
 ReferenceQuery = Annotated[str, Depends(_reference)]
-
-
-def _if_match(
-    value: Annotated[str | None, Header(alias="If-Match", description="The ETag that it builds on.")] = None,
-) -> str | None:
-    """The digest that the caller builds on; None where any will do."""
-    return None if value is None or value.strip() == "*" else parse_etag(value)
 
 
 async def _read_state(request: Request, settings: TheSettings) -> bytes:
@@ -84,16 +78,14 @@ def get_state(
 )
 def put_state(
     name: AdapterName,
-    if_match: Annotated[str | None, Depends(_if_match)],
+    if_match: IfMatch,
     weights: Annotated[bytes, Depends(_read_state)],
     engine: TheEngine,
     response: Response,
 ) -> CreatedAnswer:
     """A new version with other weights and the newest version's config."""
     created = engine.adapters.add_version(name, weights=weights, if_match=if_match)
-    response.headers["Location"] = f"/adapters/{name}/state?version={created.version.version}"
-    response.headers["ETag"] = f'"{created.version.digest}"'
-    return show_created(created)
+    return show_new_version(created, response)
 
 
 @router.get("/adapters/{name}/config", responses=documented(400, 404))

@@ -1,40 +1,47 @@
 """An inference's outputs on their way out, as JSON or as safetensors.
 
-JSON writes a tensor as `{"dtype", "shape", "data"}`, as base_models/json_inputs.py reads it.
+JSON writes a tensor as `{"dtype", "shape", "data"}`, as base_models/json_inputs.py reads it; each number with as many
+digits as its dtype needs to come back the same.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import orjson
 import torch
-from safetensors.torch import save
 
 from models_registry.architecture import dtype_name
 from models_registry.base_models.spec import OutputValue
+from models_registry.safetensors_files import write_safetensors
+
+_OF_NUMPY = frozenset({torch.float16, torch.float32, torch.float64})
 
 
 def encode_outputs(outputs: Mapping[str, OutputValue]) -> dict[str, Any]:
-    """Every output as JSON: tensors as `{dtype, shape, data}`, strings as a list."""
+    """Every output for `write_json`: tensors as `{dtype, shape, data}`, strings as a list."""
     return {name: _encode(value) if isinstance(value, torch.Tensor) else list(value) for name, value in outputs.items()}
+
+
+def write_json(value: Any) -> bytes:
+    """`value`, numpy's arrays in it as lists. A number that JSON can't write must not be in it: it would be null."""
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def encode_safetensors(outputs: Mapping[str, OutputValue], answer: str) -> bytes:
     """The tensors among the outputs as a safetensors file, with `answer` under its metadata key `answer`."""
-    # Cloned, for the format refuses tensors that share memory, as a model's outputs may.
-    tensors = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, value in outputs.items()
-        if isinstance(value, torch.Tensor)
-    }
-    return save(tensors, metadata={"answer": answer})
+    tensors = {name: value.detach().cpu() for name, value in outputs.items() if isinstance(value, torch.Tensor)}
+    return write_safetensors(tensors, metadata={"answer": answer})
 
 
 def _encode(tensor: torch.Tensor) -> dict[str, Any]:
     flat = tensor.detach().cpu().flatten()
-    data: list[Any] = flat.tolist()
-    if tensor.dtype.is_floating_point and not bool(torch.isfinite(flat).all()):
-        data = [number if math.isfinite(number) else _name_of(number) for number in data]
+    if tensor.dtype.is_floating_point and tensor.dtype not in _OF_NUMPY:
+        flat = flat.float()
+    data: Any = flat.numpy()
+    if tensor.dtype.is_floating_point and not np.isfinite(data).all():
+        data = [number if math.isfinite(number) else _name_of(number) for number in flat.tolist()]
     return {"dtype": dtype_name(tensor.dtype), "shape": list(tensor.shape), "data": data}
 
 

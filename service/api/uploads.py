@@ -38,7 +38,7 @@ class FreshAdapterBody(_AdapterBody):
     """A new adapter with its method's own initial weights, the same ones for the same `seed`."""
 
     name: Name
-    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    seed: int | None = Field(default=None, strict=True, ge=0, lt=2**63)
     dry_run: bool = Field(default=False, description="Check everything, store nothing")
 
 

@@ -18,7 +18,7 @@ def seed(settings: Settings) -> None:
     prepare_base_models(settings.model_roots[0])
     migrate(settings.database_url)
     database = open_database(settings.database_url)
-    registry = Registry(database, open_blob_store(settings.blob_url))
+    registry = Registry(database, open_blob_store(settings.blob_url, settings.s3_endpoint))
     for name in DEMO_MODELS:
         try:
             registry.find_base_model(name)

@@ -20,10 +20,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models_registry.adapters.catalog import dump_config, parse_config
-from models_registry.adapters.checkpoint import write_safetensors
 from models_registry.adapters.method import PEFT_PREFIX
 from models_registry.injection import AdaptedModel
 from models_registry.injection.training import training
+from models_registry.safetensors_files import write_safetensors
 from service.demo.pirate_english import to_pirate
 
 CONFIG: Final = {

@@ -1,15 +1,16 @@
 """The verbs of adapters, a few lines each: check, store in the registry, then bring into the hosted model."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
 from models_registry.adapters.catalog import parse_config, parse_stored
 from models_registry.adapters.checkpoint import not_in_memory
-from models_registry.errors import NotFound, RegistryError
+from models_registry.errors import Conflict, NotFound, RegistryError
 from models_registry.injection.adapted_model import PreparedAdapter
-from models_registry.records import AdapterVersion
+from models_registry.records import Adapter, AdapterVersion, Once
+from models_registry.references import pick_removable
 from models_registry.registry import Registry
 from service.engine.compositions import draft_composition
 from service.engine.drafts import Draft, draft_new, draft_upload
@@ -18,16 +19,22 @@ from service.engine.hosting import Hosting
 from service.engine.inference import Inference
 from service.engine.models import Models
 from service.engine.request import AdapterStatus, CreatedAdapter, EngineLimits, NewAdapter, NewComposition
-from service.engine.snapshot import Snapshot, is_there, require_free, resolve
+from service.engine.snapshot import Snapshot, find_adapter, is_there, require_free, resolve
 from service.engine.statuses import adapter_status
 
 log = logging.getLogger(__name__)
 
 BYTES_A_NUMBER = 4
+DRAIN_S = 30.0
+"""So long a removal waits for the requests that run, where it is asked to."""
 
 
 class Adapters:
-    """The adapters of all base models, in memory or not. Every verb may block."""
+    """The adapters of all base models, in memory or not. Every verb may block.
+
+    Those that read look at the registry first, so that what they tell is no newer than the generation that is told with
+    it. Whoever gives a creation a `Once` and asks again is told what was created then.
+    """
 
     def __init__(
         self,
@@ -45,27 +52,28 @@ class Adapters:
         self._models = models
         self._inference = inference
 
-    def create(self, new: NewAdapter) -> CreatedAdapter:
+    # ---- creating -------------------------------------------------------------------------------------------
+
+    def create(self, new: NewAdapter, once: Once | None = None) -> CreatedAdapter:
         """Version 1, with initial or given weights; attached at once if the model is hosted.
 
-        Raises `NotFound` (model), `Conflict` (name taken; the model was never built), `Unavailable` (its first build
-        is under way), `Invalid`/`Unsupported` (config or weights), `NoRoom`; then nothing is stored.
+        Raises `NotFound` (model), `Conflict` (name taken; the model was never built; `once` was for something else),
+        `Unavailable` (its first build is under way), `Invalid`/`Unsupported` (config or weights), `NoRoom`; then
+        nothing is stored.
         """
-        draft = self._draft(new)
-        return self._store(new.model, draft, partial(self._registry.create_adapter, new.model, new.name))
+        put = partial(self._registry.create_adapter, new.model, new.name, once=once)
+        return self._once(once, lambda: self._store(new.model, self._draft(new), put))
 
     def check(self, new: NewAdapter) -> CreatedAdapter:
         """The dry run: all of `create` but storing and attaching. Version 1 as it would be."""
         draft = self._draft(new)
         return CreatedAdapter(draft.as_version(new.model, new.name, 1), draft.checkpoint.warnings)
 
-    def compose(self, new: NewComposition) -> CreatedAdapter:
+    def compose(self, new: NewComposition, once: Once | None = None) -> CreatedAdapter:
         """Version 1, merged from stored adapters of the model, in memory or not; stored and attached as by `create`.
         Raises `NotFound` (all references at once), `Damaged`, and what `create` does."""
-        modules = self._models.modules(new.model)
-        require_free(self._snapshot.view, new.name)
-        draft = draft_composition(new, modules, self._snapshot.view, self._registry.read_weights)
-        return self._store(new.model, draft, partial(self._registry.create_adapter, new.model, new.name))
+        put = partial(self._registry.create_adapter, new.model, new.name, once=once)
+        return self._once(once, lambda: self._store(new.model, self._draft_composition(new), put))
 
     def add_version(
         self,
@@ -75,64 +83,104 @@ class Adapters:
         weights: bytes,
         metadata: Mapping[str, Any] | None = None,
         accept_unknown: tuple[str, ...] = (),
-        if_match: str | None = None,
+        if_match: Collection[str] | None = None,
+        once: Once | None = None,
     ) -> CreatedAdapter:
-        """The next version; `config` None keeps the newest's own. `if_match` is the digest (hex) that it builds on.
+        """The next version; `config` None keeps the newest's own. `if_match` are the digests (hex) of which the newest
+        version must have one.
 
         Raises `NotFound`, `Stale`, and what `create` does of the rest; then nothing is stored.
         """
-        newest = self._registry.find_adapter(name).newest
-        parsed = parse_stored(newest.config) if config is None else parse_config(config, accept_unknown)
-        draft = draft_upload(parsed, self._models.modules(newest.model), weights, metadata or {})
-        return self._store(newest.model, draft, partial(self._registry.add_version, name, if_match=if_match))
+
+        def add() -> CreatedAdapter:
+            newest = self._registry.find_adapter(name).newest
+            parsed = parse_stored(newest.config) if config is None else parse_config(config, accept_unknown)
+            draft = draft_upload(parsed, self._models.modules(newest.model), weights, metadata or {})
+            put = partial(self._registry.add_version, name, if_match=if_match, once=once)
+            return self._store(newest.model, draft, put)
+
+        return self._once(once, add)
+
+    # ---- reading --------------------------------------------------------------------------------------------
 
     def find(self, name: str) -> AdapterStatus:
         """Raises `NotFound`."""
-        adapter = self._registry.find_adapter(name)
+        adapter = self._find(name)
         return adapter_status(adapter, self._hosting.hosted(adapter.model))
 
     def page(self, limit: int, after: str | None = None, model: str | None = None) -> tuple[AdapterStatus, ...]:
         """At most `limit`, by name, beginning behind `after`. Raises `NotFound` for an unknown `model`."""
         if model is not None:
             self._registry.find_base_model(model)
-        return tuple(
-            adapter_status(adapter, self._hosting.hosted(adapter.model))
-            for adapter in self._registry.list_adapters(limit, after, model)
-        )
+        adapters = self._registry.list_adapters(limit, after, model)
+        self._snapshot.refresh()
+        return tuple(adapter_status(adapter, self._hosting.hosted(adapter.model)) for adapter in adapters)
 
     def state(self, reference: str) -> tuple[AdapterVersion, bytes]:
         """A version and its blob, verified. Raises `NotFound`, `Damaged`, `Unavailable`."""
-        version = self._registry.resolve(reference)
+        self._snapshot.refresh()
+        version = resolve(self._snapshot.view, reference)
         return version, self._registry.read_weights(version)
 
-    def load(self, model: str, name: str) -> AdapterStatus:
-        """Make the reference `name` resident. Raises `NotFound`; `Conflict`/`Unavailable` if the model isn't ready."""
+    # ---- in and out of memory -------------------------------------------------------------------------------
+
+    def load(self, model: str, name: str, pin: bool = False) -> AdapterStatus:
+        """Make the reference `name` resident; with `pin` it stays so until it is unloaded. Raises `NotFound`; `NoRoom`
+        where it doesn't fit beside what is pinned; `Conflict`/`Unavailable` if the model isn't ready."""
         hosted = self._hosting.find(model)
         version = self._resolve(model, name)
-        hosted.load(version)
+        hosted.load(version, pin)
         if self._drop_if_gone(hosted, version):
             raise NotFound(f"There is no adapter {name!r}.")
         return self.find(version.adapter)
 
-    def unload(self, model: str, name: str) -> AdapterStatus:
-        """Take the version that `name@…` means out of memory, or all of them for a bare name; those that requests hold
-        go when these are done (the status then still says resident). Raises `NotFound`."""
+    def unload(self, model: str, name: str) -> tuple[AdapterStatus, bool]:
+        """Take the version that `name@…` means out of memory, or all of them for a bare name, pinned or not. Whether
+        their memory is free: those that requests hold go when these are done. Raises `NotFound`."""
         self._registry.find_base_model(model)
         version = self._resolve(model, name)
-        if hosted := self._hosting.hosted(model):
-            hosted.unload(version.adapter, None if name == version.adapter else version)
-        return self.find(version.adapter)
+        hosted = self._hosting.hosted(model)
+        freed = hosted is None or hosted.unload(version.adapter, None if name == version.adapter else version)
+        return self.find(version.adapter), freed
 
-    def remove(self, name: str) -> None:
-        """Out of the registry and out of memory. Raises `NotFound`, and `Conflict` while requests hold it."""
-        adapter = self._registry.find_adapter(name)
-        with self._inference.none_holds(name):
-            self._registry.remove_adapter(name)
+    # ---- aliases and removing -------------------------------------------------------------------------------
+
+    def move_alias(self, name: str, alias: str, number: int) -> AdapterVersion:
+        """From now on `name@alias` is that version. Raises `Invalid` for the alias, `NotFound`."""
+        version = self._registry.move_alias(name, alias, number)
+        self._snapshot.refresh()
+        return version
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Raises `NotFound`."""
+        self._registry.remove_alias(name, alias)
+        self._snapshot.refresh()
+
+    def remove(self, name: str, drain: bool = False) -> None:
+        """Out of the registry and out of memory. Raises `NotFound`, and `Conflict` while requests hold it or aliases
+        point to it. With `drain` its aliases go too and running requests are waited for, while new ones are answered as
+        if it were gone; `Conflict` if some still run after 30 seconds, and then nothing was changed."""
+        adapter = self._find(name)
+        with self._inference.none_holds(name, DRAIN_S if drain else 0.0):
+            self._registry.remove_adapter(name, with_aliases=drain)
             self._snapshot.refresh()
         if hosted := self._hosting.hosted(adapter.model):
             hosted.unload(name)
 
+    def remove_version(self, name: str, number: int, drain: bool = False) -> None:
+        """As `remove`, for one of several versions. Raises `Conflict` for the only one, too."""
+        version = pick_removable(self._find(name), number)
+        with self._inference.none_holds(version.reference, DRAIN_S if drain else 0.0):
+            self._registry.remove_version(name, number, with_aliases=drain)
+            self._snapshot.refresh()
+        if hosted := self._hosting.hosted(version.model):
+            hosted.unload(name, version)
+
     # ---- inside ---------------------------------------------------------------------------------------------
+
+    def _find(self, name: str) -> Adapter:
+        self._snapshot.refresh()
+        return find_adapter(self._snapshot.view, name)
 
     def _resolve(self, model: str, reference: str) -> AdapterVersion:
         version = resolve(self._snapshot.view, reference)
@@ -147,12 +195,35 @@ class Adapters:
         base = hosted.adapted.base_weight if hosted else not_in_memory
         return draft_new(new, modules, base, self._limits.max_adapter_bytes // BYTES_A_NUMBER)
 
+    def _draft_composition(self, new: NewComposition) -> Draft:
+        modules = self._models.modules(new.model)
+        require_free(self._snapshot.view, new.name)
+        return draft_composition(new, modules, self._snapshot.view, self._registry.read_weights)
+
+    def _once(self, once: Once | None, create: Callable[[], CreatedAdapter]) -> CreatedAdapter:
+        if once is None:
+            return create()
+        if told := self._told(once):
+            return told
+        try:
+            return create()
+        except Conflict:
+            # The first request under this key may have come through at this moment: what it made is in the way.
+            if told := self._told(once):
+                return told
+            raise
+
+    def _told(self, once: Once) -> CreatedAdapter | None:
+        created = self._registry.find_created(once)
+        self._snapshot.refresh()
+        return created and CreatedAdapter(*created)
+
     def _store(self, model: str, draft: Draft, put: Callable[..., AdapterVersion]) -> CreatedAdapter:
         hosted = self._hosting.hosted(model)
         prepared = hosted.adapted.prepare_adapter(draft.checkpoint) if hosted else None
-        version = put(**draft.content)
-        self._snapshot.refresh()
         warnings = draft.checkpoint.warnings
+        version = put(made_for=draft.fingerprint, warnings=warnings, **draft.content)
+        self._snapshot.refresh()
         if hosted and prepared:
             warnings = (*warnings, *self._attach(hosted, version, prepared))
         return CreatedAdapter(version, warnings)

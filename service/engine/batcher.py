@@ -1,14 +1,15 @@
 """Requests that wait for one base model, and what its worker does next. Knows nothing of torch and of who asks.
 
-Three stations: *admitted* (its inputs are being read, its adapters are coming), *waiting* (ready to run), taken. The
-first two count against the queue's limit. What waits when the worker becomes free is taken: nobody waits for company.
+Three stations: *admitted* (its inputs are being read), *waiting* (for its turn, for its adapters), taken. The first two
+count against the queue's limit. Whoever is ready when the worker becomes free is taken: nobody waits for company.
 """
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from models_registry.errors import Overloaded, RegistryError
@@ -32,10 +33,13 @@ class Batcher:
         self._max_queue = max_queue
         self._max_rows = max_rows
         self._changed = threading.Condition()
-        self._admitted: dict[Future[InferAnswer], Job | None] = {}
+        self._stirred = False
+        self._admitted: set[Future[InferAnswer]] = set()
         self._waiting = Lines()
         self._calls: deque[Call] = deque()
         self._closed: RegistryError | None = None
+
+    # ---- any thread -----------------------------------------------------------------------------------------
 
     def admit(self, future: Future[InferAnswer]) -> None:
         """Reserve a place for the request behind `future`, until it is taken or done. Raises `Overloaded`, or what
@@ -44,17 +48,17 @@ class Batcher:
             self._refuse_if_closed()
             if len(self._admitted) >= self._max_queue:
                 raise Overloaded(f"{self._max_queue} requests wait for this model already; try again later.")
-            self._admitted[future] = None
-        future.add_done_callback(self._forget)
+            self._admitted.add(future)
+        future.add_done_callback(self._give_place_free)
 
     def put(self, job: Job) -> None:
         """Queue an admitted job. Raises what `close` was given."""
         with self._changed:
             self._refuse_if_closed()
-            if not job.future.done():
-                self._admitted[job.future] = job
-                self._waiting.add(job)
-                self._changed.notify()
+            self._waiting.add(job)
+            self.wake()
+        # Also a cancelled job's tensors must go at once: a caller who gives up and tries again would fill the memory.
+        job.future.add_done_callback(partial(self._discard, job))
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Run `function` on the worker's thread before any waiting job. Raises what `close` was given."""
@@ -62,31 +66,28 @@ class Batcher:
         with self._changed:
             self._refuse_if_closed()
             self._calls.append(call)
-            self._changed.notify()
+            self.wake()
         return call.future
 
-    def take(self) -> tuple[Job, ...] | Call | None:
-        """What to do next: a call, or jobs that may share a forward. Blocks while there is nothing; None once closed
-        and empty."""
+    def wake(self) -> None:
+        """Let the worker look again at who is ready."""
         with self._changed:
-            while True:
-                if self._calls:
-                    return self._calls.popleft()
-                if self._waiting:
-                    jobs = self._waiting.take(self._max_rows)
-                    for job in jobs:
-                        self._admitted.pop(job.future, None)
-                    return jobs
-                if self._closed is not None:
-                    return None
-                self._changed.wait()
+            self._stirred = True
+            self._changed.notify_all()
+
+    def fail(self, slot: str, error: BaseException) -> None:
+        """This adapter doesn't come: whoever waits for it is told why."""
+        with self._changed:
+            losers = [job for job in self._waiting if slot in job.slots]
+        _fail_all(losers, lambda _: error)
+        self.wake()
 
     def close(self, reason: RegistryError) -> None:
-        """Take nothing more, answering `reason`; what is queued still runs."""
+        """Take nothing more, answering `reason`; what is ready still runs."""
         with self._changed:
             if self._closed is None:
                 self._closed = reason
-            self._changed.notify_all()
+            self.wake()
 
     def drain(self) -> tuple[Job | Call, ...]:
         """Give up what is queued and return it."""
@@ -96,12 +97,65 @@ class Batcher:
             self._waiting.clear()
             return given_up
 
+    @property
+    def closed(self) -> RegistryError | None:
+        """Why nothing more is taken."""
+        return self._closed
+
+    # ---- the worker's thread --------------------------------------------------------------------------------
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Block until there may be something to do, at most for `timeout_s`. False once closed and empty."""
+        with self._changed:
+            if self._closed is None or self._calls or self._waiting:
+                self._changed.wait_for(lambda: self._stirred, timeout_s)
+            self._stirred = False
+            return self._closed is None or bool(self._calls) or bool(self._waiting)
+
+    def turns(self) -> list[frozenset[str]]:
+        """The slots that each waiting job needs, in the order of their turns."""
+        with self._changed:
+            return [job.slots for job in self._waiting.turns()]
+
+    def refuse(self, hopeless: Mapping[frozenset[str], RegistryError]) -> None:
+        """These jobs' adapters never come."""
+        with self._changed:
+            losers = [job for job in self._waiting if job.slots in hopeless]
+        _fail_all(losers, lambda job: hopeless[job.slots])
+
+    def take(self, absent: Collection[str] = ()) -> tuple[Job, ...] | Call | None:
+        """What to do next: a call, or jobs that may share a forward, none of whose adapters is `absent`; None where
+        everybody waits. Once closed, nobody waits for an adapter any more."""
+        with self._changed:
+            if self._calls:
+                self._stirred = True  # there may be more
+                return self._calls.popleft()
+            if jobs := self._waiting.take(self._max_rows, absent):
+                self._stirred = True
+                self._admitted.difference_update(job.whole or job.future for job in jobs)
+                return jobs
+            reason, losers = self._closed, tuple(self._waiting)
+        if reason is not None:
+            _fail_all(losers, lambda _: reason)
+            self.wake()
+        return None
+
+    # ---- inside ---------------------------------------------------------------------------------------------
+
     def _refuse_if_closed(self) -> None:
         if self._closed is not None:
-            raise type(self._closed)(self._closed.detail)
+            raise self._closed.with_traceback(None)  # or it would collect those of everybody who is refused
 
-    def _forget(self, future: Future[InferAnswer]) -> None:
-        # Also a cancelled job's tensors must go at once: a caller who gives up and tries again would fill the memory.
+    def _give_place_free(self, future: Future[InferAnswer]) -> None:
         with self._changed:
-            if (job := self._admitted.pop(future, None)) is not None:
-                self._waiting.discard(job)
+            self._admitted.discard(future)
+
+    def _discard(self, job: Job, _: Future[InferAnswer]) -> None:
+        with self._changed:
+            self._waiting.discard(job)
+
+
+def _fail_all(jobs: Collection[Job], reason: Callable[[Job], BaseException]) -> None:
+    for job in jobs:
+        if job.future.set_running_or_notify_cancel():
+            job.future.set_exception(reason(job))

@@ -5,9 +5,10 @@ from dataclasses import asdict
 from typing import Any
 
 from models_registry.adapters.catalog import parse_stored
-from models_registry.adapters.checkpoint import match_checkpoint, read_safetensors
+from models_registry.adapters.checkpoint import match_checkpoint
 from models_registry.adapters.compose import Part, compose
 from models_registry.records import AdapterVersion, Architecture, RegistrySnapshot
+from models_registry.safetensors_files import read_safetensors
 from service.engine import selection
 from service.engine.drafts import Draft, draft
 from service.engine.request import ModelModules, NewComposition

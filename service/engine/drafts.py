@@ -10,17 +10,12 @@ from hashlib import sha256
 from typing import Any
 
 from models_registry.adapters.catalog import AdapterConfig, dump_config, parse_config
-from models_registry.adapters.checkpoint import (
-    Checkpoint,
-    fresh_checkpoint,
-    match_checkpoint,
-    read_safetensors,
-    write_safetensors,
-)
+from models_registry.adapters.checkpoint import Checkpoint, fresh_checkpoint, match_checkpoint
 from models_registry.adapters.method import BaseWeights
 from models_registry.errors import WithoutEffect
 from models_registry.records import AdapterVersion, Fault
 from models_registry.registry import VersionContent
+from models_registry.safetensors_files import read_safetensors, write_safetensors
 from service.engine.request import ModelModules, NewAdapter
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from models_registry.base_models.sources import SourcePolicy
 from models_registry.errors import RegistryError, Unavailable
+from models_registry.records import Event
 from models_registry.registry import Registry
 from service.engine.adapters import Adapters
 from service.engine.hosting import Hosting
@@ -16,10 +17,12 @@ from service.engine.inference import Inference
 from service.engine.models import Models
 from service.engine.request import EngineLimits, InferAnswer, InferRequest, Readiness
 from service.engine.snapshot import Snapshot
+from service.engine.watcher import Watcher
 
-# Staging waits for the blob store and may not hold up reading, which only needs the processor.
+# Staging waits for the blob store and may not hold up reading, which only needs the processor. Nor may blobs that come
+# slowly hold up others: there are more than enough threads to wait in.
 READERS = min(4, os.cpu_count() or 1)
-STAGERS = 4
+STAGERS = 64
 
 
 class Engine:
@@ -33,16 +36,19 @@ class Engine:
         self._hosting = Hosting(registry, policy, limits, self._stagers)
         self._inference = Inference(self._snapshot, self._hosting, self._readers)
         self.models: Final = Models(registry, policy, limits, self._snapshot, self._hosting)
+        self._watcher = Watcher(self._snapshot, self.models, self._inference)
         self.adapters: Final = Adapters(registry, limits, self._snapshot, self._hosting, self.models, self._inference)
 
     def start(self) -> None:
         """Begin loading every model whose record says hosted, one after the other, in the background."""
         self._snapshot.refresh()
         self._hosting.start(status.base for status in self.models.all())
+        self._watcher.start()
 
     def stop(self, grace_s: float) -> None:
         """Refuse new requests, give those that are queued or run `grace_s` seconds, answer the rest `Unavailable`,
         join every thread. Must not run on the event loop's own thread: what it waits for is awaited there."""
+        self._watcher.stop()
         self._inference.refuse()
         self._inference.wait(grace_s)
         self._hosting.stop(Unavailable("The service is shutting down; ask another instance."))
@@ -65,10 +71,23 @@ class Engine:
             degraded.append(error.detail)
         return Readiness(not reasons, tuple(reasons), tuple(degraded))
 
+    def events(self, limit: int, after: int) -> tuple[Event, ...]:
+        """At most `limit` changes, in the order in which they were made, behind the event `after`."""
+        events = self._registry.list_events(limit, after)
+        self._snapshot.refresh()
+        return events
+
     @property
     def generation(self) -> int:
         """The registry's generation as of the snapshot that requests resolve in; no database read."""
         return self._snapshot.view.generation
+
+    def catch_up(self) -> None:
+        """See every change that any process has made until now; the watcher does it twice a second.
+
+        May block. Raises `Unavailable`.
+        """
+        self._watcher.look()
 
     async def infer(self, request: InferRequest) -> InferAnswer:
         """Answer with the adapters that the rows name; never blocks the event loop, never reads the database.

@@ -1,7 +1,8 @@
 """One base model in memory: its module, its worker, its queue, the adapters that are in memory with it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,10 +20,20 @@ from models_registry.records import AdapterVersion, BaseModel
 from models_registry.registry import Registry
 from service.engine.batcher import Batcher
 from service.engine.joining import Joining
-from service.engine.placement import adapter_room, choose_device, choose_dtype, device_of, dtype_of
+from service.engine.placement import (
+    adapter_room,
+    choose_device,
+    choose_dtype,
+    device_of,
+    dtype_of,
+    return_freed_memory,
+)
 from service.engine.request import EngineLimits
 from service.engine.residency import AdapterResidency
 from service.engine.worker import Worker
+
+# How long somebody who attaches or unloads an adapter waits for the model's thread, which may be in a long forward.
+PATIENCE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,49 +60,50 @@ class HostedModel:
     def device(self) -> str:
         return str(device_of(self.adapted.module))
 
-    def let_go(self, versions: Iterable[AdapterVersion]) -> None:
-        """The end of `adapters.hold`; what has to leave then does so between the next two forwards."""
-        if self.adapters.let_go(versions):
-            self._trim()
-
     def attach(self, version: AdapterVersion, prepared: PreparedAdapter) -> None:
-        """Make a version resident that its creator has prepared. Raises `NoRoom`, or why the model was closed."""
+        """Make a version resident that its creator has prepared. Raises `NoRoom` where only what others use could make
+        room, `Unavailable` where the model's thread is busy for long, or why the model was closed."""
+        self.adapters.require_idle_room(prepared)
+        placing = self.batcher.call(partial(self.adapters.place, version, prepared))
+        try:
+            placing.result(PATIENCE_S)
+        except TimeoutError as error:
+            if placing.cancel():
+                raise Unavailable("the base model is busy; the first request brings it into memory.") from error
+            placing.result()
+
+    def load(self, version: AdapterVersion, pin: bool = False) -> None:
+        """Make a stored version resident, and keep it so where `pin`. Raises as staging does, `NoRoom` where it doesn't
+        fit beside what is pinned, or why the model was closed."""
         self.adapters.hold([version])
         try:
-            self.adapters.offer(version, prepared)
-            self.batcher.call(lambda: self.adapters.make_resident([version])).result()
+            with self.adapters.claimed(version):
+                self.adapters.wait_until_staged(version)
+                if pin:
+                    self.adapters.pin(version)
+                self.batcher.call(partial(self.adapters.make_resident, [version])).result()
         finally:
-            self.let_go([version])
+            self.adapters.let_go([version])
 
-    def load(self, version: AdapterVersion) -> None:
-        """Make a stored version resident. Raises as staging does, or why the model was closed."""
-        self.adapters.hold([version])
-        try:
-            self.adapters.keep(version)
-            for staging in self.adapters.stage([version]):
-                staging.result()
-            self.batcher.call(lambda: self.adapters.make_resident([version])).result()
-        finally:
-            self.let_go([version])
-
-    def unload(self, adapter: str, version: AdapterVersion | None = None) -> None:
-        """Take all versions of `adapter`, or only `version`, out of memory. Returns once they are out, or at once where
-        requests hold them: then they go with the last of these."""
+    def unload(self, adapter: str, version: AdapterVersion | None = None) -> bool:
+        """Take all versions of `adapter`, or only `version`, out of memory, pinned or not; those that requests hold go
+        with the last of these. Whether all are out: what isn't within `PATIENCE_S` leaves later."""
         self.adapters.unload(adapter, version)
-        trimming = self._trim()
-        if trimming and not self.adapters.in_flight(adapter):
-            trimming.result()
+        freed = self.adapters.wait_until_freed(adapter, version, PATIENCE_S)
+        if freed:
+            return_freed_memory()
+        return freed
+
+    def drop_gone(self, gone: Callable[[AdapterVersion], bool]) -> None:
+        """Versions that were removed from the registry leave memory with the last request that holds them."""
+        lost = self.adapters.unload_gone(gone)
+        with suppress(Conflict, Unavailable):  # closed: all that it knows goes
+            self.batcher.call(lambda: self.adapted.silent.difference_update(lost))
 
     def close(self, reason: RegistryError) -> None:
         """Take no more requests, answering `reason`; returns when those that are queued have their answers."""
         self.batcher.close(reason)
         self.worker.join()
-
-    def _trim(self) -> Future[None] | None:
-        try:
-            return self.batcher.call(self.adapters.trim)
-        except (Conflict, Unavailable):
-            return None  # closed: all of its memory goes
 
 
 def _example(base: BaseModel, spec: BaseModelSpec, module: nn.Module) -> Rows | None:
@@ -119,8 +131,8 @@ def host(
     adapted = AdaptedModel(module, architecture)
     example = _example(base, spec, module)
     room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
-    adapters = AdapterResidency(adapted, registry.read_weights, stagers, room)
     batcher = Batcher(limits.max_queue, limits.max_batch_rows)
+    adapters = AdapterResidency(adapted, registry.read_weights, stagers, room, batcher.wake, batcher.fail)
     joining = Joining(spec, adapted)
     worker = Worker(base.id, spec, adapted, adapters, joining, batcher)
     worker.start()

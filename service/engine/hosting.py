@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from queue import SimpleQueue
 
@@ -25,9 +26,13 @@ JOIN_S = 1.0
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """One attempt at hosting a model. Whoever no longer finds its own place in the table has been overtaken."""
+    """One attempt at hosting a model. Whoever no longer finds its own place in the table has been overtaken.
+
+    `registered_at` tells a model from one that came later under the same id.
+    """
 
     state: ModelState
+    registered_at: datetime | None = None
     reason: str | None = None
     hosted: HostedModel | None = None
 
@@ -45,28 +50,41 @@ class Hosting:
         self._places: dict[str, Place] = {}
         self._orders: SimpleQueue[tuple[BaseModel, Place] | None] = SimpleQueue()
         self._loader = threading.Thread(target=self._run, name="model loader", daemon=True)
+        self._closing: dict[HostedModel, str] = {}
 
     def start(self, bases: Iterable[BaseModel]) -> None:
         """Know these models and begin loading those that are to be hosted."""
         self._loader.start()
-        for base in bases:
-            if base.hosted:
+        self.follow(bases)
+
+    def follow(self, bases: Iterable[BaseModel]) -> None:
+        """Bring memory to these models, all that there are: load, unload and forget what other processes had loaded,
+        unloaded and removed. What has to leave memory does so beside this, as its requests get their answers."""
+        known = {base.id: base for base in bases}
+        with self._changed:
+            places = dict(self._places)
+        for model, place in places.items():
+            if model not in known or known[model].created_at != place.registered_at:
+                _beside(model, self.forget(model))
+        for base in known.values():
+            place = self.place(base.id)
+            if not base.hosted and (place.registered_at is None or place.state != "unloaded"):
+                _beside(base.id, self.unload(base))
+            elif base.hosted and (place.state == "unloaded" or _was_built_elsewhere(base, place)):
                 self.load(base)
-            else:
-                self._places[base.id] = Place("unloaded")
 
     def stop(self, reason: RegistryError) -> None:
         """Answer `reason` to whatever still waits or runs, and end every thread."""
         with self._changed:
             places, self._places = self._places, {}
+            in_memory = {place.hosted: name for name, place in places.items() if place.hosted} | self._closing
             self._changed.notify_all()
         self._orders.put(None)
-        for name, place in places.items():
-            if (hosted := place.hosted) is not None:
-                hosted.batcher.close(reason)
-                hosted.worker.give_up(reason)
-                if not hosted.worker.join(JOIN_S):
-                    log.warning("model %s is stuck in a forward and left behind", name)
+        for hosted, name in in_memory.items():
+            hosted.batcher.close(reason)
+            hosted.worker.give_up(reason)
+            if not hosted.worker.join(JOIN_S):
+                log.warning("model %s is stuck in a forward and left behind", name)
         if self._loader.is_alive():
             self._loader.join(JOIN_S)
 
@@ -75,17 +93,19 @@ class Hosting:
         with self._changed:
             if self._places.get(base.id, UNKNOWN).state in {"ready", "loading"}:
                 return
-            self._places[base.id] = place = Place("loading")
+            self._places[base.id] = place = Place("loading", base.created_at)
         self._orders.put((base, place))
 
-    def unload(self, model: str) -> Callable[[], None]:
+    def unload(self, base: BaseModel) -> Callable[[], None]:
         """No new requests from now on; what is returned waits for those that are queued and gives the memory back. A
         build that is under way is dropped when it ends."""
         with self._changed:
-            place = self._places.get(model, UNKNOWN)
-            self._places[model] = Place("unloaded")
+            place = self._places.get(base.id, UNKNOWN)
+            self._places[base.id] = Place("unloaded", base.created_at)
             self._changed.notify_all()
-        return partial(self._close, model, place, Conflict(f"The base model {model!r} was unloaded; load it first."))
+        return partial(
+            self._close, base.id, place, Conflict(f"The base model {base.id!r} was unloaded; load it first.")
+        )
 
     def forget(self, model: str) -> Callable[[], None]:
         """As `unload`, and the model is unknown from then on."""
@@ -165,9 +185,24 @@ class Hosting:
         give_memory_back()
 
     def _close(self, model: str, place: Place, reason: RegistryError) -> None:
-        if place.hosted is None:
-            return
-        place.hosted.close(reason)
-        place.hosted = None
+        with self._changed:
+            hosted, place.hosted = place.hosted, None
+            if hosted is None:
+                return
+            self._closing[hosted] = model
+        hosted.close(reason)
+        with self._changed:
+            del self._closing[hosted]
+        del hosted
         give_memory_back()
         log.info("model %s unloaded", model)
+
+
+def _beside(model: str, close: Callable[[], None]) -> None:
+    # Its requests may run for long, and whoever follows the registry has more to do.
+    threading.Thread(target=close, name=f"closing {model}", daemon=True).start()
+
+
+def _was_built_elsewhere(base: BaseModel, place: Place) -> bool:
+    """Since it failed here, so that it may work here too now. The failure is on record until somebody has built it."""
+    return place.state == "failed" and base.failure is None

@@ -1,4 +1,4 @@
-"""How a request reaches its model's worker: resolve and hold, read and stage beside the event loop, queue, await.
+"""How a request reaches its model's worker: resolve, hold and begin to fetch; read beside the event loop, queue, await.
 
 From admission on, the request's future is its life: whatever ends it (an answer, an error, a caller who left, the
 service's end) lets go of its adapters and its place in the queue.
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 from models_registry.base_models.spec import Rows
-from models_registry.errors import Conflict, DeadlinePassed, Invalid, NotFound, Unavailable
+from models_registry.errors import Conflict, DeadlinePassed, Invalid, Unavailable
 from models_registry.records import AdapterVersion, Fault
 from service.engine.forward import check_selections
 from service.engine.hosted_model import HostedModel
@@ -21,7 +21,7 @@ from service.engine.hosting import Hosting
 from service.engine.job import Job, Kind
 from service.engine.request import InferAnswer, InferRequest
 from service.engine.selection import Selection, distinct_versions, select
-from service.engine.snapshot import Snapshot
+from service.engine.snapshot import Snapshot, is_there, without
 
 Read: TypeAlias = tuple[Rows | None, Kind | None]
 
@@ -32,36 +32,53 @@ class Inference:
         self._hosting = hosting
         self._readers = readers
         self._admission = threading.Lock()
-        self._in_flight: set[Future[InferAnswer]] = set()
-        self._leaving: set[str] = set()
+        self._in_flight: dict[Future[InferAnswer], tuple[AdapterVersion, ...]] = {}
+        self._leaving: list[str] = []
         self.stopping = False
 
     async def infer(self, request: InferRequest) -> InferAnswer:
         """As `Engine.infer` promises."""
         hosted = self._hosting.find(request.model)
         future: Future[InferAnswer] = Future()
+        left = threading.Event()
         admitted_at = time.monotonic()
         try:
             selections = self._admit(request, hosted, future)
-            (rows, kind), load_s = await self._prepare(request, hosted, selections)
-            hosted.batcher.put(Job(request, selections, rows, future, admitted_at, kind, load_s))
+            rows, kind = await self._read(request, hosted, selections)
+            hosted.batcher.put(Job(request, selections, rows, future, admitted_at, kind, left=left))
             return await _answer(future, request.deadline)
         finally:
-            future.cancel()  # an error on the way, or a caller who left; once it runs this does nothing
+            # An error on the way, or a caller who left. Once it runs nobody can cancel it, but it may end early.
+            future.cancel()
+            left.set()
 
     @contextmanager
-    def none_holds(self, adapter: str) -> Generator[None]:
-        """Nobody holds `adapter` and nobody gets hold of it inside the `with`. Raises `Conflict` while it is in use."""
+    def none_holds(self, leaving: str, patience_s: float = 0.0) -> Generator[None]:
+        """Nobody holds the adapter (`tone`) or the version (`tone@3`) and nobody gets hold of it inside the `with`: new
+        requests are answered as if it were gone. Raises `Conflict` while it is in use, or if it still is after
+        `patience_s`."""
         with self._admission:
-            hosted_models = self._hosting.all_hosted()
-            if holders := sum(hosted.adapters.in_flight(adapter) for hosted in hosted_models):
-                raise Conflict(f"Adapter {adapter!r} is in use by {holders} requests; try again when they are done.")
-            self._leaving.add(adapter)
+            holders = self._holders(leaving)
+            if holders and not patience_s:
+                raise Conflict(f"{leaving!r} is in use by {len(holders)} requests; try again when they are done.")
+            self._leaving.append(leaving)
         try:
+            if running := wait(holders, patience_s).not_done:
+                raise Conflict(
+                    f"{leaving!r} is still in use by {len(running)} requests after {patience_s:g} s; nothing was "
+                    "changed. Try again when they are done."
+                )
             yield
         finally:
             with self._admission:
-                self._leaving.discard(adapter)
+                self._leaving.remove(leaving)
+
+    def drop_gone(self) -> None:
+        """Have the versions that the snapshot no longer has leave memory, once nobody holds them."""
+        with self._admission:  # whoever resolved in an older view holds its versions by now
+            view = self._snapshot.view
+        for hosted in self._hosting.all_hosted():
+            hosted.drop_gone(lambda version: not is_there(view, version))
 
     def refuse(self) -> None:
         """Admit nothing more, answering `Unavailable`."""
@@ -82,37 +99,30 @@ class Inference:
             if self.stopping:
                 raise Unavailable("The service is shutting down; ask another instance.")
             hosted.batcher.admit(future)
-            selections = select(self._snapshot.view, request.model, request.adapters)
+            selections = select(without(self._snapshot.view, self._leaving), request.model, request.adapters)
             versions = distinct_versions(selections)
-            self._refuse_leaving(versions)
             hosted.adapters.hold(versions)
-            self._in_flight.add(future)
-        future.add_done_callback(self._in_flight.discard)
-        future.add_done_callback(lambda _: hosted.let_go(versions))
+            self._in_flight[future] = versions
+        future.add_done_callback(self._in_flight.pop)
+        future.add_done_callback(lambda _: hosted.adapters.let_go(versions))
+        hosted.adapters.prefetch(versions)
         return selections
 
-    async def _prepare(
-        self, request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]
-    ) -> tuple[Read, float]:
-        """What was read, and the seconds that its adapters took to come."""
+    async def _read(self, request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]) -> Read:
         loop = asyncio.get_running_loop()
         waiting = asyncio.timeout(_remaining(request.deadline))
         try:
             async with waiting:
-                read = await loop.run_in_executor(self._readers, _read, request, hosted, selections)
-                begun = time.monotonic()
-                stagings = hosted.adapters.stage(distinct_versions(selections))
-                # Others may wait for the same adapter: who leaves must not cancel it for them.
-                await asyncio.gather(*(asyncio.shield(asyncio.wrap_future(staging)) for staging in stagings))
-                return read, time.monotonic() - begun
+                return await loop.run_in_executor(self._readers, _read, request, hosted, selections)
         except TimeoutError as error:
             if waiting.expired():
                 raise DeadlinePassed("The request's deadline passed before it could run; it never ran.") from error
             raise
 
-    def _refuse_leaving(self, versions: tuple[AdapterVersion, ...]) -> None:
-        if leaving := [version.adapter for version in versions if version.adapter in self._leaving]:
-            raise NotFound(f"These adapters are being deleted: {', '.join(sorted(set(leaving)))}.")
+    def _holders(self, name: str) -> list[Future[InferAnswer]]:
+        """The requests that hold the adapter or the version of that name."""
+        in_flight = tuple(self._in_flight.items())  # in one go: who is done leaves without asking
+        return [future for future, held in in_flight if any(name in {v.adapter, v.reference} for v in held)]
 
 
 def _read(request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]) -> Read:

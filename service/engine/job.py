@@ -1,9 +1,10 @@
 """A request that is ready to run, and what of it decides with whom it may share a forward."""
 
+import threading
 import time
 from collections.abc import Hashable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from models_registry.base_models.spec import Rows
 from models_registry.errors import DeadlinePassed
@@ -23,10 +24,11 @@ class Kind:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """A request that is ready to run: inputs read, adapters staged and held until `future` is done.
+    """A request whose inputs are read, or a part of one; its adapters are held until its caller's future is done.
 
     `rows` is None for text generation, which reads its texts itself. `selections` is one for all, or one per row.
-    Without a `kind` it runs alone. `load_s` is how long it waited for its adapters.
+    Without a `kind` it runs alone. A part has a `future` of its own, and its caller's as `whole`. `left` is set once
+    the caller has gone: what runs then runs for nobody.
     """
 
     request: InferRequest
@@ -35,16 +37,22 @@ class Job:
     future: Future[InferAnswer]
     admitted_at: float
     kind: Kind | None = None
-    load_s: float = 0.0
+    whole: Future[InferAnswer] | None = None
+    left: threading.Event = field(default_factory=threading.Event)
+    queued_at: float = field(default_factory=time.monotonic)
+    # Asked for at every batch that is formed, so found out once.
+    slots: frozenset[str] = field(init=False)
+    adapters: frozenset[str] = field(init=False)
+    """Names, whatever the versions: whom it counts for where callers take turns."""
+
+    def __post_init__(self) -> None:
+        parts = [part for selection in self.selections for part in selection.parts]
+        object.__setattr__(self, "slots", frozenset(part.slot for part in parts))
+        object.__setattr__(self, "adapters", frozenset(part.version.adapter for part in parts))
 
     @property
     def versions(self) -> tuple[AdapterVersion, ...]:
         return distinct_versions(self.selections)
-
-    @property
-    def adapters(self) -> frozenset[str]:
-        """Names, whatever the versions: whom it counts for where callers take turns."""
-        return frozenset(part.version.adapter for selection in self.selections for part in selection.parts)
 
     @property
     def size(self) -> int:
@@ -53,9 +61,11 @@ class Job:
 
     def begin(self) -> bool:
         """Whether it may run: its caller still waits and its deadline hasn't passed. Then nobody can cancel it."""
-        if not self.future.set_running_or_notify_cancel():
+        caller = self.whole or self.future
+        has_begun = caller.running()
+        if caller.cancelled() or not (has_begun or caller.set_running_or_notify_cancel()):
             return False
-        if self.request.deadline is not None and time.monotonic() > self.request.deadline:
-            self.future.set_exception(DeadlinePassed("The request's deadline passed in the queue; it never ran."))
+        if not has_begun and self.request.deadline is not None and time.monotonic() > self.request.deadline:
+            caller.set_exception(DeadlinePassed("The request's deadline passed in the queue; it never ran."))
             return False
-        return True
+        return self.whole is None or self.future.set_running_or_notify_cancel()

@@ -1,10 +1,12 @@
 """Jobs that wait, in one line per adapter, and who of them runs next: every line in turn, however long it is.
 
-A caller who sends ten times as much waits in a line ten times as long; nobody else's gets longer by it.
+A caller who sends ten times as much waits in a line ten times as long; nobody else's gets longer by it. A line whose
+adapters are still on their way is passed over and keeps its place, so that it is first as soon as they are there.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import zip_longest
 from typing import TypeAlias
 
 from service.engine.job import Job
@@ -29,6 +31,10 @@ class Lines:
     def __bool__(self) -> bool:
         return bool(self._lines)
 
+    def turns(self) -> Iterator[Job]:
+        """Everyone in the order of their turns: the first of each line, then the second of each."""
+        return (job for turn in zip_longest(*self._lines.values()) for job in turn if job is not None)
+
     def add(self, job: Job) -> None:
         self._lines.setdefault(job.adapters, []).append(job)
 
@@ -41,27 +47,33 @@ class Lines:
     def clear(self) -> None:
         self._lines.clear()
 
-    def take(self, max_rows: int) -> tuple[Job, ...]:
+    def take(self, max_rows: int, absent: Collection[str] = ()) -> tuple[Job, ...]:
         """The job whose turn it is, and those that may share its forward: one of each line in turn, up to `max_rows`.
-        There must be one that waits. One that is larger by itself comes alone."""
+        One that is larger by itself comes alone. Whose adapters are `absent` waits; empty where all do."""
         turns = deque((line, iter(tuple(jobs))) for line, jobs in self._lines.items())
-        line, jobs = turns.popleft()
-        company = Company(next(jobs), max_rows)
-        self._serve(line)
-        turns.append((line, jobs))
-        while turns and company.has_room:
+        company: Company | None = None
+        while turns and (company is None or company.has_room):
             line, jobs = turns.popleft()
-            if any(map(company.admit, jobs)):
-                self._serve(line)
+            for job in jobs:
+                if not job.slots.isdisjoint(absent):
+                    continue
+                if company is None:
+                    company = Company(job, max_rows)
+                elif not company.admit(job):
+                    continue
+                self._serve(line, absent)
                 turns.append((line, jobs))
-        for job in company.jobs:
+                break
+        taken = tuple(company.jobs) if company else ()
+        for job in taken:
             self._lines[job.adapters].remove(job)
             self._close_if_empty(job.adapters)
-        return tuple(company.jobs)
+        return taken
 
-    def _serve(self, line: Line) -> None:
-        """It is its turn again after all others'."""
-        self._lines[line] = self._lines.pop(line)
+    def _serve(self, line: Line, absent: Collection[str]) -> None:
+        """It is its turn again after all others'; not if its first job was passed over, whose turn it still is."""
+        if self._lines[line][0].slots.isdisjoint(absent):
+            self._lines[line] = self._lines.pop(line)
 
     def _close_if_empty(self, line: Line) -> None:
         if not self._lines[line]:

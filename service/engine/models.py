@@ -1,15 +1,15 @@
 """The verbs of base models, a few lines each: what the registry says a model should be, and what is in memory."""
 
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import Unpack
 
 from models_registry.base_models.json_inputs import decode_inputs
 from models_registry.base_models.sources import SourcePolicy, open_spec
 from models_registry.errors import Conflict, Unavailable
 from models_registry.injection.probe import UNKNOWN
-from models_registry.records import Architecture, BaseModel, Source
-from models_registry.registry import Registry
+from models_registry.records import Architecture, BaseModel, Once, Source
+from models_registry.registry import BaseModelWishes, Registry
 from service.engine.hosting import Hosting
 from service.engine.placement import choose_device, choose_dtype
 from service.engine.request import EngineLimits, ModelModules, ModelStatus
@@ -34,26 +34,21 @@ class Models:
         self._lifecycle = threading.Lock()
 
     def register(
-        self,
-        id: str,
-        source: Source,
-        *,
-        dtype: str | None = None,
-        device: str | None = None,
-        task: str | None = None,
-        example_inputs: Mapping[str, Any] | None = None,
+        self, id: str, source: Source, *, once: Once | None = None, **wishes: Unpack[BaseModelWishes]
     ) -> ModelStatus:
-        """Check the source, register, begin loading. Raises `Invalid` (nothing is registered) and `Conflict`."""
-        choose_dtype(dtype)
-        choose_device(device or self._limits.device)
-        open_spec(source, task, self._policy)
-        if example_inputs is not None:
-            decode_inputs(example_inputs, "example_inputs")
-        with self._lifecycle:
-            base = self._registry.register_base_model(
-                id, source, dtype=dtype, device=device, task=task, example_inputs=example_inputs
-            )
-            self._hosting.load(base)
+        """Check the source, register, begin loading. Raises `Invalid` (nothing is registered) and `Conflict`.
+
+        Whoever asks again under the same `once` gets what was registered then, as it is now.
+        """
+        if once and (earlier := self._registry.find_registered(once)):
+            return self._status(earlier)
+        try:
+            base = self._register(id, source, once, wishes)
+        except Conflict:
+            # The first request under this key may have come through at this moment: what it registered is in the way.
+            if once and (earlier := self._registry.find_registered(once)):
+                return self._status(earlier)
+            raise
         self._snapshot.refresh()
         return self._status(base)
 
@@ -67,10 +62,7 @@ class Models:
 
     def all(self) -> Iterator[ModelStatus]:
         """Every one, by id, read page by page."""
-        after = None
-        while page := self.page(PAGE, after):
-            yield from page
-            after = page[-1].base.id
+        return map(self._status, self._all_bases())
 
     def modules(self, model: str) -> ModelModules:
         """Every module an adapter could target. Raises `NotFound`; while it was never built, `Unavailable` if it is
@@ -91,7 +83,7 @@ class Models:
         """Out of memory once the requests that run have their answers; registration and adapters stay."""
         with self._lifecycle:
             base = self._registry.set_hosted(model, False)
-            close = self._hosting.unload(model)
+            close = self._hosting.unload(base)
         close()
         self._snapshot.refresh()
         return self._status(base)
@@ -103,6 +95,28 @@ class Models:
             self._snapshot.refresh()
             close = self._hosting.forget(model)
         close()
+
+    def follow(self) -> None:
+        """Bring memory to what the registry says, whichever process changed it. Raises `Unavailable`."""
+        with self._lifecycle:
+            self._hosting.follow(self._all_bases())
+
+    def _all_bases(self) -> Iterator[BaseModel]:
+        after = None
+        while page := self._registry.list_base_models(PAGE, after):
+            yield from page
+            after = page[-1].id
+
+    def _register(self, id: str, source: Source, once: Once | None, wishes: BaseModelWishes) -> BaseModel:
+        choose_dtype(wishes.get("dtype"))
+        choose_device(wishes.get("device") or self._limits.device)
+        open_spec(source, wishes.get("task"), self._policy)
+        if (example_inputs := wishes.get("example_inputs")) is not None:
+            decode_inputs(example_inputs, "example_inputs")
+        with self._lifecycle:
+            base = self._registry.register_base_model(id, source, once=once, **wishes)
+            self._hosting.load(base)
+        return base
 
     def _status(self, base: BaseModel) -> ModelStatus:
         return model_status(base, self._hosting.place(base.id))

@@ -10,6 +10,7 @@ import psutil
 import torch
 from torch import nn
 
+from models_registry.architecture import dtype_name
 from models_registry.errors import Invalid
 from models_registry.records import Fault
 
@@ -54,7 +55,7 @@ def device_of(module: nn.Module) -> torch.device:
 def dtype_of(module: nn.Module) -> str | None:
     """The name of the dtype of the module's first floating parameter."""
     floating = (parameter.dtype for parameter in module.parameters() if parameter.is_floating_point())
-    return next((str(dtype).removeprefix("torch.") for dtype in floating), None)
+    return next((dtype_name(dtype) for dtype in floating), None)
 
 
 def adapter_room(device: torch.device) -> int:
@@ -67,8 +68,12 @@ def adapter_room(device: torch.device) -> int:
 def give_memory_back() -> None:
     """After a model went: hooks and modules refer to each other, and both allocators keep what was freed."""
     gc.collect()
+    return_freed_memory()
+
+
+def return_freed_memory() -> None:
+    """free() leaves freed blocks with the process; an operator who unloads something wants to see them back."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if platform.libc_ver()[0] == "glibc":
-        # free() leaves freed blocks with the process; an operator who unloads a model wants to see them back.
         ctypes.CDLL(None).malloc_trim(0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from models_registry.adapters.recipe import Recipe
@@ -104,14 +105,31 @@ class CreatedAdapter:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionResidency:
+    """Where one version's weights are. `bytes` is what they take in memory, `in_flight` counts the requests that use
+    it; its last use, and how long it was last read and prepared, are known since its base model was loaded."""
+
+    tier: Residency = "stored"
+    pinned: bool = False
+    in_flight: int = 0
+    bytes: int = 0
+    last_used_at: datetime | None = None
+    load_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AdapterStatus:
-    """`residency` says for each version number where its weights are; `in_flight` counts requests that hold one;
-    `silent` are the versions that the last forward which was to follow them never reached."""
+    """`residency` is that of each version number; `silent` are the versions that the last forward which was to follow
+    them never reached."""
 
     adapter: Adapter
-    residency: Mapping[int, Residency]
-    in_flight: int
+    residency: Mapping[int, VersionResidency]
     silent: frozenset[int] = frozenset()
+
+    @property
+    def in_flight(self) -> int:
+        """The requests that use a version of it; one that uses two counts twice."""
+        return sum(version.in_flight for version in self.residency.values())
 
 
 # ---- base models and the whole ----------------------------------------------------------------------------------

@@ -1,41 +1,40 @@
 """Where the adapters of one hosted model are: stored (blob) -> staged (prepared tensors) -> resident (in the module).
 
-A *holder* is a request that was admitted and isn't done. What somebody holds is never taken out of memory, so held
-adapters may exceed the limit for a while; the rest goes, least recently used first, as soon as they are let go.
-
-Any thread may hold, let go and stage. Only the model's own thread changes the module: `make_resident` and `trim`.
+Any thread may hold, let go, claim and unload; reading and preparing has threads of its own. Only the model's own
+thread, between two forwards, changes the module and takes anything out: so what a forward needs stays until its end.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import torch
 
 from models_registry.adapters.catalog import parse_stored
-from models_registry.adapters.checkpoint import match_checkpoint, read_safetensors
-from models_registry.errors import NoRoom
+from models_registry.adapters.checkpoint import match_checkpoint
+from models_registry.errors import NoRoom, RegistryError
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
 from models_registry.records import AdapterVersion
-from service.engine.request import Residency
+from models_registry.safetensors_files import read_safetensors
+from service.engine.request import VersionResidency
+from service.engine.room import Entry, Room, Use
 from service.engine.snapshot import slot
 
 log = logging.getLogger(__name__)
 
+# Many may wait for the blob store at once; preparing needs the processor, which the forwards want too.
+PREPARERS = 2
 
-@dataclass(slots=True, eq=False)
-class Entry:
-    version: AdapterVersion
-    state: Residency = "stored"
-    holders: int = 0
-    bytes: int = 0
-    prepared: PreparedAdapter | None = None
-    staging: Future[None] | None = None
-    unwanted: bool = False
+Failed = Callable[[str, BaseException], None]
 
 
 class AdapterResidency:
-    """The adapters of one hosted model. `entries` is in order of last use, oldest first."""
+    """The adapters of one hosted model. `wake` is called when the model's thread should `arrange`, `fail` with a slot
+    that doesn't come and why."""
 
     def __init__(
         self,
@@ -43,150 +42,296 @@ class AdapterResidency:
         read_weights: Callable[[AdapterVersion], bytes],
         stagers: Executor,
         max_bytes: int,
+        wake: Callable[[], None],
+        fail: Failed,
     ) -> None:
         self._adapted = adapted
         self._read_weights = read_weights
         self._stagers = stagers
-        self._max_bytes = max_bytes
-        self._lock = threading.Lock()
-        self._entries: dict[str, Entry] = {}
+        self._wake = wake
+        self._fail = fail
+        self._preparing = threading.Semaphore(PREPARERS)
+        self._changed = threading.Condition()
+        self._room = Room(max_bytes)
+        self._uses: dict[str, Use] = {}
+        self._closed: RegistryError | None = None
 
     # ---- any thread -----------------------------------------------------------------------------------------
 
     def hold(self, versions: Collection[AdapterVersion]) -> None:
-        """Keep these in memory once they are there, until `let_go`."""
-        with self._lock:
+        """A request names these, until `let_go`."""
+        now = datetime.now(UTC)
+        with self._changed:
             for version in versions:
-                entry = self._entries.pop(slot(version), None) or Entry(version)
+                entry = self._touch(version)
                 entry.holders += 1
-                self._entries[slot(version)] = entry
+                entry.use.last_used_at = now
+                self._room.settle(entry)
 
-    def let_go(self, versions: Iterable[AdapterVersion]) -> bool:
-        """The end of `hold`. True if something now has to leave memory, which `trim` does."""
-        with self._lock:
+    def let_go(self, versions: Iterable[AdapterVersion]) -> None:
+        """The end of `hold`."""
+        with self._changed:
             for version in versions:
-                entry = self._entries[slot(version)]
+                entry = self._room.entries[slot(version)]
                 entry.holders -= 1
-                if entry.holders == 0 and entry.state == "stored" and entry.staging is None:
-                    del self._entries[slot(version)]
-            return bool(self._leavers())
+                self._room.settle(entry)
+            is_settled = self._room.is_settled
+            self._changed.notify_all()
+        if not is_settled:
+            self._wake()
 
-    def stage(self, versions: Iterable[AdapterVersion]) -> list[Future[None]]:
+    def prefetch(self, versions: Iterable[AdapterVersion]) -> None:
         """Begin to read, check and prepare those of these held versions that are not in memory, once however many ask.
-        The futures raise `Damaged`, `NotFound`, `Unavailable`, `NoRoom`."""
-        with self._lock:
-            entries = [self._entries[slot(version)] for version in versions]
-            for entry in entries:
-                if entry.state == "stored" and entry.staging is None:
-                    entry.staging = self._stagers.submit(self._stage, entry)
-            return [entry.staging for entry in entries if entry.staging is not None]
+        Where there is no room they come when it is their request's turn."""
+        with self._changed:
+            for version in versions:
+                entry = self._room.entries[slot(version)]
+                if not entry.takes_room and self._room.reserve(entry):
+                    self._submit(entry)
+            is_settled = self._room.is_settled
+        if not is_settled:
+            self._wake()
 
-    def offer(self, version: AdapterVersion, prepared: PreparedAdapter) -> None:
-        """Stage a held version that its creator has prepared already. Raises `NoRoom` if only what others hold could
-        make room for it."""
-        with self._lock:
-            entry = self._entries[slot(version)]
-            held = sum(other.bytes for other in self._entries.values() if other.holders)
-            if held + prepared.bytes > self._max_bytes:
-                raise NoRoom(f"{prepared.bytes} bytes of {version.reference} don't fit into the limit at the moment.")
-            if entry.state == "stored":
-                self._fill(entry, prepared)
+    @contextmanager
+    def claimed(self, version: AdapterVersion) -> Generator[None]:
+        """Inside, `version` comes before what requests wait for, and stays. Raises `NoRoom` where it never fits beside
+        what stays already. An earlier `unload` no longer counts."""
+        with self._changed:
+            entry = self._touch(version)
+            entry.claims += 1
+        try:
+            with self._changed:
+                self._room.require_room(entry)
+                entry.unwanted, entry.failure = False, None
+                self._room.settle(entry)
+            self._wake()
+            yield
+        finally:
+            with self._changed:
+                entry.claims -= 1
+                self._room.settle(entry)
+
+    def wait_until_staged(self, version: AdapterVersion) -> None:
+        """Of a claimed version. Raises `Damaged`, `NotFound`, `Unavailable`, `NoRoom`, or why the model was closed."""
+        with self._changed:
+            entry = self._room.entries[slot(version)]
+            self._changed.wait_for(lambda: entry.in_memory or entry.failure or self._closed)
+            if entry.failure is not None:
+                raise entry.failure
+            if self._closed is not None:
+                raise self._closed
+
+    def pin(self, version: AdapterVersion) -> None:
+        """A claimed version stays, until `unload`. Raises `NoRoom` where it doesn't fit beside what stays already."""
+        with self._changed:
+            entry = self._room.entries[slot(version)]
+            self._room.require_room(entry)
+            entry.pinned = True
 
     def unload(self, adapter: str, version: AdapterVersion | None = None) -> None:
-        """Take all versions of `adapter`, or only `version`, out of memory at the first `trim` at which nobody holds
-        them."""
-        with self._lock:
-            for entry in self._of(adapter):
-                if version is None or slot(entry.version) == slot(version):
-                    entry.unwanted = True
+        """Unpin all versions of `adapter`, or only `version`; they leave as soon as nobody holds them."""
+        with self._changed:
+            for entry in self._meant(adapter, version):
+                entry.pinned, entry.unwanted = False, True
+                self._room.settle(entry)
+        self._wake()
 
-    def keep(self, version: AdapterVersion) -> None:
-        """Somebody asked for this held version by name: an earlier `unload` no longer counts."""
-        with self._lock:
-            self._entries[slot(version)].unwanted = False
+    def unload_gone(self, gone: Callable[[AdapterVersion], bool]) -> frozenset[str]:
+        """As `unload`, for the versions that were removed from the registry; what is remembered of their use goes too.
+        Their slots."""
+        with self._changed:
+            lost = frozenset(name for name, use in self._uses.items() if gone(use.version))
+            for name in lost:
+                if entry := self._room.entries.get(name):
+                    entry.pinned, entry.unwanted = False, True
+                    self._room.settle(entry)
+                else:
+                    del self._uses[name]
+        self._wake()
+        return lost
 
-    def in_flight(self, adapter: str) -> int:
-        with self._lock:
-            return sum(entry.holders for entry in self._of(adapter))
+    def wait_until_freed(self, adapter: str, version: AdapterVersion | None, timeout_s: float) -> bool:
+        """Whether none of them takes memory any more. Returns at once where requests hold one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._freed(adapter, version) is not None, timeout_s)
+            return bool(self._freed(adapter, version))
 
-    def residency(self, versions: Iterable[AdapterVersion]) -> Mapping[int, Residency]:
-        with self._lock:
-            entries = [(version.version, self._entries.get(slot(version))) for version in versions]
-            return {number: entry.state if entry else "stored" for number, entry in entries}
+    def require_idle_room(self, prepared: PreparedAdapter) -> None:
+        """Raises `NoRoom` where only what others use could make room."""
+        with self._changed:
+            self._room.idle_leavers(prepared.bytes)
+
+    def close(self, reason: RegistryError) -> None:
+        """Nothing comes any more: whoever waits for something is told `reason`."""
+        with self._changed:
+            self._closed = reason
+            self._changed.notify_all()
+
+    # ---- what is there --------------------------------------------------------------------------------------
+
+    @property
+    def absent(self) -> Collection[str]:
+        """The slots that requests wait for."""
+        with self._changed:
+            return frozenset(self._room.absent)
 
     @property
     def resident(self) -> tuple[str, ...]:
         """References in memory with the module, least recently used first."""
-        with self._lock:
-            return tuple(entry.version.reference for entry in self._entries.values() if entry.state == "resident")
+        with self._changed:
+            return tuple(e.version.reference for e in self._room.entries.values() if e.tier == "resident")
+
+    @property
+    def taken(self) -> int:
+        """Bytes in memory or on their way into it; never more than the limit."""
+        return self._room.taken
+
+    def in_flight(self, adapter: str) -> int:
+        with self._changed:
+            return sum(entry.holders for entry in self._room.of(adapter))
+
+    def residency(self, versions: Iterable[AdapterVersion]) -> Mapping[int, VersionResidency]:
+        with self._changed:
+            return {version.version: self._residency(slot(version)) for version in versions}
 
     # ---- the model's own thread, between two forwards -------------------------------------------------------
 
-    def make_resident(self, versions: Collection[AdapterVersion]) -> None:
-        """Attach what is staged of these held versions; others leave first if there is no room."""
-        self.trim()
-        with self._lock:
-            entries = [self._entries[slot(version)] for version in versions]
-        for entry in entries:
-            if entry.prepared is not None:
-                self._adapted.attach_adapter(slot(entry.version), entry.prepared)
-                with self._lock:
-                    entry.state, entry.prepared = "resident", None
-                log.info("attached adapter %s (%d bytes)", entry.version.reference, entry.bytes)
+    @property
+    def is_settled(self) -> bool:
+        """Whether `arrange` would change nothing."""
+        with self._changed:
+            return self._room.is_settled
 
-    def trim(self) -> None:
-        """Take out what is unwanted or over the limit and held by nobody."""
-        with self._lock:
-            leavers = self._leavers()
-            for entry in leavers:
-                del self._entries[slot(entry.version)]
+    def arrange(self, turns: Iterable[frozenset[str]]) -> Mapping[frozenset[str], NoRoom]:
+        """Let the adapters come that the requests in `turns` need, in this order, as many as fit; what is unwanted and
+        what is in their way leaves. Returns the requests that need more than there can ever be, and why."""
+        with self._changed:
+            plan = self._room.plan(turns)
+        self._eject(plan.leavers)
+        with self._changed:
+            for entry in plan.arrivals:
+                if self._room.reserve(entry):
+                    self._submit(entry)
+        return plan.hopeless
+
+    def place(self, version: AdapterVersion, prepared: PreparedAdapter) -> None:
+        """Make a version resident that its creator has prepared already. Raises `NoRoom` where only what others use
+        could make room."""
+        with self._changed:
+            entry = self._room.entries.get(slot(version))
+            leavers = [] if entry and entry.takes_room else self._room.idle_leavers(prepared.bytes)
+        self._eject(leavers)
+        with self._changed:
+            entry = self._touch(version)
+            if not entry.in_memory and not self._room.fill(entry, prepared):
+                raise NoRoom(f"{version.reference} lost its room to a request.")
+        self.make_resident([version])
+
+    def make_resident(self, versions: Collection[AdapterVersion]) -> Mapping[str, float]:
+        """Attach what is staged of these held versions. Returns when each came into memory (`time.monotonic()`)."""
+        with self._changed:
+            entries = {slot(version): self._room.entries[slot(version)] for version in versions}
+        for name, entry in entries.items():
+            if entry.prepared is not None:
+                self._adapted.attach_adapter(name, entry.prepared)
+                with self._changed:
+                    entry.tier, entry.prepared = "resident", None
+                log.info("attached adapter %s (%d bytes)", entry.version.reference, entry.bytes)
+        return {name: entry.came_at for name, entry in entries.items()}
+
+    def _eject(self, leavers: Iterable[Entry]) -> None:
         for entry in leavers:
-            if entry.state == "resident":
+            if entry.tier == "resident":
                 self._adapted.eject_adapter(slot(entry.version))
                 log.info("ejected adapter %s (%d bytes)", entry.version.reference, entry.bytes)
+            with self._changed:
+                self._room.vacate(entry)
+                self._changed.notify_all()
 
-    # ---- inside ---------------------------------------------------------------------------------------------
+    # ---- the stagers ----------------------------------------------------------------------------------------
+
+    def _submit(self, entry: Entry) -> None:
+        """What is on its way already, though its place was given to others meanwhile, isn't read twice."""
+        if not entry.staging:
+            entry.staging = True
+            self._stagers.submit(self._stage, entry)
 
     def _stage(self, entry: Entry) -> None:
+        begun = time.monotonic()
         try:
             prepared = self._prepare(entry.version)
-        except BaseException:
-            with self._lock:
-                entry.staging = None
-                self._drop_if_idle(entry)
-            raise
-        with self._lock:
-            entry.staging = None
-            if not self._drop_if_idle(entry) and entry.state == "stored":
-                self._fill(entry, prepared)
+        except BaseException as error:  # whatever it is, it is said to those who wait for this adapter
+            self._note_failure(entry, error)
+            return
+        with self._changed:
+            entry.staging = False
+            entry.use.load_s = time.monotonic() - begun
+            if not entry.in_memory and not entry.is_idle:
+                self._room.fill(entry, prepared)
+            elif not entry.in_memory:
+                self._room.vacate(entry)
+            self._changed.notify_all()
+        self._wake()
+
+    def _note_failure(self, entry: Entry, error: BaseException) -> None:
+        with self._changed:
+            entry.staging, entry.failure = False, error
+            if not entry.in_memory:
+                self._room.vacate(entry)
+            self._changed.notify_all()
+        self._fail(slot(entry.version), error)
 
     def _prepare(self, version: AdapterVersion) -> PreparedAdapter:
-        tensors = read_safetensors(self._read_weights(version))
-        config = parse_stored(version.config)
-        prepared = self._adapted.prepare_adapter(match_checkpoint(config, tensors, self._adapted.architecture))
-        if prepared.bytes > self._max_bytes:
+        weights = self._read_weights(version)
+        with self._preparing:
+            config = parse_stored(version.config)
+            checkpoint = match_checkpoint(config, read_safetensors(weights), self._adapted.architecture)
+            prepared = self._adapted.prepare_adapter(checkpoint)
+        if prepared.bytes > self._room.limit:
             raise NoRoom(
                 f"{version.reference} takes {prepared.bytes} bytes, but all adapters of a model may take "
-                f"{self._max_bytes}; raise ADAPTER_SERVICE_MAX_RESIDENT_BYTES."
+                f"{self._room.limit}; raise ADAPTER_SERVICE_MAX_RESIDENT_BYTES."
             )
         return prepared
 
-    def _fill(self, entry: Entry, prepared: PreparedAdapter) -> None:
-        entry.state, entry.prepared, entry.bytes = "staged", prepared, prepared.bytes
+    # ---- inside ---------------------------------------------------------------------------------------------
 
-    def _drop_if_idle(self, entry: Entry) -> bool:
-        if entry.holders == 0:
-            del self._entries[slot(entry.version)]
-        return entry.holders == 0
+    def _touch(self, version: AdapterVersion) -> Entry:
+        """Its entry, now the one that was used last."""
+        name = slot(version)
+        entry = self._room.entries.pop(name, None)
+        if entry is None:
+            entry = Entry(version, self._estimate(version), self._uses.setdefault(name, Use(version)))
+        self._room.entries[name] = entry
+        return entry
 
-    def _of(self, adapter: str) -> list[Entry]:
-        return [entry for entry in self._entries.values() if entry.version.adapter == adapter]
+    def _estimate(self, version: AdapterVersion) -> int:
+        """As `AdaptedModel` holds most adapters: each number in the base's dtype or float32, whichever is wider."""
+        floating = (p.dtype for p in self._adapted.module.parameters() if p.is_floating_point())
+        return version.parameters * torch.promote_types(next(floating, torch.float32), torch.float32).itemsize
 
-    def _leavers(self) -> list[Entry]:
-        excess = sum(entry.bytes for entry in self._entries.values()) - self._max_bytes
-        leavers: list[Entry] = []
-        for entry in self._entries.values():
-            if entry.holders == 0 and entry.staging is None and (entry.unwanted or excess > 0):
-                leavers.append(entry)
-                excess -= entry.bytes
-        return leavers
+    def _meant(self, adapter: str, version: AdapterVersion | None) -> list[Entry]:
+        return [e for e in self._room.of(adapter) if version is None or slot(e.version) == slot(version)]
+
+    def _freed(self, adapter: str, version: AdapterVersion | None) -> bool | None:
+        """None while that may change without anybody's doing."""
+        entries = self._meant(adapter, version)
+        if self._closed is not None or not any(entry.takes_room or entry.staging for entry in entries):
+            return True
+        return False if any(entry.holders for entry in entries) else None
+
+    def _residency(self, name: str) -> VersionResidency:
+        use = self._uses.get(name)
+        if use is None:
+            return VersionResidency()
+        entry = self._room.entries.get(name)
+        if entry is None:
+            return VersionResidency(last_used_at=use.last_used_at, load_s=use.load_s)
+        return VersionResidency(
+            entry.tier,
+            entry.pinned,
+            entry.holders,
+            entry.bytes if entry.in_memory else 0,
+            use.last_used_at,
+            use.load_s,
+        )

@@ -5,9 +5,11 @@ through the engine, which refreshes after it; what another process wrote is seen
 """
 
 import threading
+from collections.abc import Collection
+from dataclasses import replace
 
 from models_registry.errors import Conflict, NotFound
-from models_registry.records import AdapterVersion, RegistrySnapshot
+from models_registry.records import Adapter, AdapterVersion, RegistrySnapshot
 from models_registry.references import named_by, pick_version, require_name
 from models_registry.registry import Registry
 
@@ -41,13 +43,31 @@ def reference_of(slot_name: str) -> str:
     return slot_name.partition(" ")[0]
 
 
+def without(view: RegistrySnapshot, leaving: Collection[str]) -> RegistrySnapshot:
+    """The view as it will be once these adapters (`tone`) and versions (`tone@3`) are gone."""
+    if not leaving:
+        return view
+    adapters = dict(view.adapters)
+    for gone in leaving:
+        adapter = adapters.pop(named_by(gone), None)
+        left = [] if adapter is None else [v for v in adapter.versions if gone not in {adapter.name, v.reference}]
+        if adapter is not None and left:
+            numbers = {version.version for version in left}
+            aliases = {alias: number for alias, number in adapter.aliases.items() if number in numbers}
+            adapters[adapter.name] = replace(adapter, versions=tuple(left), aliases=aliases)
+    return RegistrySnapshot(view.generation, adapters)
+
+
+def find_adapter(view: RegistrySnapshot, name: str) -> Adapter:
+    """Raises `NotFound`."""
+    if (adapter := view.adapters.get(name)) is None:
+        raise NotFound(f"There is no adapter {name!r}.")
+    return adapter
+
+
 def resolve(view: RegistrySnapshot, reference: str) -> AdapterVersion:
     """The exact version that `name`, `name@3` or `name@alias` means. Raises `NotFound` that says which part."""
-    name = named_by(reference)
-    adapter = view.adapters.get(name)
-    if adapter is None:
-        raise NotFound(f"There is no adapter {name!r}.")
-    return pick_version(adapter, reference)
+    return pick_version(find_adapter(view, named_by(reference)), reference)
 
 
 def require_free(view: RegistrySnapshot, name: str) -> None:

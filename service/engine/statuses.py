@@ -3,7 +3,7 @@
 from models_registry.records import Adapter, BaseModel
 from service.engine.hosted_model import HostedModel
 from service.engine.hosting import Place
-from service.engine.request import AdapterStatus, ModelStatus
+from service.engine.request import AdapterStatus, ModelStatus, VersionResidency
 from service.engine.snapshot import slot
 
 
@@ -22,7 +22,7 @@ def model_status(base: BaseModel, place: Place) -> ModelStatus:
 
 def adapter_status(adapter: Adapter, hosted: HostedModel | None) -> AdapterStatus:
     if hosted is None:
-        return AdapterStatus(adapter, {version.version: "stored" for version in adapter.versions}, 0)
+        return AdapterStatus(adapter, {version.version: VersionResidency() for version in adapter.versions})
     residency = hosted.adapters.residency(adapter.versions)
     silent = frozenset(v.version for v in adapter.versions if slot(v) in hosted.adapted.silent)
-    return AdapterStatus(adapter, residency, hosted.adapters.in_flight(adapter.name), silent)
+    return AdapterStatus(adapter, residency, silent)

@@ -1,6 +1,7 @@
 """The thread of one hosted base model, the only one that runs or changes its module.
 
-Its loop is one sentence: take a batch, make its adapters resident, run it, give each request its rows or its own error.
+Its loop is one sentence: let adapters come and go, take a batch of who is ready, make its adapters resident, run it,
+give each request its rows or its own error.
 """
 
 import logging
@@ -11,7 +12,7 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
 from models_registry.base_models.spec import BaseModelSpec
-from models_registry.errors import RegistryError
+from models_registry.errors import RegistryError, Unavailable
 from models_registry.injection.adapted_model import AdaptedModel
 from service.engine.batcher import Batcher, Call
 from service.engine.forward import answer_jobs, require_reached
@@ -19,6 +20,7 @@ from service.engine.job import Job
 from service.engine.joining import Joining
 from service.engine.request import InferAnswer
 from service.engine.residency import AdapterResidency
+from service.engine.room import SLOW_S
 from service.engine.selection import distinct_versions
 
 log = logging.getLogger(__name__)
@@ -63,20 +65,27 @@ class Worker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (work := self._batcher.take()) is not None:
-            match work:
-                case Call():
-                    self._call(work)
-                case _:
-                    self._serve(work)
-            del work  # while it waits, the thread must not keep the last request's tensors
-            self._trim()
+        # What is on its way too long no longer counts, so that others may come: nobody else would say when.
+        while self._batcher.wait(None if self._adapters.is_settled else SLOW_S):
+            self._arrange()
+            match self._batcher.take(self._adapters.absent):
+                case Call() as call:
+                    self._call(call)
+                    del call  # while it waits, the thread must not keep what it was given
+                case None:
+                    pass
+                case jobs:
+                    self._serve(jobs)
+                    del jobs
+        self._adapters.close(self._batcher.closed or Unavailable("The base model is going."))
 
-    def _trim(self) -> None:
+    def _arrange(self) -> None:
+        if self._adapters.is_settled:
+            return
         try:
-            self._adapters.trim()
+            self._batcher.refuse(self._adapters.arrange(self._batcher.turns()))
         except Exception:  # nobody waits for this; the thread must live on for those who wait for answers
-            log.exception("model %s could not free an adapter", self._name)
+            log.exception("model %s could not change which adapters are in memory", self._name)
 
     def _call(self, call: Call) -> None:
         if not call.future.set_running_or_notify_cancel():
@@ -120,24 +129,27 @@ class Worker:
 
     def _forward(self, jobs: Sequence[Job]) -> list[InferAnswer]:
         begun = time.monotonic()
-        self._adapters.make_resident(distinct_versions(one for job in jobs for one in job.selections))
+        came_at = self._adapters.make_resident(distinct_versions(one for job in jobs for one in job.selections))
         loaded = time.monotonic()
         outputs = answer_jobs(self._spec, self._adapted, jobs, self._joining.proof.by_token or ())
         ended = time.monotonic()
         self._joining.learn(jobs[0].rows)
         require_reached(self._adapted, (one for job in jobs for one in job.selections))
-        return [
-            InferAnswer(
+        answers: list[InferAnswer] = []
+        for job, own in zip(jobs, outputs, strict=True):
+            # From when it could have run but for its adapters, to the last one's coming.
+            load_s = max([0.0, *(came_at[name] - job.queued_at for name in job.slots)])
+            answer = InferAnswer(
                 model=job.request.model,
                 adapter=tuple(selection.exact for selection in own.selections),
                 digest=tuple(selection.digest for selection in own.selections),
                 outputs=own.values,
-                queue_ms=(begun - job.admitted_at - job.load_s) * 1000,
-                load_ms=(job.load_s + loaded - begun) * 1000,
+                queue_ms=(begun - job.admitted_at - load_s) * 1000,
+                load_ms=(load_s + loaded - begun) * 1000,
                 forward_ms=(ended - loaded) * 1000,
             )
-            for job, own in zip(jobs, outputs, strict=True)
-        ]
+            answers.append(answer)
+        return answers
 
     def _explain(self, job: Job, error: BaseException) -> None:
         if isinstance(error, RegistryError):

@@ -16,10 +16,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from models_registry.adapters.catalog import dump_config, parse_config
-from models_registry.adapters.checkpoint import match_checkpoint, read_safetensors, write_safetensors
+from models_registry.adapters.checkpoint import match_checkpoint
 from models_registry.adapters.method import PEFT_PREFIX
 from models_registry.architecture import describe
 from models_registry.injection import AdaptedModel
+from models_registry.safetensors_files import read_safetensors, write_safetensors
 from tests.bench.figures import Figure, medians, seconds
 
 RANK, COUNT, ROUNDS = 16, 100, 9

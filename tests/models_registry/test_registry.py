@@ -454,7 +454,7 @@ def test_a_snapshot_catches_up_with_any_number_of_changes(registry: Registry, mo
     for name in ("a", "b", "c"):
         registry.create_adapter("base", name, **content())
 
-    monkeypatch.setattr("models_registry.registry.MANY", 2)
+    monkeypatch.setattr("models_registry.storage.snapshots.MANY", 2)
     assert registry.snapshot(early) == registry.snapshot()
 
 
@@ -530,7 +530,7 @@ def test_of_many_that_build_on_one_version_exactly_one_is_not_stale(registry: Re
 DYING = """
 import os, signal, sys
 from models_registry.registry import Registry
-from models_registry.storage.blobs import DirectoryBlobStore
+from models_registry.storage.directory import DirectoryBlobStore
 from models_registry.storage.database import open_database
 from pathlib import Path
 

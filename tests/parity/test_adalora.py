@@ -26,8 +26,8 @@ from parity.oracle import (
 from torch import Tensor, nn
 
 from models_registry.adapters.catalog import parse_config
-from models_registry.adapters.checkpoint import read_safetensors
 from models_registry.injection import AdaptedModel
+from models_registry.safetensors_files import read_safetensors
 
 MASKS = {"two of three": [True, False, True], "all": [True] * 3, "one": [False, True, False]}
 

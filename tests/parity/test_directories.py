@@ -14,11 +14,12 @@ from parity.oracle import assert_differs, assert_same, ours, peft_config, random
 from torch import nn
 
 from models_registry.adapters.catalog import dump_config, parse_config
-from models_registry.adapters.checkpoint import match_checkpoint, read_safetensors, write_safetensors
+from models_registry.adapters.checkpoint import match_checkpoint
 from models_registry.adapters.method import PEFT_PREFIX
 from models_registry.architecture import describe
 from models_registry.errors import Invalid
 from models_registry.injection import AdaptedModel
+from models_registry.safetensors_files import read_safetensors, write_safetensors
 
 LORA: Mapping[str, Any] = {"peft_type": "LORA", "r": 4, "lora_alpha": 6}
 ADALORA: Mapping[str, Any] = {"peft_type": "ADALORA", "init_r": 3, "target_r": 2, "total_step": 10}

@@ -13,9 +13,9 @@ from parity.oracle import assert_differs, assert_same, assert_same_tensors, ours
 from torch import Tensor, nn
 
 from models_registry.adapters.catalog import dump_config
-from models_registry.adapters.checkpoint import write_safetensors
 from models_registry.adapters.method import PEFT_PREFIX
 from models_registry.injection import AdaptedModel
+from models_registry.safetensors_files import write_safetensors
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:`lora_bias=True` was passed but the targeted layer of type"),

@@ -62,6 +62,7 @@ def test_sqlite_is_always_migrated_and_postgres_only_when_asked() -> None:
         ("device", "gpu", "'gpu' is not `auto`"),
         ("database_url", "mysql://host/name", "postgresql://"),
         ("blob_url", "ftp://host", "s3://bucket/prefix"),
+        ("s3_endpoint", "localhost:9000", "https://host"),
         ("port", "70000", "65535"),
         ("max_upload_bytes", "much", "byte"),
         ("max_queue", "0", "greater than 0"),

@@ -1,27 +1,16 @@
-import json
-import pickle
-import struct
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from models_registry.adapters.catalog import parse_config
-from models_registry.adapters.checkpoint import (
-    Checkpoint,
-    fresh_checkpoint,
-    match_checkpoint,
-    read_safetensors,
-    write_safetensors,
-)
+from models_registry.adapters.checkpoint import Checkpoint, fresh_checkpoint, match_checkpoint
 from models_registry.adapters.method import PEFT_PREFIX
 from models_registry.architecture import describe
 from models_registry.errors import Invalid, Unsupported
 from models_registry.records import Architecture
+from models_registry.safetensors_files import read_safetensors, write_safetensors
 
 LORA: dict[str, Any] = {"peft_type": "LORA", "r": 2, "target_modules": ["linear"], "init_lora_weights": False}
 ADALORA: dict[str, Any] = {"peft_type": "ADALORA", "init_r": 3, "target_modules": ["linear"]}
@@ -203,133 +192,3 @@ def test_adalora_pruned_to_nothing_has_tensors_without_numbers(base: Architectur
         "linear.lora_B": (5, 0),
         "linear.lora_E": (0, 1),
     }
-
-
-# ---- files ------------------------------------------------------------------------------------------------------
-
-
-TENSORS = {"b": torch.arange(6.0).view(2, 3), "a": torch.ones(3, dtype=torch.bfloat16), "none": torch.zeros(0, 4)}
-
-
-def test_what_is_written_is_read_back() -> None:
-    back = read_safetensors(write_safetensors(TENSORS))
-    assert back.keys() == TENSORS.keys()
-    for key, tensor in TENSORS.items():
-        assert back[key].dtype == tensor.dtype
-        assert torch.equal(back[key], tensor)
-
-
-def test_the_same_tensors_give_the_same_bytes_in_any_order() -> None:
-    backwards = dict(reversed(TENSORS.items()))
-    assert (
-        write_safetensors(TENSORS)
-        == write_safetensors(backwards)
-        == write_safetensors(read_safetensors(write_safetensors(TENSORS)))
-    )
-
-
-def test_the_file_says_that_it_is_pytorchs_and_carries_the_prefix() -> None:
-    data = write_safetensors({"x": torch.zeros(1)}, PEFT_PREFIX)
-    header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
-    assert header["__metadata__"] == {"format": "pt"}
-    assert header.keys() == {"__metadata__", "base_model.model.x"}
-
-
-def test_views_and_tensors_that_share_memory_are_written_whole() -> None:
-    whole = torch.arange(6.0).view(2, 3)
-    tensors = {"turned": whole.T, "row": whole[0], "same": whole[0], "whole": whole}
-    back = read_safetensors(write_safetensors(tensors))
-    assert all(torch.equal(back[key], tensor) for key, tensor in tensors.items())
-
-
-@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x0580])
-def test_a_header_whose_length_looks_like_a_pickle_is_read(length: int) -> None:
-    """A pickle begins with 0x80 and its protocol; so does a file whose header is 640 bytes long."""
-    padding = length - (len(save({"x": torch.zeros(2)}, {"format": ""})) - 8 - 8)
-    data = save({"x": torch.zeros(2)}, {"format": "p" * padding})
-    assert data[:2] == struct.pack("<H", length)
-    assert read_safetensors(data).keys() == {"x"}
-
-
-def header_of(entries: dict[str, Any], data: bytes = b"") -> bytes:
-    header = json.dumps(entries).encode()
-    return struct.pack("<Q", len(header)) + header + data
-
-
-WHOLE = write_safetensors(TENSORS)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"\0" * 7,
-        b"not safetensors at all",
-        WHOLE[:-1],
-        WHOLE[:20],
-        WHOLE + b"\0",
-        struct.pack("<Q", 2**62) + WHOLE[8:],
-        struct.pack("<Q", 2**63 + 5) + WHOLE[8:],
-        struct.pack("<Q", 99_000_000) + b"{}",
-        struct.pack("<Q", 4) + b"[][]",
-        struct.pack("<Q", 3) + b"\xff\xfe\xfd",
-        header_of({"x": {"dtype": "F32", "shape": [1000, 1000], "data_offsets": [0, 4]}}, b"\0" * 4),
-        header_of({"x": {"dtype": "F32", "shape": [2**40, 2**40], "data_offsets": [0, 0]}}),
-        header_of({"x": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, b"\0" * 4),
-        header_of({"x": {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]}}, b"\0" * 4),
-        header_of({"x": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}, b"\0" * 8),
-        header_of({"x": {"dtype": "F33", "shape": [1], "data_offsets": [0, 4]}}, b"\0" * 4),
-        header_of({"x": {"dtype": "F32", "shape": "1", "data_offsets": [0, 4]}}, b"\0" * 4),
-        header_of({"x": {"shape": [1], "data_offsets": [0, 4]}}, b"\0" * 4),
-        header_of(
-            {
-                "x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
-                "y": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
-            },
-            b"\0" * 4,
-        ),
-    ],
-)
-def test_what_is_not_safetensors_is_invalid(data: bytes) -> None:
-    with pytest.raises(Invalid):
-        read_safetensors(data)
-
-
-def read_or_refuse(data: bytes) -> bool:
-    """Whether it is a file; never an error of another kind than `Invalid`."""
-    try:
-        read_safetensors(data)
-    except Invalid:
-        return False
-    return True
-
-
-@pytest.mark.parametrize(
-    ("dtype", "size", "expected"),
-    [("F8_E4M3", 8, True), ("U64", 64, True), ("C64", 64, True), ("F8_E8M0", 8, False), ("F6_E2M3", 6, False)],
-)
-def test_a_dtype_that_torch_lacks_is_invalid(dtype: str, size: int, expected: bool) -> None:
-    data = header_of({"x": {"dtype": dtype, "shape": [8], "data_offsets": [0, size]}}, b"\0" * size)
-    assert read_or_refuse(data) is expected
-
-
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_a_pickle_is_never_opened(protocol: int) -> None:
-    with pytest.raises(Invalid, match="pickle"):
-        read_safetensors(pickle.dumps({"x": [1, 2, 3]}, protocol))
-
-
-def test_torchs_own_zip_is_never_opened(tmp_path: Any) -> None:
-    torch.save({"x": torch.zeros(2)}, tmp_path / "adapter_model.bin")
-    with pytest.raises(Invalid, match="pickle"):
-        read_safetensors((tmp_path / "adapter_model.bin").read_bytes())
-
-
-@settings(max_examples=150, deadline=None)
-@given(at=st.integers(0, len(WHOLE) - 1), byte=st.integers(0, 255), cut=st.integers(0, len(WHOLE)))
-def test_any_damage_is_invalid_or_still_a_file(at: int, byte: int, cut: int) -> None:
-    damaged = bytearray(WHOLE)
-    damaged[at] = byte
-    for data in (bytes(damaged), bytes(damaged[:cut])):
-        assert read_or_refuse(data) in (True, False)
-    assert not read_or_refuse(WHOLE[:cut]) or cut == len(WHOLE)

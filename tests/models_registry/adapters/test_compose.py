@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models_registry.adapters.catalog import dump_config, parse_config
-from models_registry.adapters.checkpoint import Checkpoint, fresh_checkpoint, match_checkpoint, write_safetensors
+from models_registry.adapters.checkpoint import Checkpoint, fresh_checkpoint, match_checkpoint
 from models_registry.adapters.compose import Part, compose
 from models_registry.adapters.lora import LoraConfig
 from models_registry.adapters.merging import keep_greatest, keep_random
@@ -17,6 +17,7 @@ from models_registry.adapters.recipe import COMPOSITION_METHODS, CompositionMeth
 from models_registry.architecture import describe
 from models_registry.errors import Invalid
 from models_registry.injection import AdaptedModel
+from models_registry.safetensors_files import write_safetensors
 
 LORA: dict[str, Any] = {"peft_type": "LORA", "r": 2, "target_modules": ["first"], "init_lora_weights": False}
 ADALORA: dict[str, Any] = {

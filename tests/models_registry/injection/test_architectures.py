@@ -11,8 +11,8 @@ from tiny_models import TINY_MODELS, TinyModel
 from torch import Tensor, nn
 
 from models_registry.adapters.catalog import dump_config, parse_config
-from models_registry.adapters.checkpoint import read_safetensors, write_safetensors
 from models_registry.injection import AdaptedModel
+from models_registry.safetensors_files import read_safetensors, write_safetensors
 
 METHODS: Mapping[str, dict[str, Any]] = {
     "LORA": {"peft_type": "LORA", "r": 3, "lora_alpha": 5},

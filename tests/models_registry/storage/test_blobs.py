@@ -1,162 +1,238 @@
-import os
-import resource
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+"""What holds for every blob store, on a directory and on a real S3."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from pathlib import Path
+from threading import Event
 
+import obstore
 import pytest
+from e2e.process import PATIENCE_S, until
+from obstore.store import LocalStore, ObjectStore
+from stores import S3Server
 
-from models_registry.errors import Damaged, Invalid, NoRoom, NotFound, Unavailable, Unsupported
+from models_registry.errors import Damaged, NotFound
+from models_registry.storage import directory, s3
 from models_registry.storage.blobs import BlobStore, open_blob_store
+from models_registry.storage.digests import StoredBlob
 
 NOWHERE = sha256(b"never stored").hexdigest()
+LARGE = bytes(range(256)) * (s3.PART_BYTES * 5 // 2 // 256)
+"""Three parts, the last one shorter."""
+
+HOUR = timedelta(hours=1)
 
 
-@contextmanager
-def files_of_at_most(size: int) -> Generator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+@pytest.fixture
+def store(blob_url: str) -> BlobStore:
+    return open_blob_store(blob_url)
 
 
-@pytest.mark.parametrize("data", [b"", b"weights", bytes(range(256)) * 4096])
-def test_what_was_put_comes_back_under_its_sha256(blobs: BlobStore, blob_directory: Path, data: bytes) -> None:
-    digest = blobs.put(data)
+@pytest.fixture
+def raw(blob_url: str, request: pytest.FixtureRequest) -> ObjectStore:
+    """What the store lies on, to look at it and to damage it."""
+    if blob_url.startswith("s3:"):
+        server: S3Server = request.getfixturevalue("s3_server")
+        return server.client(blob_url)
+    return LocalStore(blob_url.removeprefix("file:"))
+
+
+class Pause:
+    """Holds the first look at a blob's time between looking and telling what was seen."""
+
+    def __init__(self, look: Callable[..., object]) -> None:
+        self.seen, self.looked_again, self.go_on = Event(), Event(), Event()
+        self._look = look
+
+    def __call__(self, *arguments: object) -> object:
+        found = self._look(*arguments)
+        if self.seen.is_set():
+            self.looked_again.set()
+        else:
+            self.seen.set()
+            assert self.go_on.wait(PATIENCE_S)
+        return found
+
+
+@pytest.fixture
+def pause(blob_url: str, monkeypatch: pytest.MonkeyPatch) -> Pause:
+    """Of the next removal, where a put could come between its look and its deed."""
+    place, name = (s3.S3BlobStore, "_modified") if blob_url.startswith("s3:") else (directory, "_modified_s")
+    paused = Pause(getattr(place, name))
+
+    def look(*arguments: object) -> object:  # a function, so that it can be a method
+        return paused(*arguments)
+
+    monkeypatch.setattr(place, name, look)
+    return paused
+
+
+@pytest.fixture
+def everything_is_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if hours had passed after every put."""
+    for module in (directory, s3):
+        monkeypatch.setattr(module, "REFRESHED_S", -1.0)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def names(raw: ObjectStore) -> set[str]:
+    return {found["path"] for page in raw.list() for found in page} - {".lock"}
+
+
+@pytest.mark.parametrize("data", [b"", b"weights", bytes(range(256)) * 4096, LARGE], ids=len)
+def test_what_was_put_comes_back_under_its_sha256(store: BlobStore, raw: ObjectStore, data: bytes) -> None:
+    digest = store.put(data)
 
     assert digest == sha256(data).hexdigest()
-    assert blobs.get(digest) == data
-    assert [file.name for file in blob_directory.iterdir()] == [digest]
+    assert store.get(digest) == data
+    assert names(raw) == {digest}
 
 
-def test_blobs_outlive_the_store_that_wrote_them(blobs: BlobStore, blob_directory: Path) -> None:
-    digest = blobs.put(b"weights")
-
-    assert open_blob_store(f"file://{blob_directory}").get(digest) == b"weights"
+def test_a_part_of_a_buffer_is_stored_without_a_copy_of_its_own(store: BlobStore) -> None:
+    assert store.get(store.put(memoryview(b"head weights tail")[5:12])) == b"weights"
 
 
-def test_a_relative_url_means_a_directory_under_the_current_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    blobs = open_blob_store("file:var/blobs")
-    monkeypatch.chdir("/")  # where it was opened counts, not where it is used
+def test_blobs_outlive_the_store_that_wrote_them(store: BlobStore, blob_url: str) -> None:
+    digest = store.put(b"weights")
 
-    assert (tmp_path / "var" / "blobs" / blobs.put(b"weights")).is_file()
+    assert open_blob_store(blob_url).get(digest) == b"weights"
 
 
-def test_a_valid_blob_is_not_written_again(blobs: BlobStore, blob_directory: Path) -> None:
-    written = (blob_directory / blobs.put(b"weights")).stat()
-    again = (blob_directory / blobs.put(b"weights")).stat()
+@pytest.mark.parametrize("data", [b"weights", LARGE], ids=len)
+def test_a_valid_blob_is_not_written_again(store: BlobStore, raw: ObjectStore, data: bytes) -> None:
+    written = obstore.head(raw, store.put(data))
 
-    assert (again.st_ino, again.st_mtime_ns) == (written.st_ino, written.st_mtime_ns)
-
-
-def test_a_blob_that_is_there_is_durable_too_before_put_returns(
-    blobs: BlobStore, blob_directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another writer may have named it a moment ago, and not have made the name durable yet."""
-    blobs.put(b"weights")
-    synced: list[Path] = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
-    blobs.put(b"weights")
-
-    assert synced == [blob_directory]
+    assert obstore.head(raw, store.put(data)) == written
 
 
 @pytest.mark.parametrize("damage", [b"", b"weight", b"weightz", b"weights and more"])
 def test_damaged_bytes_are_never_served_and_the_next_put_mends_them(
-    blobs: BlobStore, blob_directory: Path, damage: bytes
+    store: BlobStore, raw: ObjectStore, damage: bytes
 ) -> None:
-    digest = blobs.put(b"weights")
-    (blob_directory / digest).write_bytes(damage)
+    digest = store.put(b"weights")
+    obstore.put(raw, digest, damage)
 
     with pytest.raises(Damaged, match=digest):
-        blobs.get(digest)
-    blobs.put(b"weights")
-    assert blobs.get(digest) == b"weights"
+        store.get(digest)
+    store.put(b"weights")
+    assert store.get(digest) == b"weights"
 
 
-def test_an_unknown_digest_is_not_found(blobs: BlobStore) -> None:
-    assert not blobs.exists(NOWHERE)
+def test_an_unknown_digest_is_not_found(store: BlobStore) -> None:
+    assert not store.exists(NOWHERE)
     with pytest.raises(NotFound, match=NOWHERE):
-        blobs.get(NOWHERE)
+        store.get(NOWHERE)
 
 
 @pytest.mark.parametrize("digest", ["../secret", "", "A" * 64, "/etc/passwd", "0" * 63, "0" * 64 + "\n"])
-def test_only_a_digest_names_a_file(blobs: BlobStore, tmp_path: Path, digest: str) -> None:
-    (tmp_path / "secret").write_text("not a blob")
-
-    with pytest.raises(NotFound, match="no sha256"):
-        blobs.get(digest)
-
-
-def test_a_deleted_blob_is_gone_and_deleting_it_again_is_fine(blobs: BlobStore) -> None:
-    digest = blobs.put(b"weights")
-    assert blobs.exists(digest)
-
-    blobs.delete(digest)
-    blobs.delete(digest)
-
-    assert not blobs.exists(digest)
-
-
-def test_a_full_store_changes_nothing_and_takes_the_blob_once_there_is_room(
-    blobs: BlobStore, blob_directory: Path
-) -> None:
-    data = bytes(100_000)
-    with files_of_at_most(50_000), pytest.raises(NoRoom, match=str(blob_directory)):
-        blobs.put(data)
-    assert list(blob_directory.iterdir()) == []
-
-    assert blobs.get(blobs.put(data)) == data
-
-
-def test_a_store_that_is_away_says_so_and_is_not_created_anew(blobs: BlobStore, blob_directory: Path) -> None:
-    digest = blobs.put(b"weights")
-    blobs.ping()
-    blob_directory.rename(blob_directory.with_name("elsewhere"))
+def test_only_a_digest_names_a_blob(store: BlobStore, raw: ObjectStore, digest: str) -> None:
+    obstore.put(raw, "secret", b"no blob")
 
     for attempt in (
-        blobs.ping,
-        lambda: blobs.get(digest),
-        lambda: blobs.exists(digest),
-        lambda: blobs.put(b"other weights"),
+        store.get,
+        store.exists,
+        store.delete,
+        lambda name: store.presign(name, 60) or store.get(name),
+        lambda name: store.delete_older(name, now()),
     ):
-        with pytest.raises(Unavailable, match=str(blob_directory)):
-            attempt()
-    assert not blob_directory.exists()
-
-    blob_directory.with_name("elsewhere").rename(blob_directory)
-    assert blobs.get(digest) == b"weights"
+        with pytest.raises(NotFound, match="no sha256"):
+            attempt(digest)
+    assert names(raw) == {"secret"}
 
 
-def test_many_threads_may_put_the_same_blob(blobs: BlobStore, blob_directory: Path) -> None:
+def test_a_deleted_blob_is_gone_and_deleting_it_again_is_fine(store: BlobStore) -> None:
+    digest = store.put(b"weights")
+    assert store.exists(digest)
+
+    store.delete(digest)
+    store.delete(digest)
+
+    assert not store.exists(digest)
+
+
+def test_many_threads_may_put_the_same_blob(store: BlobStore, raw: ObjectStore) -> None:
     data = bytes(range(256)) * 1000
     with ThreadPoolExecutor(8) as pool:
-        digests = set(pool.map(blobs.put, [data] * 32))
+        digests = set(pool.map(store.put, [data] * 32))
 
-    assert [file.name for file in blob_directory.iterdir()] == list(digests)
-    assert blobs.get(digests.pop()) == data
-
-
-@pytest.mark.parametrize("url", ["", "file:", "file://", "var/blobs", "ftp://host/blobs"])
-def test_a_url_we_cannot_read_is_refused(url: str) -> None:
-    with pytest.raises(Invalid, match="file:DIRECTORY"):
-        open_blob_store(url)
+    assert names(raw) == digests
+    assert store.get(digests.pop()) == data
 
 
-def test_s3_is_refused_by_name() -> None:
-    with pytest.raises(Unsupported, match="S3"):
-        open_blob_store("s3://bucket/prefix")
+def test_a_listing_names_every_blob_and_nothing_else(store: BlobStore, raw: ObjectStore) -> None:
+    begun = now() - timedelta(seconds=2)  # S3 counts whole seconds
+    sizes = {store.put(data): len(data) for data in (b"", b"weights", b"other weights")}
+    obstore.put(raw, "README", b"no blob")
+    blobs = list(store.list_blobs())
+
+    assert {blob.digest: blob.bytes for blob in blobs} == sizes
+    assert all(begun <= blob.modified_at <= now() for blob in blobs)
+    assert all(isinstance(blob, StoredBlob) for blob in blobs)
 
 
-def test_a_directory_that_cannot_be_created_is_unavailable(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("a file")
+def test_a_listing_is_longer_than_a_page(store: BlobStore, raw: ObjectStore) -> None:
+    """S3 lists a thousand at a time."""
+    digests = {f"{number:064x}" for number in range(1010)}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda digest: obstore.put(raw, digest, b""), digests))
 
-    with pytest.raises(Unavailable, match="taken"):
-        open_blob_store(f"file:{tmp_path}/taken/blobs")
+    assert {blob.digest for blob in store.list_blobs()} == digests
+
+
+# ---- old blobs: renewed by a put, else removed ----------------------------------------------------------------------
+
+
+def test_only_an_old_blob_is_removed_as_such(store: BlobStore) -> None:
+    digest = store.put(b"weights")
+
+    assert not store.delete_older(digest, now() - HOUR)
+    assert store.exists(digest)
+    assert store.delete_older(digest, now() + HOUR)
+    assert not store.exists(digest)
+    assert not store.delete_older(digest, now() + HOUR)
+
+
+@pytest.mark.usefixtures("everything_is_old")
+@pytest.mark.parametrize("data", [b"weights", LARGE], ids=len)
+def test_a_put_renews_the_time_of_what_lies_there_for_long(store: BlobStore, raw: ObjectStore, data: bytes) -> None:
+    """S3 counts whole seconds."""
+    written = obstore.head(raw, store.put(data))["last_modified"]
+    until(lambda: obstore.head(raw, store.put(data))["last_modified"] > written)
+
+    assert store.get(store.put(data)) == data
+
+
+@pytest.mark.usefixtures("everything_is_old")
+@pytest.mark.parametrize("there", [b"weights", b"damaged"])
+def test_a_put_waits_for_a_removal_that_found_the_blob_old_and_stores_it_anew(
+    store: BlobStore, raw: ObjectStore, pause: Pause, there: bytes
+) -> None:
+    digest = sha256(b"weights").hexdigest()
+    obstore.put(raw, digest, there)
+    with ThreadPoolExecutor(2) as pool:
+        removal = pool.submit(store.delete_older, digest, now() + HOUR)
+        pause.seen.wait(PATIENCE_S)
+        put = pool.submit(store.put, b"weights")
+        assert pause.looked_again.wait(PATIENCE_S)
+        wait([put], timeout=0.2)  # time enough for a put that doesn't wait
+        waits = not put.done()
+        pause.go_on.set()
+
+        assert removal.result()
+        assert put.result() == digest
+    assert waits
+    assert store.get(digest) == b"weights"
+
+
+@pytest.mark.usefixtures("everything_is_old")
+def test_a_removal_leaves_a_blob_that_was_renewed_before_it_looked(store: BlobStore, raw: ObjectStore) -> None:
+    long_ago = now() - HOUR
+    digest = store.put(b"weights")
+    store.put(b"weights")
+
+    assert not store.delete_older(digest, long_ago)
+    assert names(raw) == {digest}

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 from starlette.requests import Request
 
-from service.api.files import File, parse_etag, serve_file
+from service.api.files import File, serve_file
 from service.api.problems import Refused
 
 BODY = b"0123456789"
@@ -72,18 +72,3 @@ def test_a_range_that_is_not_one_plain_range_is_passed_over(wanted: str) -> None
 def test_a_range_of_another_file_gets_the_whole_new_one() -> None:
     assert serve_file(asking(range="bytes=0-3", if_range='"other"'), File(BODY, "a/a", "a")).status_code == 200
     assert serve_file(asking(range="bytes=0-3", if_range=ETAG), File(BODY, "a/a", "a")).status_code == 206
-
-
-def test_the_etag_that_a_caller_builds_on_is_read_without_its_quotes() -> None:
-    assert parse_etag('"abc"') == "abc"
-
-
-def test_a_weak_etag_stays_weak_so_that_it_matches_nothing() -> None:
-    assert parse_etag('W/"abc"') == 'W/"abc"'
-
-
-@pytest.mark.parametrize("header", ["abc", '"a", "b"', '"'])
-def test_what_is_not_one_etag_is_malformed(header: str) -> None:
-    with pytest.raises(Refused) as caught:
-        parse_etag(header)
-    assert caught.value.kind.status == 400

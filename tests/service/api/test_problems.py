@@ -143,7 +143,7 @@ def test_a_store_that_is_full_changes_nothing(start: Start, monkeypatch: pytest.
     def full(*_: object) -> str:
         raise errors.NoRoom("The blob store is full.")
 
-    monkeypatch.setattr("models_registry.storage.blobs.DirectoryBlobStore.put", full)
+    monkeypatch.setattr("models_registry.storage.directory.DirectoryBlobStore.put", full)
     expect_problem(client.post("/models/mlp/adapters", json={"name": "a", "config": LORA}), 507, "no-room")
     expect_problem(client.get("/adapters/a"), 404, "not-found")
 

@@ -3,18 +3,20 @@ from concurrent.futures import Future
 
 import pytest
 import torch
+from engines import version_of
 
 from models_registry.base_models.spec import Inputs, Rows
-from models_registry.errors import Conflict, DeadlinePassed, Overloaded, Unavailable
+from models_registry.errors import Conflict, Damaged, DeadlinePassed, NoRoom, Overloaded, Unavailable
 from service.engine.batcher import Batcher, Call
 from service.engine.job import Job
 from service.engine.request import InferRequest
-from service.engine.selection import BASE
+from service.engine.selection import BASE, Part, Selection
 
 
-def job(deadline: float | None = None) -> Job:
+def job(deadline: float | None = None, adapter: str | None = None) -> Job:
     request = InferRequest("m", Inputs({"x": torch.ones(1)}), deadline=deadline)
-    return Job(request, (BASE,), Rows({"x": torch.ones(1)}, 1), Future(), 0.0)
+    selection = Selection((Part(version_of(adapter), adapter, 1.0),)) if adapter else BASE
+    return Job(request, (selection,), Rows({"x": torch.ones(1)}, 1), Future(), 0.0)
 
 
 def queue(batcher: Batcher, *jobs: Job) -> None:
@@ -75,8 +77,59 @@ def test_a_closed_batcher_says_why_and_still_gives_what_it_holds() -> None:
     for refused in (lambda: batcher.admit(job().future), lambda: batcher.put(reading), lambda: batcher.call(print)):
         with pytest.raises(Conflict, match="it was unloaded"):
             refused()
+    assert batcher.wait()
     assert batcher.take() == (held,)
-    assert batcher.take() is None
+    assert not batcher.wait()
+
+
+def test_who_waits_for_an_adapter_is_passed_over_until_it_is_there() -> None:
+    batcher = Batcher(10, 64)
+    waits, ready = job(adapter="a"), job()
+    queue(batcher, waits, ready)
+    assert batcher.take(absent={"a"}) == (ready,)
+    assert batcher.take(absent={"a"}) is None
+    assert batcher.take() == (waits,)
+
+
+def test_who_waits_for_an_adapter_that_does_not_come_is_told_why() -> None:
+    batcher = Batcher(10, 64)
+    loses, hopeless, stays = job(adapter="a"), job(adapter="b"), job(adapter="c")
+    queue(batcher, loses, hopeless, stays)
+    batcher.fail("a", Damaged("0" * 64))
+    batcher.refuse({hopeless.slots: NoRoom("too large")})
+    assert isinstance(loses.future.exception(0), Damaged)
+    assert isinstance(hopeless.future.exception(0), NoRoom)
+    assert batcher.drain() == (stays,)
+
+
+def test_once_closed_nobody_waits_for_an_adapter_any_more() -> None:
+    batcher = Batcher(10, 64)
+    waits, ready = job(adapter="a"), job()
+    queue(batcher, waits, ready)
+    batcher.close(Conflict("it was unloaded"))
+    assert batcher.take(absent={"a"}) == (ready,)
+    assert batcher.wait()
+    assert batcher.take(absent={"a"}) is None
+    assert isinstance(waits.future.exception(0), Conflict)
+    assert not batcher.wait()
+
+
+def test_nothing_that_happens_between_looking_and_waiting_is_overslept() -> None:
+    batcher = Batcher(10, 64)
+    queue(batcher, job(adapter="a"))
+    assert batcher.wait()
+    batcher.wake()  # the adapter came while the worker still took it for absent
+    assert batcher.take(absent={"a"}) is None
+    assert batcher.wait()
+    assert batcher.take() is not None
+
+
+def test_a_damaged_reason_is_told_as_it_is() -> None:
+    batcher = Batcher(10, 64)
+    batcher.close(Damaged("0" * 64))
+    for _ in range(2):
+        with pytest.raises(Damaged, match="sha256:0000"):
+            batcher.admit(job().future)
 
 
 def test_a_job_begins_only_while_its_caller_waits_and_before_its_deadline() -> None:

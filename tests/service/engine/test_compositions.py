@@ -85,7 +85,7 @@ def test_cat_answers_as_the_same_weights_do_at_inference(running: Running) -> No
     version = created.version
     assert (version.reference, version.method, version.targets) == ("sum@1", "LORA", ("second",))
     assert version.config["r"] == 2 + 3 + 2
-    assert running.engine.adapters.find("sum").residency == {1: "resident"}
+    assert running.tier("sum") == "resident"
     torch.testing.assert_close(running.output("sum"), running.output(weights), atol=1e-5, rtol=1e-5)
     assert (running.output("sum") - running.output()).abs().max() > 1e-2
 
@@ -122,7 +122,7 @@ def test_a_composition_is_stored_for_a_model_that_is_not_in_memory(running: Runn
     expected = running.output({"lora": 0.5, "ada": -8.0})
     running.engine.models.unload("m")
     compose(running, "sum", {"lora": 0.5, "ada": -8.0})
-    assert running.engine.adapters.find("sum").residency == {1: "stored"}
+    assert running.tier("sum") == "stored"
     running.engine.models.load("m")
     running.wait_for_model("m")
     torch.testing.assert_close(running.output("sum"), expected, atol=1e-5, rtol=1e-5)

@@ -19,7 +19,7 @@ def test_a_created_adapter_is_resident_at_once_and_its_state_is_what_is_stored(r
     created = running.create("a")
     version = created.version
     assert (version.reference, version.method, version.targets) == ("a@1", "LORA", ("first", "second"))
-    assert running.engine.adapters.find("a").residency == {1: "resident"}
+    assert running.tier("a") == "resident"
     assert running.engine.models.find("m").resident == ("a@1",)
     stored, state = running.engine.adapters.state("a")
     assert stored.reference == "a@1"
@@ -96,7 +96,7 @@ def test_adapters_can_be_created_on_a_model_that_is_not_in_memory(running: Runni
     running.host()
     running.engine.models.unload("m")
     assert running.create("a").version.reference == "a@1"
-    assert running.engine.adapters.find("a").residency == {1: "stored"}
+    assert running.tier("a") == "stored"
 
 
 def test_a_model_that_was_never_built_takes_no_adapter(running: Running, gate: Gate) -> None:
@@ -151,7 +151,7 @@ def test_no_room_in_memory_is_a_warning_for_the_adapter_exists_from_its_commit_o
     running.host()
     created = running.create("a")
     assert any("not in memory" in warning for warning in created.warnings)
-    assert running.engine.adapters.find("a").residency == {1: "stored"}
+    assert running.tier("a") == "stored"
     assert running.engine.adapters.state("a")[0].digest == created.version.digest
 
 

@@ -9,10 +9,10 @@ from engines import ROWS, Running, lora_weights
 from torch import nn
 
 from models_registry.adapters.catalog import parse_config
-from models_registry.adapters.checkpoint import read_safetensors
 from models_registry.base_models.spec import Inputs, OutputValue, Rows
 from models_registry.errors import Invalid, WithoutEffect
 from models_registry.injection.adapted_model import AdaptedModel
+from models_registry.safetensors_files import read_safetensors
 from service.engine.forward import answer_jobs
 from service.engine.job import Job
 from service.engine.request import InferRequest, NewAdapter

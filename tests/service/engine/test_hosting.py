@@ -97,7 +97,7 @@ def test_unloading_frees_the_module_and_keeps_what_is_registered(
     gc.collect()
     assert built[0]() is None
     assert "model m" not in {thread.name for thread in threading.enumerate()}
-    assert running.engine.adapters.find("a").residency == {1: "stored"}
+    assert running.tier("a") == "stored"
     running.engine.models.load("m")
     running.wait_for_model("m")
     assert running.answer("a").adapter == ("a@1",) * 3

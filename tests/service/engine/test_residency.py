@@ -44,7 +44,7 @@ def test_the_least_recently_used_adapter_makes_room(start: Start) -> None:
     running.answer("a")
     running.create("c")
     assert resident(running) == ("a@1", "c@1")
-    assert running.engine.adapters.find("b").residency == {1: "stored"}
+    assert running.tier("b") == "stored"
     running.answer("b")
     assert resident(running) == ("c@1", "b@1")
 
@@ -79,14 +79,15 @@ def test_what_a_request_holds_is_not_evicted_and_what_does_not_fit_beside_it_sta
     assert resident(running) == ("b@1",)
 
 
-def test_one_request_may_use_more_than_fits_and_leaves_no_more_than_fits(start: Start) -> None:
-    running = start(EngineLimits("cpu", max_resident_bytes=ONE))
+def test_one_request_that_needs_more_than_fits_is_told_so_and_keeps_nobody_waiting(start: Start) -> None:
+    running = start(EngineLimits("cpu", max_resident_bytes=2 * ONE))
     running.host()
     for name in "abc":
         running.create(name)
-    assert running.answer(("a", "b", "c")).adapter == ("a@1", "b@1", "c@1")
-    running.answer()  # behind it the worker has tidied up
-    assert len(resident(running)) == 1
+    with pytest.raises(NoRoom, match=f"{3 * ONE} bytes.*{2 * ONE}"):
+        running.answer(("a", "b", "c"))
+    assert running.answer(("a", "b", "a")).adapter == ("a@1", "b@1", "a@1")
+    assert running.engine.adapters.find("c").in_flight == 0
 
 
 def test_an_adapter_that_can_never_fit_says_which_setting_to_raise(start: Start) -> None:
@@ -101,9 +102,9 @@ def test_an_adapter_that_can_never_fit_says_which_setting_to_raise(start: Start)
 def test_unloading_and_loading_an_adapter(running: Running) -> None:
     running.host()
     running.create("a")
-    assert running.engine.adapters.unload("m", "a").residency == {1: "stored"}
+    assert running.engine.adapters.unload("m", "a")[1]
     assert resident(running) == ()
-    assert running.engine.adapters.load("m", "a@1").residency == {1: "resident"}
+    assert running.engine.adapters.load("m", "a@1").residency[1].tier == "resident"
     with pytest.raises(NotFound):
         running.engine.adapters.load("m", "b")
     running.host("other")
@@ -112,7 +113,7 @@ def test_unloading_and_loading_an_adapter(running: Running) -> None:
     running.engine.models.unload("m")
     with pytest.raises(Conflict):
         running.engine.adapters.load("m", "a")
-    assert running.engine.adapters.unload("m", "a").residency == {1: "stored"}
+    assert running.engine.adapters.unload("m", "a")[1]
 
 
 def test_an_adapter_that_requests_hold_is_unloaded_when_they_are_done(running: Running, gate: Gate) -> None:
@@ -123,11 +124,11 @@ def test_an_adapter_that_requests_hold_is_unloaded_when_they_are_done(running: R
     gate.wait_for_arrival()
     unloading = threading.Thread(target=running.engine.adapters.unload, args=["m", "a"])
     unloading.start()
-    assert running.engine.adapters.find("a").residency == {1: "resident"}
+    assert running.tier("a") == "resident"
     gate.open()
     assert runs.result(TIMEOUT_S).adapter == ("a@1",) * 3
     unloading.join(TIMEOUT_S)
-    eventually(lambda: running.engine.adapters.find("a").residency == {1: "stored"})
+    eventually(lambda: running.tier("a") == "stored")
 
 
 def test_many_who_want_the_same_adapter_read_it_once(running: Running, reading: Reading, gate: Gate) -> None:
@@ -172,7 +173,7 @@ def test_an_adapter_that_nobody_waits_for_any_more_is_not_kept(running: Running,
     eventually(lambda: running.engine.adapters.find("a").in_flight == 0)
     gate.open()
     running.create("b")
-    assert running.engine.adapters.find("a").residency == {1: "stored"}
+    assert running.tier("a") == "stored"
     assert running.answer("a").adapter == ("a@1",) * 3
 
 

@@ -42,17 +42,18 @@ class Workplace:
         )
         self.adapted = AdaptedModel(self.module.eval().requires_grad_(False), describe(self.module))
         self._stagers = ThreadPoolExecutor(1)
-        self.adapters = AdapterResidency(self.adapted, lambda _: b"", self._stagers, 10**6)
+        self.batcher = Batcher(100, MAX_ROWS)
+        self.adapters = AdapterResidency(
+            self.adapted, lambda _: b"", self._stagers, 10**6, self.batcher.wake, self.batcher.fail
+        )
         configs: Mapping[str, Mapping[str, object]] = {"a": RANDOM_LORA, "b": RANDOM_LORA, "ia3": IA3}
         for seed, (name, config) in enumerate(configs.items()):
             checkpoint = fresh_checkpoint(parse_config(config), self.adapted.architecture, seed)
-            self.adapters.hold([version_of(name)])
-            self.adapters.offer(version_of(name), self.adapted.prepare_adapter(checkpoint))
+            self.adapters.place(version_of(name), self.adapted.prepare_adapter(checkpoint))
         self.joining = Joining(self.spec, self.adapted)
         if learned:
             self.joining.learn(Rows({"x": X[:3]}, 3))
         self.module.seen.clear()
-        self.batcher = Batcher(100, MAX_ROWS)
         self.worker = Worker("m", self.spec, self.adapted, self.adapters, self.joining, self.batcher)
 
     def ask(self, x: Tensor, *adapters: str | None, deadline: float | None = None) -> Future[InferAnswer]:
@@ -60,6 +61,7 @@ class Workplace:
         request = InferRequest("m", Inputs({"x": x}), deadline=deadline)
         rows = Rows({"x": x}, len(x))
         job = Job(request, selections, rows, Future(), time.monotonic(), self.joining.kind(request, selections, rows))
+        self.adapters.hold(job.versions)
         self.batcher.admit(job.future)
         self.batcher.put(job)
         return job.future
@@ -143,10 +145,8 @@ def test_one_that_fails_fails_alone() -> None:
         torch.testing.assert_close(output(one), place.alone(X[n : n + 1], "a" if n < 3 else None))
 
 
-def test_an_adapter_that_can_not_be_attached_fails_its_own_requests_alone() -> None:
+def test_an_adapter_that_does_not_come_fails_its_own_requests_alone() -> None:
     place = Workplace()
-    missing = version_of("missing")
-    place.adapters.hold([missing])
     bad, good = place.ask(X[:1], "missing"), place.ask(X[:1], "a")
     place.finish()
     assert bad.exception(0) is not None

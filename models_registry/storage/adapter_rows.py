@@ -1,0 +1,151 @@
+"""What changes adapters, their versions and aliases: `registry.py` alone calls this, inside its transactions."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypedDict
+
+from sqlalchemy import Select, delete, select
+from sqlalchemy.orm import Session
+
+from models_registry.errors import Conflict, NotFound, Stale
+from models_registry.records import AdapterVersion
+from models_registry.references import pick_removable, pick_version
+from models_registry.storage.damage import forget_unreferenced, mark_sound
+from models_registry.storage.events import log
+from models_registry.storage.reading import find_adapter, find_base_model_row, read_adapters, version_record
+from models_registry.storage.tables import AdapterRow, AliasRow, VersionRow
+
+
+class VersionContent(TypedDict):
+    """What a version holds: `config` as PEFT writes it, `weights` as the blob's bytes, `parameters` as a count."""
+
+    method: str
+    config: Mapping[str, Any]
+    weights: bytes
+    parameters: int
+    targets: Sequence[str]
+    metadata: Mapping[str, Any]
+
+
+# ---- adapters and versions --------------------------------------------------------------------------------------
+
+
+def require_place(session: Session, model: str, name: str, made_for: str | None) -> str:
+    """The fingerprint of `model`, on which an adapter `name` may be created that was made for those weights."""
+    fingerprint = _require_built(session, model, made_for)
+    if session.get(AdapterRow, name):
+        raise Conflict(f"There is an adapter {name!r} already; add a version to it or choose another name.")
+    return fingerprint
+
+
+def add_adapter(session: Session, model: str, name: str) -> AdapterRow:
+    row = AdapterRow(name=name, model=model, created_at=datetime.now(UTC), last_version=0)
+    session.add(row)
+    session.flush()
+    log(session, "adapter.created", name, model=model)
+    return row
+
+
+def find_to_extend(
+    session: Session, name: str, if_match: Collection[str] | None, made_for: str | None
+) -> tuple[AdapterRow, str]:
+    """The adapter whose newest version has one of the digests `if_match`, and its model's fingerprint."""
+    newest = find_adapter(session, name).newest
+    if if_match is not None and newest.digest not in if_match:
+        raise Stale(
+            f"The newest version is {newest.reference} with sha256:{newest.digest}, which If-Match doesn't name."
+        )
+    return session.get_one(AdapterRow, name), _require_built(session, newest.model, made_for)
+
+
+def append_version(
+    session: Session, adapter: AdapterRow, fingerprint: str, digest: str, content: VersionContent
+) -> AdapterVersion:
+    """The blob was put just now, so that whatever was wrong with it is mended."""
+    adapter.last_version += 1
+    row = VersionRow(
+        adapter=adapter.name,
+        version=adapter.last_version,
+        method=content["method"],
+        config=dict(content["config"]),
+        digest=digest,
+        parameters=content["parameters"],
+        bytes=len(content["weights"]),
+        targets=list(content["targets"]),
+        notes=dict(content["metadata"]),
+        fingerprint=fingerprint,
+        created_at=datetime.now(UTC),
+    )
+    session.add(row)
+    mark_sound(session, digest)
+    version = version_record(row, adapter.model, damaged=False)
+    log(session, "version.added", version.reference, digest=digest, method=row.method)
+    return version
+
+
+def remove_version(session: Session, name: str, number: int, with_aliases: bool) -> None:
+    adapter = find_adapter(session, name)
+    version = pick_removable(adapter, number)
+    aliases = sorted(alias for alias, pointed in adapter.aliases.items() if pointed == number)
+    if aliases and not with_aliases:
+        raise Conflict(f"{version.reference} has aliases: {', '.join(aliases)}. Move or remove them first.")
+    for alias in aliases:
+        remove_alias(session, name, alias)
+    session.execute(delete(VersionRow).where(VersionRow.adapter == name, VersionRow.version == number))
+    forget_unreferenced(session)
+    log(session, "version.removed", version.reference, digest=version.digest)
+
+
+def remove_adapter(session: Session, name: str, with_aliases: bool) -> None:
+    adapter = find_adapter(session, name)
+    if adapter.aliases and not with_aliases:
+        raise Conflict(f"The adapter {name!r} has aliases: {', '.join(sorted(adapter.aliases))}. Remove them first.")
+    remove_adapters(session, select(AdapterRow).where(AdapterRow.name == name))
+
+
+def remove_adapters(session: Session, chosen: Select[AdapterRow]) -> None:
+    """The chosen adapters with all that belongs to them: one statement a table, however many they are."""
+    for adapter in read_adapters(session, chosen):
+        versions = {version.version: version.digest for version in adapter.versions}
+        log(session, "adapter.removed", adapter.name, versions=versions, aliases=dict(adapter.aliases))
+    names = chosen.with_only_columns(AdapterRow.name).order_by(None)
+    session.execute(delete(AliasRow).where(AliasRow.adapter.in_(names)))
+    session.execute(delete(VersionRow).where(VersionRow.adapter.in_(names)))
+    session.execute(delete(AdapterRow).where(AdapterRow.name.in_(names)))
+    forget_unreferenced(session)
+
+
+# ---- aliases ----------------------------------------------------------------------------------------------------
+
+
+def move_alias(session: Session, name: str, alias: str, number: int) -> AdapterVersion:
+    """The version to which `alias` points from now on."""
+    adapter = find_adapter(session, name)
+    version = pick_version(adapter, f"{name}@{number}")
+    before = adapter.aliases.get(alias)
+    if before != number:
+        session.merge(AliasRow(adapter=name, alias=alias, version=number))
+        log(session, "alias.moved", f"{name}@{alias}", **{"from": before, "to": number})
+    return version
+
+
+def remove_alias(session: Session, name: str, alias: str) -> None:
+    row = session.get(AliasRow, (name, alias))
+    if row is None:
+        raise NotFound(f"The adapter {find_adapter(session, name).name!r} has no alias {alias!r}.")
+    session.delete(row)
+    session.flush()
+    log(session, "alias.removed", f"{name}@{alias}", **{"from": row.version})
+
+
+def _require_built(session: Session, model: str, made_for: str | None) -> str:
+    """The model's fingerprint."""
+    row = find_base_model_row(session, model)
+    if row.fingerprint is None:
+        raise Conflict(f"The base model {row.id!r} was never built, so that no adapter can be checked against it.")
+    if made_for not in {None, row.fingerprint}:
+        raise Conflict(
+            f"The adapter was made for other weights than those of the base model {row.id!r}: for {made_for}, not for "
+            f"{row.fingerprint}. Ask again."
+        )
+    return row.fingerprint

@@ -1,0 +1,91 @@
+"""What changes base models: `registry.py` alone calls this, inside its transactions."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypedDict
+
+from pydantic import TypeAdapter
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models_registry.errors import Conflict
+from models_registry.records import Architecture, Source
+from models_registry.storage.adapter_rows import remove_adapters
+from models_registry.storage.events import log
+from models_registry.storage.reading import SOURCE, find_base_model_row
+from models_registry.storage.tables import AdapterRow, BaseModelRow
+
+ARCHITECTURE = TypeAdapter(Architecture)
+NAMED = 10
+"""So many of the adapters that are in the way are named."""
+
+
+class BaseModelWishes(TypedDict, total=False):
+    """What may be asked for beside the source; None, or left out, is the source's own or the service's."""
+
+    dtype: str | None
+    device: str | None
+    task: str | None
+    example_inputs: Mapping[str, Any] | None
+
+
+def add_base_model(session: Session, id: str, source: Source, wishes: BaseModelWishes) -> BaseModelRow:
+    if session.get(BaseModelRow, id):
+        raise Conflict(f"There is a base model {id!r} already; remove it or choose another id.")
+    example_inputs = wishes.get("example_inputs")
+    row = BaseModelRow(
+        id=id,
+        source=SOURCE.dump_python(source, mode="json"),
+        dtype=wishes.get("dtype"),
+        device=wishes.get("device"),
+        task=wishes.get("task"),
+        example_inputs=None if example_inputs is None else dict(example_inputs),
+        hosted=True,
+        created_at=datetime.now(UTC),
+    )
+    session.add(row)
+    log(session, "model.registered", id, source=row.source)
+    return row
+
+
+def note_built(session: Session, id: str, architecture: Architecture) -> BaseModelRow:
+    row = find_base_model_row(session, id)
+    if row.fingerprint not in {None, architecture.fingerprint}:
+        raise Conflict(
+            f"There are other weights under the same model id {id!r}: its fingerprint is now "
+            f"{architecture.fingerprint}, but its adapters belong to {row.fingerprint}. "
+            "Put the old weights back, or register the new ones under another id."
+        )
+    if row.fingerprint is None or row.failure is not None:
+        log(session, "model.built", id, fingerprint=architecture.fingerprint)
+    row.fingerprint, row.failure = architecture.fingerprint, None
+    row.parameters, row.bytes = architecture.parameters, architecture.bytes
+    row.architecture = ARCHITECTURE.dump_json(architecture).decode()
+    return row
+
+
+def note_failure(session: Session, id: str, reason: str) -> BaseModelRow:
+    row = find_base_model_row(session, id)
+    row.failure = reason
+    log(session, "model.failed", id, reason=reason)
+    return row
+
+
+def note_hosted(session: Session, id: str, hosted: bool) -> BaseModelRow:
+    row = find_base_model_row(session, id)
+    if row.hosted != hosted:
+        log(session, "model.hosted" if hosted else "model.unhosted", id)
+    row.hosted = hosted
+    return row
+
+
+def remove_base_model(session: Session, id: str, cascade: bool) -> None:
+    row = find_base_model_row(session, id)
+    its_own = select(AdapterRow).where(AdapterRow.model == id).order_by(AdapterRow.name)
+    if cascade:
+        remove_adapters(session, its_own)
+    elif found := [adapter.name for adapter in session.scalars(its_own.limit(NAMED + 1))]:
+        names = ", ".join(found[:NAMED]) + (" and others" if len(found) > NAMED else "")
+        raise Conflict(f"The base model {id!r} has adapters: {names}. Remove them first, or ask for a cascade.")
+    session.delete(row)
+    log(session, "model.removed", id)

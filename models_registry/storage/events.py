@@ -1,0 +1,27 @@
+"""The log of what was changed: an event is written in the transaction of the change itself, and never changed.
+
+Writers come one after another (`registry.py` holds the generation's row for each), so that events are numbered in the
+order of the commits: whoever has read up to one has missed none before it.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models_registry.records import Event
+from models_registry.storage.tables import EventRow
+
+BLOB = "sha256:"
+"""The beginning of a subject that is a blob; an adapter's name holds no colon."""
+
+
+def log(session: Session, kind: str, subject: str, **detail: Any) -> None:
+    session.add(EventRow(kind=kind, subject=subject, at=datetime.now(UTC), actor=None, detail=detail))
+
+
+def read_events(session: Session, limit: int, after: int) -> tuple[Event, ...]:
+    """At most `limit`, in the order of the commits, those behind the event `after`."""
+    rows = session.scalars(select(EventRow).where(EventRow.id > after).order_by(EventRow.id).limit(limit))
+    return tuple(Event(row.id, row.kind, row.subject, row.at, row.actor, row.detail) for row in rows)

@@ -1,0 +1,46 @@
+"""The log of every change to models, adapters, versions and aliases."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from models_registry.records import Event
+from service.api.dependencies import TheEngine
+from service.api.problems import documented
+
+router = APIRouter(tags=["events"])
+
+
+class EventAnswer(BaseModel):
+    id: int = Field(description="Greater than that of every earlier event; numbers may be left out.")
+    kind: str = Field(description="As in `alias.moved`.", examples=["version.added"])
+    subject: str = Field(description="A base model, an adapter, a version, an alias or a blob.", examples=["tone@3"])
+    at: datetime
+    by: str | None = Field(description="Null, for callers have no keys yet.")
+    detail: dict[str, Any] = Field(description="What else there is to say, by kind.", examples=[{"from": 2, "to": 3}])
+
+
+class EventsAnswer(BaseModel):
+    """Changes in the order in which they were made."""
+
+    items: list[EventAnswer]
+    next_after: int = Field(description="Pass it as `after` for what comes next, also later: nothing comes before it.")
+
+
+@router.get("/events", responses=documented(400))
+def list_events(
+    engine: TheEngine,
+    after: Annotated[int, Query(ge=0, lt=2**63, description="The last event that the caller has seen.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> EventsAnswer:
+    """What was changed, when, and by whom. An empty page means that nothing was since."""
+    events = engine.events(limit, after)
+    return EventsAnswer(items=[_show(event) for event in events], next_after=events[-1].id if events else after)
+
+
+def _show(event: Event) -> EventAnswer:
+    return EventAnswer(
+        id=event.id, kind=event.kind, subject=event.subject, at=event.at, by=event.by, detail=dict(event.detail)
+    )

@@ -1,0 +1,39 @@
+"""`Idempotency-Key`: who asks for a creation again under the same key, say after a lost answer, doesn't get it twice.
+
+The key belongs to one request: its route, and its body as it was parsed, so that a form's boundary or the order of a
+JSON object's keys doesn't count. The registry keeps keys with what was created, for a day; a request that failed leaves
+none.
+"""
+
+import json
+from hashlib import sha256
+from typing import Annotated, Any
+
+from fastapi import Header, Request
+from pydantic import BaseModel
+
+from models_registry.records import Once
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern="^[!-~]{1,255}$",
+        description="The caller's own word for this creation, of 1 to 255 visible ASCII characters. For 24 hours the "
+        "same request under the same key creates nothing more and is answered as the first was, while another request "
+        "under it is 409. A request that fails, or a dry run, uses no key up.",
+    ),
+]
+
+
+def asked_once(key: str | None, request: Request, body: BaseModel) -> Once | None:
+    """None where the caller gave no key. Reads all of `body`, so that it may block."""
+    if key is None:
+        return None
+    asked = {"method": request.method, "path": request.url.path, "body": body.model_dump()}
+    return Once(key, sha256(json.dumps(asked, sort_keys=True, default=_as_digest).encode()).hexdigest())
+
+
+def _as_digest(file: Any) -> str:
+    """What JSON has no word for is a file's bytes."""
+    return sha256(file).hexdigest()

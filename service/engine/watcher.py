@@ -1,0 +1,75 @@
+"""One thread that has this process see what others change in the registry, so that several over one database are one.
+
+Who changes something here sees it at once. What another process changed is seen within `PERIOD_S`, by one statement as
+long as nothing was.
+"""
+
+import logging
+import threading
+
+from models_registry.errors import RegistryError
+from service.engine.inference import Inference
+from service.engine.models import Models
+from service.engine.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+PERIOD_S = 0.5
+# A look at a database that hangs can't be ended; it is waited for this long.
+JOIN_S = 1.0
+
+
+class Watcher:
+    """Constructing it starts nothing."""
+
+    def __init__(self, snapshot: Snapshot, models: Models, inference: Inference) -> None:
+        self._snapshot = snapshot
+        self._models = models
+        self._inference = inference
+        self._looking = threading.Lock()
+        self._followed = snapshot.view
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="registry watcher", daemon=True)
+        self._trouble: str | None = None
+
+    def start(self) -> None:
+        """Memory is as the snapshot says; from now on it follows."""
+        self._followed = self._snapshot.view
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(JOIN_S)
+
+    def look(self) -> None:
+        """See every change that was acknowledged until now, and bring memory to it. Raises `Unavailable`."""
+        with self._looking:
+            self._snapshot.refresh()
+            view = self._snapshot.view
+            if view is not self._followed:
+                self._models.follow()
+                self._inference.drop_gone()
+                self._followed = view
+
+    def _run(self) -> None:
+        while not self._stopped.wait(PERIOD_S):
+            try:
+                self.look()
+            except RegistryError as error:
+                self._tell(f"what other processes change isn't seen: {error.detail}")
+            except Exception as error:  # without this thread the process would be stuck in the past, and silent
+                if self._tell(f"what other processes change isn't seen: {type(error).__name__}: {error}"):
+                    log.exception("the watcher failed")
+            else:
+                self._tell(None)
+
+    def _tell(self, trouble: str | None) -> bool:
+        """Log what has changed since the last look. Whether it has."""
+        changed = trouble != self._trouble
+        if changed and trouble is not None:
+            log.warning(trouble)
+        elif changed:
+            log.info("what other processes change is seen again")
+        self._trouble = trouble
+        return changed

@@ -1,0 +1,87 @@
+"""Databases and blob stores for whoever names one of these fixtures.
+
+Each test with a database runs on SQLite and on Postgres, each with a `blob_url` on a directory and on S3.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from databases import DIALECTS, Postgres, postgres_server, sqlite_url
+from stores import STORES, S3Server, directory_url, running_s3
+
+from models_registry.storage.database import Database, migrate, open_database
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One server for the whole run, begun by the first test that needs it."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database at this code's schema, to be copied; migrating each anew takes longer."""
+    file = tmp_path_factory.mktemp("migrated") / "registry.db"
+    migrate(sqlite_url(file))
+    return file
+
+
+@pytest.fixture(params=DIALECTS)
+def dialect(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def empty_database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where an empty database is, or will be once something is written to it."""
+    if dialect == "sqlite":
+        yield sqlite_url(tmp_path / "empty" / "registry.db")
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    with server.database() as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Where a database of this test's own is, at this code's schema."""
+    if dialect == "sqlite":
+        file = tmp_path / "var" / "registry.db"
+        file.parent.mkdir()
+        shutil.copyfile(request.getfixturevalue("migrated_file"), file)
+        yield sqlite_url(file)
+        return
+    server: Postgres = request.getfixturevalue("postgres")
+    with server.migrated_database() as url:
+        yield url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = open_database(database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One server for the whole run, begun by the first test that needs it. Whoever harms it mends it again."""
+    with running_s3() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty store of this test's own in a bucket; the AWS variables say where that is and who we are."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server.new_url()
+
+
+@pytest.fixture(params=STORES)
+def blob_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty blob store of this test's own is."""
+    return request.getfixturevalue("s3_url") if request.param == "s3" else directory_url(tmp_path / "blobs")
