@@ -129,6 +129,7 @@ def host(
     architecture = describe(module)
     registry.record_built(base.id, architecture)
     adapted = AdaptedModel(module, architecture)
+    adapted.calibrate()
     example = _example(base, spec, module)
     room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
     batcher = Batcher(limits.max_queue, limits.max_batch_rows)
