@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from models_registry.adapters.catalog import AdapterConfig, dump_config, parse_config
@@ -54,7 +55,9 @@ def draft_new(new: NewAdapter, modules: ModelModules, base: BaseWeights, max_num
     return draft(checkpoint, modules, new.metadata)
 
 
-def draft_upload(config: AdapterConfig, modules: ModelModules, weights: bytes, metadata: Mapping[str, Any]) -> Draft:
+def draft_upload(
+    config: AdapterConfig, modules: ModelModules, weights: bytes | Path, metadata: Mapping[str, Any]
+) -> Draft:
     """With uploaded safetensors. Raises `Invalid` where they aren't, or don't fit the config and the base model,
     `WithoutEffect` where the model enters none of its places."""
     return draft(match_checkpoint(config, read_safetensors(weights), modules.architecture), modules, metadata)
