@@ -76,7 +76,8 @@ async def limited(request: Request, limit: int) -> AsyncGenerator[bytes]:
         arrived += len(chunk)
         if arrived > limit:
             raise _too_large(limit)
-        yield chunk
+        if chunk:
+            yield chunk
 
 
 @contextmanager
@@ -85,7 +86,7 @@ def room_for_bodies() -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise
         raise NoRoom(f"There is no room in {gettempdir()} to receive the body; nothing changed.") from error
 

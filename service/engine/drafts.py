@@ -60,7 +60,13 @@ def draft_upload(
 ) -> Draft:
     """With uploaded safetensors. Raises `Invalid` where they aren't, or don't fit the config and the base model,
     `WithoutEffect` where the model enters none of its places."""
-    return draft(match_checkpoint(config, read_safetensors(weights), modules.architecture), modules, metadata)
+    checkpoint = match_checkpoint(config, read_safetensors(weights), modules.architecture)
+    drafted = draft(checkpoint, modules, metadata)
+    if not isinstance(weights, Path):
+        return drafted
+    # What will be in memory with the model must not stay mapped from the caller's upload, and keep its disk.
+    tensors = {key: tensor.clone() for key, tensor in checkpoint.tensors.items()}
+    return replace(drafted, checkpoint=replace(drafted.checkpoint, tensors=tensors))
 
 
 def draft(checkpoint: Checkpoint, modules: ModelModules, metadata: Mapping[str, Any]) -> Draft:
