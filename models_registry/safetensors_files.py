@@ -1,9 +1,11 @@
 """Named tensors as the bytes of a safetensors file: what adapters are stored as, and what inference takes and gives."""
 
+from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -14,17 +16,18 @@ PYTORCH: Mapping[str, str] = {"format": "pt"}
 """The metadata of every file that PyTorch's tools write."""
 
 
-def read_safetensors(data: bytes) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
+def read_safetensors(contents: bytes | Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. One on disk is mapped: its tensors take no memory of their own, and stay good
+    when the file is closed or removed, but not if somebody writes to it.
 
     Raises:
         Invalid: it isn't one: a pickle, truncated, or a header that lies about sizes or offsets.
     """
     try:
-        return load(data)
+        return _mapped(contents) if isinstance(contents, Path) else load(contents)
     except SafetensorError as error:
         # Asked only now, for a safetensors file may begin with the same bytes: its header's length.
-        if data.startswith(PICKLE_SIGNATURES):
+        if _beginning(contents).startswith(PICKLE_SIGNATURES):
             detail = "This is a pickle, which can run code when it is read; save the weights as safetensors."
             raise Invalid(detail) from error
         raise Invalid(f"This is not a safetensors file: {error}.") from error
@@ -34,6 +37,25 @@ def read_safetensors(data: bytes) -> dict[str, Tensor]:
 
 def write_safetensors(tensors: Mapping[str, Tensor], prefix: str = "", metadata: Mapping[str, str] = PYTORCH) -> bytes:
     """The same bytes for the same tensors. `prefix` goes in front of each key (`PEFT_PREFIX` for PEFT's own file)."""
-    # Copies, for safetensors refuses tensors that share memory, and ours may be views of one.
-    apart = {key: tensor.clone(memory_format=torch.contiguous_format) for key, tensor in tensors.items()}
-    return save({f"{prefix}{key}": tensor for key, tensor in apart.items()}, dict(metadata))
+    users = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
+    apart = {
+        # safetensors refuses tensors that share memory; all others stay where they are, for a copy of all of them would
+        # double what a large adapter takes.
+        f"{prefix}{key}": tensor.contiguous()
+        if users[tensor.untyped_storage().data_ptr()] == 1
+        else tensor.clone(memory_format=torch.contiguous_format)
+        for key, tensor in tensors.items()
+    }
+    return save(apart, dict(metadata))
+
+
+def _mapped(file: Path) -> dict[str, Tensor]:
+    with safe_open(file, framework="pt") as opened:
+        return opened.get_tensors()
+
+
+def _beginning(contents: bytes | Path) -> bytes:
+    if not isinstance(contents, Path):
+        return contents
+    with contents.open("rb") as opened:
+        return opened.read(max(map(len, PICKLE_SIGNATURES)))

@@ -77,6 +77,22 @@ class Splitting(nn.Module):
         return torch.cat([self.linear(part) for part in x.split(4)])
 
 
+class Wide(nn.Module):
+    """Rows of `width` numbers in and out."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x)
+
+
+def wide(width: int) -> nn.Module:
+    torch.manual_seed(0)
+    return Wide(width)
+
+
 def mlp(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     return MLP()

@@ -27,7 +27,7 @@ WHERE = "adapters"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Component:
     """One of the adapters that are composed; a negative weight subtracts it. `reference` is for messages."""
 
     reference: str
@@ -47,7 +47,7 @@ class _Share:
         return len(self.low_ranks[0].down)
 
 
-def compose(parts: Sequence[Part], architecture: Architecture, recipe: Recipe) -> Checkpoint:
+def compose(parts: Sequence[Component], architecture: Architecture, recipe: Recipe) -> Checkpoint:
     """A LoRA checkpoint in float32 (float64 if a part is), so that weighting rounds as little as can be.
 
     Raises:
@@ -74,7 +74,7 @@ def compose(parts: Sequence[Part], architecture: Architecture, recipe: Recipe) -
 # ---- what is wrong ----------------------------------------------------------------------------------------------
 
 
-def _faults(parts: Sequence[Part], recipe: Recipe) -> Iterator[Fault]:
+def _faults(parts: Sequence[Component], recipe: Recipe) -> Iterator[Fault]:
     if not parts:
         yield Fault((WHERE,), "name at least one adapter, with its weight")
     for part in parts:
@@ -97,7 +97,7 @@ def _uneven(shares: Mapping[str, Sequence[_Share]]) -> Iterator[Fault]:
 # ---- merging ----------------------------------------------------------------------------------------------------
 
 
-def _shares(parts: Sequence[Part], architecture: Architecture) -> dict[str, list[_Share]]:
+def _shares(parts: Sequence[Component], architecture: Architecture) -> dict[str, list[_Share]]:
     """By the target's name, in the model's order. A target at which pruning left no rank is none."""
     shares: dict[str, list[_Share]] = {module.name: [] for module in architecture.modules}
     for part in parts:
@@ -109,7 +109,7 @@ def _shares(parts: Sequence[Part], architecture: Architecture) -> dict[str, list
     return {name: here for name, here in shares.items() if here}
 
 
-def _low_ranks(part: Part) -> Iterator[tuple[ModuleInfo, list[LowRank]]]:
+def _low_ranks(part: Component) -> Iterator[tuple[ModuleInfo, list[LowRank]]]:
     config, tensors = part.checkpoint.config, part.checkpoint.tensors
     assert not isinstance(config, IA3Config)
     for target in part.checkpoint.targets:
@@ -140,7 +140,9 @@ def _merge_all(
 # ---- the result as a checkpoint ---------------------------------------------------------------------------------
 
 
-def _config(parts: Sequence[Part], merged: Mapping[str, tuple[LowRank, ...]], architecture: Architecture) -> LoraConfig:
+def _config(
+    parts: Sequence[Component], merged: Mapping[str, tuple[LowRank, ...]], architecture: Architecture
+) -> LoraConfig:
     """Each target by its name with its own rank, alpha as great as the rank. What a config says of the base model and
     its task is the first part's."""
     ranks = {name: len(low_ranks[0].down) for name, low_ranks in merged.items()}

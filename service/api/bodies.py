@@ -1,12 +1,11 @@
-"""Request bodies: how they are read, and that none outgrows the operator's limit.
+"""Request bodies: their media types, and how JSON and forms are read and checked.
 
-The limit is counted on what really arrives, before anything is kept or spooled to disk, so that a Content-Length that
-lies or is missing changes nothing. What the parts mean is the resource's business, not this file's.
+How their bytes arrive is told in spool.py; what the parts mean is the resource's business, not this file's.
 """
 
 import json
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from email.message import Message
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -17,9 +16,10 @@ from starlette.datastructures import FormData, Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from models_registry.errors import Invalid, TooLarge
+from models_registry.errors import Invalid
 from models_registry.records import Location
 from service.api.problems import MALFORMED, UNSUPPORTED_MEDIA_TYPE, Refused, faults_of
+from service.api.spool import IN_MEMORY, limited, room_for_bodies, spooled
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
@@ -74,7 +74,8 @@ def media_type_of(request: Request, *readable: str) -> str:
 
 async def read_bytes(request: Request, limit: int) -> bytes:
     """The whole body. Raises `TooLarge` as soon as more than `limit` bytes are announced or have arrived."""
-    return b"".join([chunk async for chunk in _limited(request, limit)])
+    async with spooled(request, limit) as body:
+        return await beside_the_loop(body.size, body.read)
 
 
 async def read_json(schema: type[M], request: Request, limit: int) -> M:
@@ -90,9 +91,10 @@ async def read_form(request: Request, limit: int) -> FormData:
         raise Refused(MALFORMED, "The Content-Type has no boundary, so the multipart body can't be read.")
     # Without the caller's charset, for some of Python's decode to what can't be encoded again: a form is UTF-8.
     headers = Headers({"content-type": f'{MULTIPART}; boundary="{boundary}"'})
-    parser = _FormParser(headers, _limited(request, limit), max_files=16, max_fields=64)
+    parser = _FormParser(headers, limited(request, limit), max_files=16, max_fields=64)
     try:
-        form = await parser.parse()
+        with room_for_bodies():
+            form = await parser.parse()
     except MultiPartException as error:
         raise Refused(MALFORMED, f"The multipart body can't be read: {error.message}") from error
     if not parser.ended:
@@ -152,6 +154,7 @@ def reads(bodies: Mapping[str, type[pydantic.BaseModel] | Mapping[str, Any]]) ->
 class _FormParser(MultiPartParser):
     """Notices whether the closing boundary came; Starlette's own silently leaves out a part that was cut off."""
 
+    spool_max_size = IN_MEMORY
     ended = False
 
     def on_end(self) -> None:
@@ -162,22 +165,6 @@ def _content_type(request: Request) -> Message:
     header = Message()
     header["content-type"] = request.headers.get("content-type", "")
     return header
-
-
-async def _limited(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
-        raise _too_large(limit)
-    arrived = 0
-    async for chunk in request.stream():
-        arrived += len(chunk)
-        if arrived > limit:
-            raise _too_large(limit)
-        yield chunk
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {limit} bytes, the service's limit (ADAPTER_SERVICE_MAX_UPLOAD_BYTES).")
 
 
 def _refuse_constant(constant: str) -> NoReturn:

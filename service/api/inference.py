@@ -26,6 +26,7 @@ from service.api.bodies import (
 )
 from service.api.dependencies import ModelId, engine_of, metrics_of, settings_of
 from service.api.problems import MALFORMED, Refused, documented
+from service.api.spool import spooled
 from service.api.tensors import encode_outputs, encode_safetensors, write_json
 from service.engine.request import AdapterChoice, InferAnswer, InferRequest
 
@@ -120,8 +121,8 @@ async def _read_call(
     binary = SAFETENSORS in request.headers.get("accept", "").lower()
     limit = settings_of(request).max_upload_bytes
     if media_type_of(request, JSON, SAFETENSORS) == SAFETENSORS:
-        body = await read_bytes(request, limit)
-        tensors = await beside_the_loop(len(body), lambda: read_safetensors(body))
+        async with spooled(request, limit) as body:
+            tensors = await beside_the_loop(body.size, lambda: read_safetensors(body.contents))
         call = validate(_Call, _from_query(adapter, outputs))
         asked = InferRequest(model_id, Inputs(tensors), call.choices, call.wanted, deadline=deadline)
         return _Asked(asked, begun, binary)

@@ -1,5 +1,7 @@
 """An adapter version's files: its state dict, its config, and both as a PEFT checkpoint."""
 
+from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -8,11 +10,12 @@ from models_registry.errors import NotFound
 from models_registry.references import named_by, pick_version
 from service.api.adapters import CreatedAnswer, show_new_version
 from service.api.archive import peft_config, peft_weights, zip_checkpoint
-from service.api.bodies import BINARY, SAFETENSORS, media_type_of, read_bytes, reads
+from service.api.bodies import BINARY, SAFETENSORS, media_type_of, reads
 from service.api.dependencies import NAME_PATTERN, AdapterName, TheEngine, TheSettings
 from service.api.files import File, serve_file
 from service.api.preconditions import IfMatch
 from service.api.problems import MALFORMED, Refused, documented
+from service.api.spool import spooled
 
 router = APIRouter(tags=["adapters"])
 
@@ -43,9 +46,10 @@ def _reference(
 ReferenceQuery = Annotated[str, Depends(_reference)]
 
 
-async def _read_state(request: Request, settings: TheSettings) -> bytes:
+async def _read_state(request: Request, settings: TheSettings) -> AsyncGenerator[bytes | Path]:
     media_type_of(request, SAFETENSORS)
-    return await read_bytes(request, settings.max_upload_bytes)
+    async with spooled(request, settings.max_upload_bytes) as body:
+        yield body.contents
 
 
 @router.head(
@@ -79,7 +83,7 @@ def get_state(
 def put_state(
     name: AdapterName,
     if_match: IfMatch,
-    weights: Annotated[bytes, Depends(_read_state)],
+    weights: Annotated[bytes | Path, Depends(_read_state)],
     engine: TheEngine,
     response: Response,
 ) -> CreatedAnswer:

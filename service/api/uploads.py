@@ -1,15 +1,18 @@
 """The two ways to bring an adapter: JSON, for fresh weights, or a form with PEFT's own two files."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.datastructures import FormData, UploadFile
 
 from models_registry.errors import Invalid
 from models_registry.records import Fault
 from service.api.bodies import (
+    BINARY,
     JSON,
     MULTIPART,
     JsonObject,
@@ -22,6 +25,7 @@ from service.api.bodies import (
 )
 from service.api.dependencies import Name, TheSettings
 from service.api.problems import Refused
+from service.api.spool import spool_of
 
 _JSON_PARTS = ("config", "metadata")
 
@@ -45,7 +49,7 @@ class FreshAdapterBody(_AdapterBody):
 class UploadedVersionBody(_AdapterBody):
     """A new version of an adapter, with its own config."""
 
-    weights: bytes = Field(description="adapter_model.safetensors", json_schema_extra={"format": "binary"})
+    weights: Annotated[bytes | Path, WithJsonSchema(dict(BINARY))] = Field(description="adapter_model.safetensors")
 
 
 class UploadedAdapterBody(UploadedVersionBody):
@@ -58,36 +62,49 @@ class UploadedAdapterBody(UploadedVersionBody):
 Upload = TypeVar("Upload", bound=UploadedVersionBody)
 
 
-async def read_new_adapter(request: Request, settings: TheSettings) -> FreshAdapterBody | UploadedAdapterBody:
-    """Raises `Refused` (400, 415), `TooLarge`, and `Invalid` with every field that is wrong."""
+# Each is a generator, for the file in which large weights lie is there until the endpoint is done.
+
+
+async def read_new_adapter(
+    request: Request, settings: TheSettings
+) -> AsyncGenerator[FreshAdapterBody | UploadedAdapterBody]:
+    """Raises `Refused` (400, 415), `TooLarge`, `NoRoom`, and `Invalid` with every field that is wrong."""
     if media_type_of(request, JSON, MULTIPART) == JSON:
-        return await read_json(FreshAdapterBody, request, settings.max_upload_bytes)
-    return await _read_upload(UploadedAdapterBody, request, settings.max_upload_bytes)
+        yield await read_json(FreshAdapterBody, request, settings.max_upload_bytes)
+    else:
+        async with _read_upload(UploadedAdapterBody, request, settings.max_upload_bytes) as body:
+            yield body
 
 
-async def read_new_version(request: Request, settings: TheSettings) -> UploadedVersionBody:
+async def read_new_version(request: Request, settings: TheSettings) -> AsyncGenerator[UploadedVersionBody]:
     """Raises as `read_new_adapter` does."""
     media_type_of(request, MULTIPART)
-    return await _read_upload(UploadedVersionBody, request, settings.max_upload_bytes)
+    async with _read_upload(UploadedVersionBody, request, settings.max_upload_bytes) as body:
+        yield body
 
 
 NewAdapterBody = Annotated[FreshAdapterBody | UploadedAdapterBody, Depends(read_new_adapter)]
 NewVersionBody = Annotated[UploadedVersionBody, Depends(read_new_version)]
 
 
-async def _read_upload(schema: type[Upload], request: Request, limit: int) -> Upload:
+@asynccontextmanager
+async def _read_upload(schema: type[Upload], request: Request, limit: int) -> AsyncGenerator[Upload]:
     form = await read_form(request, limit)
     try:
-        parts = {name: [await _content(part) for part in form.getlist(name)] for name in form}
-        faults = [*_repeated(parts), *_not_a_file(form)]
+        parts = {name: [await _content(part) for part in form.getlist(name)] for name in form if name != "weights"}
+        weights = [part for part in form.getlist("weights") if isinstance(part, UploadFile)]
+        faults = [*_repeated(form), *_not_a_file(form)]
+        parsed = sum(len(content) for contents in parts.values() for content in contents)
+        fields = await beside_the_loop(parsed, lambda: _as_fields(parts, faults))
+        if weights:
+            fields["weights"] = spool_of(weights[0]).contents
+        yield await beside_the_loop(parsed, lambda: validate(schema, fields))
     finally:
         await form.close()
-    parsed = sum(len(content) for name, contents in parts.items() if name != "weights" for content in contents)
-    return await beside_the_loop(parsed, lambda: validate(schema, _as_fields(parts, faults)))
 
 
 def _as_fields(parts: Mapping[str, list[bytes]], faults: list[Fault]) -> dict[str, Any]:
-    """The form as the JSON that it stands for: files' bytes, JSON parts as objects, `accept_unknown` as a list.
+    """The form as the JSON that it stands for: JSON parts as objects, `accept_unknown` as a list.
 
     Raises `Invalid` with `faults` and every part that can't be read.
     """
@@ -110,8 +127,6 @@ async def _content(part: UploadFile | str) -> bytes:
 
 
 def _read_part(name: str, contents: list[bytes]) -> Any:
-    if name == "weights":
-        return contents[0]
     if name in _JSON_PARTS:
         return parse_json(contents[0])
     if name == "accept_unknown":
@@ -126,11 +141,11 @@ def _keys_in(field: str) -> list[Any]:
     return [key.strip() for key in field.split(",") if key.strip()]
 
 
-def _repeated(parts: Mapping[str, list[bytes]]) -> list[Fault]:
+def _repeated(form: FormData) -> list[Fault]:
     return [
-        Fault((name,), f"stands in the form {len(contents)} times; give it once")
-        for name, contents in parts.items()
-        if len(contents) > 1 and name != "accept_unknown"
+        Fault((name,), f"stands in the form {len(form.getlist(name))} times; give it once")
+        for name in form
+        if len(form.getlist(name)) > 1 and name != "accept_unknown"
     ]
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from models_registry.adapters.catalog import parse_config, parse_stored
@@ -80,7 +81,7 @@ class Adapters:
         name: str,
         *,
         config: Mapping[str, Any] | None = None,
-        weights: bytes,
+        weights: bytes | Path,
         metadata: Mapping[str, Any] | None = None,
         accept_unknown: tuple[str, ...] = (),
         if_match: Collection[str] | None = None,

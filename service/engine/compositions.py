@@ -6,13 +6,12 @@ from typing import Any
 
 from models_registry.adapters.catalog import parse_stored
 from models_registry.adapters.checkpoint import match_checkpoint
-from models_registry.adapters.compose import Part, compose
+from models_registry.adapters.compose import Component, compose
 from models_registry.records import AdapterVersion, Architecture, RegistrySnapshot
 from models_registry.safetensors_files import read_safetensors
-from service.engine import selection
 from service.engine.drafts import Draft, draft
 from service.engine.request import ModelModules, NewComposition
-from service.engine.selection import resolve_composition
+from service.engine.selection import Part, resolve_composition
 
 
 def draft_composition(
@@ -29,12 +28,12 @@ def draft_composition(
     return draft(checkpoint, modules, {"composed": _provenance(new, parts)})
 
 
-def _read(part: selection.Part, architecture: Architecture, read_weights: Callable[[AdapterVersion], bytes]) -> Part:
+def _read(part: Part, architecture: Architecture, read_weights: Callable[[AdapterVersion], bytes]) -> Component:
     version = part.version
     checkpoint = match_checkpoint(parse_stored(version.config), read_safetensors(read_weights(version)), architecture)
-    return Part(version.reference, checkpoint, part.weight)
+    return Component(version.reference, checkpoint, part.weight)
 
 
-def _provenance(new: NewComposition, parts: list[Part]) -> dict[str, Any]:
+def _provenance(new: NewComposition, parts: list[Component]) -> dict[str, Any]:
     recipe = {name: value for name, value in asdict(new.recipe).items() if value is not None}
     return {"adapters": {part.reference: part.weight for part in parts}, **recipe}

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from models_registry.adapters.catalog import AdapterConfig, dump_config, parse_config
@@ -54,10 +55,18 @@ def draft_new(new: NewAdapter, modules: ModelModules, base: BaseWeights, max_num
     return draft(checkpoint, modules, new.metadata)
 
 
-def draft_upload(config: AdapterConfig, modules: ModelModules, weights: bytes, metadata: Mapping[str, Any]) -> Draft:
+def draft_upload(
+    config: AdapterConfig, modules: ModelModules, weights: bytes | Path, metadata: Mapping[str, Any]
+) -> Draft:
     """With uploaded safetensors. Raises `Invalid` where they aren't, or don't fit the config and the base model,
     `WithoutEffect` where the model enters none of its places."""
-    return draft(match_checkpoint(config, read_safetensors(weights), modules.architecture), modules, metadata)
+    checkpoint = match_checkpoint(config, read_safetensors(weights), modules.architecture)
+    drafted = draft(checkpoint, modules, metadata)
+    if not isinstance(weights, Path):
+        return drafted
+    # What will be in memory with the model must not stay mapped from the caller's upload, and keep its disk.
+    tensors = {key: tensor.clone() for key, tensor in checkpoint.tensors.items()}
+    return replace(drafted, checkpoint=replace(drafted.checkpoint, tensors=tensors))
 
 
 def draft(checkpoint: Checkpoint, modules: ModelModules, metadata: Mapping[str, Any]) -> Draft:

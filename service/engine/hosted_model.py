@@ -16,7 +16,7 @@ from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.errors import Conflict, RegistryError, Unavailable
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
 from models_registry.injection.probe import UNKNOWN, Reach
-from models_registry.records import AdapterVersion, BaseModel
+from models_registry.records import AdapterVersion, Architecture, BaseModel
 from models_registry.registry import Registry
 from service.engine.batcher import Batcher
 from service.engine.joining import Joining
@@ -106,6 +106,15 @@ class HostedModel:
         self.worker.join()
 
 
+def _read_fitting(registry: Registry, architecture: Architecture, version: AdapterVersion) -> bytes:
+    if version.fingerprint != architecture.fingerprint:
+        raise Conflict(
+            f"{version.reference} was made for other weights of the base model {version.model!r}: for "
+            f"{version.fingerprint}, while those in memory are {architecture.fingerprint}. It can't answer with them."
+        )
+    return registry.read_weights(version)
+
+
 def _example(base: BaseModel, spec: BaseModelSpec, module: nn.Module) -> Rows | None:
     """What the model surely takes: as its owner registered it (`Invalid` if not), or as its source shows."""
     if base.example_inputs is None:
@@ -133,7 +142,8 @@ def host(
     example = _example(base, spec, module)
     room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
     batcher = Batcher(limits.max_queue, limits.max_batch_rows)
-    adapters = AdapterResidency(adapted, registry.read_weights, stagers, room, batcher.wake, batcher.fail)
+    read_weights = partial(_read_fitting, registry, architecture)
+    adapters = AdapterResidency(adapted, read_weights, stagers, room, batcher.wake, batcher.fail)
     joining = Joining(spec, adapted)
     worker = Worker(base.id, spec, adapted, adapters, joining, batcher)
     worker.start()

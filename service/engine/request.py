@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from models_registry.adapters.recipe import Recipe
@@ -77,12 +78,13 @@ class InferAnswer:
 
 @dataclass(frozen=True, slots=True)
 class NewAdapter:
-    """An adapter to create: `config` as adapter_config.json holds it, `weights` as safetensors (None: initial ones)."""
+    """An adapter to create: `config` as adapter_config.json holds it, `weights` as safetensors, in memory or
+    in a file (None: initial ones)."""
 
     model: str
     name: str
     config: Mapping[str, Any]
-    weights: bytes | None = None
+    weights: bytes | Path | None = None
     seed: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     accept_unknown: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models_registry.adapters.catalog import dump_config, parse_config
 from models_registry.adapters.checkpoint import Checkpoint, match_checkpoint
-from models_registry.adapters.compose import Part, compose
+from models_registry.adapters.compose import Component, compose
 from models_registry.adapters.recipe import CompositionMethod, Recipe
 from models_registry.architecture import describe
 from models_registry.injection import AdaptedModel
@@ -79,8 +79,8 @@ class Together:
         state = peft.get_peft_model_state_dict(self.model, adapter_name=name, save_embedding_layers=False)
         return {key.removeprefix("model."): tensor.clone() for key, tensor in state.items()}
 
-    def parts(self, weights: Sequence[float]) -> list[Part]:
-        return [Part(name, c, w) for (name, c), w in zip(self.checkpoints.items(), weights, strict=True)]
+    def parts(self, weights: Sequence[float]) -> list[Component]:
+        return [Component(name, c, w) for (name, c), w in zip(self.checkpoints.items(), weights, strict=True)]
 
     def compose(self, recipe: Recipe, weights: Sequence[float] = WEIGHTS) -> Checkpoint:
         return compose(self.parts(weights), self.architecture, recipe)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models_registry.adapters.catalog import dump_config, parse_config
 from models_registry.adapters.checkpoint import Checkpoint, fresh_checkpoint, match_checkpoint
-from models_registry.adapters.compose import Part, compose
+from models_registry.adapters.compose import Component, compose
 from models_registry.adapters.lora import LoraConfig
 from models_registry.adapters.merging import keep_greatest, keep_random
 from models_registry.adapters.recipe import COMPOSITION_METHODS, CompositionMethod, Recipe
@@ -51,11 +51,11 @@ def base() -> nn.Module:
     return Net().eval()
 
 
-def part(base: nn.Module, weight: float, raw: Mapping[str, Any] = LORA, seed: int = 0) -> Part:
-    return Part(f"{raw['peft_type']}-{seed}", fresh_checkpoint(parse_config(raw), describe(base), seed), weight)
+def part(base: nn.Module, weight: float, raw: Mapping[str, Any] = LORA, seed: int = 0) -> Component:
+    return Component(f"{raw['peft_type']}-{seed}", fresh_checkpoint(parse_config(raw), describe(base), seed), weight)
 
 
-def output(base: nn.Module, *parts: Part) -> Tensor:
+def output(base: nn.Module, *parts: Component) -> Tensor:
     """With the parts side by side, weighted as they are."""
     adapted = AdaptedModel(copy.deepcopy(base))
     for number, each in enumerate(parts):
@@ -66,16 +66,16 @@ def output(base: nn.Module, *parts: Part) -> Tensor:
 
 
 def composed_output(base: nn.Module, checkpoint: Checkpoint) -> Tensor:
-    return output(base, Part("composed", checkpoint, 1.0))
+    return output(base, Component("composed", checkpoint, 1.0))
 
 
-def assert_is_the_sum(base: nn.Module, checkpoint: Checkpoint, *parts: Part) -> None:
+def assert_is_the_sum(base: nn.Module, checkpoint: Checkpoint, *parts: Component) -> None:
     expected = output(base, *parts)
     torch.testing.assert_close(composed_output(base, checkpoint), expected, atol=1e-5, rtol=1e-5)
     assert (expected - output(base)).abs().max() > 1e-3
 
 
-def faults(base: nn.Module, parts: list[Part], recipe: Recipe) -> dict[str, str]:
+def faults(base: nn.Module, parts: list[Component], recipe: Recipe) -> dict[str, str]:
     with pytest.raises(Invalid) as caught:
         compose(parts, describe(base), recipe)
     return {".".join(map(str, fault.loc)): fault.message for fault in caught.value.faults}
@@ -142,15 +142,15 @@ def test_svd_shares_its_rank_among_a_convolutions_groups(rank: int, kept: int) -
 
 def test_the_result_is_in_float32_at_least(base: nn.Module) -> None:
     half = part(base, 0.3)
-    half = Part("half", match_checkpoint(half.checkpoint.config, _cast(half, torch.bfloat16), describe(base)), 0.3)
+    half = Component("half", match_checkpoint(half.checkpoint.config, _cast(half, torch.bfloat16), describe(base)), 0.3)
     checkpoint = compose([half, half], describe(base), Recipe("cat"))
     assert {tensor.dtype for tensor in checkpoint.tensors.values()} == {torch.float32}
     double = match_checkpoint(half.checkpoint.config, _cast(half, torch.float64), describe(base))
-    checkpoint = compose([half, Part("double", double, 0.3)], describe(base), Recipe("linear"))
+    checkpoint = compose([half, Component("double", double, 0.3)], describe(base), Recipe("linear"))
     assert {tensor.dtype for tensor in checkpoint.tensors.values()} == {torch.float64}
 
 
-def _cast(part: Part, dtype: torch.dtype) -> dict[str, Tensor]:
+def _cast(part: Component, dtype: torch.dtype) -> dict[str, Tensor]:
     return {key: tensor.to(dtype) for key, tensor in part.checkpoint.tensors.items()}
 
 
@@ -238,10 +238,10 @@ def test_whatever_replaces_instead_of_adding_is_named_at_once(base: nn.Module) -
     raws = [IA3, {**LORA, "bias": "all"}, {**LORA, "use_dora": True, "modules_to_save": ["second"]}]
     architecture = describe(base)
     parts = [
-        Part(f"p{number}", fresh_checkpoint(parse_config(raw), architecture, 0, base.get_parameter), 1.0)
+        Component(f"p{number}", fresh_checkpoint(parse_config(raw), architecture, 0, base.get_parameter), 1.0)
         for number, raw in enumerate(raws)
     ]
-    parts += [part(base, float("inf")), Part("nan", parts[0].checkpoint, float("nan"))]
+    parts += [part(base, float("inf")), Component("nan", parts[0].checkpoint, float("nan"))]
     found = faults(base, parts, Recipe("ties", density=2.0, rank=0, seed=-1))
     assert "IA3" in found["adapters.p0"]
     assert "bias" in found["adapters.p1"]

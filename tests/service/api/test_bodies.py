@@ -1,35 +1,20 @@
 """Bodies as they arrive, chunk by chunk, over the bare ASGI interface: what is read, and when reading stops."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
 import pytest
+from arriving import Arriving
 from pydantic import RootModel
 from starlette.requests import Request
-from starlette.types import Message
 
 from models_registry.errors import TooLarge
 from service.api.bodies import media_type_of, parse_json, read_bytes, read_form, read_json
 from service.api.problems import Refused
 
 FORM = "multipart/form-data; boundary=line"
-
-
-class Arriving:
-    """A request whose body arrives in `chunks`; `taken` says how many of them the service asked for."""
-
-    def __init__(self, chunks: Sequence[bytes], **headers: str) -> None:
-        self.taken = 0
-        self._chunks = chunks
-        raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-        self.request = Request({"type": "http", "method": "POST", "path": "/", "headers": raw}, self._receive)
-
-    async def _receive(self) -> Message:
-        self.taken += 1
-        chunk = self._chunks[self.taken - 1]
-        return {"type": "http.request", "body": chunk, "more_body": self.taken < len(self._chunks)}
 
 
 def part(name: str, body: bytes, filename: str | None = None) -> bytes:
@@ -85,9 +70,9 @@ def test_a_form_holds_its_files_and_fields() -> None:
     [(None, b""), ("multipart/form-data", b""), (FORM, b"no parts at all"), (FORM, b"--line\r\nbroken")],
 )
 def test_what_is_no_form_is_malformed(content_type: str | None, body: bytes) -> None:
-    headers = {"content_type": content_type} if content_type else {}
+    arriving = Arriving([body], content_type=content_type) if content_type else Arriving([body])
     with pytest.raises(Refused) as caught:
-        asyncio.run(read_form(Arriving([body], **headers).request, 1000))
+        asyncio.run(read_form(arriving.request, 1000))
     assert caught.value.kind.status == 400
 
 

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 
 import torch
 from engines import version_of
@@ -21,6 +22,12 @@ def job(*adapters: str, rows: int = 1, kind: Kind | None = KIND) -> Job:
     tensors = {"x": torch.ones(rows, 4)}
     request = InferRequest("m", Inputs(tensors))
     return Job(request, (selection(*adapters),), Rows(tensors, rows), Future(), 0.0, kind)
+
+
+def versioned(adapter: str, number: int) -> Job:
+    """A job for that version, which has a slot of its own."""
+    part = Part(version_of(adapter), f"{adapter}@{number}", 1.0)
+    return replace(job(), selections=(Selection((part,)),), future=Future())
 
 
 def waiting(*jobs: Job) -> Lines:
@@ -65,6 +72,28 @@ def test_who_comes_later_waits_behind_those_who_wait_already() -> None:
     lines.take(1)
     lines.add(job("b"))
     assert turns(lines, 1) == [["a"], ["b"], ["a"]]
+
+
+def test_who_is_passed_over_for_his_adapters_keeps_his_turn() -> None:
+    waits = job("a")
+    lines = waiting(waits, job("b"), job("a"))
+    waits_for = {"a"}
+    assert [sorted(one.adapters) for one in lines.take(1, waits_for)] == [["b"]]
+    assert lines.take(1, waits_for) == ()
+    lines.add(job("b"))
+    assert lines.take(1)[0] is waits
+
+
+def test_a_line_whose_first_was_passed_over_does_not_lose_its_turn_by_those_behind_him() -> None:
+    old, new = job("a"), versioned("a", 2)
+    lines = waiting(new, job("b"), old, job("b"))
+    assert lines.take(1, absent=new.slots) == (old,)
+    assert lines.take(1) == (new,)
+
+
+def test_turns_are_the_first_of_each_line_then_the_second() -> None:
+    lines = waiting(*named("a a a b c c"))
+    assert ["".join(one.adapters) for one in lines.turns()] == list("abcaca")
 
 
 def test_one_adapters_jobs_keep_their_order() -> None:

@@ -1,27 +1,36 @@
 import threading
+import weakref
+from collections.abc import Collection
+from datetime import UTC, datetime
 
+import psutil
 import pytest
-from engines import TIMEOUT_S, Running, Start, eventually
-from gated import Gate
+import torch
+from engines import RANDOM_LORA, TIMEOUT_S, Running, Start, eventually
+from gated import Gate, gate_named
 
-from models_registry.errors import Conflict, NoRoom, NotFound
+from models_registry.errors import Conflict, NoRoom, NotFound, WithoutEffect
 from models_registry.records import AdapterVersion
 from service.engine.request import EngineLimits
 
 ONE = 184  # bytes of `RANDOM_LORA` on the tiny MLPs: 46 float32 numbers
+WIDE = 2048
+WIDE_LORA = {"peft_type": "LORA", "r": WIDE, "target_modules": ["linear"]}
 
 
 class Reading:
-    """Blobs that are read past a gate, and counted."""
+    """Blobs that are read past a gate, and counted. `gated` are the adapters whose blobs are; None: all."""
 
     def __init__(self, running: Running, gate: Gate) -> None:
         self._read = running.registry.read_weights
         self._gate = gate
         self.count = 0
+        self.gated: Collection[str] | None = None
 
     def __call__(self, version: AdapterVersion) -> bytes:
         self.count += 1
-        self._gate.pass_through()
+        if self.gated is None or version.adapter in self.gated:
+            self._gate.pass_through()
         return self._read(version)
 
 
@@ -203,3 +212,159 @@ def test_the_model_unloaded_while_an_adapter_is_read_is_said_to_who_waits(
     gate.open()
     with pytest.raises(Conflict, match="was unloaded"):
         asked.result(TIMEOUT_S)
+
+
+def test_what_is_pinned_is_never_evicted_until_it_is_unloaded(start: Start) -> None:
+    running = start(EngineLimits("cpu", max_resident_bytes=2 * ONE))
+    running.host()
+    for name in "abcd":
+        running.create(name)
+    running.engine.adapters.load("m", "a", pin=True)
+    for name in "bcdbcd":
+        running.answer(name)
+    status = running.engine.adapters.find("a").residency[1]
+    assert (status.tier, status.pinned) == ("resident", True)
+    running.engine.adapters.unload("m", "a")
+    assert not running.engine.adapters.find("a").residency[1].pinned
+    assert running.tier("a") == "stored"
+
+
+def test_a_pin_that_does_not_fit_beside_others_is_refused_and_changes_nothing(start: Start) -> None:
+    running = start(EngineLimits("cpu", max_resident_bytes=2 * ONE))
+    running.host()
+    for name in "abc":
+        running.create(name)
+    running.engine.adapters.load("m", "a", pin=True)
+    running.engine.adapters.load("m", "b", pin=True)
+    before = resident(running)
+    with pytest.raises(NoRoom, match="pinned"):
+        running.engine.adapters.load("m", "c", pin=True)
+    assert resident(running) == before
+    assert running.tier("c") == "stored"
+    with pytest.raises(NoRoom, match="pinned"):
+        running.answer("c")
+    assert running.answer(("a", "b", None)).adapter == ("a@1", "b@1", None)
+
+
+def test_the_status_says_what_a_version_takes_and_when_it_was_used_and_loaded(running: Running) -> None:
+    running.host()
+    running.create("a")
+    made = running.engine.adapters.find("a").residency[1]
+    assert (made.tier, made.bytes, made.last_used_at, made.load_s) == ("resident", ONE, None, None)
+    before = datetime.now(UTC)
+    running.answer("a")
+    used = running.engine.adapters.find("a").residency[1].last_used_at
+    assert used is not None
+    assert before <= used <= datetime.now(UTC)
+    running.engine.adapters.unload("m", "a")
+    left = running.engine.adapters.find("a").residency[1]
+    assert (left.tier, left.bytes, left.last_used_at) == ("stored", 0, used)
+    running.engine.adapters.load("m", "a")
+    loaded = running.engine.adapters.find("a").residency[1]
+    assert loaded.load_s is not None
+    assert loaded.load_s > 0
+
+
+def test_the_first_request_has_its_adapter_fetched_while_its_inputs_are_read(
+    running: Running, reading: Reading, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.host()
+    running.create("a")
+    running.engine.adapters.unload("m", "a")
+    hosted = running.engine.models._hosting.find("m")  # pyright: ignore[reportPrivateUsage] - to slow its reading
+    inputs = gate_named("inputs")
+    read = hosted.spec.read
+    monkeypatch.setattr(hosted.spec, "read", lambda *a: (inputs.pass_through(), read(*a))[1])
+    gate.shut()
+    inputs.shut()
+    asked = running.ask("a")
+    inputs.wait_for_arrival()
+    gate.wait_for_arrival()  # the blob is read though the inputs aren't yet
+    gate.open()
+    eventually(lambda: running.tier("a") == "staged")
+    inputs.open()
+    assert asked.result(TIMEOUT_S).adapter == ("a@1",) * 3
+
+
+def test_blobs_that_come_slowly_hold_up_nobody_else(running: Running, reading: Reading, gate: Gate) -> None:
+    running.host()
+    names = [f"slow{n}" for n in range(40)]
+    for name in (*names, "good"):
+        running.create(name)
+        running.engine.adapters.unload("m", name)
+    gate.shut()
+    slow = [running.ask(name) for name in names]
+    for _ in names:
+        gate.wait_for_arrival()
+    reading.gated = names
+    assert running.answer("good").adapter == ("good@1",) * 3
+    assert running.answer().adapter == (None,) * 3
+    gate.open()
+    assert all(one.result(TIMEOUT_S).adapter for one in slow)
+
+
+def test_unloading_never_waits_for_a_forward(running: Running, gate: Gate) -> None:
+    running.host("m", "gated:mlp", gate=gate.name)
+    running.create("a")
+    gate.shut()
+    runs = running.ask()
+    gate.wait_for_arrival()
+    _, freed = running.engine.adapters.unload("m", "a")  # nobody uses it, but the model's thread is in a forward
+    assert not freed
+    assert running.tier("a") == "resident"
+    gate.open()
+    runs.result(TIMEOUT_S)
+    eventually(lambda: running.tier("a") == "stored")
+    assert running.engine.adapters.unload("m", "a")[1]
+
+
+def test_creating_never_waits_for_a_forward(running: Running, gate: Gate) -> None:
+    running.host("m", "gated:mlp", gate=gate.name)
+    gate.shut()
+    runs = running.ask()
+    gate.wait_for_arrival()
+    assert any("busy" in warning for warning in running.create("a").warnings)
+    gate.open()
+    runs.result(TIMEOUT_S)
+    assert running.answer("a").adapter == ("a@1",) * 3
+
+
+def test_unloading_gives_the_memory_back(running: Running) -> None:
+    running.host("m", "bases:wide", width=WIDE)
+    process = psutil.Process()
+    running.create("a", WIDE_LORA)
+    due = running.engine.adapters.find("a").residency[1].bytes
+    assert due == 4 * 2 * WIDE * WIDE
+    before = process.memory_info().rss
+    _, freed = running.engine.adapters.unload("m", "a")
+    assert freed
+    assert before - process.memory_info().rss > 0.9 * due
+    running.answer("a", torch.ones(1, WIDE))
+    assert process.memory_info().rss > before - 0.1 * due
+
+
+def test_after_unloading_nothing_refers_to_its_tensors(running: Running) -> None:
+    running.host()
+    running.create("a")
+    running.answer(("a", None, "a"))
+    adapted = running.engine.models._hosting.find("m").adapted  # pyright: ignore[reportPrivateUsage] - the tensors
+    (prepared,) = adapted._attached.values()  # pyright: ignore[reportPrivateUsage] - the tensors
+    tensors = [weakref.ref(tensor) for folded in prepared.layers.values() for tensor in folded.tensors]
+    assert tensors
+    del prepared
+    assert running.engine.adapters.unload("m", "a")[1]
+    assert not any(tensor() is not None for tensor in tensors)
+
+
+def test_a_removed_adapter_leaves_nothing_behind(running: Running) -> None:
+    running.host("m", "gated:detour")
+    running.create("a", {**RANDOM_LORA, "target_modules": ["unused"]})
+    with pytest.raises(WithoutEffect):
+        running.answer("a")
+    hosted = running.engine.models._hosting.find("m")  # pyright: ignore[reportPrivateUsage] - what it remembers
+    assert hosted.adapted.silent
+    running.engine.adapters.load("m", "a", pin=True)
+    running.engine.adapters.remove("a")
+    running.engine.catch_up()
+    eventually(lambda: not hosted.adapted.silent and not hosted.adapted.adapters)
+    eventually(lambda: hosted.adapters.taken == 0)

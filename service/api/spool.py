@@ -1,0 +1,95 @@
+"""How a body arrives: counted against the limit, and kept where many slow or large ones cost no memory.
+
+Up to `IN_MEMORY` it stays in memory, from there on it goes to a file that has no name, in the system's directory for
+temporary ones (`TMPDIR`). The system forgets such a file with its last user: whoever leaves in the middle of an upload
+leaves nothing behind, also where the process is killed.
+"""
+
+import errno
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import SpooledTemporaryFile, gettempdir
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+
+from models_registry.errors import NoRoom, TooLarge
+
+IN_MEMORY = 1 << 20
+"""Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spool:
+    """A body that has arrived whole, `size` bytes of it. Its file is there as long as somebody has it open."""
+
+    file: SpooledTemporaryFile[bytes]
+    size: int
+
+    @property
+    def contents(self) -> bytes | Path:
+        """The bytes, or where they can be read and mapped while the file is open."""
+        if self.size <= IN_MEMORY:
+            return self.read()
+        self.file.flush()
+        return Path(f"/dev/fd/{self.file.fileno()}")
+
+    def read(self) -> bytes:
+        self.file.seek(0)
+        return self.file.read()
+
+
+@asynccontextmanager
+async def spooled(request: Request, limit: int) -> AsyncGenerator[Spool]:
+    """The whole body. Raises `TooLarge` as soon as more than `limit` bytes are announced or have arrived, `NoRoom`."""
+    with SpooledTemporaryFile[bytes](IN_MEMORY) as file:
+        size = 0
+        async for chunk in limited(request, limit):
+            size += len(chunk)
+            if size <= IN_MEMORY:
+                file.write(chunk)
+            else:
+                with room_for_bodies():
+                    await run_in_threadpool(file.write, chunk)
+        yield Spool(file, size)
+
+
+def spool_of(part: UploadFile) -> Spool:
+    """A form's file, whose parser keeps it in the same way."""
+    assert isinstance(part.file, SpooledTemporaryFile)
+    return Spool(part.file, part.size or 0)
+
+
+async def limited(request: Request, limit: int) -> AsyncGenerator[bytes]:
+    """The body as it comes. Counted is what really arrives, so that a Content-Length that lies changes nothing.
+
+    Raises `TooLarge`.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise _too_large(limit)
+    arrived = 0
+    async for chunk in request.stream():
+        arrived += len(chunk)
+        if arrived > limit:
+            raise _too_large(limit)
+        if chunk:
+            yield chunk
+
+
+@contextmanager
+def room_for_bodies() -> Generator[None]:
+    """Raises `NoRoom` where the disk that bodies are spooled to is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise
+        raise NoRoom(f"There is no room in {gettempdir()} to receive the body; nothing changed.") from error
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {limit} bytes, the service's limit (ADAPTER_SERVICE_MAX_UPLOAD_BYTES).")

@@ -1,0 +1,71 @@
+"""The log: complete, in the order of the commits, whoever writes and whoever reads along."""
+
+from threading import Event as Flag
+from threading import Thread
+
+from registering import at_once, build, content, kinds
+
+from models_registry.registry import Registry
+from models_registry.storage.blobs import BlobStore
+from models_registry.storage.database import Database, open_database
+from models_registry.storage.tables import EventRow
+
+
+def test_an_event_says_what_when_and_by_whom(registry: Registry, database: Database) -> None:
+    build(registry)
+    version = registry.create_adapter("base", "tone", **content())
+
+    event = registry.list_events(100)[-1]
+    assert (event.kind, event.subject, event.by) == ("version.added", "tone@1", None)
+    assert event.detail == {"method": "LORA", "digest": version.digest}
+    assert event.at >= version.created_at
+    with database.read() as session:
+        assert session.get_one(EventRow, event.id).generation == registry.generation()
+
+
+def test_events_are_read_a_page_at_a_time(registry: Registry) -> None:
+    build(registry)
+    for name in ("a", "b", "c"):
+        registry.create_adapter("base", name, **content())
+
+    pages: list[list[str]] = []
+    after = 0
+    while page := registry.list_events(3, after):
+        pages.append([event.subject for event in page])
+        after = page[-1].id
+    assert pages == [["base", "base", "a"], ["a@1", "b", "b@1"], ["c", "c@1"]]
+    assert registry.list_events(3, after) == ()
+
+
+def test_who_reads_along_while_many_write_misses_nothing(
+    registry: Registry, database_url: str, blobs: BlobStore
+) -> None:
+    build(registry)
+    others = open_database(database_url)
+    writers = [registry, Registry(others, blobs)]  # as two processes would
+    seen: list[tuple[int, str]] = []
+    done = Flag()
+
+    def read_along() -> None:
+        last = False
+        while not last:
+            last = done.is_set()
+            while page := registry.list_events(2, seen[-1][0] if seen else 0):
+                seen.extend((event.id, event.subject) for event in page)
+
+    reader = Thread(target=read_along)
+    reader.start()
+
+    def write(number: int) -> None:
+        for turn in range(5):
+            writers[number % 2].create_adapter("base", f"a{number}-{turn}", **content())
+            writers[number % 2].move_alias(f"a{number}-{turn}", "prod", 1)
+
+    assert at_once(4, write) == [None] * 4
+    done.set()
+    reader.join()
+    others.close()
+
+    assert [subject for _, subject in seen] == [subject for _, subject in kinds(registry)]
+    assert [id for id, _ in seen] == sorted({id for id, _ in seen})
+    assert len(seen) == 2 + 4 * 5 * 3

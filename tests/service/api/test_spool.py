@@ -1,0 +1,88 @@
+"""Where bodies are kept while they arrive, over the bare ASGI interface."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from arriving import Arriving
+from disks import files_of_at_most
+from safetensors.torch import save
+from starlette.requests import ClientDisconnect, Request
+
+from models_registry.errors import NoRoom
+from models_registry.safetensors_files import read_safetensors
+from service.api.bodies import read_bytes, read_form
+from service.api.spool import IN_MEMORY, spooled
+
+LIMIT = 8 * IN_MEMORY
+FORM = "multipart/form-data; boundary=line"
+PART = b'--line\r\nContent-Disposition: form-data; name="weights"; filename="w"\r\n\r\n'
+CHUNK = bytes(IN_MEMORY)
+
+Reader = Callable[[Request, int], Coroutine[Any, Any, Any]]
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary files go."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_small_body_opens_no_file() -> None:
+    async def read() -> bytes | Path:
+        before = psutil.Process().num_fds()
+        async with spooled(Arriving([b"ab", b"cd"]).request, LIMIT) as body:
+            assert psutil.Process().num_fds() == before
+            return body.contents
+
+    assert asyncio.run(read()) == b"abcd"
+
+
+def test_a_large_body_lies_in_a_file_without_a_name_and_outlives_it_where_it_is_mapped(directory: Path) -> None:
+    tensor = torch.arange(IN_MEMORY, dtype=torch.float32)
+    sent = save({"x": tensor})
+    chunks = [sent[start : start + 100_000] for start in range(0, len(sent), 100_000)]
+
+    async def read() -> torch.Tensor:
+        async with spooled(Arriving(chunks).request, LIMIT) as body:
+            assert isinstance(body.contents, Path)
+            assert not list(directory.iterdir())
+            assert body.size == len(sent)
+            return read_safetensors(body.contents)["x"]
+
+    assert torch.equal(asyncio.run(read()), tensor)
+
+
+def test_large_chunks_are_written_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    writers: list[int] = []
+
+    class Watched(SpooledTemporaryFile[bytes]):
+        def write(self, s: Any) -> int:
+            writers.append(threading.get_ident())
+            return super().write(s)
+
+    monkeypatch.setattr("service.api.spool.SpooledTemporaryFile", Watched)
+    assert len(asyncio.run(read_bytes(Arriving([b"a", CHUNK, CHUNK]).request, LIMIT))) == 2 * IN_MEMORY + 1
+    assert [writer == threading.get_ident() for writer in writers] == [True, False, False]
+
+
+@pytest.mark.parametrize(("reader", "start"), [(read_bytes, b""), (read_form, PART)])
+def test_who_leaves_in_the_middle_leaves_nothing_behind(reader: Reader, start: bytes, directory: Path) -> None:
+    before = psutil.Process().num_fds()
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(reader(Arriving([start, CHUNK, CHUNK], leaves=True, content_type=FORM).request, LIMIT))
+    assert psutil.Process().num_fds() == before
+    assert not list(directory.iterdir())
+
+
+@pytest.mark.parametrize(("reader", "start"), [(read_bytes, b""), (read_form, PART)])
+def test_a_disk_without_room_for_a_body_is_said_to_be_full(reader: Reader, start: bytes, directory: Path) -> None:
+    with files_of_at_most(0), pytest.raises(NoRoom, match=str(directory)):
+        asyncio.run(reader(Arriving([start, CHUNK, CHUNK], content_type=FORM).request, LIMIT))
