@@ -1,4 +1,4 @@
-"""adapterctl: start the service, migrate its database, print its OpenAPI document."""
+"""adapterctl: start the service, migrate its database, check and clear its blobs, print its OpenAPI document."""
 
 import logging
 import os
@@ -15,6 +15,7 @@ from service.api.openapi import export_document
 from service.app import create_app
 from service.server import run_server
 from service.settings import Settings
+from service.upkeep import check_all, remove_garbage
 
 app = typer.Typer(
     help="The Adapter Service. Every flag is also an environment variable, ADAPTER_SERVICE_… .",
@@ -23,6 +24,8 @@ app = typer.Typer(
 )
 
 DatabaseUrl = Annotated[str | None, typer.Option(help="sqlite:///path or postgresql://…")]
+BlobUrl = Annotated[str | None, typer.Option(help="file:directory or s3://bucket/prefix")]
+S3Endpoint = Annotated[str | None, typer.Option(help="For S3 that isn't Amazon's.")]
 
 
 @app.command()
@@ -34,8 +37,8 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
     migrate: Annotated[
         bool | None, typer.Option("--migrate", help="Bring Postgres to this version's schema first; SQLite always is.")
     ] = None,
-    blob_url: Annotated[str | None, typer.Option(help="file:directory or s3://bucket/prefix")] = None,
-    s3_endpoint: Annotated[str | None, typer.Option(help="For S3 that isn't Amazon's.")] = None,
+    blob_url: BlobUrl = None,
+    s3_endpoint: S3Endpoint = None,
     model_roots: Annotated[str | None, typer.Option(help="Directories for base models, split at ':'.")] = None,
     factories: Annotated[str | None, typer.Option(help="Allowed package.module:callable, split at ','.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1")] = None,
@@ -77,6 +80,36 @@ def migrate(database_url: DatabaseUrl = None) -> None:
     except RegistryError as error:
         _fail(error.detail)
     typer.echo("The database is at this version's schema.")
+
+
+@app.command()
+def fsck(database_url: DatabaseUrl = None, blob_url: BlobUrl = None, s3_endpoint: S3Endpoint = None) -> None:
+    """Check every version against its blob, beside a running service. Ends with 1 if one is missing or damaged."""
+    settings = _settings(database_url=database_url, blob_url=blob_url, s3_endpoint=s3_endpoint)
+    try:
+        all_sound = check_all(settings, typer.echo)
+    except RegistryError as error:
+        _fail(error.detail)
+    sys.exit(0 if all_sound else 1)
+
+
+@app.command()
+def gc(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    even_all: Annotated[
+        bool, typer.Option("--even-all", help="Also if no version names any of the store's blobs.")
+    ] = False,
+    database_url: DatabaseUrl = None,
+    blob_url: BlobUrl = None,
+    s3_endpoint: S3Endpoint = None,
+) -> None:
+    """Remove blobs that no version names and nobody put within the hour, beside a running service."""
+    settings = _settings(database_url=database_url, blob_url=blob_url, s3_endpoint=s3_endpoint)
+    try:
+        remove_garbage(settings, typer.echo, dry_run=dry_run, even_all=even_all)
+    except RegistryError as error:
+        _fail(error.detail)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from databases import DIALECTS, Postgres, postgres_server, sqlite_url
+from obstore.store import LocalStore, ObjectStore
 from stores import STORES, S3Server, directory_url, running_s3
 
 from models_registry.storage.database import Database, migrate, open_database
@@ -85,3 +86,12 @@ def s3_url(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
 def blob_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where an empty blob store of this test's own is."""
     return request.getfixturevalue("s3_url") if request.param == "s3" else directory_url(tmp_path / "blobs")
+
+
+@pytest.fixture
+def raw(blob_url: str, request: pytest.FixtureRequest) -> ObjectStore:
+    """What the store at `blob_url` lies on, to look at it and to damage it."""
+    if blob_url.startswith("s3:"):
+        server: S3Server = request.getfixturevalue("s3_server")
+        return server.client(blob_url)
+    return LocalStore(blob_url.removeprefix("file:"), mkdir=True)

@@ -98,9 +98,11 @@ class S3BlobStore:
 
     **Removing beside puts.** S3 deletes no object on a condition, so the two look at each other's traces. A removal
     writes its claim, looks at the object's time, deletes it if that is old, and takes its claim back. A put of bytes
-    that lay there renews the object's time, then looks for a claim; if there is one it waits until that is gone and
-    puts again. Reads see all earlier writes, so that at least one of the two sees the other. A put that *made* the
-    object needs no look: claims are exclusive, so no removal has looked at an older one that it could still delete.
+    that lie there renews the object's time if that is old, waits until there is no claim, and then looks whether the
+    object still lies there; else it writes it anew. Reads see all earlier writes. So a removal whose claim was gone by
+    then has deleted whatever it wanted to before the put's last look, and a later one sees a young object. A put that
+    *made* the object needs no look: claims are exclusive, so no removal has looked at an older one that it could still
+    delete.
     """
 
     def __init__(self, store: S3Store, probe: S3Store, name: str) -> None:
@@ -114,10 +116,10 @@ class S3BlobStore:
             modified = self._create(digest, data)
             if modified is None:
                 return digest
-            if _age_s(modified) < REFRESHED_S and self._holds(digest, data):
-                return digest
-            self._write(digest, data)
-            if self._await_removal(digest):
+            if _age_s(modified) >= REFRESHED_S or not self._holds(digest, data):
+                self._write(digest, data)
+            self._await_removal(digest)
+            if self._modified(digest) is None:
                 self._write(digest, data)
         return digest
 
@@ -199,17 +201,14 @@ class S3BlobStore:
     def _write(self, digest: str, data: bytes | memoryview) -> None:
         obstore.put(self._store, digest, data, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
 
-    def _await_removal(self, digest: str) -> bool:
-        """Whether a removal had claimed the blob. It has let go of it now, or has died."""
+    def _await_removal(self, digest: str) -> None:
+        """Return once no removal that has claimed the blob by now can still delete it."""
         claim = f"{CLAIMS}/{digest}"
-        if self._modified(claim) is None:
-            return False
         abandoned_at = time.monotonic() + ABANDONED_S
         while self._modified(claim) is not None:
             if time.monotonic() > abandoned_at:
                 obstore.delete(self._store, claim)
             time.sleep(POLL_S)
-        return True
 
     def _holds(self, digest: str, data: bytes | memoryview) -> bool:
         """Whether those very bytes are there; a damaged blob is not, and is mended by the next put."""

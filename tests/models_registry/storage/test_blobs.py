@@ -9,8 +9,7 @@ from threading import Event
 import obstore
 import pytest
 from e2e.process import PATIENCE_S, until
-from obstore.store import LocalStore, ObjectStore
-from stores import S3Server
+from obstore.store import ObjectStore
 
 from models_registry.errors import Damaged, NotFound
 from models_registry.storage import directory, s3
@@ -27,15 +26,6 @@ HOUR = timedelta(hours=1)
 @pytest.fixture
 def store(blob_url: str) -> BlobStore:
     return open_blob_store(blob_url)
-
-
-@pytest.fixture
-def raw(blob_url: str, request: pytest.FixtureRequest) -> ObjectStore:
-    """What the store lies on, to look at it and to damage it."""
-    if blob_url.startswith("s3:"):
-        server: S3Server = request.getfixturevalue("s3_server")
-        return server.client(blob_url)
-    return LocalStore(blob_url.removeprefix("file:"))
 
 
 class Pause:

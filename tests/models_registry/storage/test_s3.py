@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 import httpx
 import obstore
@@ -297,6 +297,36 @@ def test_a_claim_whose_owner_died_is_swept_once_it_is_old(store: BlobStore, s3_u
     assert store.sweep_partials(datetime.now(UTC) - HOUR) == 0
     assert store.sweep_partials(datetime.now(UTC) + HOUR) == 1
     assert store.delete_older(digest, datetime.now(UTC) + HOUR)
+
+
+def test_a_put_notices_a_removal_that_came_and_went_between_its_write_and_its_look(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3, "REFRESHED_S", -1.0)
+    digest = store.put(b"weights")
+    look: Callable[[BlobStore, str], datetime | None] = s3.S3BlobStore.__dict__["_modified"]
+    seen, delete, removed = Event(), Event(), Event()
+
+    def step(store: BlobStore, path: str) -> datetime | None:
+        if path.startswith(s3.CLAIMS):  # the put, which has written
+            delete.set()
+            assert removed.wait(SECONDS)
+            return look(store, path)
+        found = look(store, path)
+        if not seen.is_set():  # the removal, which finds the blob old
+            seen.set()
+            assert delete.wait(SECONDS)
+        return found
+
+    monkeypatch.setattr(s3.S3BlobStore, "_modified", step)
+    with ThreadPoolExecutor(2) as pool:
+        removal = pool.submit(store.delete_older, digest, datetime.now(UTC) + HOUR)
+        removal.add_done_callback(lambda _: removed.set())
+        assert seen.wait(SECONDS)
+        store.put(b"weights")
+
+    assert removal.result()
+    assert store.get(digest) == b"weights"
 
 
 def test_a_put_outlasts_a_claim_whose_owner_died(
