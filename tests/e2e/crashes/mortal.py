@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from threading import Lock
 from typing import Any
 
 from e2e.crashes.steps import watch_steps
@@ -42,6 +43,7 @@ class Mortals:
     """The process that they are forked from."""
 
     def __init__(self, database_url: str, blob_url: str) -> None:
+        self._one_by_one = Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "e2e.crashes.mortal", database_url, blob_url],
             env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
@@ -53,9 +55,10 @@ class Mortals:
     def live(self, life: Life) -> Death:
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(f"{json.dumps(asdict(life))}\n")
-        self._process.stdin.flush()
-        return Death(**json.loads(self._process.stdout.readline()))
+        with self._one_by_one:
+            self._process.stdin.write(f"{json.dumps(asdict(life))}\n")
+            self._process.stdin.flush()
+            return Death(**json.loads(self._process.stdout.readline()))
 
     def close(self) -> None:
         self._process.communicate()
