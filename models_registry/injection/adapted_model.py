@@ -25,6 +25,7 @@ from models_registry.adapters.folded import Folded
 from models_registry.architecture import describe
 from models_registry.errors import Conflict, Invalid, NotFound
 from models_registry.injection.calibration import calibrate
+from models_registry.injection.hot import HotMixtures, Merged
 from models_registry.injection.kernel_table import KernelTable
 from models_registry.injection.layer import Adapters
 from models_registry.injection.probe import UNKNOWN, Reach, probe
@@ -61,6 +62,7 @@ class AdaptedModel:
         self._modules = dict(module.named_modules())
         self._infos = {info.name: info for info in self.architecture.modules}
         self._layers: dict[str, Adapters] = {}
+        self.hot = HotMixtures()
         self._attached: dict[str, PreparedAdapter] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
         self.reach: Reach | None = None
@@ -115,6 +117,7 @@ class AdaptedModel:
 
         What is attached so, without `inject_adapter`, is for serving alone and has no state dict here.
         """
+        self.hot.forget(name)
         missing = [target for target in prepared.layers if target not in self._layers]
         for target in missing:
             if getattr(self._modules[target], INJECTED, FREE) is not FREE:
@@ -141,6 +144,7 @@ class AdaptedModel:
 
     def eject_adapter(self, name: str) -> None:
         """Take an adapter out. After the last one at a target, its module is exactly what it was before injection."""
+        self.hot.forget(name)
         for target in self._find(name).layers:
             self._vacate(target, name)
         del self._attached[name]
@@ -221,6 +225,7 @@ class AdaptedModel:
         """
         for mixture in mixtures:
             self._check_mixture(mixture)
+        self.hot.interrupt()
         return routing(self, route_rows(mixtures, self.kernels))
 
     def routed_whole(self, mixture: Mixture) -> AbstractContextManager[Routing]:
@@ -231,7 +236,15 @@ class AdaptedModel:
             Invalid: a mixture of adapters that don't add up.
         """
         self._check_mixture(mixture)
-        return routing(self, route_whole(mixture, self.kernels))
+        return routing(self, route_whole(mixture, self.kernels, self._merged(mixture)))
+
+    def _merged(self, mixture: Mixture) -> Merged:
+        """The targets' merged copies for `mixture`, if it is hot and memory was granted."""
+        if not self.kernels.max_merged_bytes:
+            return {}
+        targets = dict.fromkeys(target for name in mixture for target in self._attached[name].layers)
+        layers = {target: self._layers[target] for target in targets}
+        return self.hot.note(tuple(mixture.items()), layers, self.kernels.max_merged_bytes)
 
     def _check_mixture(self, mixture: Mixture) -> None:
         for name, weight in mixture.items():

@@ -17,11 +17,13 @@ TYPICAL: Final[Mapping[int, int]] = MappingProxyType({1: 128, 4: 64, 16: 32})
 class KernelTable:
     """`stacked_up_to`: from so many adapters on, the most tokens of one of them at which stacking is the faster way.
 
-    `max_stacked_bytes` bounds the copies of one routing, which end with it.
+    `max_stacked_bytes` bounds the copies of one routing, which end with it. `max_merged_bytes` bounds those that a
+    model keeps of its targets with hot adapters in their weights (see `hot`); 0: it keeps none.
     """
 
     stacked_up_to: Mapping[int, int] = field(default_factory=lambda: TYPICAL)
     max_stacked_bytes: int = 512 << 20
+    max_merged_bytes: int = 0
 
     def stacks_up_to(self, adapters: int) -> int:
         """The most tokens (rows times a row's tokens) of one of so many adapters that are stacked; 0: none are."""

@@ -5,6 +5,7 @@ carries, whose tensors move with the model and stay out of its state dict.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Self, TypeAlias
 
 import torch.nn.functional as F
@@ -17,12 +18,14 @@ from models_registry.adapters.copies import INJECTED
 from models_registry.adapters.folded import Folded, LowRank
 from models_registry.errors import Invalid, RowsLost
 from models_registry.injection.attention import attend
+from models_registry.injection.hot import MergedTarget, MixtureKey
 from models_registry.injection.kernels import ADD_LOW_RANK, add_linear, over_features, place_tokens, widened
+from models_registry.injection.merged import can_merge, merge
 from models_registry.injection.plan import Additions, Change, Plan
 from models_registry.injection.routing import EVERY_ROW, Routing, routing_of, without_routing
 from models_registry.injection.rows import RowsOf, put_rows, take_rows
 from models_registry.injection.stacks import Addition
-from models_registry.records import ModuleInfo
+from models_registry.records import LayerKind, ModuleInfo
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -41,9 +44,11 @@ class Adapters(nn.Module):
         self._edition = 0
         self._model = model
         self._name = info.name
+        self._kind: LayerKind | None = info.kind
         self._spatial = len(info.kernel_size)
         self._add_low_rank = ADD_LOW_RANK.get(info.kind or "linear", add_linear)
         self._target = (target,)  # in a tuple, for torch would register the bare module as a child
+        self._answers = False
         self._hook: RemovableHandle | None = None
         self._hook_before: RemovableHandle | None = None
 
@@ -59,6 +64,8 @@ class Adapters(nn.Module):
         for hook in (self._hook, self._hook_before):
             if hook is not None:
                 hook.remove()
+        if self._answers:
+            del target.forward
         if target._modules.get(INJECTED) is self:
             del target._modules[INJECTED]
 
@@ -106,7 +113,7 @@ class Adapters(nn.Module):
     def _after(self, target: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any) -> Any:
         """Give each segment's rows what its adapters do here."""
         routing = routing_of(self._model)
-        if routing is None or not (plan := self._plan(routing)).names:
+        if routing is None or not (plan := self._plan(routing)).names or plan.merged is not None:
             return None
         x = self._rows_of(_first(args, kwargs), routing)
         for change in plan.changes:
@@ -126,21 +133,60 @@ class Adapters(nn.Module):
         return plan
 
     def _make_plan(self, routing: Routing) -> Plan:
-        names: set[str] = set()
         changes: list[Change] = []
         parts: list[Addition] = []
+        here = {name for segment in routing.segments for name, _ in segment.mixture if name in self.slots}
+        routing.acted.update(here)
+        merged = routing.merged.get(self._name)
         for segment in routing.segments:
-            here = [(name, weight) for name, weight in segment.mixture if name in self.slots]
-            names.update(name for name, _ in here)
+            acting = self._acting(segment.mixture)
+            if merged is not None and self._answers and merged.is_of([folded for folded, _ in acting]):
+                return Plan(self._edition, frozenset(here), merged=merged.copy)
             rows = EVERY_ROW if segment.rows == slice(0, routing.rows) else segment.rows
-            if here and all(name in self._additions for name, _ in here):
-                parts.append(Addition(rows, tuple((self._additions[name], weight) for name, weight in here)))
-            elif here:
-                changes.append(Change(rows, tuple((self.slots[name], weight) for name, weight in here)))
+            low_ranks = tuple(
+                (self._additions[name], weight) for name, weight in segment.mixture if name in self._additions
+            )
+            if low_ranks and len(low_ranks) == len(acting):
+                parts.append(Addition(rows, low_ranks))
+            elif acting:
+                changes.append(Change(rows, acting))
         scales = tuple((change.rows, scale) for change in changes for scale in change.input_scales)
         additions = Additions(parts, routing.rows, self._add_low_rank, routing.stacking) if parts else None
-        routing.acted.update(names)
-        return Plan(self._edition, frozenset(names), tuple(changes), scales, additions)
+        return Plan(self._edition, frozenset(here), tuple(changes), scales, additions)
+
+    def _acting(self, mixture: MixtureKey) -> tuple[tuple[Folded, float], ...]:
+        """The mixture's adapters that are here, with their weights."""
+        return tuple((self.slots[name], weight) for name, weight in mixture if name in self.slots)
+
+    # ---- merged copies ------------------------------------------------------------------------------------------
+
+    def merge_bytes(self, mixture: MixtureKey) -> int:
+        """What `merge` would take; 0: the mixture can't be merged here."""
+        (target,) = self._target
+        if ("forward" in vars(target)) is not self._answers or not can_merge(target, self._kind, self._acting(mixture)):
+            return 0
+        return target.get_parameter("weight").nbytes
+
+    def merge(self, mixture: MixtureKey) -> MergedTarget:
+        """Make a copy of the target with the mixture in it. From now on the target asks each routing for one."""
+        (target,) = self._target
+        acting = self._acting(mixture)
+        made_of = tuple(folded for folded, _ in acting)
+        copy = merge(target, self._kind, acting)
+        if copy is None:
+            return MergedTarget(made_of, None, 0)
+        if not self._answers:
+            target.forward = partial(self._answer, target.forward)
+            self._answers = True
+        return MergedTarget(made_of, copy, copy.get_parameter("weight").nbytes)
+
+    def _answer(self, own_forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """In the place of the target's forward: a merged copy's, where this routing has one."""
+        routing = routing_of(self._model)
+        merged = None if routing is None else self._plan(routing).merged
+        return own_forward(*args, **kwargs) if merged is None else type(merged).forward(merged, *args, **kwargs)
+
+    # ---- where more than adding is done -------------------------------------------------------------------------
 
     def _replace(
         self,

@@ -65,10 +65,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`names` are the adapters that act here. It holds for a layer's adapters as they were at `edition`."""
+    """`names` are the adapters that act here. It holds for a layer's adapters as they were at `edition`. Where there is
+    a `merged` copy, that answers in the target's place and nothing else is left to do."""
 
     edition: int
-    names: frozenset[str]
-    changes: tuple[Change, ...]
-    input_scales: tuple[tuple[RowsOf, Tensor], ...]
-    additions: Additions | None
+    names: frozenset[str] = frozenset()
+    changes: tuple[Change, ...] = ()
+    input_scales: tuple[tuple[RowsOf, Tensor], ...] = ()
+    additions: Additions | None = None
+    merged: nn.Module | None = None

@@ -12,12 +12,14 @@ from itertools import groupby
 from types import EllipsisType, MappingProxyType
 from typing import Final, TypeAlias
 
+from models_registry.injection.hot import Merged
 from models_registry.injection.kernel_table import KernelTable, Stacking
 from models_registry.injection.plan import Plan
 
 Mixture: TypeAlias = Mapping[str, float]
 """Injected adapter name -> weight. Empty: the base model. The deltas of several add up."""
 
+NO_COPIES: Final[Merged] = MappingProxyType({})
 EVERY_ROW: Final = ...  # not slice(None): a lone token id has no dimension to slice
 
 
@@ -33,11 +35,13 @@ class Segment:
 class Routing:
     """Segments in row order, without those of the base. `rows` is the batch's size; None where the forward has no row
     dimension to look for, because one mixture holds for all of it. `acted` fills with the adapters that the forward
-    really reached, `plans` with what they do at each layer."""
+    really reached, `plans` with what they do at each layer. `merged` are copies that answer for the
+    one mixture."""
 
     rows: int | None
     segments: tuple[Segment, ...]
     stacking: Stacking
+    merged: Merged
     acted: set[str] = field(default_factory=set[str])
     plans: dict[object, Plan] = field(default_factory=dict[object, Plan])
 
@@ -56,12 +60,12 @@ def route_rows(mixtures: Sequence[Mixture], kernels: KernelTable) -> Routing:
         if mixture:
             segments.append(Segment(slice(start, stop), mixture))
         start = stop
-    return Routing(len(mixtures), tuple(segments), Stacking(kernels))
+    return Routing(len(mixtures), tuple(segments), Stacking(kernels), NO_COPIES)
 
 
-def route_whole(mixture: Mixture, kernels: KernelTable) -> Routing:
+def route_whole(mixture: Mixture, kernels: KernelTable, merged: Merged = NO_COPIES) -> Routing:
     """One mixture for whatever the forward computes."""
-    return Routing(None, (Segment(EVERY_ROW, tuple(mixture.items())),) if mixture else (), Stacking(kernels))
+    return Routing(None, (Segment(EVERY_ROW, tuple(mixture.items())),) if mixture else (), Stacking(kernels), merged)
 
 
 _routings: ContextVar[Mapping[object, Routing]] = ContextVar("routings", default=MappingProxyType({}))
