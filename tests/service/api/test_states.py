@@ -160,12 +160,31 @@ def test_a_damaged_blob_is_named_and_never_served(start: Start, tmp_path: Path) 
     client = start()
     host(client, "mlp", "bases:mlp")
     digest = create(client, "a")["digest"].removeprefix("sha256:")
+    create(client, "sound", LORA)
     (blob,) = (path for path in (tmp_path / "blobs").rglob("*") if path.is_file() and digest in path.name)
     blob.chmod(0o600)
-    blob.write_bytes(blob.read_bytes()[:-1] + b"?")
+    whole = blob.read_bytes()
+    blob.write_bytes(whole[:-1] + b"?")
     assert digest in expect_problem(client.get("/adapters/a/state"), 500, "damaged-blob")["detail"]
     assert digest in expect_problem(client.get("/adapters/a/checkpoint"), 500, "damaged-blob")["detail"]
     assert expect(client.get("/adapters/a/config"), 200)["r"] == 2
+    call = {"adapter": "a", "inputs": {"x": ROWS}}
+    expect(client.post("/models/mlp/infer", json=call), 200)  # what is in memory was read while it was right
+    expect(client.post("/models/mlp/adapters/a/unload"), 200)
+    assert digest in expect_problem(client.post("/models/mlp/infer", json=call), 500, "damaged-blob")["detail"]
+    shown = {adapter["name"]: adapter for adapter in client.get("/adapters").json()["items"]}
+    assert (shown["a"]["damaged"], shown["a"]["versions"][0]["damaged"], shown["sound"]["damaged"]) == (
+        True,
+        True,
+        False,
+    )
+    expect(client.post("/models/mlp/infer", json=call | {"adapter": "sound"}), 200)
+    assert client.get("/events").json()["items"][-1]["subject"] == f"sha256:{digest}"
+
+    blob.write_bytes(whole)
+    expect(client.post("/models/mlp/infer", json=call), 200)
+    assert client.get("/adapters/a/state").content == whole
+    assert client.get("/adapters/a").json()["damaged"] is False
 
 
 def test_the_config_is_an_adapter_config_json_for_inference(client: TestClient) -> None:
