@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 import torch
 from apps import LORA, RANDOM_LORA, Start, as_form, create, expect, expect_problem, host
-from safetensors.torch import save
+from safetensors.torch import load, save
 from starlette.testclient import TestClient
+
+from service.api.spool import IN_MEMORY
 
 CONFIG = json.dumps({**RANDOM_LORA, "r": 1, "target_modules": ["first"]}).encode()
 WEIGHTS = save({"first.lora_A.weight": torch.ones(1, 4), "first.lora_B.weight": torch.ones(8, 1)})
 OTHER = save({"first.lora_A.weight": torch.ones(1, 4), "first.lora_B.weight": torch.zeros(8, 1)})
+
+
+LARGE, LARGE_OTHER = (save(load(weights), {"padding": "x" * 2 * IN_MEMORY}) for weights in (WEIGHTS, OTHER))
 
 
 def fresh(name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -24,6 +29,11 @@ def fresh(name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
 
 def upload(name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     return "/models/mlp/adapters", as_form(CONFIG, WEIGHTS, name=name), as_form(CONFIG, OTHER, name=name)
+
+
+def large_upload(name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """One that is not kept in memory as it comes."""
+    return "/models/mlp/adapters", as_form(CONFIG, LARGE, name=name), as_form(CONFIG, LARGE_OTHER, name=name)
 
 
 def version(name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
@@ -36,7 +46,7 @@ def composition(name: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     return "/models/mlp/adapters/compose", {"json": body}, {"json": body | {"adapters": {"part": 0.75}}}
 
 
-CREATIONS = [fresh, upload, version, composition]
+CREATIONS = [fresh, upload, large_upload, version, composition]
 Creation = Callable[[str], tuple[str, dict[str, Any], dict[str, Any]]]
 
 
