@@ -7,7 +7,7 @@ names it, so a crash leaves no row without its bytes.
 
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Unpack
+from typing import BinaryIO, Unpack
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -235,16 +235,18 @@ class Registry:
 
         What is found out is marked for those who look; that this can't be written now spoils no reading.
         """
-        try:
-            weights = self._blobs.get(version.digest)
-        except (NotFound, Damaged) as error:
-            with suppress(RegistryError):
-                self.mark_damaged(version.digest)
-            raise Damaged(version.digest) from error
-        if version.damaged:
-            with suppress(RegistryError):
-                self.mark_sound(version.digest)
-        return weights
+        with self._noting_damage(version):
+            return self._blobs.get(version.digest)
+
+    def open_weights(self, version: AdapterVersion) -> BinaryIO:
+        """As `read_weights`, as a file of the operating system's for the caller to close. Raises `NoRoom` too."""
+        with self._noting_damage(version):
+            return self._blobs.open(version.digest)
+
+    def presign_weights(self, version: AdapterVersion, expires_s: int) -> str | None:
+        """A URL from which anybody may read the version's bytes for `expires_s` seconds, not verified by us; None where
+        the store has no URLs."""
+        return self._blobs.presign(version.digest, expires_s)
 
     def mark_damaged(self, digest: str) -> None:
         """The blob's bytes are wrong or gone: the versions that name it are listed as `damaged`, if there are any."""
@@ -270,6 +272,18 @@ class Registry:
     def check_blobs(self) -> None:
         """Return if blobs can be read and written now. Raises `Unavailable`."""
         self._blobs.ping()
+
+    @contextmanager
+    def _noting_damage(self, version: AdapterVersion) -> Generator[None]:
+        try:
+            yield
+        except (NotFound, Damaged) as error:
+            with suppress(RegistryError):
+                self.mark_damaged(version.digest)
+            raise Damaged(version.digest) from error
+        if version.damaged:
+            with suppress(RegistryError):
+                self.mark_sound(version.digest)
 
     # ---- all of it ----------------------------------------------------------------------------------------------
 

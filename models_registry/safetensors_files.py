@@ -1,8 +1,10 @@
 """Named tensors as the bytes of a safetensors file: what adapters are stored as, and what inference takes and gives."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +16,7 @@ from models_registry.errors import Invalid
 PICKLE_SIGNATURES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 PYTORCH: Mapping[str, str] = {"format": "pt"}
 """The metadata of every file that PyTorch's tools write."""
+METADATA = "__metadata__"
 
 
 def read_safetensors(contents: bytes | Path) -> dict[str, Tensor]:
@@ -47,6 +50,22 @@ def write_safetensors(tensors: Mapping[str, Tensor], prefix: str = "", metadata:
         for key, tensor in tensors.items()
     }
     return save(apart, dict(metadata))
+
+
+def read_header(file: BinaryIO) -> bytes:
+    """What stands before the numbers of a file that was written by us, its own length included. `file` is at its
+    beginning."""
+    length = file.read(8)
+    return length + file.read(int.from_bytes(length, "little"))
+
+
+def prefix_header(header: bytes, prefix: str) -> bytes:
+    """The header of the same numbers with `prefix` in front of each key, as `write_safetensors` would write it: what
+    all keys begin with doesn't change their order."""
+    entries = {key if key == METADATA else f"{prefix}{key}": entry for key, entry in json.loads(header[8:]).items()}
+    text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def _mapped(file: Path) -> dict[str, Tensor]:

@@ -76,7 +76,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         ),
     )
     app.state.engine = engine
-    app.state.metrics.watch_models(engine.models.all)
+    app.state.metrics.watch_models(engine.models.in_memory)
     try:
         engine.start()
         yield

@@ -8,6 +8,7 @@ from typing import Any
 import uvicorn
 
 from service.api.draining import Drain
+from service.api.starting import PlainStart
 from service.settings import Settings
 
 GRACE_S = 10.0
@@ -39,5 +40,7 @@ def run_server(app: Callable[..., Any], drain: Drain, settings: Settings) -> Non
     """Serve until a signal. Raises `SystemExit` where the app can't start or the address is taken."""
     # What outlives the drain is cut off: the socket's shutdown itself waits for nothing that could still be finished.
     # Our own log has a line for each request, with where its time went (api/request_log.py).
-    config = uvicorn.Config(app, settings.host, settings.port, timeout_graceful_shutdown=1, access_log=False)
+    config = uvicorn.Config(
+        PlainStart(app), settings.host, settings.port, timeout_graceful_shutdown=1, access_log=False
+    )
     DrainingServer(config, drain).run()

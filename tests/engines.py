@@ -70,6 +70,11 @@ class Running:
         self._loop.close()
         self.database.close()
 
+    def state(self, reference: str) -> bytes:
+        """The stored blob."""
+        with self.engine.adapters.open_state(self.engine.adapters.find_version(reference)) as file:
+            return file.read()
+
     def host(self, model: str = "m", factory: str = "bases:mlp", **kwargs: Any) -> ModelStatus:
         """Register and wait until it is no longer loading."""
         self.begin_hosting(model, factory, **kwargs)

@@ -6,7 +6,7 @@ Knows nothing of adapters or rows. The registry puts a blob before the row that 
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from models_registry.errors import Invalid
 from models_registry.storage.digests import StoredBlob
@@ -33,6 +33,12 @@ class BlobStore(Protocol):
 
     def get(self, digest: str) -> bytes:
         """The bytes, verified. Raises `NotFound`, or `Damaged` if they don't have that digest."""
+        ...
+
+    def open(self, digest: str) -> BinaryIO:
+        """The same bytes as a file of the operating system's, verified, at its beginning, for those who pass on more
+        than they want in memory. Whoever asked closes it. Raises as `get`, and `NoRoom` where it is fetched first.
+        """
         ...
 
     def exists(self, digest: str) -> bool:

@@ -4,11 +4,13 @@ import fcntl
 import os
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from hashlib import file_digest
 from pathlib import Path
+from typing import BinaryIO
 
-from models_registry.errors import NotFound, Unavailable
+from models_registry.errors import Damaged, NotFound, Unavailable
 from models_registry.storage.digests import REFRESHED_S, StoredBlob, digest_of, is_digest, require_digest, verified
 from models_registry.storage.files import PARTIAL, make_directory, sync_directory, translated, write_durably
 
@@ -56,6 +58,19 @@ class DirectoryBlobStore:
                 self.ping()  # a directory that is away must not look like a blob that never was
                 raise NotFound(f"There is no blob sha256:{digest}.") from None
         return verified(digest, data)
+
+    def open(self, digest: str) -> BinaryIO:
+        with translated(self._name), ExitStack() as opened:
+            try:
+                file = opened.enter_context(self._path(digest).open("rb"))
+            except FileNotFoundError:
+                self.ping()
+                raise NotFound(f"There is no blob sha256:{digest}.") from None
+            if file_digest(file, "sha256").hexdigest() != digest:
+                raise Damaged(digest)
+            file.seek(0)
+            opened.pop_all()  # it is the caller's now
+        return file
 
     def exists(self, digest: str) -> bool:
         self.ping()

@@ -9,15 +9,19 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from hashlib import sha256
+from tempfile import TemporaryFile, gettempdir
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store
 
-from models_registry.errors import Invalid, NotFound, Unavailable
+from models_registry.errors import Damaged, Invalid, NotFound, Unavailable
+from models_registry.storage import files
 from models_registry.storage.digests import REFRESHED_S, StoredBlob, digest_of, is_digest, require_digest, verified
 from models_registry.storage.s3_errors import answer_in, translated
 
@@ -131,6 +135,25 @@ class S3BlobStore:
                 self.ping()  # a bucket that isn't there must not look like a blob that never was
                 raise NotFound(f"There is no blob sha256:{digest}.") from None
         return verified(digest, data)
+
+    def open(self, digest: str) -> BinaryIO:
+        found = sha256()
+        with ExitStack() as opened:
+            file = opened.enter_context(TemporaryFile())
+            with translated(self._name):
+                try:
+                    for part in obstore.get(self._store, require_digest(digest)).stream(PART_BYTES):
+                        found.update(part)
+                        with files.translated(f"the directory for temporary files {gettempdir()}"):
+                            file.write(part)
+                except FileNotFoundError:
+                    self.ping()
+                    raise NotFound(f"There is no blob sha256:{digest}.") from None
+            if found.hexdigest() != digest:
+                raise Damaged(digest)
+            file.seek(0)
+            opened.pop_all()  # it is the caller's now
+        return file
 
     def exists(self, digest: str) -> bool:
         with translated(self._name):

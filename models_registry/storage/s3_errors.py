@@ -52,7 +52,7 @@ class Answer:
         return 300 <= self.status < 500 and self.status not in {408, 429}
 
     def __str__(self) -> str:
-        said = ": ".join(part for part in (self.code, self.message) if part)
+        said = ": ".join(part for part in (self.code, self.message.rstrip(".")) if part)
         return f"it answers {self.status} {said}".rstrip()
 
 

@@ -1,13 +1,16 @@
 """A PEFT checkpoint as one file: what `PeftModel.from_pretrained` loads after unzipping."""
 
-import io
 import json
 import zipfile
 from collections.abc import Mapping
-from typing import Any
+from contextlib import ExitStack
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
 
 from models_registry.adapters.method import PEFT_PREFIX
-from models_registry.safetensors_files import read_safetensors, write_safetensors
+from models_registry.safetensors_files import prefix_header, read_header
+from service.api.files import File, blocks
+from service.api.spool import temporary_room
 
 # The earliest time that a zip can hold; a real one would make other bytes, and another ETag, of the same checkpoint.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
@@ -22,19 +25,28 @@ def peft_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return written
 
 
-def peft_weights(state: bytes) -> bytes:
-    """adapter_model.safetensors: the same tensors under PEFT's prefixed keys."""
-    return write_safetensors(read_safetensors(state), PEFT_PREFIX)
+def as_peft(state: BinaryIO) -> File:
+    """adapter_model.safetensors: the same tensors under PEFT's prefixed keys, which stand in the header alone."""
+    header = read_header(state)
+    return File.of(state, prefix_header(header, PEFT_PREFIX), start=len(header))
 
 
-def zip_checkpoint(config: Mapping[str, Any], state: bytes) -> bytes:
-    """Both files at the root of a .zip, whose bytes depend on nothing else."""
-    files = {
-        "adapter_config.json": json.dumps(peft_config(config), indent=2, sort_keys=True).encode(),
-        "adapter_model.safetensors": peft_weights(state),
-    }
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as opened:
-        for name, body in files.items():
-            opened.writestr(zipfile.ZipInfo(name, _NO_TIME), body)
-    return archive.getvalue()
+def zip_checkpoint(config: Mapping[str, Any], state: BinaryIO) -> File:
+    """PEFT's two files at the root of a .zip, whose bytes depend on nothing else; written to a file without a name.
+
+    Raises `NoRoom`.
+    """
+    weights = as_peft(state)
+    text = json.dumps(peft_config(config), indent=2, sort_keys=True).encode()
+    with ExitStack() as opened, temporary_room("make the .zip"):
+        archive = opened.enter_context(TemporaryFile())
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as writer:
+            writer.writestr(zipfile.ZipInfo("adapter_config.json", _NO_TIME), text)
+            entry = zipfile.ZipInfo("adapter_model.safetensors", _NO_TIME)
+            entry.file_size = weights.size
+            with writer.open(entry, "w") as member:
+                for block in blocks(range(weights.size)):
+                    member.write(weights.read(block))
+        archive.flush()
+        opened.pop_all()  # it is the caller's now
+    return File.of(archive)

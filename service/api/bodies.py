@@ -19,7 +19,7 @@ from starlette.requests import Request
 from models_registry.errors import Invalid
 from models_registry.records import Location
 from service.api.problems import MALFORMED, UNSUPPORTED_MEDIA_TYPE, Refused, faults_of
-from service.api.spool import IN_MEMORY, limited, room_for_bodies, spooled
+from service.api.spool import IN_MEMORY, RECEIVE, limited, spooled, temporary_room
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
@@ -93,7 +93,7 @@ async def read_form(request: Request, limit: int) -> FormData:
     headers = Headers({"content-type": f'{MULTIPART}; boundary="{boundary}"'})
     parser = _FormParser(headers, limited(request, limit), max_files=16, max_fields=64)
     try:
-        with room_for_bodies():
+        with temporary_room(RECEIVE):
             form = await parser.parse()
     except MultiPartException as error:
         raise Refused(MALFORMED, f"The multipart body can't be read: {error.message}") from error

@@ -43,12 +43,12 @@ async def _reach(engine: Engine, seen: str) -> Response | None:
     if not _NUMBER.fullmatch(seen):
         return problem(MALFORMED, f"{HEADER} must be a number as an answer gave it, not {seen}.")
     try:
-        if engine.generation < int(seen):
+        if engine.reached < int(seen):
             await run_in_threadpool(engine.catch_up)
     except Unavailable as error:
         return problem(UNAVAILABLE, error.detail)
-    if engine.generation < int(seen):
+    if engine.reached < int(seen):
         return problem(
-            UNAVAILABLE, f"The registry is at generation {engine.generation}; the caller has seen {seen}. Try again."
+            UNAVAILABLE, f"The registry is at generation {engine.reached}; the caller has seen {seen}. Try again."
         )
     return None

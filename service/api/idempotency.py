@@ -6,8 +6,9 @@ none.
 """
 
 import json
-from hashlib import sha256
-from typing import Annotated, Any
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Annotated
 
 from fastapi import Header, Request
 from pydantic import BaseModel
@@ -34,6 +35,9 @@ def asked_once(key: str | None, request: Request, body: BaseModel) -> Once | Non
     return Once(key, sha256(json.dumps(asked, sort_keys=True, default=_as_digest).encode()).hexdigest())
 
 
-def _as_digest(file: Any) -> str:
-    """What JSON has no word for is a file's bytes."""
-    return sha256(file).hexdigest()
+def _as_digest(contents: bytes | Path) -> str:
+    """What JSON has no word for is a file, in memory or on the disk."""
+    if isinstance(contents, bytes):
+        return sha256(contents).hexdigest()
+    with contents.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

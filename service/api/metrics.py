@@ -1,14 +1,18 @@
 """What Prometheus scrapes: the requests, the inferences, what is in memory. One registry per app, none global."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
+from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.engine.request import InferAnswer, ModelStatus
+from service.engine.request import InferAnswer, ModelState
+
+InMemory: TypeAlias = Callable[[], Mapping[str, tuple[ModelState, int]]]
+"""Tells each model's state, and how many of its adapters are in memory."""
 
 
 class Metrics:
@@ -32,9 +36,9 @@ class Metrics:
             registry=self._registry,
         )
 
-    def watch_models(self, list_models: Callable[[], Iterable[ModelStatus]]) -> None:
-        """Ask `list_models` at every scrape, for the models by state and the adapters in memory."""
-        self._registry.register(_Models(list_models))
+    def watch_models(self, in_memory: InMemory) -> None:
+        """Ask `in_memory` at every scrape."""
+        self._registry.register(_Models(in_memory))
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         self._requests.labels(method, route, status).inc()
@@ -76,16 +80,16 @@ class CountRequests:
 
 
 class _Models(Collector):
-    def __init__(self, list_models: Callable[[], Iterable[ModelStatus]]) -> None:
-        self._list_models = list_models
+    def __init__(self, in_memory: InMemory) -> None:
+        self._in_memory = in_memory
 
     def collect(self) -> Iterable[Metric]:
         states = GaugeMetricFamily("adapter_service_models", "Base models, by state.", labels=["state"])
         resident = GaugeMetricFamily("adapter_service_resident_adapters", "Adapters in memory.", labels=["model"])
         counts = dict.fromkeys(("loading", "ready", "failed", "unloaded"), 0)
-        for model in self._list_models():
-            counts[model.state] += 1
-            resident.add_metric([model.base.id], len(model.resident))
+        for model, (state, adapters) in self._in_memory().items():
+            counts[state] += 1
+            resident.add_metric([model], adapters)
         for state, count in counts.items():
             states.add_metric([state], count)
         return states, resident

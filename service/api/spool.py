@@ -21,6 +21,8 @@ from models_registry.errors import NoRoom, TooLarge
 IN_MEMORY = 1 << 20
 """Bytes."""
 
+RECEIVE = "receive the body"
+
 
 @dataclass(frozen=True, slots=True)
 class Spool:
@@ -52,7 +54,7 @@ async def spooled(request: Request, limit: int) -> AsyncGenerator[Spool]:
             if size <= IN_MEMORY:
                 file.write(chunk)
             else:
-                with room_for_bodies():
+                with temporary_room(RECEIVE):
                     await run_in_threadpool(file.write, chunk)
         yield Spool(file, size)
 
@@ -81,14 +83,14 @@ async def limited(request: Request, limit: int) -> AsyncGenerator[bytes]:
 
 
 @contextmanager
-def room_for_bodies() -> Generator[None]:
-    """Raises `NoRoom` where the disk that bodies are spooled to is full."""
+def temporary_room(purpose: str) -> Generator[None]:
+    """Raises `NoRoom` where the disk for temporary files is full."""
     try:
         yield
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise
-        raise NoRoom(f"There is no room in {gettempdir()} to receive the body; nothing changed.") from error
+        raise NoRoom(f"There is no room in {gettempdir()} to {purpose}; nothing changed.") from error
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -5,19 +5,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
 from models_registry.errors import NotFound
 from models_registry.references import named_by, pick_version
 from service.api.adapters import CreatedAnswer, show_new_version
-from service.api.archive import peft_config, peft_weights, zip_checkpoint
+from service.api.archive import as_peft, peft_config, zip_checkpoint
 from service.api.bodies import BINARY, SAFETENSORS, media_type_of, reads
 from service.api.dependencies import NAME_PATTERN, AdapterName, TheEngine, TheSettings
-from service.api.files import File, serve_file
+from service.api.files import Download, File, serve_file, unchanged
 from service.api.preconditions import IfMatch
 from service.api.problems import MALFORMED, Refused, documented
 from service.api.spool import spooled
 
 router = APIRouter(tags=["adapters"])
+
+PRESIGNED_S = 900
+"""How long the store's own URL is good for, in seconds."""
+PRESIGN = (
+    "Answer 307 with a URL of the blob store's own, good for 15 minutes, where it has such; its bytes aren't checked."
+)
 
 
 def _file_responses(media_type: str) -> dict[int | str, dict[str, Any]]:
@@ -26,7 +33,7 @@ def _file_responses(media_type: str) -> dict[int | str, dict[str, Any]]:
         200: {"description": "The file", "content": content},
         206: {"description": "The part of it that Range asks for", "content": content},
         304: {"description": "The caller has it already (If-None-Match)"},
-        **documented(400, 404, 416),
+        **documented(400, 404, 416, 507),
     }
 
 
@@ -52,13 +59,11 @@ async def _read_state(request: Request, settings: TheSettings) -> AsyncGenerator
         yield body.contents
 
 
-@router.head(
-    "/adapters/{name}/state",
-    name="head_state",
-    response_class=Response,
-    responses=_file_responses(SAFETENSORS),
-)
-@router.get("/adapters/{name}/state", response_class=Response, responses=_file_responses(SAFETENSORS))
+_STATE_RESPONSES = {**_file_responses(SAFETENSORS), 307: {"description": "Where the blob store itself gives it"}}
+
+
+@router.head("/adapters/{name}/state", name="head_state", response_class=Response, responses=_STATE_RESPONSES)
+@router.get("/adapters/{name}/state", response_class=Response, responses=_STATE_RESPONSES)
 def get_state(
     reference: ReferenceQuery,
     engine: TheEngine,
@@ -66,12 +71,19 @@ def get_state(
     keys: Annotated[
         Literal["peft"] | None, Query(description="`peft`: keys as in PEFT's adapter_model.safetensors.")
     ] = None,
+    presign: Annotated[bool, Query(description=PRESIGN)] = False,
 ) -> Response:
     """The state dict as safetensors, with the keys of the injected model."""
-    version, state = engine.adapters.state(reference)
+    version = engine.adapters.find_version(reference)
     if keys == "peft":
-        return serve_file(request, File(peft_weights(state), SAFETENSORS, "adapter_model.safetensors"))
-    return serve_file(request, File(state, SAFETENSORS, f"{version.reference}.safetensors", version.digest))
+        file = as_peft(engine.adapters.open_state(version))
+        return serve_file(request, Download(file, SAFETENSORS, "adapter_model.safetensors"))
+    if (answer := unchanged(request, version.digest)) is not None:
+        return answer
+    if presign and (url := engine.adapters.presign_state(version, PRESIGNED_S)) is not None:
+        return RedirectResponse(url, headers={"ETag": f'"{version.digest}"', "Cache-Control": "no-store"})
+    file = File.of(engine.adapters.open_state(version))
+    return serve_file(request, Download(file, SAFETENSORS, f"{version.reference}.safetensors", version.digest))
 
 
 @router.put(
@@ -102,7 +114,7 @@ def get_config(reference: ReferenceQuery, engine: TheEngine) -> dict[str, Any]:
 @router.get("/adapters/{name}/checkpoint", response_class=Response, responses=_file_responses("application/zip"))
 def get_checkpoint(reference: ReferenceQuery, engine: TheEngine, request: Request) -> Response:
     """A .zip with PEFT's two files at its root, which `PeftModel.from_pretrained` loads after unzipping."""
-    version, state = engine.adapters.state(reference)
-    return serve_file(
-        request, File(zip_checkpoint(version.config, state), "application/zip", f"{version.reference}.zip")
-    )
+    version = engine.adapters.find_version(reference)
+    with engine.adapters.open_state(version) as state:
+        archive = zip_checkpoint(version.config, state)
+    return serve_file(request, Download(archive, "application/zip", f"{version.reference}.zip"))

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from models_registry.adapters.catalog import parse_config, parse_stored
 from models_registry.adapters.checkpoint import not_in_memory
@@ -117,11 +117,18 @@ class Adapters:
         self._snapshot.refresh()
         return tuple(adapter_status(adapter, self._hosting.hosted(adapter.model)) for adapter in adapters)
 
-    def state(self, reference: str) -> tuple[AdapterVersion, bytes]:
-        """A version and its blob, verified. Raises `NotFound`, `Damaged`, `Unavailable`."""
+    def find_version(self, reference: str) -> AdapterVersion:
+        """Raises `NotFound`."""
         self._snapshot.refresh()
-        version = resolve(self._snapshot.view, reference)
-        return version, self._registry.read_weights(version)
+        return resolve(self._snapshot.view, reference)
+
+    def open_state(self, version: AdapterVersion) -> BinaryIO:
+        """Its blob, verified, as a file that the caller closes. Raises `Damaged`, `Unavailable`, `NoRoom`."""
+        return self._registry.open_weights(version)
+
+    def presign_state(self, version: AdapterVersion, expires_s: int) -> str | None:
+        """Where anybody gets its blob without us for that long; None where the store has no URLs."""
+        return self._registry.presign_weights(version, expires_s)
 
     # ---- in and out of memory -------------------------------------------------------------------------------
 

@@ -82,6 +82,12 @@ class Engine:
         """The registry's generation as of the snapshot that requests resolve in; no database read."""
         return self._snapshot.view.generation
 
+    @property
+    def reached(self) -> int:
+        """The generation up to which memory has followed what any process has changed; no database read. May lag behind
+        `generation`, which this process's own changes raise at once."""
+        return self._watcher.reached
+
     def catch_up(self) -> None:
         """See every change that any process has made until now; the watcher does it twice a second.
 

@@ -138,6 +138,10 @@ class Hosting:
             hosted_or_not = [place.hosted for place in self._places.values()]
         return tuple(hosted for hosted in hosted_or_not if hosted is not None)
 
+    def all_places(self) -> dict[str, Place]:
+        with self._changed:
+            return dict(self._places)
+
     def all_in(self, state: ModelState) -> dict[str, str | None]:
         """Models in that state, with the reason."""
         with self._changed:

@@ -7,8 +7,8 @@ service's end) lets go of its adapters and its place in the queue.
 import asyncio
 import threading
 import time
-from collections.abc import Generator
-from concurrent.futures import Executor, Future, wait
+from collections.abc import Collection, Generator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -63,10 +63,10 @@ class Inference:
                 raise Conflict(f"{leaving!r} is in use by {len(holders)} requests; try again when they are done.")
             self._leaving.append(leaving)
         try:
-            if running := wait(holders, patience_s).not_done:
+            if running := _still_running(holders, patience_s):
                 raise Conflict(
-                    f"{leaving!r} is still in use by {len(running)} requests after {patience_s:g} s; nothing was "
-                    "changed. Try again when they are done."
+                    f"{leaving!r} is still in use by {running} requests after {patience_s:g} s; nothing was changed. "
+                    "Try again when they are done."
                 )
             yield
         finally:
@@ -89,7 +89,7 @@ class Inference:
         """Return when every admitted request is done, or after `timeout_s`."""
         with self._admission:
             in_flight = tuple(self._in_flight)
-        wait(in_flight, timeout_s)
+        _still_running(in_flight, timeout_s)
 
     # ---- the stations of a request --------------------------------------------------------------------------
 
@@ -123,6 +123,16 @@ class Inference:
         """The requests that hold the adapter or the version of that name."""
         in_flight = tuple(self._in_flight.items())  # in one go: who is done leaves without asking
         return [future for future, held in in_flight if any(name in {v.adapter, v.reference} for v in held)]
+
+
+def _still_running(futures: Collection[Future[InferAnswer]], patience_s: float) -> int:
+    """How many are not done after `patience_s`. To `concurrent.futures.wait` one whose caller has left would be done
+    only when the batcher comes upon it."""
+    done = threading.Semaphore(0)
+    for future in futures:
+        future.add_done_callback(lambda _: done.release())
+    until = time.monotonic() + patience_s
+    return sum(not done.acquire(timeout=max(0.0, until - time.monotonic())) for _ in futures)
 
 
 def _read(request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]) -> Read:

@@ -12,7 +12,7 @@ from models_registry.records import Architecture, BaseModel, Once, Source
 from models_registry.registry import BaseModelWishes, Registry
 from service.engine.hosting import Hosting
 from service.engine.placement import choose_device, choose_dtype
-from service.engine.request import EngineLimits, ModelModules, ModelStatus
+from service.engine.request import EngineLimits, ModelModules, ModelState, ModelStatus
 from service.engine.snapshot import Snapshot
 from service.engine.statuses import model_status
 
@@ -63,6 +63,11 @@ class Models:
     def all(self) -> Iterator[ModelStatus]:
         """Every one, by id, read page by page."""
         return map(self._status, self._all_bases())
+
+    def in_memory(self) -> dict[str, tuple[ModelState, int]]:
+        """Of each model the state and how many of its adapters are resident; also while the database is away."""
+        places = self._hosting.all_places()
+        return {m: (p.state, len(p.hosted.adapters.resident) if p.hosted else 0) for m, p in places.items()}
 
     def modules(self, model: str) -> ModelModules:
         """Every module an adapter could target. Raises `NotFound`; while it was never built, `Unavailable` if it is

@@ -42,6 +42,11 @@ class Watcher:
         if self._thread.is_alive():
             self._thread.join(JOIN_S)
 
+    @property
+    def reached(self) -> int:
+        """The generation up to which memory is what the registry says."""
+        return self._followed.generation
+
     def look(self) -> None:
         """See every change that was acknowledged until now, and bring memory to it. Raises `Unavailable`."""
         with self._looking:

@@ -1,8 +1,11 @@
+import io
 import json
 import pickle
 import struct
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +14,7 @@ from safetensors.torch import save
 
 from models_registry.adapters.method import PEFT_PREFIX
 from models_registry.errors import Invalid
-from models_registry.safetensors_files import read_safetensors, write_safetensors
+from models_registry.safetensors_files import prefix_header, read_header, read_safetensors, write_safetensors
 
 TENSORS = {"b": torch.arange(6.0).view(2, 3), "a": torch.ones(3, dtype=torch.bfloat16), "none": torch.zeros(0, 4)}
 
@@ -138,3 +141,23 @@ def test_any_damage_is_invalid_or_still_a_file(at: int, byte: int, cut: int) -> 
     for data in (bytes(damaged), bytes(damaged[:cut])):
         assert read_or_refuse(data) in (True, False)
     assert not read_or_refuse(WHOLE[:cut]) or cut == len(WHOLE)
+
+
+@pytest.mark.parametrize("prefix", [PEFT_PREFIX, 'é\n"\\\x01/', ""])
+def test_a_prefixed_header_is_that_of_the_file_with_prefixed_keys(prefix: str) -> None:
+    dtypes = (torch.float64, torch.float32, torch.bfloat16, torch.int8, torch.bool)
+    tensors = {f"{n}.ü{dtype}": torch.ones(n, dtype=dtype) for dtype in dtypes for n in (3, 0, 1)}
+    data = write_safetensors(tensors)
+    header = read_header(io.BytesIO(data))
+    assert prefix_header(header, prefix) + data[len(header) :] == write_safetensors(tensors, prefix)
+
+
+def test_a_file_on_disk_is_read_without_taking_memory_and_outlives_its_name(tmp_path: Path) -> None:
+    tensor = torch.arange(1 << 22, dtype=torch.float32)  # 16 MiB
+    (tmp_path / "file").write_bytes(save({"x": tensor}))
+    before = psutil.Process().memory_info()
+    read = read_safetensors(tmp_path / "file")["x"]
+    after = psutil.Process().memory_info()
+    assert after.rss - after.shared - (before.rss - before.shared) < tensor.nbytes / 4
+    (tmp_path / "file").unlink()
+    assert torch.equal(read, tensor)

@@ -77,3 +77,21 @@ def test_both_list_the_same(pair: Pair, who: str) -> None:
     names = [[adapter["name"] for adapter in adapters] for adapters in listed]
     assert names[0] == names[1]
     assert f"listed-by-{who}" in names[0]
+
+
+def test_an_alias_moves_for_both_and_each_answer_is_one_whole_version(pair: Pair) -> None:
+    create(pair.one.http, MODEL, "tone", LORA, seed=1)
+    put_state(pair.one, "tone", seed=2).raise_for_status()
+    whole = [(f"tone@{n}", infer(pair.one, f"tone@{n}").json()["outputs"]) for n in (1, 2)]
+    seen: list[tuple[str, object]] = []
+
+    def other_answers(version: int) -> bool:
+        answer = infer(pair.other, "tone@prod")
+        if answer.status_code == 200:
+            seen.append((answer.json()["adapter"][0], answer.json()["outputs"]))
+        return answer.status_code == 200 and seen[-1][0] == f"tone@{version}"
+
+    for version in (1, 2, 1):
+        pair.one.http.put("/adapters/tone/aliases/prod", json={"version": version}).raise_for_status()
+        until(lambda version=version: other_answers(version))
+    assert all(answer in whole for answer in seen)

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from apps import ROWS, Start, create, expect, expect_problem, host
+from apps import ROWS, Start, create, expect, expect_problem, host, settings_in
+from databases import Postgres
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
+
+from service.app import create_app
 
 
 def figures(client: TestClient) -> dict[tuple[str, frozenset[str]], float]:
@@ -71,3 +74,16 @@ def test_every_answer_says_which_state_of_the_registry_it_saw(start: Start) -> N
     assert after > before
     create(client, "a")
     assert int(client.get("/nowhere").headers["x-registry-generation"]) > after
+
+
+def test_the_figures_come_from_memory_while_the_database_is_away(postgres: Postgres, tmp_path: Path) -> None:
+    with postgres.migrated_database() as url:
+        settings = settings_in(tmp_path).model_copy(update={"database_url": url})
+        with TestClient(create_app(settings)) as client:
+            host(client, "mlp", "bases:mlp")
+            create(client, "a")
+            with postgres.away(url):
+                expect_problem(client.get("/models"), 503, "unavailable")
+                counted = figures(client)
+            assert counted["adapter_service_models", frozenset({"ready"})] == 1
+            assert counted["adapter_service_resident_adapters", frozenset({"mlp"})] == 1

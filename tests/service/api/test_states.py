@@ -7,14 +7,31 @@ import zipfile
 from pathlib import Path
 
 import bases
+import httpx
 import pytest
 import torch
-from apps import LORA, RANDOM_LORA, ROWS, SAFETENSORS, Start, as_form, create, expect, expect_problem, host, places
+from apps import (
+    LORA,
+    RANDOM_LORA,
+    ROWS,
+    SAFETENSORS,
+    Start,
+    as_form,
+    create,
+    expect,
+    expect_problem,
+    host,
+    places,
+    settings_in,
+)
 from peft import AdaLoraConfig, PeftModel
 from safetensors.torch import load, save
 from starlette.testclient import TestClient
+from stores import S3Server
 
 from models_registry.adapters.method import PEFT_PREFIX
+from service.api.files import BLOCK
+from service.app import create_app
 
 
 def state_of(client: TestClient, name: str) -> bytes:
@@ -160,12 +177,31 @@ def test_a_damaged_blob_is_named_and_never_served(start: Start, tmp_path: Path) 
     client = start()
     host(client, "mlp", "bases:mlp")
     digest = create(client, "a")["digest"].removeprefix("sha256:")
+    create(client, "sound", LORA)
     (blob,) = (path for path in (tmp_path / "blobs").rglob("*") if path.is_file() and digest in path.name)
     blob.chmod(0o600)
-    blob.write_bytes(blob.read_bytes()[:-1] + b"?")
+    whole = blob.read_bytes()
+    blob.write_bytes(whole[:-1] + b"?")
     assert digest in expect_problem(client.get("/adapters/a/state"), 500, "damaged-blob")["detail"]
     assert digest in expect_problem(client.get("/adapters/a/checkpoint"), 500, "damaged-blob")["detail"]
     assert expect(client.get("/adapters/a/config"), 200)["r"] == 2
+    call = {"adapter": "a", "inputs": {"x": ROWS}}
+    expect(client.post("/models/mlp/infer", json=call), 200)  # what is in memory was read while it was right
+    expect(client.post("/models/mlp/adapters/a/unload"), 200)
+    assert digest in expect_problem(client.post("/models/mlp/infer", json=call), 500, "damaged-blob")["detail"]
+    shown = {adapter["name"]: adapter for adapter in client.get("/adapters").json()["items"]}
+    assert (shown["a"]["damaged"], shown["a"]["versions"][0]["damaged"], shown["sound"]["damaged"]) == (
+        True,
+        True,
+        False,
+    )
+    expect(client.post("/models/mlp/infer", json=call | {"adapter": "sound"}), 200)
+    assert client.get("/events").json()["items"][-1]["subject"] == f"sha256:{digest}"
+
+    blob.write_bytes(whole)
+    expect(client.post("/models/mlp/infer", json=call), 200)
+    assert client.get("/adapters/a/state").content == whole
+    assert client.get("/adapters/a").json()["damaged"] is False
 
 
 def test_the_config_is_an_adapter_config_json_for_inference(client: TestClient) -> None:
@@ -213,3 +249,45 @@ def test_a_checkpoint_is_the_same_bytes_each_time(client: TestClient) -> None:
     again = client.get("/adapters/same/checkpoint", headers={"If-None-Match": first.headers["etag"]})
     assert again.status_code == 304
     assert client.get("/adapters/same/checkpoint").content == first.content
+
+
+def test_a_bucket_gives_a_state_itself_to_who_asks_for_its_url(
+    s3_url: str, s3_server: S3Server, tmp_path: Path
+) -> None:
+    in_s3 = {"blob_url": s3_url, "s3_endpoint": s3_server.endpoint}
+    with TestClient(create_app(settings_in(tmp_path).model_copy(update=in_s3))) as client:
+        host(client, "mlp", "bases:mlp")
+        digest = create(client, "tone")["digest"].removeprefix("sha256:")
+        answer = client.get("/adapters/tone/state?presign=true", follow_redirects=False)
+        assert (answer.status_code, answer.headers["cache-control"]) == (307, "no-store")
+        given = httpx.get(answer.headers["location"])
+        assert hashlib.sha256(given.content).hexdigest() == digest
+        assert given.content == state_of(client, "tone")
+        # Only the stored bytes have such a URL.
+        assert client.get("/adapters/tone/state?presign=true&keys=peft").status_code == 200
+        known = {"If-None-Match": f'"{digest}"'}
+        assert client.get("/adapters/tone/state?presign=true", headers=known).status_code == 304
+
+
+def test_a_directory_has_no_urls_so_that_the_service_gives_the_state_itself(client: TestClient) -> None:
+    create(client, "unsigned")
+    answer = client.get("/adapters/unsigned/state?presign=true", follow_redirects=False)
+    assert (answer.status_code, answer.content) == (200, state_of(client, "unsigned"))
+
+
+def test_a_large_state_comes_whole_and_in_parts(client: TestClient) -> None:
+    rank = BLOCK // 16
+    create(client, "large", {**RANDOM_LORA, "r": rank, "target_modules": ["first"]})
+    whole = client.get("/adapters/large/state")
+    assert len(whole.content) > 2 * BLOCK
+    assert whole.headers["etag"] == f'"{hashlib.sha256(whole.content).hexdigest()}"'
+    part = client.get("/adapters/large/state", headers={"Range": f"bytes=5-{BLOCK + 5}"})
+    assert (part.status_code, part.content) == (206, whole.content[5 : BLOCK + 6])
+    head = client.head("/adapters/large/state")
+    assert (head.content, head.headers) == (b"", whole.headers)
+    with zipfile.ZipFile(io.BytesIO(client.get("/adapters/large/checkpoint").content)) as archive:
+        assert archive.testzip() is None
+        stored = archive.read("adapter_model.safetensors")
+    peft = client.get("/adapters/large/state?keys=peft")
+    assert peft.content == stored
+    assert peft.headers["etag"] == f'"{hashlib.sha256(stored).hexdigest()}"'

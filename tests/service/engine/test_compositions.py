@@ -96,7 +96,7 @@ def test_the_version_says_what_it_was_made_of(running: Running) -> None:
     assert version.metadata == {
         "composed": {"adapters": {"lora@1": 0.5, "rslora@1": 1.0}, "method": "svd", "rank": 1},
     }
-    assert load(running.engine.adapters.state("sum")[1])["second.lora_A.weight"].shape == (1, 8)
+    assert load(running.state("sum"))["second.lora_A.weight"].shape == (1, 8)
 
 
 @pytest.mark.parametrize("method", COMPOSITION_METHODS)

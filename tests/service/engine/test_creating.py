@@ -21,9 +21,10 @@ def test_a_created_adapter_is_resident_at_once_and_its_state_is_what_is_stored(r
     assert (version.reference, version.method, version.targets) == ("a@1", "LORA", ("first", "second"))
     assert running.tier("a") == "resident"
     assert running.engine.models.find("m").resident == ("a@1",)
-    stored, state = running.engine.adapters.state("a")
-    assert stored.reference == "a@1"
-    assert set(load(state)) == {f"{name}.lora_{side}.weight" for name in ("first", "second") for side in "AB"}
+    assert running.engine.adapters.find_version("a").reference == "a@1"
+    assert set(load(running.state("a"))) == {
+        f"{name}.lora_{side}.weight" for name in ("first", "second") for side in "AB"
+    }
 
 
 def test_the_same_seed_gives_the_same_bytes(running: Running) -> None:
@@ -35,7 +36,7 @@ def test_the_same_seed_gives_the_same_bytes(running: Running) -> None:
 def test_an_upload_computes_what_its_weights_say(running: Running) -> None:
     running.host()
     running.engine.adapters.create(NewAdapter("m", "a", LORA, lora_weights()))
-    state = load(running.engine.adapters.state("a")[1])
+    state = load(running.state("a"))
     base = bases.mlp()
     scaling = LORA["lora_alpha"] / LORA["r"]
 
@@ -152,7 +153,7 @@ def test_no_room_in_memory_is_a_warning_for_the_adapter_exists_from_its_commit_o
     created = running.create("a")
     assert any("not in memory" in warning for warning in created.warnings)
     assert running.tier("a") == "stored"
-    assert running.engine.adapters.state("a")[0].digest == created.version.digest
+    assert running.engine.adapters.find_version("a").digest == created.version.digest
 
 
 def test_lists_go_by_name_and_page(running: Running) -> None:

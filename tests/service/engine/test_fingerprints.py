@@ -31,7 +31,7 @@ def test_a_version_that_was_made_for_other_weights_is_refused_and_the_others_ans
     with pytest.raises(Conflict, match="estranged@1 was made for other weights"):
         again.engine.adapters.load("m", "estranged")
     assert torch.equal(again.output("own"), expected)
-    assert again.engine.adapters.state("estranged")[0].fingerprint == "0" * 64
+    assert again.engine.adapters.find_version("estranged").fingerprint == "0" * 64
 
 
 def test_a_model_whose_weights_changed_answers_nothing_until_they_are_back(

@@ -1,0 +1,90 @@
+"""Aliases over HTTP, and the references that name them."""
+
+from typing import Any
+
+import pytest
+from apps import ROWS, SAFETENSORS, create, expect, expect_problem, places
+from safetensors.torch import load, save
+from starlette.testclient import TestClient
+
+
+def two_versions(client: TestClient, name: str) -> None:
+    create(client, name)
+    state = client.get(f"/adapters/{name}/state").content
+    halved = save({key: tensor / 2 for key, tensor in load(state).items()})
+    expect(client.put(f"/adapters/{name}/state", content=halved, headers=SAFETENSORS), 201)
+
+
+def answering(client: TestClient, reference: str) -> Any:
+    body = {"adapter": reference, "inputs": {"x": ROWS}}
+    return expect(client.post("/models/mlp/infer", json=body), 200)["adapter"][0]
+
+
+def test_an_alias_moves_forward_and_back_in_one_step(client: TestClient) -> None:
+    two_versions(client, "rolled")
+    for number in (1, 2, 1):
+        moved = client.put("/adapters/rolled/aliases/prod", json={"version": number})
+        assert expect(moved, 200) == {"name": "rolled", "alias": "prod", "version": number}
+        assert answering(client, "rolled@prod") == f"rolled@{number}"
+        aliased, exact = (
+            client.get(f"/adapters/rolled/state?{query}") for query in ("alias=prod", f"version={number}")
+        )
+        assert aliased.headers["etag"] == exact.headers["etag"]
+    assert client.get("/adapters/rolled").json()["aliases"] == {"prod": 1}
+
+
+def test_an_alias_is_forgotten(client: TestClient) -> None:
+    create(client, "forgotten")
+    expect(client.put("/adapters/forgotten/aliases/prod", json={"version": 1}), 200)
+    expect(client.delete("/adapters/forgotten/aliases/prod"), 204)
+    expect_problem(client.delete("/adapters/forgotten/aliases/prod"), 404, "not-found")
+    expect_problem(client.get("/adapters/forgotten/state?alias=prod"), 404, "not-found")
+    assert client.get("/adapters/forgotten").json()["aliases"] == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "kind"),
+    [
+        ("pointed/aliases/prod", {"version": 2}, 404, "not-found"),
+        ("none/aliases/prod", {"version": 1}, 404, "not-found"),
+        ("pointed/aliases/12", {"version": 1}, 422, "invalid"),
+        ("pointed/aliases/a@b", {"version": 1}, 422, "invalid"),
+        ("pointed/aliases/.prod", {"version": 1}, 422, "invalid"),
+        (f"pointed/aliases/{'p' * 129}", {"version": 1}, 422, "invalid"),
+        ("a@b/aliases/prod", {"version": 1}, 404, "not-found"),
+        ("pointed/aliases/prod", {}, 422, "invalid"),
+        ("pointed/aliases/prod", {"version": True}, 422, "invalid"),
+        ("pointed/aliases/prod", {"version": "1"}, 422, "invalid"),
+        ("pointed/aliases/prod", {"version": 0}, 422, "invalid"),
+        ("pointed/aliases/prod", {"version": 2**31}, 422, "invalid"),
+        ("pointed/aliases/prod", {"version": 1, "more": 1}, 422, "invalid"),
+    ],
+)
+def test_an_alias_that_can_not_be_changes_nothing(
+    client: TestClient, path: str, body: dict[str, Any], status: int, kind: str
+) -> None:
+    if client.get("/adapters/pointed").status_code == 404:
+        create(client, "pointed")
+    expect_problem(client.put(f"/adapters/{path}", json=body), status, kind)
+    assert client.get("/adapters/pointed").json()["aliases"] == {}
+
+
+def test_what_is_wrong_with_an_alias_is_named(client: TestClient) -> None:
+    create(client, "wrongly")
+    problem = expect_problem(client.put("/adapters/wrongly/aliases/7", json={"version": 1}), 422, "invalid")
+    assert places(problem) == ["alias"]
+    problem = expect_problem(client.put("/adapters/wrongly/aliases/x", json={"version": "1"}), 422, "invalid")
+    assert places(problem) == ["version"]
+    expect_problem(client.put("/adapters/wrongly/aliases/x", content=b"{"), 400, "malformed")
+
+
+def test_an_adapter_or_version_with_an_alias_goes_only_with_it(client: TestClient) -> None:
+    two_versions(client, "aliased")
+    expect(client.put("/adapters/aliased/aliases/prod", json={"version": 1}), 200)
+    assert "prod" in expect_problem(client.delete("/adapters/aliased/versions/1"), 409, "conflict")["detail"]
+    assert "prod" in expect_problem(client.delete("/adapters/aliased"), 409, "conflict")["detail"]
+    expect(client.delete("/adapters/aliased/versions/1?drain=true"), 204)
+    assert client.get("/adapters/aliased").json()["aliases"] == {}
+    expect(client.put("/adapters/aliased/aliases/prod", json={"version": 2}), 200)
+    expect(client.delete("/adapters/aliased?drain=true"), 204)
+    expect_problem(client.get("/adapters/aliased"), 404, "not-found")

@@ -1,0 +1,72 @@
+"""Removing versions and adapters over HTTP, while requests use them and not."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from apps import ROWS, SAFETENSORS, Start, create, expect, expect_problem, host
+from engines import eventually
+from gated import gate_named
+from safetensors.torch import load, save
+from starlette.testclient import TestClient
+
+
+def add_version(client: TestClient, name: str) -> Any:
+    state = client.get(f"/adapters/{name}/state").content
+    halved = save({key: tensor / 2 for key, tensor in load(state).items()})
+    return expect(client.put(f"/adapters/{name}/state", content=halved, headers=SAFETENSORS), 201)
+
+
+def test_a_removed_version_is_gone_and_its_number_is_never_given_again(client: TestClient) -> None:
+    create(client, "pruned")
+    add_version(client, "pruned")
+    response = client.delete("/adapters/pruned/versions/2")
+    assert (response.status_code, response.content) == (204, b"")
+
+    expect_problem(client.get("/adapters/pruned/state?version=2"), 404, "not-found")
+    expect_problem(client.delete("/adapters/pruned/versions/2"), 404, "not-found")
+    assert client.get("/adapters/pruned").json()["reference"] == "pruned@1"
+    assert add_version(client, "pruned")["version"] == 3
+
+
+def test_the_only_version_goes_with_its_adapter_alone(client: TestClient) -> None:
+    create(client, "alone")
+    for query in ("", "?drain=true"):
+        problem = expect_problem(client.delete(f"/adapters/alone/versions/1{query}"), 409, "conflict")
+        assert "remove the adapter" in problem["detail"]
+    expect(client.delete("/adapters/alone"), 204)
+
+
+@pytest.mark.parametrize("path", ["none/versions/1", "none", "kept/versions/2", "kept/versions/0", "kept/versions/one"])
+def test_what_is_not_there_is_not_found(client: TestClient, path: str) -> None:
+    if client.get("/adapters/kept").status_code == 404:
+        create(client, "kept")
+    for query in ("", "?drain=true"):
+        expect_problem(client.delete(f"/adapters/{path}{query}"), 404, "not-found")
+
+
+def test_a_drain_that_is_no_yes_or_no_is_malformed(client: TestClient) -> None:
+    expect_problem(client.delete("/adapters/whatever?drain=perhaps"), 400, "malformed")
+
+
+def test_a_removal_waits_for_running_requests_where_it_is_asked_to(start: Start) -> None:
+    client = start()
+    gate = gate_named("draining")
+    host(client, "mlp", "gated:mlp", gate="draining")
+    create(client, "a")
+    add_version(client, "a")
+    ask = {"adapter": "a@2", "inputs": {"x": ROWS}}
+    gate.shut()
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(client.post, "/models/mlp/infer", json=ask)
+        gate.wait_for_arrival()
+        for path in ("/adapters/a", "/adapters/a/versions/2"):
+            assert "in use by 1 requests" in expect_problem(client.delete(path), 409, "conflict")["detail"]
+        removing = pool.submit(client.delete, "/adapters/a/versions/2?drain=true")
+        hasty = {"X-Request-Timeout": "0.05"}  # for who comes before the removal waits for the gate
+        eventually(lambda: client.post("/models/mlp/infer", json=ask, headers=hasty).status_code == 404)
+        assert not removing.done()
+        gate.open()
+        assert expect(running.result(), 200)["adapter"] == ["a@2", "a@2"]
+        expect(removing.result(), 204)
+    assert [version["version"] for version in client.get("/adapters/a/versions").json()["versions"]] == [1]

@@ -1,0 +1,140 @@
+"""What callers see while a blob store is full, read-only or away: nothing changes, and what is in memory answers."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pytest
+from apps import ROWS, Start, create, expect, expect_problem, host, settings_in
+from disks import Disk, disk_at
+from e2e.process import until
+from obstore.store import ObjectStore
+from starlette.testclient import TestClient
+from stores import S3Server
+
+from service.app import create_app
+
+LORA = {"peft_type": "LORA", "r": 3, "target_modules": ["first"]}
+BLOB = "sha256:"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    """Where the app's blobs are, if a test asks for it before the app."""
+    with disk_at(tmp_path / "blobs") as disk:
+        yield disk
+
+
+@pytest.fixture
+def on_disk(disk: Disk, start: Start) -> TestClient:
+    client = start()
+    host(client, "mlp", "bases:mlp")
+    create(client, "tone")
+    infer(client)
+    return client
+
+
+@pytest.fixture
+def on_s3(s3_url: str, s3_server: S3Server, tmp_path: Path) -> Iterator[TestClient]:
+    changed = {"blob_url": s3_url, "s3_endpoint": s3_server.endpoint}
+    with TestClient(create_app(settings_in(tmp_path).model_copy(update=changed))) as client:
+        host(client, "mlp", "bases:mlp")
+        create(client, "tone")
+        infer(client)
+        yield client
+
+
+def infer(client: TestClient, adapter: str = "tone") -> Any:
+    return expect(client.post("/models/mlp/infer", json={"adapter": adapter, "inputs": {"x": ROWS}}), 200)["outputs"]
+
+
+def state(client: TestClient) -> tuple[Any, str]:
+    """All that the registry says."""
+    listed = client.get("/adapters")
+    return expect(listed, 200)["items"], listed.headers["x-registry-generation"]
+
+
+def new_adapter(client: TestClient) -> Any:
+    return client.post("/models/mlp/adapters", json={"name": "late", "config": LORA})
+
+
+def degraded(client: TestClient) -> str:
+    return " ".join(expect(client.get("/health/ready"), 200)["degraded"])
+
+
+def test_a_full_disk_is_507_and_changes_nothing(on_disk: TestClient, disk: Disk) -> None:
+    before = state(on_disk)
+    with disk.full():
+        files = sorted(disk.path.iterdir())
+        expect_problem(new_adapter(on_disk), 507, "no-room")
+        assert sorted(disk.path.iterdir()) == files
+        infer(on_disk)
+    assert [item["name"] for item in before[0]] == [item["name"] for item in state(on_disk)[0]]
+    assert before[1] == state(on_disk)[1]
+
+    expect(new_adapter(on_disk), 201)
+
+
+def test_a_read_only_disk_is_503_and_changes_nothing(on_disk: TestClient, disk: Disk) -> None:
+    before = state(on_disk)
+    with disk.read_only():
+        problem = new_adapter(on_disk)
+        expect_problem(problem, 503, "unavailable")
+        assert int(problem.headers["retry-after"]) > 0
+        infer(on_disk)
+        assert str(disk.path) in degraded(on_disk)
+    assert before[1] == state(on_disk)[1]
+    assert degraded(on_disk) == ""
+
+    expect(new_adapter(on_disk), 201)
+
+
+def test_while_a_bucket_is_away_what_is_resident_answers_and_writes_are_503(
+    on_s3: TestClient, s3_server: S3Server
+) -> None:
+    answered, before = infer(on_s3), state(on_s3)
+    with s3_server.away():
+        problem = new_adapter(on_s3)
+        expect_problem(problem, 503, "unavailable")
+        assert int(problem.headers["retry-after"]) > 0
+        expect_problem(on_s3.get("/adapters/tone/state"), 503, "unavailable")
+        assert infer(on_s3) == answered
+        assert "'blobs'" in degraded(on_s3)
+    assert before[1] == state(on_s3)[1]
+    assert degraded(on_s3) == ""
+
+    expect(new_adapter(on_s3), 201)
+
+
+def test_a_service_starts_while_its_bucket_is_away(
+    on_s3: TestClient, s3_url: str, s3_server: S3Server, tmp_path: Path
+) -> None:
+    changed = {"blob_url": s3_url, "s3_endpoint": s3_server.endpoint}
+    with ExitStack() as stack:
+        with s3_server.away():
+            other = stack.enter_context(TestClient(create_app(settings_in(tmp_path).model_copy(update=changed))))
+            until(lambda: other.get("/health/ready").status_code == 200)
+            assert "'blobs'" in degraded(other)
+        infer(other)
+
+
+def test_bytes_that_changed_in_a_bucket_are_never_served_and_an_upload_mends_them(
+    on_s3: TestClient, s3_url: str, s3_server: S3Server
+) -> None:
+    raw: ObjectStore = s3_server.client(s3_url)
+    created = expect(new_adapter(on_s3), 201)
+    whole = on_s3.get("/adapters/late/state").content
+    obstore.put(raw, created["digest"].removeprefix(BLOB), whole[:-1])
+
+    problem = expect_problem(on_s3.get("/adapters/late/state"), 500, "damaged-blob")
+    assert created["digest"] in problem["detail"]
+    assert expect(on_s3.get("/adapters/late"), 200)["versions"][0]["damaged"]
+    infer(on_s3)
+
+    expect(
+        on_s3.put("/adapters/late/state", content=whole, headers={"content-type": "application/vnd.safetensors"}), 201
+    )
+    assert on_s3.get("/adapters/late/state?version=1").content == whole
+    assert not expect(on_s3.get("/adapters/late"), 200)["versions"][0]["damaged"]
