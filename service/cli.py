@@ -46,6 +46,9 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         str | None, typer.Option(help="Larger bodies are refused; 512MiB is a number too.")
     ] = None,
     max_resident_bytes: Annotated[str | None, typer.Option(help="Adapters in memory; the rest is evicted.")] = None,
+    max_merged_bytes: Annotated[
+        str | None, typer.Option(help="Copies of layers with a hot adapter in their weights; 0 for none.")
+    ] = None,
     max_batch_rows: Annotated[int | None, typer.Option(help="Rows in one forward.")] = None,
     max_queue: Annotated[int | None, typer.Option(help="Requests that may wait for one model.")] = None,
 ) -> None:
@@ -62,6 +65,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         device=device,
         max_upload_bytes=max_upload_bytes,
         max_resident_bytes=max_resident_bytes,
+        max_merged_bytes=max_merged_bytes,
         max_batch_rows=max_batch_rows,
         max_queue=max_queue,
     )

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     device: Annotated[str, _matches(_DEVICE, "`auto`, `cpu`, `cuda` or `cuda:1`")] = "auto"
     max_upload_bytes: ByteSize = Field(default=ByteSize(1 << 30), gt=0)
     max_resident_bytes: ByteSize | None = Field(default=None, gt=0)
+    max_merged_bytes: ByteSize | None = Field(default=None, ge=0)
     max_batch_rows: int = Field(default=64, gt=0)
     max_queue: int = Field(default=1024, gt=0)
 

@@ -50,14 +50,17 @@ class PreparedAdapter:
 
 
 class AdaptedModel:
-    """A torch module with named adapters. `architecture` describes it untouched; None: it is untouched now.
+    """A torch module with named adapters. `architecture` describes it untouched; None: it is untouched now. `kernels`
+    says how adapters are computed, and which copies of them and of the module's layers may be kept in memory.
 
     Forwards may run on several threads at once. `attach_adapter` and `eject_adapter` must not run beside a forward.
     """
 
-    def __init__(self, module: nn.Module, architecture: Architecture | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, architecture: Architecture | None = None, kernels: KernelTable | None = None
+    ) -> None:
         self.module = module
-        self.kernels = KernelTable()
+        self.kernels = KernelTable() if kernels is None else kernels
         self.architecture = describe(module) if architecture is None else architecture
         self._modules = dict(module.named_modules())
         self._infos = {info.name: info for info in self.architecture.modules}

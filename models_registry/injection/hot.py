@@ -87,11 +87,13 @@ class HotMixtures:
             for key in [key for key in self._copies if adapter in dict(key)]:
                 del self._copies[key]
 
-    def clear(self) -> None:
-        """Give all of the memory back."""
+    def clear(self) -> bool:
+        """Give all of the memory back. Whether there was something that took it, or was about to."""
         with self._lock:
+            had_some = bool(self._copies)
             self._copies.clear()
             self._last, self._times = (), 0
+            return had_some
 
     def _merge_some(self, mixture: MixtureKey, layers: Mapping[str, Layer], max_bytes: int) -> None:
         left = BYTES_AT_ONCE

@@ -15,6 +15,7 @@ from models_registry.base_models.sources import SourcePolicy, open_spec
 from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.errors import Conflict, RegistryError, Unavailable
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
+from models_registry.injection.kernel_table import KernelTable
 from models_registry.injection.probe import UNKNOWN, Reach
 from models_registry.records import AdapterVersion, Architecture, BaseModel
 from models_registry.registry import Registry
@@ -137,10 +138,11 @@ def host(
     module = spec.build(device, choose_dtype(base.dtype))
     architecture = describe(module)
     registry.record_built(base.id, architecture)
-    adapted = AdaptedModel(module, architecture)
+    room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
+    merged = room // 8 if limits.max_merged_bytes is None else limits.max_merged_bytes
+    adapted = AdaptedModel(module, architecture, KernelTable(max_merged_bytes=merged))
     adapted.calibrate()
     example = _example(base, spec, module)
-    room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
     batcher = Batcher(limits.max_queue, limits.max_batch_rows)
     read_weights = partial(_read_fitting, registry, architecture)
     adapters = AdapterResidency(adapted, read_weights, stagers, room, batcher.wake, batcher.fail)

@@ -29,7 +29,8 @@ class EngineLimits:
 
     `max_resident_bytes` bounds the adapters of one hosted model (None: a quarter of its device's memory);
     `max_batch_rows` bounds the rows of several requests that share a forward, `max_queue` the requests that wait for
-    one hosted model; `max_adapter_bytes` an adapter with initial weights.
+    one hosted model; `max_adapter_bytes` an adapter with initial weights; `max_merged_bytes` the copies of one hosted
+    model's layers that have a hot adapter in their weights (None: an eighth of `max_resident_bytes`; 0: none).
     """
 
     device: str = "auto"
@@ -37,6 +38,7 @@ class EngineLimits:
     max_batch_rows: int = 64
     max_queue: int = 1024
     max_adapter_bytes: int = 1 << 30
+    max_merged_bytes: int | None = None
 
 
 # ---- inference --------------------------------------------------------------------------------------------------

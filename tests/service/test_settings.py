@@ -27,6 +27,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "device": "auto",
         "max_upload_bytes": 1 << 30,
         "max_resident_bytes": None,
+        "max_merged_bytes": None,
         "max_batch_rows": 64,
         "max_queue": 1024,
     }
