@@ -87,25 +87,42 @@ def own_defaults(shipped: GenerationConfig, pad_token_id: int) -> GenerationConf
 
 
 def generate_arguments(
-    parameters: GenerationParameters, prompts: Tensor, room: int, decode: Callable[[Tensor], tuple[str, ...]]
+    parameters: GenerationParameters,
+    prompts: Tensor,
+    room: int,
+    decode: Callable[[Tensor], tuple[str, ...]],
+    stopped: Callable[[], bool],
 ) -> dict[str, Any]:
     """Keyword arguments for `generate`: transformers is always greedy, for our own last processor does the sampling.
 
-    `prompts` are the padded token ids [rows, tokens] and `room` is how many may follow; `decode` reads such rows.
+    `prompts` are the padded token ids [rows, tokens] and `room` is how many may follow; `decode` reads such rows. All
+    rows end once `stopped` says so.
     """
+    stops: list[StoppingCriteria] = [StopOnceTold(stopped)]
+    if parameters.stop_strings:
+        stops.append(StopAtStrings(parameters.stop_strings, prompts.shape[1], decode))
     arguments: dict[str, Any] = {
         "do_sample": False,
         "max_new_tokens": room,
         "repetition_penalty": parameters.repetition_penalty,
         "no_repeat_ngram_size": parameters.no_repeat_ngram_size,
         "logits_processor": _sampling(parameters, prompts.device),
+        "stopping_criteria": StoppingCriteriaList(stops),
     }
     if parameters.min_new_tokens:
         arguments["min_new_tokens"] = min(parameters.min_new_tokens, room)
-    if parameters.stop_strings:
-        stop = StopAtStrings(parameters.stop_strings, prompts.shape[1], decode)
-        arguments["stopping_criteria"] = StoppingCriteriaList([stop])
     return arguments
+
+
+class StopOnceTold(StoppingCriteria):
+    """Ends all rows after the token at which nobody waits for them any more."""
+
+    def __init__(self, stopped: Callable[[], bool]) -> None:
+        self._stopped = stopped
+
+    def __call__(self, input_ids: torch.LongTensor, scores: object, **_: Any) -> torch.BoolTensor:
+        told, rows = self._stopped(), input_ids[:, 0]
+        return rows.new_full(rows.shape, told, dtype=torch.bool)  # pyright: ignore[reportReturnType] - one Tensor
 
 
 class StopAtStrings(StoppingCriteria):

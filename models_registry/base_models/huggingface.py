@@ -1,6 +1,6 @@
 """A transformers directory with safetensors weights, or a GGUF file in one: local files only, none of their code."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,9 @@ class HuggingFaceSpec:
             return None
         return self.read(module, Inputs(texts=EXAMPLE_TEXTS))
 
-    def generate(self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    def generate(
+        self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any], stopped: Callable[[], bool]
+    ) -> tuple[str, ...]:
         if self.task != TEXT_GENERATION:
             message = f"`parameters` are for {TEXT_GENERATION}; this base model's task is {self.task}."
             raise Invalid(message, [Fault(("parameters",), message)])
@@ -111,7 +113,8 @@ class HuggingFaceSpec:
         tensors = {name: prompts[name].to(model.device) for name in ("input_ids", "attention_mask")}
         # `generate` is a method that transformers mixes into models that can; the task says that this one can.
         generate: Any = model.generate
-        tokens: Tensor = generate(**tensors, **generate_arguments(wanted, tensors["input_ids"], room, text.decode))
+        arguments = generate_arguments(wanted, tensors["input_ids"], room, text.decode, stopped)
+        tokens: Tensor = generate(**tensors, **arguments)
         return text.decode(tokens[:, length:])
 
     def joins(self, parameters: Mapping[str, Any]) -> bool:

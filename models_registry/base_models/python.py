@@ -70,7 +70,9 @@ class PythonSpec:
     def example(self, module: nn.Module) -> Rows | None:
         return None
 
-    def generate(self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    def generate(
+        self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any], stopped: Callable[[], bool]
+    ) -> tuple[str, ...]:
         message = "A base model from a Python factory has no tokenizer; it can't generate text."
         raise Invalid(message, [Fault(("parameters",), message)])
 

@@ -4,7 +4,7 @@ A spec knows one *kind* of base model (a transformers directory, any torch modul
 adapters: `service/engine` calls it inside `adapted.routed(...)` and the adapters act without the spec's knowledge.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -69,9 +69,12 @@ class BaseModelSpec(Protocol):
         """A few small rows that the module surely takes; None where the source alone doesn't show any."""
         ...
 
-    def generate(self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
-        """Continue each text (chat template applied where the tokenizer has one). Raises `Invalid` where the task isn't
-        text generation or a parameter is unknown, of the wrong type or out of range."""
+    def generate(
+        self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any], stopped: Callable[[], bool]
+    ) -> tuple[str, ...]:
+        """Continue each text (chat template applied where the tokenizer has one). `stopped` is asked after each token:
+        once it says so, what there is comes back. Raises `Invalid` where the task isn't text generation or a parameter
+        is unknown, of the wrong type or out of range."""
         ...
 
     def joins(self, parameters: Mapping[str, Any]) -> bool:

@@ -25,6 +25,7 @@ from service.api.bodies import (
     validate,
 )
 from service.api.dependencies import ModelId, engine_of, metrics_of, settings_of
+from service.api.leaving import while_there
 from service.api.problems import MALFORMED, Refused, documented
 from service.api.spool import spooled
 from service.api.tensors import encode_outputs, encode_safetensors, write_json
@@ -204,6 +205,7 @@ async def infer(
     request: Request,
 ) -> Response:
     """Run the base model on the rows, each with the adapter that it names. `Accept` chooses the answer's media type."""
-    answer = await engine_of(request).infer(asked.request)
+    async with while_there(request):
+        answer = await engine_of(request).infer(asked.request)
     metrics_of(request).count_inference(answer)
     return await _write_answer(answer, asked.binary, asked.begun)

@@ -1,6 +1,6 @@
 """What one forward answers: the rows of one job or of several, sorted by adapter, and whose they are."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -28,7 +28,8 @@ class Share:
 class Batch:
     """`selections` is one for all, or one per row. Without `rows` the texts are to be continued.
 
-    `shares` is empty where everything is one job's as it stands. Only what is `divisible` may run in two halves.
+    `shares` is empty where everything is one job's as it stands. Only what is `divisible` may run in two halves. Once
+    `stopped` says so, nobody waits for any of it any more.
     """
 
     rows: Rows | None
@@ -38,6 +39,7 @@ class Batch:
     outputs: tuple[str, ...] | None
     shares: tuple[Share, ...] = ()
     divisible: bool = False
+    stopped: Callable[[], bool] = lambda: False
 
     @property
     def size(self) -> int | None:
@@ -85,6 +87,7 @@ def _in_turn(jobs: Sequence[Job]) -> Batch:
         selections=selections,
         outputs=None if None in wishes else tuple(wanted),
         divisible=all(job.kind is not None for job in jobs),
+        stopped=lambda: all(job.left.is_set() for job in jobs),
     )
 
 

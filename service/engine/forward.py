@@ -124,8 +124,8 @@ def _generate(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outpu
     groups = _rows_by_selection(batch.selections, len(texts))
 
     def run(indices: Sequence[int]) -> Values:
-        continued = spec.generate(adapted.module, [texts[index] for index in indices], batch.parameters)
-        return {"text": continued}
+        some = [texts[index] for index in indices]
+        return {"text": spec.generate(adapted.module, some, batch.parameters, batch.stopped)}
 
     values = _run_mixed(adapted, batch.selections, groups, run)
     return Outputs(_chosen(values, batch.outputs), _each_row(batch.selections, len(texts)))

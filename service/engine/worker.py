@@ -57,6 +57,7 @@ class Worker:
             if work.future.set_running_or_notify_cancel():
                 _fail(work.future, reason)
         for job in self._running:
+            job.left.set()
             _fail(job.future, reason)
 
     def join(self, timeout_s: float | None = None) -> bool:

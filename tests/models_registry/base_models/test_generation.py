@@ -24,6 +24,10 @@ def built(spec: HuggingFaceSpec) -> tuple[HuggingFaceSpec, nn.Module]:
     return spec, spec.build(torch.device("cpu"), None)
 
 
+def never() -> bool:
+    return False
+
+
 def refused(raw: dict[str, Any]) -> list[tuple[str | int, ...]]:
     with pytest.raises(Invalid) as caught:
         parse_parameters(raw)
@@ -38,30 +42,30 @@ def test_it_continues_a_text_as_transformers_does_greedily(
     model: Any = LlamaForCausalLM.from_pretrained(llama)
     tokens = model.generate(ids, max_new_tokens=6, do_sample=False, pad_token_id=0)
     expected = tokenizer.decode(tokens[0, 3:], skip_special_tokens=True)
-    assert spec.generate(module, ["a b c"], {"max_new_tokens": 6}) == (expected,)
+    assert spec.generate(module, ["a b c"], {"max_new_tokens": 6}, never) == (expected,)
     assert expected
 
 
 def test_a_text_among_others_is_continued_as_it_is_alone(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
     spec, module = generator
     texts = ["a", "b c d e f g", "h i"]
-    together = spec.generate(module, texts, {"max_new_tokens": 5})
-    assert together == tuple(spec.generate(module, [text], {"max_new_tokens": 5})[0] for text in texts)
+    together = spec.generate(module, texts, {"max_new_tokens": 5}, never)
+    assert together == tuple(spec.generate(module, [text], {"max_new_tokens": 5}, never)[0] for text in texts)
 
 
 def test_a_models_own_taste_in_sampling_does_not_leak_in(opened: Open, llama: Path) -> None:
     greedy = opened(llama)
-    expected = greedy.generate(greedy.build(torch.device("cpu"), None), ["a b"], {"max_new_tokens": 8})
+    expected = greedy.generate(greedy.build(torch.device("cpu"), None), ["a b"], {"max_new_tokens": 8}, never)
     shipped = {"do_sample": True, "temperature": 5.0, "repetition_penalty": 9.0, "eos_token_id": 2, "max_length": 3}
     (llama / "generation_config.json").write_text(json.dumps(shipped))
     spec, module = built(opened(llama))
-    assert spec.generate(module, ["a b"], {"max_new_tokens": 8}) == expected
+    assert spec.generate(module, ["a b"], {"max_new_tokens": 8}, never) == expected
 
 
 def test_a_seed_makes_sampling_reproducible(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
     spec, module = generator
     sample = {"do_sample": True, "temperature": 3.0, "max_new_tokens": 12}
-    first, again, other = (spec.generate(module, ["a"], sample | {"seed": seed}) for seed in (1, 1, 2))
+    first, again, other = (spec.generate(module, ["a"], sample | {"seed": seed}, never) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
@@ -69,8 +73,8 @@ def test_a_seed_makes_sampling_reproducible(generator: tuple[HuggingFaceSpec, nn
 def test_sampling_leaves_the_global_generator_alone(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
     spec, module = generator
     before = torch.random.get_rng_state()
-    spec.generate(module, ["a"], {"do_sample": True, "seed": 1})
-    spec.generate(module, ["a"], {"do_sample": True})
+    spec.generate(module, ["a"], {"do_sample": True, "seed": 1}, never)
+    spec.generate(module, ["a"], {"do_sample": True}, never)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -85,41 +89,43 @@ def test_the_sampler_draws_from_the_softmax() -> None:
 
 def test_top_k_of_one_is_greedy_at_any_temperature(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
     spec, module = generator
-    sampled = spec.generate(module, ["a b"], {"do_sample": True, "top_k": 1, "temperature": 9.0, "max_new_tokens": 6})
-    assert sampled == spec.generate(module, ["a b"], {"max_new_tokens": 6})
+    sampled = spec.generate(
+        module, ["a b"], {"do_sample": True, "top_k": 1, "temperature": 9.0, "max_new_tokens": 6}, never
+    )
+    assert sampled == spec.generate(module, ["a b"], {"max_new_tokens": 6}, never)
 
 
 def test_the_chat_template_is_applied_where_there_is_one(
     opened: Open, llama: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     plain, module = built(opened(llama))
-    expected = plain.generate(module, ["user: a b bot:"], {"max_new_tokens": 5})
+    expected = plain.generate(module, ["user: a b bot:"], {"max_new_tokens": 5}, never)
     template = "{% for m in messages %}user: {{ m.content }}{% endfor %}{% if add_generation_prompt %} bot:{% endif %}"
     (llama / "chat_template.jinja").write_text(template)
     spec, module = built(opened(llama))
-    assert spec.generate(module, ["a b"], {"max_new_tokens": 5}) == expected
-    assert expected != plain.generate(module, ["a b"], {"max_new_tokens": 5})
+    assert spec.generate(module, ["a b"], {"max_new_tokens": 5}, never) == expected
+    assert expected != plain.generate(module, ["a b"], {"max_new_tokens": 5}, never)
 
 
 def test_a_stop_string_ends_a_continuation(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
     spec, module = generator
-    whole = spec.generate(module, ["a b"], {"max_new_tokens": 8})[0].split()
-    stopped = spec.generate(module, ["a b"], {"max_new_tokens": 8, "stop_strings": [whole[2]]})[0].split()
+    whole = spec.generate(module, ["a b"], {"max_new_tokens": 8}, never)[0].split()
+    stopped = spec.generate(module, ["a b"], {"max_new_tokens": 8, "stop_strings": [whole[2]]}, never)[0].split()
     assert len(stopped) == whole.index(whole[2]) + 1
 
 
 def test_the_default_length_gives_way_to_the_models_positions(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
     spec, module = generator
-    assert spec.generate(module, ["a " * 30], {})
+    assert spec.generate(module, ["a " * 30], {}, never)
     with pytest.raises(Invalid, match="fit") as caught:
-        spec.generate(module, ["a", "a " * 30], {"max_new_tokens": 3})
+        spec.generate(module, ["a", "a " * 30], {"max_new_tokens": 3}, never)
     assert [fault.loc for fault in caught.value.faults] == [("inputs", "text", 1)]
 
 
 def test_only_a_text_generation_model_generates(opened: Open, bert: Path) -> None:
     spec, module = built(opened(bert))
     with pytest.raises(Invalid, match="feature-extraction"):
-        spec.generate(module, ["a"], {})
+        spec.generate(module, ["a"], {}, never)
 
 
 @pytest.mark.parametrize(
@@ -154,3 +160,19 @@ def test_an_empty_stop_string_is_refused() -> None:
 
 def test_lengths_that_contradict_each_other_are_refused() -> None:
     assert refused({"min_new_tokens": 9, "max_new_tokens": 3}) == [("parameters",)]
+
+
+def test_a_continuation_ends_at_the_token_at_which_nobody_waits_for_it_any_more(
+    generator: tuple[HuggingFaceSpec, nn.Module],
+) -> None:
+    spec, module = generator
+    asked: list[None] = []
+
+    def after_three() -> bool:
+        asked.append(None)
+        return len(asked) == 3
+
+    whole = spec.generate(module, ["a b", "c"], {"max_new_tokens": 8}, never)
+    ended = spec.generate(module, ["a b", "c"], {"max_new_tokens": 8}, after_three)
+    assert len(asked) == 3
+    assert all(all_of.startswith(part) and part != all_of for part, all_of in zip(ended, whole, strict=True))

@@ -70,4 +70,4 @@ def test_a_gguf_file_gives_what_the_model_it_was_written_from_gives(
     outputs = spec.forward(module, spec.read(module, Inputs({"input_ids": ids})))
     assert spec.task == "text-generation"
     torch.testing.assert_close(outputs["logits"], model(ids).logits.detach())
-    assert spec.generate(module, ["abc"], {"max_new_tokens": 4})
+    assert spec.generate(module, ["abc"], {"max_new_tokens": 4}, lambda: False)

@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -41,7 +41,9 @@ class Scribe:
     def joins(self, parameters: Mapping[str, Any]) -> bool:
         return False
 
-    def generate(self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    def generate(
+        self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any], stopped: Callable[[], bool]
+    ) -> tuple[str, ...]:
         mark = float(module(ROWS[:1]).sum())
         return tuple(f"{text} {parameters['word']} {mark:.4f}" for text in texts)
 

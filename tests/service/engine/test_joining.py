@@ -199,6 +199,20 @@ def test_a_continuation_that_minds_company_is_made_alone(llama: Host, parameters
     assert llama.job(texts("a"), parameters=parameters).kind is None
 
 
+def test_a_continuation_goes_on_until_the_last_of_its_callers_has_left(llama: Host) -> None:
+    asked = [llama.job(texts(text), parameters={"max_new_tokens": 8}) for text in ("a b", "c d")]
+    whole = _continued(llama, asked)
+    asked[0].left.set()
+    assert _continued(llama, asked) == whole
+    asked[1].left.set()
+    assert all(len(part) < len(all_of) for part, all_of in zip(_continued(llama, asked), whole, strict=True))
+
+
+def _continued(llama: Host, jobs: Sequence[Job]) -> list[str]:
+    texts_of = [outputs.values["text"] for outputs in llama.answer(jobs)]
+    return [text[0] for text in texts_of if isinstance(text, tuple)]
+
+
 def test_continuations_of_different_lengths_are_different_kinds(llama: Host) -> None:
     kinds = {llama.job(texts("a"), parameters={"max_new_tokens": n}).kind for n in (3, 4)}
     assert len(kinds) == 2

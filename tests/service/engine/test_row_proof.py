@@ -1,6 +1,6 @@
 """What a base model may look like from the outside and still mix its rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,9 @@ class Plain:
     def example(self, module: nn.Module) -> Rows | None:
         return None
 
-    def generate(self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    def generate(
+        self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any], stopped: Callable[[], bool]
+    ) -> tuple[str, ...]:
         return ()
 
     def joins(self, parameters: Mapping[str, Any]) -> bool:
