@@ -18,7 +18,7 @@ MixtureKey: TypeAlias = tuple[tuple[str, float], ...]
 
 HOT_AFTER: Final = 8
 """So many routings in a row must want one mixture for all that they compute."""
-BYTES_AT_ONCE: Final = 64 << 20
+BYTES_AT_ONCE: Final = 32 << 20
 """How much is merged before one routing, at most."""
 
 
