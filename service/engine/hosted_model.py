@@ -28,6 +28,7 @@ from service.engine.placement import (
     dtype_of,
     return_freed_memory,
 )
+from service.engine.preparer import Preparer
 from service.engine.request import EngineLimits
 from service.engine.residency import AdapterResidency
 from service.engine.worker import Worker
@@ -143,7 +144,7 @@ def host(
     room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
     batcher = Batcher(limits.max_queue, limits.max_batch_rows)
     read_weights = partial(_read_fitting, registry, architecture)
-    adapters = AdapterResidency(adapted, read_weights, stagers, room, batcher.wake, batcher.fail)
+    adapters = AdapterResidency(adapted, Preparer(adapted, read_weights), stagers, room, batcher.wake, batcher.fail)
     joining = Joining(spec, adapted)
     worker = Worker(base.id, spec, adapted, adapters, joining, batcher)
     worker.start()

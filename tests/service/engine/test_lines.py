@@ -63,6 +63,23 @@ def test_within_a_batch_too_there_is_one_of_each_in_turn() -> None:
     assert turns(busy, 4) == [["a", "b", "c", "a"], ["b", "a", "a", "a"], ["a"]]
 
 
+def test_who_asks_ten_times_as_much_does_not_make_the_others_forward_much_longer() -> None:
+    quiet = [job(f"quiet{n}") for n in range(10)]
+    lines = waiting(*(job("greedy") for _ in range(100)), *quiet)
+    batch = lines.take(64)
+    assert set(quiet) <= set(batch)
+    assert len(batch) <= 2 * (len(quiet) + 2)
+
+
+def test_whoever_waits_alone_or_as_long_as_the_others_fills_the_forward() -> None:
+    assert len(waiting(*named("a " * 70)).take(64)) == 64
+    assert len(waiting(*named("a b " * 35)).take(64)) == 64
+
+
+def test_a_few_rows_more_cost_nobody_anything() -> None:
+    assert len(waiting(*named("a a a a a a a a a a b")).take(64)) == 8
+
+
 def test_who_was_left_out_comes_first_next_time() -> None:
     assert turns(waiting(*named("a a a b b c c")), 2) == [["a", "b"], ["c", "a"], ["b", "c"], ["a"]]
 

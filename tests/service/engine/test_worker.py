@@ -22,6 +22,7 @@ from models_registry.records import PythonSource
 from service.engine.batcher import Batcher
 from service.engine.job import Job
 from service.engine.joining import Joining
+from service.engine.preparer import Preparer
 from service.engine.request import InferAnswer, InferRequest
 from service.engine.residency import AdapterResidency
 from service.engine.selection import BASE, Part, Selection
@@ -44,7 +45,12 @@ class Workplace:
         self._stagers = ThreadPoolExecutor(1)
         self.batcher = Batcher(100, MAX_ROWS)
         self.adapters = AdapterResidency(
-            self.adapted, lambda _: b"", self._stagers, 10**6, self.batcher.wake, self.batcher.fail
+            self.adapted,
+            Preparer(self.adapted, lambda _: b""),
+            self._stagers,
+            10**6,
+            self.batcher.wake,
+            self.batcher.fail,
         )
         configs: Mapping[str, Mapping[str, object]] = {"a": RANDOM_LORA, "b": RANDOM_LORA, "ia3": IA3}
         for seed, (name, config) in enumerate(configs.items()):
