@@ -71,6 +71,31 @@ def test_who_asks_ten_times_as_much_does_not_make_the_others_forward_much_longer
     assert len(batch) <= 2 * (len(quiet) + 2)
 
 
+def longest_wait(quiet: int, greedy: int) -> int:
+    """In rows, of callers with an adapter each beside one who asks `greedy` times at once; all ask again when they are
+    answered."""
+    lines = waiting(*(job("greedy") for _ in range(greedy)))
+    asked_at = {f"quiet{number}": 0 for number in range(quiet)}
+    for name in asked_at:
+        lines.add(job(name))
+    now, waits = 0, list[int]()
+    for _ in range(50):
+        batch = lines.take(64)
+        now += len(batch)
+        for (name,) in (one.adapters for one in batch):
+            lines.add(job(name))
+            if name in asked_at:
+                waits.append(now - asked_at[name])
+                asked_at[name] = now
+    return max(waits)
+
+
+def test_who_asks_ten_times_as_much_leaves_the_others_waits_bounded() -> None:
+    assert longest_wait(quiet=8, greedy=0) == 8
+    assert longest_wait(quiet=8, greedy=80) <= 2 * 8 + 4
+    assert longest_wait(quiet=8, greedy=10_000) <= 2 * 8 + 4
+
+
 def test_whoever_waits_alone_or_as_long_as_the_others_fills_the_forward() -> None:
     assert len(waiting(*named("a " * 70)).take(64)) == 64
     assert len(waiting(*named("a b " * 35)).take(64)) == 64
