@@ -93,7 +93,7 @@ def open_s3(url: str, endpoint: str | None) -> "S3BlobStore":
         answer = answer_in(error.__cause__)
         if answer is not None and answer.is_refusal:
             raise Invalid(error.detail) from error
-        log.warning("%s It is tried again with every request.", error.detail)
+        log.warning("%s The store is opened all the same.", error.detail)
     return store
 
 
