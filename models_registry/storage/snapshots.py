@@ -21,14 +21,17 @@ def read_snapshot(session: Session, since: RegistrySnapshot | None) -> RegistryS
     generation = read_generation(session)
     if since is not None and since.generation == generation:
         return since
-    chosen, kept = select(AdapterRow), dict[str, Adapter]()
+    chosen, adapters = select(AdapterRow), dict[str, Adapter]()
     # A database that was put back to a backup is behind `since`, and shares nothing with it for sure.
     if since is not None and since.generation < generation:
         changed = _adapters_changed_since(session, since.generation)
         if changed is not None:
             chosen = chosen.where(AdapterRow.name.in_(changed))
-            kept = {name: adapter for name, adapter in since.adapters.items() if name not in changed}
-    return RegistrySnapshot(generation, kept | {a.name: a for a in read_adapters(session, chosen)})
+            adapters = dict(since.adapters)
+            for name in changed:
+                adapters.pop(name, None)
+    adapters.update((adapter.name, adapter) for adapter in read_adapters(session, chosen))
+    return RegistrySnapshot(generation, adapters)
 
 
 def _adapters_changed_since(session: Session, generation: int) -> set[str] | None:
