@@ -106,7 +106,8 @@ class S3BlobStore:
     object still lies there; else it writes it anew. Reads see all earlier writes. So a removal whose claim was gone by
     then has deleted whatever it wanted to before the put's last look, and a later one sees a young object. A put that
     *made* the object needs no look: claims are exclusive, so no removal has looked at an older one that it could still
-    delete.
+    delete. A removal that died leaves its claim, which a put waits out; one that was stopped for that long just before
+    its request, and then goes on, is the one thing that this doesn't hold against.
     """
 
     def __init__(self, store: S3Store, probe: S3Store, name: str) -> None:
