@@ -53,7 +53,8 @@ class Lines:
 
     def take(self, max_rows: int, absent: Collection[str] = ()) -> tuple[Job, ...]:
         """The job whose turn it is, and those that may share its forward: one of each line in turn, up to `max_rows`.
-        One that is larger by itself comes alone. Whose adapters are `absent` waits; empty where all do."""
+        One that is larger by itself, since its rows may belong together, comes alone. Whose adapters are `absent`
+        waits; empty where all do."""
         turns = deque((line, iter(tuple(jobs))) for line, jobs in self._lines.items())
         company: Company | None = None
         while turns and (company is None or company.has_room):
