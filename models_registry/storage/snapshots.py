@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from models_registry.records import Adapter, RegistrySnapshot
 from models_registry.references import named_by
-from models_registry.storage.events import BLOB
+from models_registry.storage.events import SHA256
 from models_registry.storage.reading import read_adapters
 from models_registry.storage.tables import AdapterRow, EventRow, GenerationRow, VersionRow
 
@@ -39,8 +39,8 @@ def _adapters_changed_since(session: Session, generation: int) -> set[str] | Non
     subjects = set(session.scalars(select(EventRow.subject).where(EventRow.generation > generation)))
     if len(subjects) > MANY:
         return None
-    digests = {subject.removeprefix(BLOB) for subject in subjects if subject.startswith(BLOB)}
-    names = {named_by(subject) for subject in subjects if not subject.startswith(BLOB)}
+    digests = {subject.removeprefix(SHA256) for subject in subjects if subject.startswith(SHA256)}
+    names = {named_by(subject) for subject in subjects if not subject.startswith(SHA256)}
     if digests:
         names |= set(session.scalars(select(VersionRow.adapter).where(VersionRow.digest.in_(digests))))
     return names if len(names) <= MANY else None
