@@ -11,7 +11,7 @@ from models_registry.errors import Conflict, NotFound, Stale
 from models_registry.records import AdapterVersion
 from models_registry.references import pick_removable, pick_version
 from models_registry.storage.damage import forget_unreferenced, mark_sound
-from models_registry.storage.events import log
+from models_registry.storage.events import SHA256, log
 from models_registry.storage.reading import find_adapter, find_base_model_row, read_adapters, version_record
 from models_registry.storage.tables import AdapterRow, AliasRow, VersionRow
 
@@ -79,7 +79,7 @@ def append_version(
     session.add(row)
     mark_sound(session, digest)
     version = version_record(row, adapter.model, damaged=False)
-    log(session, "version.added", version.reference, digest=digest, method=row.method)
+    log(session, "version.added", version.reference, digest=f"{SHA256}{digest}", method=row.method)
     return version
 
 
@@ -93,7 +93,7 @@ def remove_version(session: Session, name: str, number: int, with_aliases: bool)
         remove_alias(session, name, alias)
     session.execute(delete(VersionRow).where(VersionRow.adapter == name, VersionRow.version == number))
     forget_unreferenced(session)
-    log(session, "version.removed", version.reference, digest=version.digest)
+    log(session, "version.removed", version.reference, digest=f"{SHA256}{version.digest}")
 
 
 def remove_adapter(session: Session, name: str, with_aliases: bool) -> None:
@@ -106,7 +106,7 @@ def remove_adapter(session: Session, name: str, with_aliases: bool) -> None:
 def remove_adapters(session: Session, chosen: Select[AdapterRow]) -> None:
     """The chosen adapters with all that belongs to them: one statement a table, however many they are."""
     for adapter in read_adapters(session, chosen):
-        versions = {version.version: version.digest for version in adapter.versions}
+        versions = {version.version: f"{SHA256}{version.digest}" for version in adapter.versions}
         log(session, "adapter.removed", adapter.name, versions=versions, aliases=dict(adapter.aliases))
     names = chosen.with_only_columns(AdapterRow.name).order_by(None)
     session.execute(delete(AliasRow).where(AliasRow.adapter.in_(names)))

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from models_registry.errors import Conflict
 from models_registry.records import Architecture, Source
 from models_registry.storage.adapter_rows import remove_adapters
-from models_registry.storage.events import log
+from models_registry.storage.events import SHA256, log
 from models_registry.storage.reading import SOURCE, find_base_model_row
 from models_registry.storage.tables import AdapterRow, BaseModelRow
 
@@ -57,7 +57,7 @@ def note_built(session: Session, id: str, architecture: Architecture) -> BaseMod
             "Put the old weights back, or register the new ones under another id."
         )
     if row.fingerprint is None or row.failure is not None:
-        log(session, "model.built", id, fingerprint=architecture.fingerprint)
+        log(session, "model.built", id, fingerprint=f"{SHA256}{architecture.fingerprint}")
     row.fingerprint, row.failure = architecture.fingerprint, None
     row.parameters, row.bytes = architecture.parameters, architecture.bytes
     row.architecture = ARCHITECTURE.dump_json(architecture).decode()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
-from models_registry.storage.events import BLOB, log
+from models_registry.storage.events import SHA256, log
 from models_registry.storage.tables import DamagedBlobRow, VersionRow
 
 
@@ -21,13 +21,13 @@ def is_referenced(session: Session, digest: str) -> bool:
 def mark_damaged(session: Session, digest: str) -> None:
     if not is_damaged(session, digest):
         session.add(DamagedBlobRow(digest=digest, found_at=datetime.now(UTC)))
-        log(session, "blob.damaged", f"{BLOB}{digest}")
+        log(session, "blob.damaged", f"{SHA256}{digest}")
 
 
 def mark_sound(session: Session, digest: str) -> None:
     if is_damaged(session, digest):
         session.execute(delete(DamagedBlobRow).where(DamagedBlobRow.digest == digest))
-        log(session, "blob.sound", f"{BLOB}{digest}")
+        log(session, "blob.sound", f"{SHA256}{digest}")
 
 
 def forget_unreferenced(session: Session) -> None:

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from models_registry.records import Event
 from models_registry.storage.tables import EventRow
 
-BLOB = "sha256:"
-"""The beginning of a subject that is a blob; an adapter's name holds no colon."""
+SHA256 = "sha256:"
+"""What stands before a digest. A subject that begins so is a blob: a name holds no colon."""
 
 
 def log(session: Session, kind: str, subject: str, **detail: Any) -> None:

@@ -1,9 +1,11 @@
 """From rows to records, the way every reader needs them: `registry.py` alone calls this, inside its transactions."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, select
+from sqlalchemy import Select, Text, cast, select
 from sqlalchemy.orm import Session
 
 from models_registry.errors import NotFound
@@ -45,21 +47,66 @@ def list_adapters(session: Session, limit: int, after: str | None, model: str | 
 
 def read_adapters(session: Session, chosen: Select[AdapterRow]) -> tuple[Adapter, ...]:
     """The chosen adapters, in the order of `chosen`: one query a table, however many they are."""
-    rows = session.scalars(chosen).all()
     names = select(chosen.with_only_columns(AdapterRow.name).subquery().c.name)
-    models = {row.name: row.model for row in rows}
-    versions: dict[str, list[AdapterVersion]] = {name: [] for name in models}
-    aliases: dict[str, dict[str, int]] = {name: {} for name in models}
-    with_damage = select(VersionRow, DamagedBlobRow.digest.is_not(None)).outerjoin(
-        DamagedBlobRow, DamagedBlobRow.digest == VersionRow.digest
-    )
-    for row, damaged in session.execute(with_damage.where(VersionRow.adapter.in_(names)).order_by(VersionRow.version)):
-        versions[row.adapter].append(version_record(row, models[row.adapter], damaged))
-    for alias in session.scalars(select(AliasRow).where(AliasRow.adapter.in_(names))):
-        aliases[alias.adapter][alias.alias] = alias.version
+    adapters = session.execute(chosen.with_only_columns(AdapterRow.name, AdapterRow.model, AdapterRow.created_at)).all()
+    versions = _read_versions(session, names, {name: model for name, model, _ in adapters})
+    aliases: dict[str, dict[str, int]] = {name: {} for name, _, _ in adapters}
+    for name, alias, version in session.execute(
+        select(AliasRow.adapter, AliasRow.alias, AliasRow.version).where(AliasRow.adapter.in_(names))
+    ):
+        aliases[name][alias] = version
     return tuple(
-        Adapter(row.name, row.model, row.created_at, tuple(versions[row.name]), aliases[row.name]) for row in rows
+        Adapter(name, model, created_at, tuple(versions[name]), aliases[name]) for name, model, created_at in adapters
     )
+
+
+def _read_versions(
+    session: Session, names: Select[str], models: Mapping[str, str]
+) -> Mapping[str, Sequence[AdapterVersion]]:
+    """Those of the adapters `names`, which are the keys of `models`, ascending."""
+    # Columns rather than rows, and a text that many versions have in common is read once: a start reads all there are.
+    read_json = cache(json.loads)
+    read_targets = cache(lambda text: tuple(json.loads(text)))
+    found: dict[str, list[AdapterVersion]] = {name: [] for name in models}
+    columns = select(
+        VersionRow.adapter,
+        cast(VersionRow.config, Text),
+        cast(VersionRow.targets, Text),
+        cast(VersionRow.notes, Text),
+        VersionRow.version,
+        VersionRow.method,
+        VersionRow.digest,
+        VersionRow.parameters,
+        VersionRow.bytes,
+        VersionRow.fingerprint,
+        VersionRow.created_at,
+        VersionRow.created_by,
+        DamagedBlobRow.digest.is_not(None),
+    ).outerjoin(DamagedBlobRow, DamagedBlobRow.digest == VersionRow.digest)
+    in_order = columns.where(VersionRow.adapter.in_(names)).order_by(VersionRow.adapter, VersionRow.version)
+    for name, config, targets, notes, version, method, digest, parameters, size, fingerprint, *more in session.execute(
+        in_order
+    ):
+        created_at, created_by, damaged = more
+        found[name].append(
+            AdapterVersion(
+                adapter=name,
+                model=models[name],
+                version=version,
+                method=method,
+                config=read_json(config),
+                digest=digest,
+                parameters=parameters,
+                bytes=size,
+                targets=read_targets(targets),
+                metadata=read_json(notes),
+                fingerprint=fingerprint,
+                created_at=created_at,
+                created_by=created_by,
+                damaged=damaged,
+            )
+        )
+    return found
 
 
 def base_model_record(row: BaseModelRow) -> BaseModel:

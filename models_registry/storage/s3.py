@@ -93,7 +93,7 @@ def open_s3(url: str, endpoint: str | None) -> "S3BlobStore":
         answer = answer_in(error.__cause__)
         if answer is not None and answer.is_refusal:
             raise Invalid(error.detail) from error
-        log.warning("%s It is tried again with every request.", error.detail)
+        log.warning("%s The store is opened all the same.", error.detail)
     return store
 
 
@@ -106,7 +106,8 @@ class S3BlobStore:
     object still lies there; else it writes it anew. Reads see all earlier writes. So a removal whose claim was gone by
     then has deleted whatever it wanted to before the put's last look, and a later one sees a young object. A put that
     *made* the object needs no look: claims are exclusive, so no removal has looked at an older one that it could still
-    delete.
+    delete. A removal that died leaves its claim, which a put waits out; one that was stopped for that long just before
+    its request, and then goes on, is the one thing that this doesn't hold against.
     """
 
     def __init__(self, store: S3Store, probe: S3Store, name: str) -> None:

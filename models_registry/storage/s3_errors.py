@@ -16,6 +16,8 @@ _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]+)</Message>")
 
+_CAUSE = re.compile(r'\b(?:message|error): "([^"]+)"')
+
 FULL = frozenset(
     {
         "QuotaExceeded",
@@ -77,8 +79,15 @@ def translated(store: str) -> Generator[None]:
     except (BaseError, OSError, ValueError) as error:
         answer = answer_in(error)
         if answer is None:
-            raise Unavailable(f"Can't reach {store}: {str(error).splitlines()[0]}.") from error
+            raise Unavailable(f"Can't reach {store}: {_cause(str(error))}.") from error
         if answer.is_full:
             raise NoRoom(f"No room left in {store} ({answer}); free some space and try again.") from error
         advice = ADVICE.get(answer.code, "")
         raise Unavailable(f"Can't use {store}: {answer}. {advice}".rstrip()) from error
+
+
+def _cause(text: str) -> str:
+    """Why there was no answer. The operating system's words stand deep in the text, under many of the library's own."""
+    if found := _CAUSE.search(text):
+        return found[1]
+    return "no answer in time" if "TimedOut" in text else text.partition("\n")[0]

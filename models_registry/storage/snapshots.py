@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from models_registry.records import Adapter, RegistrySnapshot
 from models_registry.references import named_by
-from models_registry.storage.events import BLOB
+from models_registry.storage.events import SHA256
 from models_registry.storage.reading import read_adapters
 from models_registry.storage.tables import AdapterRow, EventRow, GenerationRow, VersionRow
 
@@ -21,14 +21,17 @@ def read_snapshot(session: Session, since: RegistrySnapshot | None) -> RegistryS
     generation = read_generation(session)
     if since is not None and since.generation == generation:
         return since
-    chosen, kept = select(AdapterRow), dict[str, Adapter]()
+    chosen, adapters = select(AdapterRow), dict[str, Adapter]()
     # A database that was put back to a backup is behind `since`, and shares nothing with it for sure.
     if since is not None and since.generation < generation:
         changed = _adapters_changed_since(session, since.generation)
         if changed is not None:
             chosen = chosen.where(AdapterRow.name.in_(changed))
-            kept = {name: adapter for name, adapter in since.adapters.items() if name not in changed}
-    return RegistrySnapshot(generation, kept | {a.name: a for a in read_adapters(session, chosen)})
+            adapters = dict(since.adapters)
+            for name in changed:
+                adapters.pop(name, None)
+    adapters.update((adapter.name, adapter) for adapter in read_adapters(session, chosen))
+    return RegistrySnapshot(generation, adapters)
 
 
 def _adapters_changed_since(session: Session, generation: int) -> set[str] | None:
@@ -36,8 +39,8 @@ def _adapters_changed_since(session: Session, generation: int) -> set[str] | Non
     subjects = set(session.scalars(select(EventRow.subject).where(EventRow.generation > generation)))
     if len(subjects) > MANY:
         return None
-    digests = {subject.removeprefix(BLOB) for subject in subjects if subject.startswith(BLOB)}
-    names = {named_by(subject) for subject in subjects if not subject.startswith(BLOB)}
+    digests = {subject.removeprefix(SHA256) for subject in subjects if subject.startswith(SHA256)}
+    names = {named_by(subject) for subject in subjects if not subject.startswith(SHA256)}
     if digests:
         names |= set(session.scalars(select(VersionRow.adapter).where(VersionRow.digest.in_(digests))))
     return names if len(names) <= MANY else None

@@ -25,8 +25,9 @@ JSON = "application/json"
 MULTIPART = "multipart/form-data"
 SAFETENSORS = "application/vnd.safetensors"
 
-# Up to here, parsing takes less time than handing the work to a thread and back.
-_INLINE_BYTES = 64 * 1024
+PARSED = 64 * 1024
+COPIED = 1 << 20
+"""Bytes up to which parsing and copying take less time than handing the work to a thread and back."""
 _MAX_NESTING = 64
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -75,7 +76,7 @@ def media_type_of(request: Request, *readable: str) -> str:
 async def read_bytes(request: Request, limit: int) -> bytes:
     """The whole body. Raises `TooLarge` as soon as more than `limit` bytes are announced or have arrived."""
     async with spooled(request, limit) as body:
-        return await beside_the_loop(body.size, body.read)
+        return await beside_the_loop(body.size, body.read, COPIED)
 
 
 async def read_json(schema: type[M], request: Request, limit: int) -> M:
@@ -103,9 +104,9 @@ async def read_form(request: Request, limit: int) -> FormData:
     return form
 
 
-async def beside_the_loop(size: int, work: Callable[[], T]) -> T:
-    """Do `work` in a thread where `size` bytes would hold up the event loop, else at once."""
-    return work() if size <= _INLINE_BYTES else await run_in_threadpool(work)
+async def beside_the_loop(size: int, work: Callable[[], T], at_once: int = PARSED) -> T:
+    """Do `work` in a thread where `size` bytes would hold up the event loop, up to `at_once` of them on the spot."""
+    return work() if size <= at_once else await run_in_threadpool(work)
 
 
 def parse_json(body: bytes) -> Any:

@@ -13,6 +13,7 @@ from models_registry.base_models.spec import Inputs
 from models_registry.safetensors_files import read_safetensors
 from service.api.bodies import (
     BINARY,
+    COPIED,
     JSON,
     SAFETENSORS,
     JsonObject,
@@ -123,7 +124,7 @@ async def _read_call(
     limit = settings_of(request).max_upload_bytes
     if media_type_of(request, JSON, SAFETENSORS) == SAFETENSORS:
         async with spooled(request, limit) as body:
-            tensors = await beside_the_loop(body.size, lambda: read_safetensors(body.contents))
+            tensors = await beside_the_loop(body.size, lambda: read_safetensors(body.contents), COPIED)
         call = validate(_Call, _from_query(adapter, outputs))
         asked = InferRequest(model_id, Inputs(tensors), call.choices, call.wanted, deadline=deadline)
         return _Asked(asked, begun, binary)
@@ -171,7 +172,10 @@ def _as_safetensors(answer: InferAnswer) -> bytes:
 
 async def _write_answer(answer: InferAnswer, binary: bool, begun: float) -> Response:
     size = sum(value.nbytes for value in answer.outputs.values() if not isinstance(value, tuple))
-    body = await beside_the_loop(size, lambda: _as_safetensors(answer) if binary else _as_json(answer))
+    if binary:
+        body = await beside_the_loop(size, lambda: _as_safetensors(answer), COPIED)
+    else:
+        body = await beside_the_loop(size, lambda: _as_json(answer))
     spent = {
         "queue": answer.queue_ms,
         "load": answer.load_ms,

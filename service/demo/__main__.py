@@ -1,8 +1,10 @@
 """What `make run` does before it serves: `python -m service.demo` makes the demo base models and registers them."""
 
+import sys
+
 import typer
 
-from models_registry.errors import NotFound
+from models_registry.errors import NotFound, RegistryError
 from models_registry.records import HuggingFaceSource
 from models_registry.registry import Registry
 from models_registry.storage.blobs import open_blob_store
@@ -29,4 +31,8 @@ def seed(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    seed(Settings())
+    try:
+        seed(Settings())
+    except RegistryError as error:
+        typer.echo(error.detail, err=True)
+        sys.exit(2)

@@ -33,8 +33,8 @@ DRAIN_S = 30.0
 class Adapters:
     """The adapters of all base models, in memory or not. Every verb may block.
 
-    Those that read look at the registry first, so that what they tell is no newer than the generation that is told with
-    it. Whoever gives a creation a `Once` and asks again is told what was created then.
+    Those that read look for changes, too, so that the generation that is told has all that they tell. Whoever gives a
+    creation a `Once` and asks again is told what was created then.
     """
 
     def __init__(

@@ -15,6 +15,7 @@ from typing import Any
 from models_registry.errors import Overloaded, RegistryError
 from service.engine.job import Job
 from service.engine.lines import Lines
+from service.engine.parts import cut
 from service.engine.request import InferAnswer
 
 
@@ -52,13 +53,16 @@ class Batcher:
         future.add_done_callback(self._give_place_free)
 
     def put(self, job: Job) -> None:
-        """Queue an admitted job. Raises what `close` was given."""
+        """Queue an admitted job, in parts where it has more rows than a forward may. Raises what `close` was given."""
+        parts = cut(job, self._max_rows)
         with self._changed:
             self._refuse_if_closed()
-            self._waiting.add(job)
+            for part in parts:
+                self._waiting.add(part)
             self.wake()
         # Also a cancelled job's tensors must go at once: a caller who gives up and tries again would fill the memory.
-        job.future.add_done_callback(partial(self._discard, job))
+        for part in parts:
+            part.future.add_done_callback(partial(self._discard, part))
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Run `function` on the worker's thread before any waiting job. Raises what `close` was given."""

@@ -29,6 +29,7 @@ from service.engine.placement import (
     dtype_of,
     return_freed_memory,
 )
+from service.engine.preparer import Preparer
 from service.engine.request import EngineLimits
 from service.engine.residency import AdapterResidency
 from service.engine.worker import Worker
@@ -145,7 +146,7 @@ def host(
     example = _example(base, spec, module)
     batcher = Batcher(limits.max_queue, limits.max_batch_rows)
     read_weights = partial(_read_fitting, registry, architecture)
-    adapters = AdapterResidency(adapted, read_weights, stagers, room, batcher.wake, batcher.fail)
+    adapters = AdapterResidency(adapted, Preparer(adapted, read_weights), stagers, room, batcher.wake, batcher.fail)
     joining = Joining(spec, adapted)
     worker = Worker(base.id, spec, adapted, adapters, joining, batcher)
     worker.start()

@@ -1,7 +1,8 @@
 """Jobs that wait, in one line per adapter, and who of them runs next: every line in turn, however long it is.
 
-A caller who sends ten times as much waits in a line ten times as long; nobody else's gets longer by it. A line whose
-adapters are still on their way is passed over and keeps its place, so that it is first as soon as they are there.
+A caller who sends ten times as much waits in a line ten times as long; nobody else's gets longer by it. Nor does the
+forward that they share: once somebody's line is empty, those who have more may at most double it. A line whose adapters
+are still on their way is passed over and keeps its place, so that it is first as soon as they are there.
 """
 
 from collections import deque
@@ -17,6 +18,9 @@ Line: TypeAlias = frozenset[str]
 # Rows are padded to the longest of their batch. At most half of a batch may be padding, except where rows are so short
 # that their tokens hardly count.
 STRETCH, SHORT = 2, 32
+
+# A forward of this many rows hardly takes longer than one of half as many.
+FEW_ROWS = 8
 
 
 class Lines:
@@ -49,7 +53,8 @@ class Lines:
 
     def take(self, max_rows: int, absent: Collection[str] = ()) -> tuple[Job, ...]:
         """The job whose turn it is, and those that may share its forward: one of each line in turn, up to `max_rows`.
-        One that is larger by itself comes alone. Whose adapters are `absent` waits; empty where all do."""
+        One that is larger by itself, since its rows may belong together, comes alone. Whose adapters are `absent`
+        waits; empty where all do."""
         turns = deque((line, iter(tuple(jobs))) for line, jobs in self._lines.items())
         company: Company | None = None
         while turns and (company is None or company.has_room):
@@ -64,6 +69,9 @@ class Lines:
                 self._serve(line, absent)
                 turns.append((line, jobs))
                 break
+            else:
+                if company is not None and line in company.lines:
+                    company.close_to_most()
         taken = tuple(company.jobs) if company else ()
         for job in taken:
             self._lines[job.adapters].remove(job)
@@ -85,6 +93,7 @@ class Company:
 
     def __init__(self, first: Job, max_rows: int) -> None:
         self.jobs = [first]
+        self.lines = {first.adapters}
         self._kind = first.kind
         self._room = max_rows - first.size
         self._shortest = self._longest = first.kind.length if first.kind else 0
@@ -92,6 +101,12 @@ class Company:
     @property
     def has_room(self) -> bool:
         return self._kind is not None and self._room > 0
+
+    def close_to_most(self) -> None:
+        """Some have all they asked for in this forward: the rest may at most double it."""
+        if len(self.lines) > 1:
+            rows = sum(job.size for job in self.jobs)
+            self._room = min(self._room, max(rows, FEW_ROWS - rows))
 
     def admit(self, job: Job) -> bool:
         """Take it in, if it fits."""
@@ -101,6 +116,7 @@ class Company:
         if longest > max(STRETCH * shortest, SHORT):
             return False
         self.jobs.append(job)
+        self.lines.add(job.adapters)
         self._room -= job.size
         self._shortest, self._longest = shortest, longest
         return True

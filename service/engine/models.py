@@ -20,7 +20,10 @@ PAGE = 256
 
 
 class Models:
-    """The base models that are registered, hosted or not. Every verb may block."""
+    """The base models that are registered, hosted or not. Every verb may block.
+
+    Those that read look for changes afterwards, so that the generation that is told has all that they tell.
+    """
 
     def __init__(
         self, registry: Registry, policy: SourcePolicy, limits: EngineLimits, snapshot: Snapshot, hosting: Hosting
@@ -54,11 +57,15 @@ class Models:
 
     def find(self, model: str) -> ModelStatus:
         """Raises `NotFound`."""
-        return self._status(self._registry.find_base_model(model))
+        base = self._registry.find_base_model(model)
+        self._snapshot.refresh()
+        return self._status(base)
 
     def page(self, limit: int, after: str | None = None) -> tuple[ModelStatus, ...]:
         """At most `limit`, by id, beginning behind `after`."""
-        return tuple(self._status(base) for base in self._registry.list_base_models(limit, after))
+        bases = self._registry.list_base_models(limit, after)
+        self._snapshot.refresh()
+        return tuple(self._status(base) for base in bases)
 
     def all(self) -> Iterator[ModelStatus]:
         """Every one, by id, read page by page."""

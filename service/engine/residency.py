@@ -12,22 +12,15 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-import torch
-
-from models_registry.adapters.catalog import parse_stored
-from models_registry.adapters.checkpoint import match_checkpoint
 from models_registry.errors import NoRoom, RegistryError
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
 from models_registry.records import AdapterVersion
-from models_registry.safetensors_files import read_safetensors
+from service.engine.preparer import Preparer
 from service.engine.request import VersionResidency
 from service.engine.room import Entry, Room, Use
 from service.engine.snapshot import slot
 
 log = logging.getLogger(__name__)
-
-# Many may wait for the blob store at once; preparing needs the processor, which the forwards want too.
-PREPARERS = 2
 
 Failed = Callable[[str, BaseException], None]
 
@@ -39,18 +32,17 @@ class AdapterResidency:
     def __init__(
         self,
         adapted: AdaptedModel,
-        read_weights: Callable[[AdapterVersion], bytes],
+        preparer: Preparer,
         stagers: Executor,
         max_bytes: int,
         wake: Callable[[], None],
         fail: Failed,
     ) -> None:
         self._adapted = adapted
-        self._read_weights = read_weights
+        self._preparer = preparer
         self._stagers = stagers
         self._wake = wake
         self._fail = fail
-        self._preparing = threading.Semaphore(PREPARERS)
         self._changed = threading.Condition()
         self._room = Room(max_bytes)
         self._uses: dict[str, Use] = {}
@@ -259,7 +251,7 @@ class AdapterResidency:
     def _stage(self, entry: Entry) -> None:
         begun = time.monotonic()
         try:
-            prepared = self._prepare(entry.version)
+            prepared = self._preparer.prepare(entry.version, self._room.limit)
         except BaseException as error:  # whatever it is, it is said to those who wait for this adapter
             self._note_failure(entry, error)
             return
@@ -281,19 +273,6 @@ class AdapterResidency:
             self._changed.notify_all()
         self._fail(slot(entry.version), error)
 
-    def _prepare(self, version: AdapterVersion) -> PreparedAdapter:
-        weights = self._read_weights(version)
-        with self._preparing:
-            config = parse_stored(version.config)
-            checkpoint = match_checkpoint(config, read_safetensors(weights), self._adapted.architecture)
-            prepared = self._adapted.prepare_adapter(checkpoint)
-        if prepared.bytes > self._room.limit:
-            raise NoRoom(
-                f"{version.reference} takes {prepared.bytes} bytes, but all adapters of a model may take "
-                f"{self._room.limit}; raise ADAPTER_SERVICE_MAX_RESIDENT_BYTES."
-            )
-        return prepared
-
     # ---- inside ---------------------------------------------------------------------------------------------
 
     def _touch(self, version: AdapterVersion) -> Entry:
@@ -301,14 +280,9 @@ class AdapterResidency:
         name = slot(version)
         entry = self._room.entries.pop(name, None)
         if entry is None:
-            entry = Entry(version, self._estimate(version), self._uses.setdefault(name, Use(version)))
+            entry = Entry(version, self._preparer.estimate(version), self._uses.setdefault(name, Use(version)))
         self._room.entries[name] = entry
         return entry
-
-    def _estimate(self, version: AdapterVersion) -> int:
-        """As `AdaptedModel` holds most adapters: each number in the base's dtype or float32, whichever is wider."""
-        floating = (p.dtype for p in self._adapted.module.parameters() if p.is_floating_point())
-        return version.parameters * torch.promote_types(next(floating, torch.float32), torch.float32).itemsize
 
     def _meant(self, adapter: str, version: AdapterVersion | None) -> list[Entry]:
         return [e for e in self._room.of(adapter) if version is None or slot(e.version) == slot(version)]

@@ -44,7 +44,7 @@ def reference_of(slot_name: str) -> str:
 
 
 def without(view: RegistrySnapshot, leaving: Collection[str]) -> RegistrySnapshot:
-    """The view as it will be once these adapters (`tone`) and versions (`tone@3`) are gone."""
+    """The view in which these adapters (`tone`) and versions (`tone@3`) are gone: whatever names one is not found."""
     if not leaving:
         return view
     adapters = dict(view.adapters)
@@ -52,9 +52,7 @@ def without(view: RegistrySnapshot, leaving: Collection[str]) -> RegistrySnapsho
         adapter = adapters.pop(named_by(gone), None)
         left = [] if adapter is None else [v for v in adapter.versions if gone not in {adapter.name, v.reference}]
         if adapter is not None and left:
-            numbers = {version.version for version in left}
-            aliases = {alias: number for alias, number in adapter.aliases.items() if number in numbers}
-            adapters[adapter.name] = replace(adapter, versions=tuple(left), aliases=aliases)
+            adapters[adapter.name] = replace(adapter, versions=tuple(left))
     return RegistrySnapshot(view.generation, adapters)
 
 

@@ -10,6 +10,9 @@ from transformers.utils import logging
 
 from service.demo.base_models import prepare_base_models
 from tests.bench.batches import mixing
+from tests.bench.binary import sending
+from tests.bench.crowd import crowding
+from tests.bench.downloads import downloading
 from tests.bench.figures import Figure
 from tests.bench.injection import injecting, loading
 from tests.bench.serving import serving
@@ -20,6 +23,9 @@ BENCHES: Mapping[str, Callable[[Path], Iterator[Figure]]] = {
     "loading": loading,
     "mixing": mixing,
     "serving": serving,
+    "crowding": crowding,
+    "sending": sending,
+    "downloading": downloading,
 }
 
 

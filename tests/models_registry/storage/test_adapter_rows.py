@@ -154,7 +154,7 @@ def test_the_only_version_is_not_removed_for_its_adapter_would_be_a_name_for_not
 
 def test_an_adapter_goes_with_its_aliases_where_that_is_asked_for(tone: Registry) -> None:
     tone.move_alias("tone", "prod", 2)
-    digests = {str(version.version): version.digest for version in tone.find_adapter("tone").versions}
+    digests = {str(version.version): f"sha256:{version.digest}" for version in tone.find_adapter("tone").versions}
     tone.remove_adapter("tone", with_aliases=True)
 
     assert tone.list_adapters(10) == ()

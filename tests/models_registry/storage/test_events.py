@@ -17,7 +17,7 @@ def test_an_event_says_what_when_and_by_whom(registry: Registry, database: Datab
 
     event = registry.list_events(100)[-1]
     assert (event.kind, event.subject, event.by) == ("version.added", "tone@1", None)
-    assert event.detail == {"method": "LORA", "digest": version.digest}
+    assert event.detail == {"method": "LORA", "digest": f"sha256:{version.digest}"}
     assert event.at >= version.created_at
     with database.read() as session:
         assert session.get_one(EventRow, event.id).generation == registry.generation()

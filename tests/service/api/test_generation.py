@@ -75,6 +75,8 @@ def test_an_answer_that_shows_the_registry_tells_a_generation_that_has_what_it_s
         "/adapters/a/versions",
         "/adapters/a/state",
         "/models/mlp/adapters",
+        "/models",
+        "/models/mlp",
         "/events",
     ):
         elsewhere.move_alias("a", f"via{path.replace('/', '-')}", 1)

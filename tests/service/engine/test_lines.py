@@ -63,6 +63,48 @@ def test_within_a_batch_too_there_is_one_of_each_in_turn() -> None:
     assert turns(busy, 4) == [["a", "b", "c", "a"], ["b", "a", "a", "a"], ["a"]]
 
 
+def test_who_asks_ten_times_as_much_does_not_make_the_others_forward_much_longer() -> None:
+    quiet = [job(f"quiet{n}") for n in range(10)]
+    lines = waiting(*(job("greedy") for _ in range(100)), *quiet)
+    batch = lines.take(64)
+    assert set(quiet) <= set(batch)
+    assert len(batch) <= 2 * (len(quiet) + 2)
+
+
+def longest_wait(quiet: int, greedy: int) -> int:
+    """In rows, of callers with an adapter each beside one who asks `greedy` times at once; all ask again when they are
+    answered."""
+    lines = waiting(*(job("greedy") for _ in range(greedy)))
+    asked_at = {f"quiet{number}": 0 for number in range(quiet)}
+    for name in asked_at:
+        lines.add(job(name))
+    now, waits = 0, list[int]()
+    for _ in range(50):
+        batch = lines.take(64)
+        now += len(batch)
+        for (name,) in (one.adapters for one in batch):
+            lines.add(job(name))
+            if name in asked_at:
+                waits.append(now - asked_at[name])
+                asked_at[name] = now
+    return max(waits)
+
+
+def test_who_asks_ten_times_as_much_leaves_the_others_waits_bounded() -> None:
+    assert longest_wait(quiet=8, greedy=0) == 8
+    assert longest_wait(quiet=8, greedy=80) <= 2 * 8 + 4
+    assert longest_wait(quiet=8, greedy=10_000) <= 2 * 8 + 4
+
+
+def test_whoever_waits_alone_or_as_long_as_the_others_fills_the_forward() -> None:
+    assert len(waiting(*named("a " * 70)).take(64)) == 64
+    assert len(waiting(*named("a b " * 35)).take(64)) == 64
+
+
+def test_a_few_rows_more_cost_nobody_anything() -> None:
+    assert len(waiting(*named("a a a a a a a a a a b")).take(64)) == 8
+
+
 def test_who_was_left_out_comes_first_next_time() -> None:
     assert turns(waiting(*named("a a a b b c c")), 2) == [["a", "b"], ["c", "a"], ["b", "c"], ["a"]]
 

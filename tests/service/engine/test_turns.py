@@ -21,6 +21,7 @@ from models_registry.records import AdapterVersion
 from models_registry.safetensors_files import write_safetensors
 from service.engine.batcher import Batcher
 from service.engine.job import Job, Kind
+from service.engine.preparer import Preparer
 from service.engine.request import InferRequest
 from service.engine.residency import AdapterResidency
 from service.engine.selection import Part, Selection
@@ -76,7 +77,7 @@ class Town:
         self.stagers = Stagers()
         self.batcher = Batcher(10_000, MAX_ROWS)
         self.adapters = AdapterResidency(
-            self.adapted, self._read, self.stagers, room, self.batcher.wake, self.batcher.fail
+            self.adapted, Preparer(self.adapted, self._read), self.stagers, room, self.batcher.wake, self.batcher.fail
         )
         self.asked: list[Job] = []
 

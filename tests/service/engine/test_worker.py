@@ -22,6 +22,7 @@ from models_registry.records import PythonSource
 from service.engine.batcher import Batcher
 from service.engine.job import Job
 from service.engine.joining import Joining
+from service.engine.preparer import Preparer
 from service.engine.request import InferAnswer, InferRequest
 from service.engine.residency import AdapterResidency
 from service.engine.selection import BASE, Part, Selection
@@ -44,7 +45,12 @@ class Workplace:
         self._stagers = ThreadPoolExecutor(1)
         self.batcher = Batcher(100, MAX_ROWS)
         self.adapters = AdapterResidency(
-            self.adapted, lambda _: b"", self._stagers, 10**6, self.batcher.wake, self.batcher.fail
+            self.adapted,
+            Preparer(self.adapted, lambda _: b""),
+            self._stagers,
+            10**6,
+            self.batcher.wake,
+            self.batcher.fail,
         )
         configs: Mapping[str, Mapping[str, object]] = {"a": RANDOM_LORA, "b": RANDOM_LORA, "ia3": IA3}
         for seed, (name, config) in enumerate(configs.items()):
@@ -126,11 +132,39 @@ def test_each_adapter_is_one_segment_however_the_rows_came(monkeypatch: pytest.M
     torch.testing.assert_close(output(single), place.alone(X[4:5], "a"), atol=1e-5, rtol=1e-5)
 
 
-def test_a_forward_has_no_more_rows_than_it_may_unless_one_caller_sent_them() -> None:
+def test_a_forward_has_no_more_rows_than_it_may_though_one_caller_sent_them() -> None:
     place = Workplace()
-    asked = [place.ask(X[:3]), place.ask(X[:4], "a"), place.ask(X[:3], "b"), place.ask(X[:20], "ia3")]
-    assert place.finish() == [7, 3, 20]
-    assert [len(output(one)) for one in asked] == [3, 4, 3, 20]
+    large = place.ask(X[:20], *["ia3", "a", None, "b"] * 5)
+    others = [place.ask(X[:3]), place.ask(X[:4], "a"), place.ask(X[:3], "b")]
+    assert place.finish() == [8, 7, 3 + 4, 8]
+    torch.testing.assert_close(output(large), place.alone(X[:20], *["ia3", "a", None, "b"] * 5), atol=1e-5, rtol=1e-5)
+    assert large.result(0).adapter == ("ia3@1", "a@1", None, "b@1") * 5
+    assert [len(output(one)) for one in others] == [3, 4, 3]
+
+
+def test_a_large_request_that_fails_in_part_fails_alone_and_runs_no_further() -> None:
+    place = Workplace()
+    x = torch.cat([X[:8], -X[:8], X[:16]])
+    large, good = place.ask(x, "a"), place.ask(X[:1], "b")
+    seen = place.finish()
+    with pytest.raises(Invalid, match="nothing below zero"):
+        large.result(0)
+    assert output(good).shape == (1, 3)
+    assert seen.count(8) == 2
+
+
+def test_who_leaves_takes_all_parts_of_his_request_with_him() -> None:
+    place = Workplace()
+    large, good = place.ask(X[:20], "a"), place.ask(X[:1], "b")
+    large.cancel()
+    assert place.finish() == [1]
+    assert output(good).shape == (1, 3)
+
+
+def test_rows_that_may_belong_together_are_not_cut() -> None:
+    place = Workplace(learned=False)
+    place.ask(X[:20])
+    assert place.finish()[0] == 20
 
 
 def test_one_that_fails_fails_alone() -> None:
@@ -173,9 +207,12 @@ def test_a_forward_that_finds_no_memory_is_tried_again_at_half_the_rows() -> Non
 
 def test_a_single_request_too_is_tried_again_at_half_its_rows_and_once() -> None:
     place = Workplace(room=4)
-    fits, too_large = place.ask(X[:7], *"aaabbbb"), place.ask(X[:20], "a")
-    assert place.finish() == [7, 3, 4, 20, 10]
+    fits = place.ask(X[:7], *"aaabbbb")
+    assert place.finish() == [7, 3, 4]
     torch.testing.assert_close(output(fits), torch.cat([place.alone(X[:4], *"aaab"), place.alone(X[4:7], *"bbb")]))
+    place = Workplace(room=3)
+    too_large = place.ask(X[:8], "a")
+    assert place.finish() == [8, 4]
     with pytest.raises(Unavailable, match="Not enough memory"):
         too_large.result(0)
 

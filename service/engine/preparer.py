@@ -1,0 +1,45 @@
+"""From an adapter version in the registry to tensors that are ready to be attached: read, check, fold."""
+
+import threading
+from collections.abc import Callable
+
+import torch
+
+from models_registry.adapters.catalog import parse_stored
+from models_registry.adapters.checkpoint import match_checkpoint
+from models_registry.errors import NoRoom
+from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
+from models_registry.records import AdapterVersion
+from models_registry.safetensors_files import read_safetensors
+
+# Many may wait for the blob store at once; preparing needs the processor, which the forwards want too.
+AT_ONCE = 2
+
+
+class Preparer:
+    """For one base model; any thread may ask."""
+
+    def __init__(self, adapted: AdaptedModel, read_weights: Callable[[AdapterVersion], bytes]) -> None:
+        self._adapted = adapted
+        self._read_weights = read_weights
+        self._preparing = threading.Semaphore(AT_ONCE)
+
+    def estimate(self, version: AdapterVersion) -> int:
+        """The bytes that it will probably take: each number in the base's dtype or float32, whichever is wider."""
+        floating = (p.dtype for p in self._adapted.module.parameters() if p.is_floating_point())
+        return version.parameters * torch.promote_types(next(floating, torch.float32), torch.float32).itemsize
+
+    def prepare(self, version: AdapterVersion, limit: int) -> PreparedAdapter:
+        """Raises as `read_weights` does, `Invalid` where the bytes are no adapter of this model, and `NoRoom` where it
+        takes more than `limit` bytes."""
+        weights = self._read_weights(version)
+        with self._preparing:
+            tensors = read_safetensors(weights)
+            checkpoint = match_checkpoint(parse_stored(version.config), tensors, self._adapted.architecture)
+            prepared = self._adapted.prepare_adapter(checkpoint)
+        if prepared.bytes > limit:
+            raise NoRoom(
+                f"{version.reference} takes {prepared.bytes} bytes, but all adapters of a model may take {limit}; "
+                "raise ADAPTER_SERVICE_MAX_RESIDENT_BYTES."
+            )
+        return prepared

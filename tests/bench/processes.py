@@ -1,0 +1,46 @@
+"""Servers of a bench, each in a process of its own with one thread for torch."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx
+
+from tests.e2e.process import ROOT, Service, free_port, until
+
+
+@contextmanager
+def our_service(models: Path, factories: str = "") -> Generator[Service]:
+    with TemporaryDirectory() as folder:
+        service = Service(Path(folder), models)
+        service.environment["ADAPTER_SERVICE_FACTORIES"] = factories
+        try:
+            yield service.start().wait_until_ready()
+        finally:
+            service.close()
+
+
+@contextmanager
+def peer(app: str, environment: Mapping[str, str] | None = None) -> Generator[int]:
+    """An ASGI app of ours (`module:app`) under uvicorn; its port, once it answers."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--no-access-log", "--log-level", "warning"]
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
+    with subprocess.Popen(command, cwd=ROOT, env=settings) as process:
+        try:
+            until(lambda: _answers(port), lambda: process.poll() is None)
+            yield port
+        finally:
+            process.terminate()
+
+
+def _answers(port: int) -> bool:
+    try:
+        httpx.get(f"http://127.0.0.1:{port}/")
+    except httpx.TransportError:
+        return False
+    return True
