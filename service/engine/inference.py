@@ -23,6 +23,8 @@ from service.engine.request import InferAnswer, InferRequest
 from service.engine.selection import Selection, distinct_versions, select
 from service.engine.snapshot import Snapshot, is_there, without
 
+SHORT_CHARACTERS, SHORT_BYTES = 1024, 1 << 18
+
 Read: TypeAlias = tuple[Rows | None, Kind | None]
 
 
@@ -109,6 +111,9 @@ class Inference:
         return selections
 
     async def _read(self, request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]) -> Read:
+        # Onto another device, inputs are copied when it is free, for which the event loop must not wait.
+        if _is_short(request) and hosted.device == "cpu":
+            return _read(request, hosted, selections)
         loop = asyncio.get_running_loop()
         waiting = asyncio.timeout(_remaining(request.deadline))
         try:
@@ -133,6 +138,14 @@ def _still_running(futures: Collection[Future[InferAnswer]], patience_s: float) 
         future.add_done_callback(lambda _: done.release())
     until = time.monotonic() + patience_s
     return sum(not done.acquire(timeout=max(0.0, until - time.monotonic())) for _ in futures)
+
+
+def _is_short(request: InferRequest) -> bool:
+    """Whether reading the inputs takes less time than a trip to a thread and back."""
+    if request.parameters is not None:
+        return False
+    characters = sum(map(len, request.inputs.texts))
+    return characters <= SHORT_CHARACTERS and sum(x.nbytes for x in request.inputs.tensors.values()) <= SHORT_BYTES
 
 
 def _read(request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]) -> Read:
