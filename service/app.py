@@ -73,6 +73,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
             settings.max_batch_rows,
             settings.max_queue,
             settings.max_upload_bytes,  # an adapter that is made here may be as large as one that is sent
+            settings.max_merged_bytes,
         ),
     )
     app.state.engine = engine
