@@ -64,14 +64,17 @@ def answer_jobs(
 
 
 def _answer(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs:
-    """Where memory runs out, once again in two halves."""
+    """Where memory runs out, once again in two halves, and without the copies that hot adapters have."""
+    halves = batch.divisible and (batch.size or 1) > 1
     try:
         return _run(spec, adapted, batch)
     except OutOfMemory:
-        if not batch.divisible or (batch.size or 1) == 1:
+        if not adapted.hot.clear() and not halves:
             raise
     # Only here, for the error would keep alive what the forward took.
     give_memory_back()
+    if not halves:
+        return _run(spec, adapted, batch)
     indices = range(batch.size or 1)
     middle = len(indices) // 2
     pieces: list[Piece] = []

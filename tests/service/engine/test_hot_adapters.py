@@ -1,17 +1,26 @@
 """Who asks for one adapter again and again is answered by merged copies of the layers, within the operator's bound."""
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import bases
 import pytest
 import torch
-from engines import FACTORIES, RANDOM_LORA, Running
+from engines import FACTORIES, RANDOM_LORA, ROWS, Running, tensor, version_of
 
-from models_registry.base_models.sources import SourcePolicy
-from models_registry.errors import Conflict
+from models_registry.adapters.catalog import parse_config
+from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.base_models.spec import Inputs, Rows
+from models_registry.errors import Conflict, Unavailable
+from models_registry.injection import AdaptedModel
 from models_registry.injection.hot import HOT_AFTER
+from models_registry.injection.kernel_table import KernelTable
+from models_registry.records import PythonSource
+from service.engine.forward import answer_jobs
 from service.engine.hosted_model import host
-from service.engine.request import EngineLimits
+from service.engine.job import Job
+from service.engine.request import EngineLimits, InferRequest
+from service.engine.selection import Part, Selection
 
 SMALL = {**RANDOM_LORA, "lora_alpha": 1}
 LAYERS = (8 * 4 + 3 * 8) * 4
@@ -55,3 +64,47 @@ def test_the_answers_stay_the_same(running: Running) -> None:
     for _ in range(2 * HOT_AFTER):
         torch.testing.assert_close(running.output("a"), first, atol=1e-6, rtol=1e-5)
     assert not torch.allclose(first, running.output())
+
+
+class Starved:
+    """A module without memory for its forward while merged copies take it, and for the first `worse` ones at all."""
+
+    def __init__(self, worse: int = 0) -> None:
+        module = bases.mlp().eval().requires_grad_(False)
+        self.adapted = AdaptedModel(module, kernels=KernelTable(max_merged_bytes=LAYERS))
+        self.adapted.inject_adapter("a", parse_config(SMALL), seed=0)
+        self._spec = open_spec(PythonSource("bases:mlp"), None, SourcePolicy((), FACTORIES))
+        for _ in range(HOT_AFTER + 1):
+            self.answer()
+        self._worse = worse
+        module.register_forward_pre_hook(self._starve)
+
+    def answer(self) -> torch.Tensor:
+        """Of one row, which can't be halved."""
+        request = InferRequest("m", Inputs({"x": ROWS[:1]}))
+        rows = Rows({"x": ROWS[:1]}, 1)
+        (answer,) = answer_jobs(
+            self._spec,
+            self.adapted,
+            [Job(request, (Selection((Part(version_of("a"), "a", 1.0),)),), rows, Future(), 0.0)],
+        )
+        return tensor(answer.values["output"])
+
+    def _starve(self, *_: object) -> None:
+        self._worse -= 1
+        if self.adapted.hot.bytes or self._worse >= 0:
+            raise torch.OutOfMemoryError("there is no memory")
+
+
+def test_merged_copies_go_before_a_request_fails_for_want_of_memory() -> None:
+    starved = Starved()
+    assert starved.adapted.hot.bytes == LAYERS
+    answer = starved.answer()
+    assert starved.adapted.hot.bytes == 0
+    torch.testing.assert_close(answer, starved.answer())
+
+
+def test_a_request_that_finds_no_memory_without_them_either_is_told_so() -> None:
+    starved = Starved(worse=2)
+    with pytest.raises(Unavailable, match="Not enough memory"):
+        starved.answer()
