@@ -31,14 +31,17 @@ class DrainingServer(uvicorn.Server):
         self._give_up_at = min(self._give_up_at, monotonic() + GRACE_S)
 
     async def on_tick(self, counter: int) -> bool:
-        if self._drain.finished or monotonic() > self._give_up_at:
+        if self._drain.finished:
+            self.should_exit = True
+        elif monotonic() > self._give_up_at:
+            self._drain.give_up()
             self.should_exit = True
         return await super().on_tick(counter)
 
 
 def run_server(app: Callable[..., Any], drain: Drain, settings: Settings) -> None:
     """Serve until a signal. Raises `SystemExit` where the app can't start or the address is taken."""
-    # What outlives the drain is cut off: the socket's shutdown itself waits for nothing that could still be finished.
+    # What outlives the drain was answered by then, and has a second to be sent; the rest is cut off.
     # Our own log has a line for each request, with where its time went (api/request_log.py).
     config = uvicorn.Config(
         PlainStart(app), settings.host, settings.port, timeout_graceful_shutdown=1, access_log=False

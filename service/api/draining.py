@@ -1,16 +1,22 @@
 """The end of the process: requests that run are finished, new ones are told to go elsewhere."""
 
+from collections.abc import Callable
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.problems import UNAVAILABLE, problem
 
 
 class Drain:
-    """How many requests run, and whether new ones are let in. Belongs to the event loop; no thread touches it."""
+    """How many requests run, and whether new ones are let in. Belongs to the event loop; no thread touches it.
+
+    `give_up` answers those that run at once, in words of our own; whoever starts the service says how.
+    """
 
     def __init__(self) -> None:
         self.running = 0
         self.begun = False
+        self.give_up: Callable[[], None] = lambda: None
 
     def begin(self) -> None:
         self.begun = True

@@ -24,6 +24,8 @@ from service.engine.watcher import Watcher
 READERS = min(4, os.cpu_count() or 1)
 STAGERS = 64
 
+SHUTTING_DOWN = "The service is shutting down; ask another instance."
+
 
 class Engine:
     """Hosts base models and answers with the adapters of the registry. Constructing it starts nothing."""
@@ -45,13 +47,18 @@ class Engine:
         self._hosting.start(status.base for status in self.models.all())
         self._watcher.start()
 
+    def give_up(self) -> None:
+        """Answer `Unavailable` to whatever waits or runs, at once. Never blocks."""
+        self._inference.refuse()
+        self._hosting.give_up(Unavailable(SHUTTING_DOWN))
+
     def stop(self, grace_s: float) -> None:
         """Refuse new requests, give those that are queued or run `grace_s` seconds, answer the rest `Unavailable`,
         join every thread. Must not run on the event loop's own thread: what it waits for is awaited there."""
         self._watcher.stop()
         self._inference.refuse()
         self._inference.wait(grace_s)
-        self._hosting.stop(Unavailable("The service is shutting down; ask another instance."))
+        self._hosting.stop(Unavailable(SHUTTING_DOWN))
         self._readers.shutdown()
         self._stagers.shutdown()
 

@@ -73,6 +73,11 @@ class Hosting:
             elif base.hosted and (place.state == "unloaded" or _was_built_elsewhere(base, place)):
                 self.load(base)
 
+    def give_up(self, reason: RegistryError) -> None:
+        """Answer `reason` to whatever waits or runs."""
+        for hosted in self.all_hosted():
+            hosted.worker.give_up(reason)
+
     def stop(self, reason: RegistryError) -> None:
         """Answer `reason` to whatever still waits or runs, and end every thread."""
         with self._changed:

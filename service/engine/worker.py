@@ -58,7 +58,8 @@ class Worker:
                 _fail(work.future, reason)
         for job in self._running:
             job.left.set()
-            _fail(job.future, reason)
+            if not job.future.done():
+                _fail(job.future, reason)
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Whether the thread has ended."""

@@ -79,9 +79,25 @@ def test_the_process_ends_with_0(end: End) -> None:
     assert end.exit_code == 0
 
 
-def _generate(http: httpx.Client) -> httpx.Response:
-    parameters = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS}
-    asked: dict[str, Any] = {"adapter": "tone", "inputs": {"text": ["Count to fifty."]}, "parameters": parameters}
+@pytest.mark.deep
+def test_what_can_not_be_finished_in_time_is_told_so_in_our_own_words(demo_models: Path, tmp_path: Path) -> None:
+    service = Service(tmp_path, demo_models)
+    try:
+        service.start().register("smollm2", {"kind": "huggingface", "path": "smollm2"})
+        with ThreadPoolExecutor() as threads:
+            endless = threads.submit(_generate, service.http, tokens=4096, adapter=None)
+            until(lambda: service.http.get("/models").is_success)
+            service.ask_to_end()
+            answer = endless.result()
+        assert (answer.status_code, answer.json()["type"]) == (503, "unavailable")
+        assert service.wait_for_the_end() == 0
+    finally:
+        service.close()
+
+
+def _generate(http: httpx.Client, tokens: int = TOKENS, adapter: str | None = "tone") -> httpx.Response:
+    parameters = {"max_new_tokens": tokens, "min_new_tokens": tokens}
+    asked: dict[str, Any] = {"adapter": adapter, "inputs": {"text": ["Count to fifty."]}, "parameters": parameters}
     return http.post("/models/smollm2/infer", json=asked)
 
 

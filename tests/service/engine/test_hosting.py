@@ -177,6 +177,18 @@ def test_the_modules_of_a_model_are_known_from_its_first_build_on(running: Runni
         running.engine.models.modules("slow")
 
 
+def test_an_engine_that_gives_up_answers_at_once_what_runs_and_what_waits(running: Running, gate: Gate) -> None:
+    running.host("m", "gated:mlp", gate=gate.name)
+    gate.shut()
+    runs = running.ask()
+    gate.wait_for_arrival()
+    waits = running.ask()
+    running.engine.give_up()
+    for one in (runs, waits, running.ask()):
+        with pytest.raises(Unavailable, match="shutting down"):
+            one.result(TIMEOUT_S)
+
+
 def test_an_engine_that_stops_finishes_what_runs_and_refuses_the_rest(start: Start, gate: Gate) -> None:
     before = set(threading.enumerate())
     running = start()
