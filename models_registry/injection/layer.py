@@ -4,26 +4,22 @@ The target stays the same object and class; forward hooks act on it. It gets one
 carries, whose tensors move with the model and stay out of its state dict.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Self, TypeAlias
 
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._pytree import tree_iter
 from torch.utils.hooks import RemovableHandle
-from transformers.cache_utils import Cache
 
 from models_registry.adapters.copies import INJECTED
 from models_registry.adapters.folded import Folded, LowRank
-from models_registry.errors import Invalid, RowsLost
-from models_registry.injection.attention import attend
+from models_registry.errors import RowsLost
+from models_registry.injection.change import Change
 from models_registry.injection.hot import MergedTarget, MixtureKey
-from models_registry.injection.kernels import ADD_LOW_RANK, add_linear, over_features, place_tokens, widened
+from models_registry.injection.kernels import ADD_LOW_RANK, add_linear, over_features
 from models_registry.injection.merged import can_merge, merge
-from models_registry.injection.plan import Additions, Change, Plan
+from models_registry.injection.plan import Additions, Plan
 from models_registry.injection.routing import EVERY_ROW, Routing, routing_of, without_routing
-from models_registry.injection.rows import RowsOf, put_rows, take_rows
 from models_registry.injection.stacks import Addition
 from models_registry.records import LayerKind, ModuleInfo
 
@@ -117,10 +113,12 @@ class Adapters(nn.Module):
             return None
         x = self._rows_of(_first(args, kwargs), routing)
         for change in plan.changes:
-            out = self._replace(target, change.rows, routing.rows, change.acting, args, kwargs, out)
-            if any(map(_changes_output, change.acting)):
+            if change.replaces:
+                with without_routing(self._model):
+                    out = change.replace(target, self._name, routing.rows, args, kwargs, out)
+            if change.changes_output:
                 y: Tensor = out if isinstance(out, Tensor) else out[0]
-                self._change(target, change.rows, change.acting, x, y)
+                change.apply(y, x, target, self._add_low_rank, self._spatial)
         if plan.additions is not None:
             # Nearly every row at nearly every target: no step more than the products.
             plan.additions.add(out, x, target)
@@ -186,61 +184,6 @@ class Adapters(nn.Module):
         merged = None if routing is None else self._plan(routing).merged
         return own_forward(*args, **kwargs) if merged is None else type(merged).forward(merged, *args, **kwargs)
 
-    # ---- where more than adding is done -------------------------------------------------------------------------
-
-    def _replace(
-        self,
-        target: nn.Module,
-        rows: RowsOf,
-        count: int | None,
-        acting: Sequence[tuple[Folded, float]],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        out: Any,
-    ) -> Any:
-        """Where a copy answers in the target's place, or an attention module needs other weights."""
-        deltas = [(folded.attention, weight) for folded, weight in acting if folded.attention is not None]
-        copy = acting[0][0].copy
-        if deltas and isinstance(target, nn.MultiheadAttention):
-            with without_routing(self._model):
-                return put_rows(out, rows, attend(target, deltas, rows, count, args, kwargs))
-        if copy is not None:
-            self._require_no_cache(args, kwargs)
-            with without_routing(self._model):
-                own_args, own_kwargs = take_rows((args, kwargs), rows, count)
-                return put_rows(out, rows, copy(*own_args, **own_kwargs))
-        return out
-
-    def _require_no_cache(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A copy runs after the base's module, which has put its own keys and values there already."""
-        if any(isinstance(leaf, Cache) for leaf in tree_iter((args, kwargs))):
-            raise Invalid(
-                f"The adapter has its own copy of {self._name!r}, which writes to a cache of keys and values that the "
-                "base model uses too. Run without a cache, or save the modules inside it instead."
-            )
-
-    def _change(
-        self, target: nn.Module, rows: RowsOf, acting: Sequence[tuple[Folded, float]], x: Tensor, y: Tensor
-    ) -> None:
-        """`y = y ∘ output_scale + output_shift + Σ weight · low_rank(x)`, and own token rows; in place.
-
-        Half precision is summed up as `widened`, and rounds once.
-        """
-        own = y[rows]
-        out = widened(own)
-        for folded, weight in acting:
-            if folded.output_scale is not None:
-                out.mul_(over_features(folded.output_scale, self._spatial))
-            if folded.output_shift is not None:
-                out.add_(over_features(folded.output_shift, self._spatial))
-            if folded.low_rank is not None:
-                x_rows = F.dropout(x[rows], folded.dropout) if folded.dropout else x[rows]
-                self._add_low_rank(out, x_rows, folded.low_rank, weight, target)
-            if folded.tokens is not None:
-                place_tokens(out, x[rows], folded.tokens, target)
-        if out is not own:
-            own.copy_(out)
-
     def _rows_of(self, x: Any, routing: Routing) -> Tensor:
         """`x`, the target's first argument: where there are rows to tell apart, a tensor of as many."""
         if routing.rows is not None and (not isinstance(x, Tensor) or x.dim() == 0 or x.shape[0] != routing.rows):
@@ -265,12 +208,6 @@ class Adapters(nn.Module):
 
     def extra_repr(self) -> str:
         return "\n".join(f"({name}): {_describe(folded)}" for name, folded in self.slots.items())
-
-
-def _changes_output(acting: tuple[Folded, float]) -> bool:
-    folded, _ = acting
-    parts = (folded.output_scale, folded.output_shift, folded.low_rank, folded.tokens)
-    return any(part is not None for part in parts)
 
 
 def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from models_registry.adapters.folded import Folded
+from models_registry.injection.change import Change
 from models_registry.injection.kernel_table import Stacking
 from models_registry.injection.kernels import AddLowRank, add_in_segments, add_linear
 from models_registry.injection.rows import RowsOf
@@ -49,18 +49,6 @@ class Additions:
         else:
             self._stacked_up_to = 0
         return self._stack
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Rows whose adapters do more here than add: `acting` are what they do, with their weights."""
-
-    rows: RowsOf
-    acting: tuple[tuple[Folded, float], ...]
-
-    @property
-    def input_scales(self) -> list[Tensor]:
-        return [folded.input_scale for folded, _ in self.acting if folded.input_scale is not None]
 
 
 @dataclass(frozen=True, slots=True)
