@@ -228,14 +228,14 @@ class AdapterResidency:
                 self._adapted.attach_adapter(name, entry.prepared)
                 with self._changed:
                     entry.tier, entry.prepared = "resident", None
-                log.info("attached adapter %s (%d bytes)", entry.version.reference, entry.bytes)
+                log.debug("attached adapter %s (%d bytes)", entry.version.reference, entry.bytes)
         return {name: entry.came_at for name, entry in entries.items()}
 
     def _eject(self, leavers: Iterable[Entry]) -> None:
         for entry in leavers:
             if entry.tier == "resident":
                 self._adapted.eject_adapter(slot(entry.version))
-                log.info("ejected adapter %s (%d bytes)", entry.version.reference, entry.bytes)
+                log.debug("ejected adapter %s (%d bytes)", entry.version.reference, entry.bytes)
             with self._changed:
                 self._room.vacate(entry)
                 self._changed.notify_all()

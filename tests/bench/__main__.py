@@ -15,6 +15,7 @@ from tests.bench.crowd import crowding
 from tests.bench.downloads import downloading
 from tests.bench.figures import Figure
 from tests.bench.injection import injecting, loading
+from tests.bench.residency import residing
 from tests.bench.serving import serving
 
 MODELS = Path("var/models")
@@ -22,6 +23,7 @@ BENCHES: Mapping[str, Callable[[Path], Iterator[Figure]]] = {
     "injecting": injecting,
     "loading": loading,
     "mixing": mixing,
+    "residing": residing,
     "serving": serving,
     "crowding": crowding,
     "sending": sending,
