@@ -16,8 +16,8 @@ Drain = Annotated[
     bool,
     Query(
         description="Its aliases go with it, and this process's running requests are waited for, at most 30 seconds "
-        "(then 409, and nothing was changed); new ones are answered as if it were gone. Another process's requests finish "
-        "with what they hold."
+        "(then 409, and nothing was changed); new ones are answered as if it were gone. Another process's requests "
+        "finish with what they hold."
     ),
 ]
 VersionNumber = Annotated[int, Path(ge=1, lt=2**31, description="A version's number.")]
