@@ -132,13 +132,16 @@ class AdapterResidency:
         """As `unload`, for the versions that were removed from the registry; what is remembered of their use goes too.
         Their slots."""
         with self._changed:
-            lost = frozenset(name for name, use in self._uses.items() if gone(use.version))
+            uses = tuple(self._uses.items())
+        # Beside the lock: of thousands this takes a while, and requests come through here.
+        lost = frozenset(name for name, use in uses if gone(use.version))
+        with self._changed:
             for name in lost:
                 if entry := self._room.entries.get(name):
                     entry.pinned, entry.unwanted = False, True
                     self._room.settle(entry)
                 else:
-                    del self._uses[name]
+                    self._uses.pop(name, None)
         self._wake()
         return lost
 
