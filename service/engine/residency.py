@@ -102,6 +102,7 @@ class AdapterResidency:
             with self._changed:
                 entry.claims -= 1
                 self._room.settle(entry)
+            self._wake()  # it may have been unloaded meanwhile
 
     def wait_until_staged(self, version: AdapterVersion) -> None:
         """Of a claimed version. Raises `Damaged`, `NotFound`, `Unavailable`, `NoRoom`, or why the model was closed."""
