@@ -25,7 +25,7 @@ from service.engine.engine import Engine
 from service.engine.request import EngineLimits
 from service.settings import Settings
 
-DRAINS = 4
+REMOVALS = 4
 """So many removals may wait for running requests at the same time; the others wait for these."""
 LOADS = 8
 """So many adapters may be on their way into memory for somebody who waits for that; the others wait for these."""
@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = Metrics()
     app.state.drain = Drain()
-    app.state.drains = CapacityLimiter(DRAINS)
+    app.state.removals = CapacityLimiter(REMOVALS)
     app.state.loads = CapacityLimiter(LOADS)
     app.openapi = partial(_document, app)
     # Routes are tried one after the other, so the one that is called most goes first.
