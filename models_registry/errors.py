@@ -12,7 +12,7 @@ RegistryError
 ├── Overloaded          a queue or a quota is full; try again later
 ├── DeadlinePassed      the request waited longer than its caller allows; it never ran
 ├── Unavailable         a store or the service itself is away for now; try again later
-├── NoRoom              the blob store or the database is full; nothing changed
+├── NoRoom              the blob store, the database or the memory for adapters is full; nothing changed
 └── Damaged             bytes that don't have the digest they are stored under
 """
 

@@ -14,7 +14,7 @@ from models_registry.base_models.sources import SourcePolicy
 from models_registry.registry import Registry
 from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import migrate, open_database
-from service.api import adapters, aliases, compositions, events, health, inference, models, removals, states
+from service.api import adapters, aliases, compositions, events, health, inference, loading, models, removals, states
 from service.api.draining import Drain, RefuseWhileDraining
 from service.api.generation import FollowGeneration
 from service.api.metrics import CountRequests, Metrics
@@ -25,8 +25,10 @@ from service.engine.engine import Engine
 from service.engine.request import EngineLimits
 from service.settings import Settings
 
-DRAINS = 4
+REMOVALS = 4
 """So many removals may wait for running requests at the same time; the others wait for these."""
+LOADS = 8
+"""So many adapters may be on their way into memory for somebody who waits for that; the others wait for these."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -43,10 +45,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = Metrics()
     app.state.drain = Drain()
-    app.state.drains = CapacityLimiter(DRAINS)
+    app.state.removals = CapacityLimiter(REMOVALS)
+    app.state.loads = CapacityLimiter(LOADS)
     app.openapi = partial(_document, app)
     # Routes are tried one after the other, so the one that is called most goes first.
-    for resource in (inference, models, adapters, compositions, states, aliases, removals, events, health):
+    for resource in (inference, models, adapters, loading, compositions, states, aliases, removals, events, health):
         app.include_router(resource.router)
     install_problems(app)
     # The last one added is the outermost.

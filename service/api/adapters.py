@@ -1,11 +1,11 @@
-"""Adapters: creating and listing them, their versions, in and out of a model's memory. Their files are in states.py,
-their end is in removals.py."""
+"""Adapters: creating and listing them, their versions, where they are. Their files are in states.py, their ways into
+memory and out of it in loading.py, their end is in removals.py."""
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from models_registry.records import AdapterVersion
@@ -131,7 +131,7 @@ def _show_versions(status: AdapterStatus) -> list[VersionAnswer]:
     ]
 
 
-def _show_adapter(status: AdapterStatus) -> AdapterAnswer:
+def show_adapter(status: AdapterStatus) -> AdapterAnswer:
     adapter = status.adapter
     newest = adapter.versions[-1]
     return AdapterAnswer(
@@ -190,20 +190,20 @@ def create_adapter(
 def list_adapters_of_model(model_id: ModelId, engine: TheEngine, paging: PagingQuery) -> Page[AdapterAnswer]:
     """The adapters of one base model, by name."""
     found = engine.adapters.page(paging.limit + 1, paging.after, model_id)
-    return paging.page(found, lambda status: status.adapter.name, _show_adapter)
+    return paging.page(found, lambda status: status.adapter.name, show_adapter)
 
 
 @router.get("/adapters", responses=documented(400))
 def list_adapters(engine: TheEngine, paging: PagingQuery) -> Page[AdapterAnswer]:
     """Every adapter, by name."""
     found = engine.adapters.page(paging.limit + 1, paging.after)
-    return paging.page(found, lambda status: status.adapter.name, _show_adapter)
+    return paging.page(found, lambda status: status.adapter.name, show_adapter)
 
 
 @router.get("/adapters/{name}", responses=documented(404))
 def get_adapter(name: AdapterName, engine: TheEngine) -> AdapterAnswer:
     """One adapter: its newest version, all its versions and aliases, where they are now."""
-    return _show_adapter(engine.adapters.find(name))
+    return show_adapter(engine.adapters.find(name))
 
 
 @router.get("/adapters/{name}/versions", responses=documented(404))
@@ -238,31 +238,3 @@ def add_version(
         once=asked_once(key, request, body),
     )
     return show_new_version(created, response)
-
-
-@router.post("/models/{model_id}/adapters/{name}/load", responses=documented(400, 404, 409, 422, 507))
-def load_adapter(
-    model_id: ModelId,
-    name: AdapterName,
-    engine: TheEngine,
-    pin: Annotated[bool, Query(description="Keep it in memory until it is unloaded or the service ends.")] = False,
-) -> AdapterAnswer:
-    """Make the newest version resident now, rather than at its first request; 507 where pinned ones leave no room."""
-    return _show_adapter(engine.adapters.load(model_id, name, pin))
-
-
-@router.post(
-    "/models/{model_id}/adapters/{name}/unload",
-    responses={
-        202: {
-            "model": AdapterAnswer,
-            "description": "Still in use; it leaves memory with the last request that uses it",
-        },
-        **documented(404, 409),
-    },
-)
-def unload_adapter(model_id: ModelId, name: AdapterName, engine: TheEngine, response: Response) -> AdapterAnswer:
-    """Unpin every version and free its memory: 200 once it is free, 202 while requests or a forward keep it."""
-    status, freed = engine.adapters.unload(model_id, name)
-    response.status_code = 200 if freed else 202
-    return _show_adapter(status)

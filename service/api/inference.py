@@ -200,7 +200,7 @@ async def _write_answer(answer: InferAnswer, binary: bool, begun: float) -> Resp
                 SAFETENSORS: {"schema": BINARY},
             },
         },
-        **documented(400, 404, 409, 413, 415, 422, 429, 504),
+        **documented(400, 404, 409, 413, 415, 422, 429, 504, 507),
     },
     openapi_extra=reads({JSON: InferBody, SAFETENSORS: BINARY}),
 )

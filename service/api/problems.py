@@ -48,7 +48,7 @@ INTERNAL = Kind(500, "internal", "The service failed")
 DAMAGED = Kind(500, "damaged-blob", "Stored bytes are damaged")
 UNAVAILABLE = Kind(503, "unavailable", "Not available for now", retry_after_s=2)
 DEADLINE_PASSED = Kind(504, "deadline-passed", "The request's deadline passed before it ran")
-NO_ROOM = Kind(507, "no-room", "The store is full")
+NO_ROOM = Kind(507, "no-room", "There is no room left")
 
 _OF_ERROR: Mapping[type[errors.RegistryError], Kind] = {
     errors.NotFound: NOT_FOUND,

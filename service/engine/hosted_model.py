@@ -77,15 +77,11 @@ class HostedModel:
     def load(self, version: AdapterVersion, pin: bool = False) -> None:
         """Make a stored version resident, and keep it so where `pin`. Raises as staging does, `NoRoom` where it doesn't
         fit beside what is pinned, or why the model was closed."""
-        self.adapters.hold([version])
-        try:
-            with self.adapters.claimed(version):
-                self.adapters.wait_until_staged(version)
-                if pin:
-                    self.adapters.pin(version)
-                self.batcher.call(partial(self.adapters.make_resident, [version])).result()
-        finally:
-            self.adapters.let_go([version])
+        with self.adapters.claimed(version):
+            self.adapters.wait_until_staged(version)
+            if pin:
+                self.adapters.pin(version)
+            self.batcher.call(partial(self.adapters.make_resident, [version])).result()
 
     def unload(self, adapter: str, version: AdapterVersion | None = None) -> bool:
         """Take all versions of `adapter`, or only `version`, out of memory, pinned or not; those that requests hold go

@@ -102,6 +102,7 @@ class AdapterResidency:
             with self._changed:
                 entry.claims -= 1
                 self._room.settle(entry)
+            self._wake()  # it may have been unloaded meanwhile
 
     def wait_until_staged(self, version: AdapterVersion) -> None:
         """Of a claimed version. Raises `Damaged`, `NotFound`, `Unavailable`, `NoRoom`, or why the model was closed."""
@@ -132,13 +133,16 @@ class AdapterResidency:
         """As `unload`, for the versions that were removed from the registry; what is remembered of their use goes too.
         Their slots."""
         with self._changed:
-            lost = frozenset(name for name, use in self._uses.items() if gone(use.version))
+            uses = tuple(self._uses.items())
+        # Beside the lock: of thousands this takes a while, and requests come through here.
+        lost = frozenset(name for name, use in uses if gone(use.version))
+        with self._changed:
             for name in lost:
                 if entry := self._room.entries.get(name):
                     entry.pinned, entry.unwanted = False, True
                     self._room.settle(entry)
                 else:
-                    del self._uses[name]
+                    self._uses.pop(name, None)
         self._wake()
         return lost
 
@@ -228,14 +232,14 @@ class AdapterResidency:
                 self._adapted.attach_adapter(name, entry.prepared)
                 with self._changed:
                     entry.tier, entry.prepared = "resident", None
-                log.info("attached adapter %s (%d bytes)", entry.version.reference, entry.bytes)
+                log.debug("attached adapter %s (%d bytes)", entry.version.reference, entry.bytes)
         return {name: entry.came_at for name, entry in entries.items()}
 
     def _eject(self, leavers: Iterable[Entry]) -> None:
         for entry in leavers:
             if entry.tier == "resident":
                 self._adapted.eject_adapter(slot(entry.version))
-                log.info("ejected adapter %s (%d bytes)", entry.version.reference, entry.bytes)
+                log.debug("ejected adapter %s (%d bytes)", entry.version.reference, entry.bytes)
             with self._changed:
                 self._room.vacate(entry)
                 self._changed.notify_all()

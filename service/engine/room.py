@@ -219,7 +219,7 @@ class Room:
 
 
 def _too_much(entries: Iterable[Entry], needed: int, staying: int, limit: int) -> str:
-    names = ", ".join(entry.version.reference for entry in entries)
+    names = ", ".join(sorted(entry.version.reference for entry in entries))
     beside = f", {staying} of which are pinned or being loaded" if staying else ""
     return (
         f"{names} take {needed} bytes, but a model's adapters may take {limit}{beside}; ask for fewer at once, unpin "

@@ -25,6 +25,8 @@ from service.engine.selection import distinct_versions
 
 log = logging.getLogger(__name__)
 
+SLOW_FORWARD_S = 1.0
+
 
 class Worker:
     def __init__(
@@ -135,6 +137,7 @@ class Worker:
         loaded = time.monotonic()
         outputs = answer_jobs(self._spec, self._adapted, jobs, self._joining.proof.by_token or ())
         ended = time.monotonic()
+        self._tell(jobs, begun, loaded, ended)
         self._joining.learn(jobs[0].rows)
         require_reached(self._adapted, (one for job in jobs for one in job.selections))
         answers: list[InferAnswer] = []
@@ -152,6 +155,22 @@ class Worker:
             )
             answers.append(answer)
         return answers
+
+    def _tell(self, jobs: Sequence[Job], begun: float, loaded: float, ended: float) -> None:
+        """A line for each forward; there may be hundreds a second, so an operator sees only the slow ones unasked."""
+        level = logging.INFO if ended - begun > SLOW_FORWARD_S else logging.DEBUG
+        if log.isEnabledFor(level):
+            log.log(
+                level,
+                "forward model=%s requests=%d rows=%d adapters=%d queue_ms=%.1f load_ms=%.1f forward_ms=%.1f",
+                self._name,
+                len(jobs),
+                sum(job.size for job in jobs),
+                len({name for job in jobs for name in job.slots}),
+                (begun - min(job.admitted_at for job in jobs)) * 1000,
+                (loaded - begun) * 1000,
+                (ended - loaded) * 1000,
+            )
 
     def _explain(self, job: Job, error: BaseException) -> None:
         if isinstance(error, RegistryError):

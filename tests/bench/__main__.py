@@ -13,19 +13,27 @@ from tests.bench.batches import mixing
 from tests.bench.binary import sending
 from tests.bench.crowd import crowding
 from tests.bench.downloads import downloading
-from tests.bench.figures import Figure
+from tests.bench.figures import Count, Figure
 from tests.bench.injection import injecting, loading
+from tests.bench.persisting import persisting
+from tests.bench.registry import registering
+from tests.bench.residency import residing
 from tests.bench.serving import serving
+from tests.bench.statements import asking
 
 MODELS = Path("var/models")
-BENCHES: Mapping[str, Callable[[Path], Iterator[Figure]]] = {
+BENCHES: Mapping[str, Callable[[Path], Iterator[Figure | Count]]] = {
     "injecting": injecting,
     "loading": loading,
     "mixing": mixing,
+    "residing": residing,
     "serving": serving,
     "crowding": crowding,
     "sending": sending,
     "downloading": downloading,
+    "asking": asking,
+    "persisting": persisting,
+    "registering": registering,
 }
 
 

@@ -25,6 +25,20 @@ class Figure:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One line of the table that is no time: how many of something there were, and how many there may be."""
+
+    work: str
+    ours: int
+    goal: int
+    note: str
+
+    def __str__(self) -> str:
+        verdict = "met" if self.ours <= self.goal else "MISSED"
+        return f"{self.work:<52} {self.ours:>10}      {self.note:<69} goal {self.goal:<7} {verdict}"
+
+
 def medians(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Seconds of each work, its median over `rounds`; the works take turns within a round."""
     taken: dict[str, list[float]] = {name: [] for name in works}

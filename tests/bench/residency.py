@@ -26,7 +26,7 @@ LORA = {"peft_type": "LORA", "r": 16, "lora_alpha": 32, "target_modules": "all-l
 SMALL = {"peft_type": "LORA", "r": 1, "target_modules": ["encoder.layer.0.attention.self.query"]}
 REGISTERED, IN_USE, FEW = 1000, 64, 16
 CALLERS, REQUESTS, ROUNDS = 64, 256, 3
-CORRUPT = 100
+CORRUPT, SAMPLES = 100, 600
 
 
 def residing(directory: Path) -> Iterator[Figure]:
@@ -134,7 +134,7 @@ def _ask_all(running: Running, names: Sequence[str], callers: int, requests: int
 
 
 def _p99(running: Running, names: Sequence[str], callers: int) -> float:
-    taken = sorted(_ask_all(running, names, callers, 25 * callers))
+    taken = sorted(_ask_all(running, names, callers, SAMPLES))
     return taken[int(0.99 * len(taken))]
 
 

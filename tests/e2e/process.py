@@ -90,6 +90,10 @@ class Service:
             self.kill()
 
     @property
+    def pid(self) -> int:
+        return self._running.pid
+
+    @property
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 

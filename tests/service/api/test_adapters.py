@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 from starlette.testclient import TestClient
 
 from models_registry.adapters.method import PEFT_PREFIX
+from models_registry.registry import Registry
 
 CONFIG = json.dumps(RANDOM_LORA).encode()
 TENSORS = {
@@ -243,6 +244,43 @@ def test_an_adapter_goes_out_of_memory_and_comes_back(client: TestClient) -> Non
     create(client, "moving")
     assert expect(client.post(f"{PATH}/moving/unload"), 200)["residency"] != "resident"
     assert expect(client.post(f"{PATH}/moving/load"), 200)["residency"] == "resident"
+
+
+def test_a_pinned_adapter_says_so_and_one_too_many_is_refused(start: Start) -> None:
+    client = start(max_resident_bytes=200)
+    host(client, "mlp", "bases:mlp")
+    for name in "ab":
+        create(client, name)
+    loaded = expect(client.post(f"{PATH}/a/load", params={"pin": True}), 200)["versions"][0]
+    assert (loaded["residency"], loaded["pinned"], loaded["memory_bytes"]) == ("resident", True, 184)
+    assert loaded["last_used_at"] is None
+    problem = expect_problem(client.post(f"{PATH}/b/load", params={"pin": True}), 507, "no-room")
+    assert "b@1 takes 184 bytes" in problem["detail"]
+    listed = expect(client.get(PATH), 200)["items"]
+    assert [adapter["versions"][0]["pinned"] for adapter in listed] == [True, False]
+    body = {"adapter": "b", "inputs": {"x": ROWS}}
+    expect_problem(client.post("/models/mlp/infer", json=body), 507, "no-room")
+    assert not expect(client.post(f"{PATH}/a/unload"), 200)["versions"][0]["pinned"]
+    expect(client.post("/models/mlp/infer", json=body), 200)
+
+
+def test_many_who_wait_for_an_adapter_to_load_leave_threads_to_the_others(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = start()
+    gate = gate_named("loading")
+    host(client, "mlp", "bases:mlp")
+    create(client, "a")
+    expect(client.post(f"{PATH}/a/unload"), 200)
+    read = Registry.read_weights
+    monkeypatch.setattr(Registry, "read_weights", lambda self, version: (gate.pass_through(), read(self, version))[1])
+    gate.shut()
+    with ThreadPoolExecutor(60) as pool:
+        loads = [pool.submit(client.post, f"{PATH}/a/load") for _ in range(60)]
+        gate.wait_for_arrival()
+        assert expect(client.get("/adapters/a"), 200)["residency"] == "stored"
+        gate.open()
+        assert {expect(load.result(), 200)["residency"] for load in loads} == {"resident"}
 
 
 def test_an_adapter_in_use_stays_until_its_requests_are_done(start: Start) -> None:

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 import psutil
 import pytest
 import torch
-from engines import RANDOM_LORA, TIMEOUT_S, Running, Start, eventually
+from engines import LORA, RANDOM_LORA, TIMEOUT_S, Running, Start, eventually
 from gated import Gate, gate_named
 
-from models_registry.errors import Conflict, NoRoom, NotFound, WithoutEffect
+from models_registry.errors import Conflict, Invalid, NoRoom, NotFound, WithoutEffect
 from models_registry.records import AdapterVersion
-from service.engine.request import EngineLimits
+from service.engine.request import EngineLimits, NewAdapter
 
 ONE = 184  # bytes of `RANDOM_LORA` on the tiny MLPs: 46 float32 numbers
 WIDE = 2048
@@ -327,6 +327,18 @@ def test_creating_never_waits_for_a_forward(running: Running, gate: Gate) -> Non
     gate.open()
     runs.result(TIMEOUT_S)
     assert running.answer("a").adapter == ("a@1",) * 3
+
+
+def test_garbage_is_refused_without_the_models_thread(running: Running, gate: Gate) -> None:
+    running.host("m", "gated:mlp", gate=gate.name)
+    gate.shut()
+    runs = running.ask()
+    gate.wait_for_arrival()
+    for number in range(100):
+        with pytest.raises(Invalid):
+            running.engine.adapters.create(NewAdapter("m", f"bad{number}", LORA, b"\x08" * 64))
+    gate.open()
+    assert runs.result(TIMEOUT_S).outputs
 
 
 def test_unloading_gives_the_memory_back(running: Running) -> None:

@@ -256,6 +256,17 @@ steps = st.lists(
 def test_whatever_happens_the_limit_holds_everybody_is_answered_and_nothing_is_kept(
     happens: list[tuple[str, Any]],
 ) -> None:
+    _live_through(happens)
+
+
+@pytest.mark.deep
+@given(steps)
+@settings(max_examples=3000, deadline=None)
+def test_however_often(happens: list[tuple[str, Any]]) -> None:
+    _live_through(happens)
+
+
+def _live_through(happens: list[tuple[str, Any]]) -> None:
     town = Town()
     does: dict[str, Callable[[Any], object]] = {
         "ask": lambda which: town.ask(*which),

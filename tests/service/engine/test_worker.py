@@ -1,5 +1,6 @@
 """What the model's thread makes of the jobs that wait when it becomes free. They are queued before it starts."""
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -235,6 +236,17 @@ def test_whoever_shares_a_forward_is_told_his_own_wait() -> None:
     one, other = first.result(0), second.result(0)
     assert one.forward_ms == other.forward_ms > 0
     assert one.queue_ms >= other.queue_ms > 0
+
+
+def test_each_forward_has_a_line_in_the_log_for_who_asks_for_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "service.engine.worker")
+    place = Workplace()
+    place.ask(X[:2], "a", "b")
+    place.ask(X[:1])
+    place.finish()
+    (line,) = [record for record in caplog.records if record.msg.startswith("forward ")]
+    assert "model=m requests=2 rows=3 adapters=2 queue_ms=" in line.getMessage()
+    assert line.levelname == "DEBUG"
 
 
 @pytest.fixture(autouse=True)
