@@ -150,7 +150,7 @@ def _holds(path: Path, data: bytes | memoryview) -> bool:
             if os.fstat(file.fileno()).st_size != len(data):
                 return False
             # A block at a time: a large blob would be in memory twice.
-            parts = (memoryview(data)[start : start + BLOCK] for start in range(0, len(data), BLOCK))
+            parts = (bytes(data[start : start + BLOCK]) for start in range(0, len(data), BLOCK))
             return all(part == file.read(len(part)) for part in parts)
     except FileNotFoundError:
         return False
