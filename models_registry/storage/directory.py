@@ -15,6 +15,8 @@ from models_registry.storage.digests import REFRESHED_S, StoredBlob, digest_of, 
 from models_registry.storage.files import PARTIAL, make_directory, sync_directory, translated, write_durably
 
 _LOCK = ".lock"
+BLOCK = 1 << 20
+"""Bytes."""
 
 
 def open_directory(directory: Path) -> "DirectoryBlobStore":
@@ -144,6 +146,11 @@ def _modified_s(path: Path) -> float | None:
 def _holds(path: Path, data: bytes | memoryview) -> bool:
     """Whether those very bytes are there already; a damaged blob is not, and is mended by the next put."""
     try:
-        return path.read_bytes() == data
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size != len(data):
+                return False
+            # A block at a time: a large blob would be in memory twice.
+            parts = (bytes(data[start : start + BLOCK]) for start in range(0, len(data), BLOCK))
+            return all(part == file.read(len(part)) for part in parts)
     except FileNotFoundError:
         return False
