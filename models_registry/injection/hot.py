@@ -46,7 +46,9 @@ class Layer(Protocol):
         """What `merge` would take; 0: the mixture can't be merged here."""
         ...
 
-    def merge(self, mixture: MixtureKey) -> MergedTarget: ...
+    def merge(self, mixture: MixtureKey) -> MergedTarget:
+        """Have a copy made, or say that there can't be one."""
+        ...
 
 
 class HotMixtures:
@@ -70,9 +72,9 @@ class HotMixtures:
             self._times = self._times + 1 if mixture == self._last else 1
             self._last = mixture
             copies = self._copies.pop(mixture, {})
-            if copies or (self._times > HOT_AFTER and max_bytes):
+            if copies or self._is_hot:
                 self._copies[mixture] = copies
-            if self._times > HOT_AFTER:
+            if self._is_hot:
                 self._merge_some(mixture, layers, max_bytes)
             return {target: merged for target, merged in copies.items() if merged.copy is not None}
 
@@ -88,23 +90,29 @@ class HotMixtures:
                 del self._copies[key]
 
     def clear(self) -> bool:
-        """Give all of the memory back. Whether there was something that took it, or was about to."""
+        """Give all of the memory back. Whether there was something that took it, or was to take it just now."""
         with self._lock:
-            had_some = bool(self._copies)
+            had_some = self._bytes() > 0 or self._is_hot
             self._copies.clear()
             self._last, self._times = (), 0
             return had_some
 
+    @property
+    def _is_hot(self) -> bool:
+        return bool(self._last) and self._times > HOT_AFTER
+
     def _merge_some(self, mixture: MixtureKey, layers: Mapping[str, Layer], max_bytes: int) -> None:
         left = BYTES_AT_ONCE
-        copies = self._copies.get(mixture, {})
+        copies = self._copies[mixture]
         for target, layer in layers.items():
-            if target in copies or left <= 0:
+            if target in copies:
                 continue
             size = layer.merge_bytes(mixture)
-            if size and self._make_room(size, mixture, max_bytes):
-                copies[target] = layer.merge(mixture)
-                left -= size
+            if left <= 0 or not self._make_room(size, mixture, max_bytes):
+                break
+            # Also where the mixture can't be merged: so that nobody asks again.
+            copies[target] = layer.merge(mixture)
+            left -= size
 
     def _make_room(self, size: int, wanting: MixtureKey, max_bytes: int) -> bool:
         """Whether so many bytes more fit, once mixtures that were used longer ago have gone."""

@@ -170,7 +170,7 @@ class Adapters(nn.Module):
         (target,) = self._target
         acting = self._acting(mixture)
         made_of = tuple(folded for folded, _ in acting)
-        copy = merge(target, self._kind, acting)
+        copy = merge(target, self._kind, acting) if self.merge_bytes(mixture) else None
         if copy is None:
             return MergedTarget(made_of, None, 0)
         if not self._answers:

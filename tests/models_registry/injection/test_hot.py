@@ -232,7 +232,7 @@ def test_an_adapter_is_not_merged_while_it_is_trained() -> None:
         assert all(parameter.grad is not None for parameter in parameters.values())
 
 
-def test_a_model_that_moves_is_merged_anew_where_it_is() -> None:
+def test_a_model_that_moves_is_not_answered_for_by_copies_made_before() -> None:
     adapted = adapt()
     expected = heat(adapted, {"lora": 1.0})
     adapted.module.to(torch.float64)
@@ -255,6 +255,15 @@ def test_adapters_that_a_merged_copy_answers_for_have_acted() -> None:
     with adapted.routed_whole({"lora": 1.0}) as routing:
         adapted.module(IDS)
     assert routing.silent == frozenset()
+
+
+def test_the_base_itself_is_never_hot() -> None:
+    adapted = adapt()
+    heat(adapted, {})
+    assert not adapted.hot.clear()
+    heat(adapted, {"lora": 1.0})
+    assert adapted.hot.clear()
+    assert not adapted.hot.clear()
 
 
 def test_giving_the_memory_back_leaves_answers_as_they_are() -> None:
