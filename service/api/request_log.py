@@ -34,4 +34,5 @@ class LogRequests:
         finally:
             caller = "-" if scope["client"] is None else scope["client"][0]
             path, milliseconds = quote(scope["path"], safe="/@:,"), (perf_counter() - started) * 1000
-            log.info("%s %s %s %s %.1f ms %s", caller, scope["method"], path, status, milliseconds, timing.decode())
+            where = f" {timing.decode()}" if timing else ""
+            log.info("%s %s %s %s %.1f ms%s", caller, scope["method"], path, status, milliseconds, where)

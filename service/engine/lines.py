@@ -1,8 +1,9 @@
 """Jobs that wait, in one line per adapter, and who of them runs next: every line in turn, however long it is.
 
 A caller who sends ten times as much waits in a line ten times as long; nobody else's gets longer by it. Nor does the
-forward that they share: once somebody's line is empty, those who have more may at most double it. A line whose adapters
-are still on their way is passed over and keeps its place, so that it is first as soon as they are there.
+forward that they share: once somebody's line is empty, those who have more may at most double it; and one who waits
+alone just after others were there begins with no more rows than they had, for they may be back before he is through. A
+line whose adapters are still on their way is passed over and keeps its place, so that it is first as soon as they come.
 """
 
 from collections import deque
@@ -19,7 +20,7 @@ Line: TypeAlias = frozenset[str]
 # that their tokens hardly count.
 STRETCH, SHORT = 2, 32
 
-# A forward of this many rows hardly takes longer than one of half as many.
+# What a forward costs whatever its rows would be paid too often with fewer.
 FEW_ROWS = 8
 
 
@@ -28,6 +29,8 @@ class Lines:
 
     def __init__(self) -> None:
         self._lines: dict[Line, list[Job]] = {}
+        self._most_alone: int | None = None
+        """Rows of the next forward of one who waits alone; None: as many as may be."""
 
     def __iter__(self) -> Iterator[Job]:
         return (job for line in self._lines.values() for job in line)
@@ -63,7 +66,7 @@ class Lines:
                 if not job.slots.isdisjoint(absent):
                     continue
                 if company is None:
-                    company = Company(job, max_rows)
+                    company = Company(job, self._limit(max_rows))
                 elif not company.admit(job):
                     continue
                 self._serve(line, absent)
@@ -73,10 +76,23 @@ class Lines:
                 if company is not None and line in company.lines:
                     company.close_to_most()
         taken = tuple(company.jobs) if company else ()
+        if company is not None:
+            self._note(company, max_rows)
         for job in taken:
             self._lines[job.adapters].remove(job)
             self._close_if_empty(job.adapters)
         return taken
+
+    def _limit(self, max_rows: int) -> int:
+        if len(self._lines) > 1 or self._most_alone is None:
+            return max_rows
+        return min(max_rows, self._most_alone)
+
+    def _note(self, company: "Company", max_rows: int) -> None:
+        if len(company.lines) > 1:
+            self._most_alone = max(company.rows, FEW_ROWS)
+        elif self._most_alone is not None:
+            self._most_alone = 2 * self._most_alone if 2 * self._most_alone < max_rows else None
 
     def _serve(self, line: Line, absent: Collection[str]) -> None:
         """It is its turn again after all others'; not if its first job was passed over, whose turn it still is."""
@@ -99,14 +115,17 @@ class Company:
         self._shortest = self._longest = first.kind.length if first.kind else 0
 
     @property
+    def rows(self) -> int:
+        return sum(job.size for job in self.jobs)
+
+    @property
     def has_room(self) -> bool:
         return self._kind is not None and self._room > 0
 
     def close_to_most(self) -> None:
         """Some have all they asked for in this forward: the rest may at most double it."""
         if len(self.lines) > 1:
-            rows = sum(job.size for job in self.jobs)
-            self._room = min(self._room, max(rows, FEW_ROWS - rows))
+            self._room = min(self._room, max(self.rows, FEW_ROWS - self.rows))
 
     def admit(self, job: Job) -> bool:
         """Take it in, if it fits."""

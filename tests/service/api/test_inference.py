@@ -1,6 +1,8 @@
 """Inference over HTTP: media types in and out, an adapter for each row, deadlines, and what is refused."""
 
 import json
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
@@ -12,6 +14,8 @@ from gated import gate_named
 from safetensors.torch import load
 from starlette.testclient import TestClient
 from torch import Tensor
+
+from service.api import inference
 
 INFER = "/models/mlp/infer"
 IA3 = {"peft_type": "IA3", "target_modules": ["first"], "feedforward_modules": []}
@@ -213,3 +217,35 @@ def test_who_waits_too_long_and_who_finds_the_queue_full_is_told_so(start: Start
 def test_an_adapter_in_the_query_of_a_json_body_is_refused_rather_than_ignored(client: TestClient) -> None:
     answer = client.post("/models/mlp/infer", params={"adapter": "a"}, json={"inputs": {"x": ROWS}})
     expect_problem(answer, 400, "malformed")
+
+
+@pytest.mark.parametrize(("rows", "beside"), [(2, False), (100_000, True)])
+@pytest.mark.parametrize("binary", [False, True])
+def test_only_what_is_large_is_read_and_written_beside_the_event_loop(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, rows: int, beside: bool, binary: bool
+) -> None:
+    threads: dict[str, int] = {}
+
+    def watched(name: str) -> Callable[..., Any]:
+        function = getattr(inference, name)
+
+        def run(*arguments: Any) -> Any:
+            threads[name] = threading.get_ident()
+            return function(*arguments)
+
+        return run
+
+    work = (
+        ("read_safetensors", "encode_safetensors") if binary else ("parse_tensors", "decode_inputs", "encode_outputs")
+    )
+    for name in (*work, "engine_of"):
+        monkeypatch.setattr(inference, name, watched(name))
+    x = torch.ones(rows, 4)
+    if binary:
+        headers = {**SAFETENSORS, "accept": SAFETENSORS["content-type"]}
+        answer = client.post("/models/mlp/infer", content=safetensors(x=x), headers=headers)
+    else:
+        answer = client.post("/models/mlp/infer", json={"inputs": {"x": x.tolist()}})
+    assert answer.status_code == 200, answer.text
+    loop = threads.pop("engine_of")
+    assert {name: thread != loop for name, thread in threads.items()} == dict.fromkeys(work, beside)

@@ -101,6 +101,13 @@ def test_whoever_waits_alone_or_as_long_as_the_others_fills_the_forward() -> Non
     assert len(waiting(*named("a b " * 35)).take(64)) == 64
 
 
+def test_whoever_waits_alone_just_after_others_begins_with_as_few_rows_as_they_had() -> None:
+    lines = waiting(*(job("greedy") for _ in range(300)), *(job(f"quiet{n}") for n in range(4)))
+    shared = len(lines.take(64))
+    assert shared <= 12
+    assert [len(lines.take(64)) for _ in range(5)] == [shared, 2 * shared, 4 * shared, 64, 64]
+
+
 def test_a_few_rows_more_cost_nobody_anything() -> None:
     assert len(waiting(*named("a a a a a a a a a a b")).take(64)) == 8
 
