@@ -68,8 +68,17 @@ class Folded:
     @property
     def addition(self) -> LowRank | None:
         """The low-rank part, if there is nothing else: what nearly every adapter is at nearly every target."""
-        others = (self.input_scale, self.output_scale, self.output_shift, self.attention, self.tokens, self.copy)
-        return self.low_rank if self.dropout == 0 and all(other is None for other in others) else None
+        return self.low_rank if self._is_only(self.low_rank) else None
+
+    @property
+    def rescaling(self) -> Tensor | None:
+        """The output scale, if there is nothing else: what IA³ is at most of its targets."""
+        return self.output_scale if self._is_only(self.output_scale) else None
+
+    def _is_only(self, part: LowRank | Tensor | None) -> bool:
+        tensors = (self.input_scale, self.output_scale, self.output_shift)
+        parts = (self.low_rank, self.attention, self.tokens, self.copy, *tensors)
+        return self.dropout == 0 and all(other is None or other is part for other in parts)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

@@ -27,6 +27,12 @@ class Change:
         return [folded.input_scale for folded, _ in self.acting if folded.input_scale is not None]
 
     @property
+    def rescaling(self) -> Tensor | None:
+        """The output scale, if there is nothing else."""
+        (folded, _), *others = self.acting
+        return None if others else folded.rescaling
+
+    @property
     def replaces(self) -> bool:
         return self._copy is not None or bool(self._deltas)
 

@@ -20,6 +20,7 @@ from models_registry.injection.kernels import ADD_LOW_RANK, add_linear, over_fea
 from models_registry.injection.merged import can_merge, merge
 from models_registry.injection.plan import Additions, Plan
 from models_registry.injection.routing import EVERY_ROW, Routing, routing_of, without_routing
+from models_registry.injection.scales import WORTH_GATHERING, gather_scales, over_rows
 from models_registry.injection.stacks import Addition
 from models_registry.records import LayerKind, ModuleInfo
 
@@ -119,6 +120,8 @@ class Adapters(nn.Module):
             if change.changes_output:
                 y: Tensor = out if isinstance(out, Tensor) else out[0]
                 change.apply(y, x, target, self._add_low_rank, self._spatial)
+        if plan.gathered_output is not None:
+            out.mul_(over_rows(plan.gathered_output, out.dim(), self._spatial))
         if plan.additions is not None:
             # Nearly every row at nearly every target: no step more than the products.
             plan.additions.add(out, x, target)
@@ -148,9 +151,14 @@ class Adapters(nn.Module):
                 parts.append(Addition(rows, low_ranks))
             elif acting:
                 changes.append(Change(rows, acting))
+        rescaled = [(change.rows, scale) for change in changes if (scale := change.rescaling) is not None]
+        gathered = None
+        if routing.rows is not None and len(rescaled) >= WORTH_GATHERING:
+            gathered = gather_scales(rescaled, routing.rows)
+            changes = [change for change in changes if change.rescaling is None]
         scales = tuple((change.rows, scale) for change in changes for scale in change.input_scales)
         additions = Additions(parts, routing.rows, self._add_low_rank, routing.stacking) if parts else None
-        return Plan(self._edition, frozenset(here), tuple(changes), scales, additions)
+        return Plan(self._edition, frozenset(here), tuple(changes), scales, gathered, additions)
 
     def _acting(self, mixture: MixtureKey) -> tuple[tuple[Folded, float], ...]:
         """The mixture's adapters that are here, with their weights."""

@@ -54,11 +54,13 @@ class Additions:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """`names` are the adapters that act here. It holds for a layer's adapters as they were at `edition`. Where there is
-    a `merged` copy, that answers in the target's place and nothing else is left to do."""
+    a `merged` copy, that answers in the target's place and nothing else is left to do. `gathered_output` `[rows, out]`
+    has the output scales of rows that get nothing else."""
 
     edition: int
     names: frozenset[str] = frozenset()
     changes: tuple[Change, ...] = ()
     input_scales: tuple[tuple[RowsOf, Tensor], ...] = ()
+    gathered_output: Tensor | None = None
     additions: Additions | None = None
     merged: nn.Module | None = None

@@ -38,6 +38,10 @@ ADAPTERS: Mapping[str, dict[str, Any]] = {
         "init_ia3_weights": False,
     },
 }
+IA3 = ADAPTERS["ia3"]
+RESCALERS: Mapping[str, dict[str, Any]] = {f"ia3 {n}": {**IA3, "feedforward_modules": []} for n in range(4)} | {
+    "ia3 of inputs": {**IA3, "target_modules": ["two"], "feedforward_modules": ["two"]}
+}
 SEGMENTS, STACKED = KernelTable({}), KernelTable({1: 1 << 30})
 NO_ROOM = KernelTable({1: 1 << 30}, max_stacked_bytes=0)
 SOME_ROOM = KernelTable({1: 1 << 30}, max_stacked_bytes=3000)
@@ -61,6 +65,7 @@ BATCHES: Mapping[str, Sequence[Mixture]] = {
     "compositions": [{"lora": 0.5, "wide": 0.5}, {"lora": 1.0}, {"stable": 1.0, "ada": -1.0, "wide": 0.3}],
     "every method": [{name: 1.0} for name in ADAPTERS] + [{}],
     "every method twice": [{name: 1.0} for name in ADAPTERS for _ in range(2)],
+    "many rescalers": [{name: 1.0} for name in RESCALERS] + [{}, {"lora": 1.0}, {"ia3 0": 1.0}, {"dora": 1.0}],
     "parts of the model": [{"partial": 1.0}, {"lora": 1.0}, {"partial": 1.0}, {"ada": 1.0}],
 }
 
@@ -81,7 +86,7 @@ class Model(nn.Module):
 def adapt(kernels: KernelTable, dtype: torch.dtype = torch.float32) -> AdaptedModel:
     torch.manual_seed(0)
     adapted = AdaptedModel(Model().eval().to(dtype))
-    for seed, (name, raw) in enumerate(ADAPTERS.items()):
+    for seed, (name, raw) in enumerate((*ADAPTERS.items(), *RESCALERS.items())):
         adapted.inject_adapter(name, parse_config(raw), seed=seed)
     adapted.kernels = kernels
     return adapted
@@ -163,10 +168,10 @@ def operations(adapted: AdaptedModel, mixtures: Sequence[Mixture]) -> list[int]:
     return counts
 
 
-def many(count: int, kernels: KernelTable) -> AdaptedModel:
+def many(count: int, kernels: KernelTable, raw: Mapping[str, Any] = LINEAR) -> AdaptedModel:
     adapted = AdaptedModel(Model().eval())
     for number in range(count):
-        adapted.inject_adapter(str(number), parse_config(LINEAR), seed=number)
+        adapted.inject_adapter(str(number), parse_config(raw), seed=number)
     adapted.kernels = kernels
     return adapted
 
@@ -177,6 +182,12 @@ def test_stacked_adapters_cost_as_many_operations_however_many_they_are() -> Non
     assert len(set(counts.values())) == 1
     in_segments = operations(many(16, SEGMENTS), [{str(n): 1.0} for n in range(16)])[-1]
     assert in_segments > 4 * counts[16]
+
+
+def test_rescaling_for_many_adapters_costs_as_many_operations_as_for_a_few() -> None:
+    adapted = many(16, SEGMENTS, RESCALERS["ia3 0"])
+    counts = {used: operations(adapted, [{str(n % used): 1.0} for n in range(16)])[-1] for used in (4, 16)}
+    assert counts[4] == counts[16]
 
 
 @pytest.mark.parametrize("kernels", [SEGMENTS, STACKED], ids=["segments", "stacked"])
