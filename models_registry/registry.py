@@ -7,6 +7,7 @@ names it, so a crash leaves no row without its bytes.
 
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import BinaryIO, Unpack
 
 from sqlalchemy import select, update
@@ -86,18 +87,19 @@ class Registry:
                 )
             return base_model_record(row)
 
-    def record_built(self, id: str, architecture: Architecture) -> BaseModel:
+    def record_built(self, id: str, architecture: Architecture, registered_at: datetime | None = None) -> BaseModel:
         """The model was built. The first time pins its fingerprint; later ones only clear the last failure.
 
-        Raises `NotFound`, and `Conflict` for other weights than the pinned ones.
+        Raises `NotFound`, also where the model that was `registered_at` that time isn't there any more, and `Conflict`
+        for other weights than the pinned ones.
         """
         with self._write() as session:
-            return base_model_record(base_model_rows.note_built(session, id, architecture))
+            return base_model_record(base_model_rows.note_built(session, id, architecture, registered_at))
 
-    def record_failure(self, id: str, reason: str) -> BaseModel:
-        """The model could not be built. Raises `NotFound`."""
+    def record_failure(self, id: str, reason: str, registered_at: datetime | None = None) -> BaseModel:
+        """The model could not be built. Raises `NotFound` as `record_built`."""
         with self._write() as session:
-            return base_model_record(base_model_rows.note_failure(session, id, reason))
+            return base_model_record(base_model_rows.note_failure(session, id, reason, registered_at))
 
     def set_hosted(self, id: str, hosted: bool) -> BaseModel:
         """Whether the owner wants the model in memory. Raises `NotFound`."""

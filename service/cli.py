@@ -69,6 +69,8 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         max_batch_rows=max_batch_rows,
         max_queue=max_queue,
     )
+    # Requests run beside each other already; for a single text, handing it to a pool takes longer than reading it.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     served = create_app(settings)

@@ -1,4 +1,4 @@
-"""Creations' own keys, damaged blobs, who made a version; a model's adapters by name."""
+"""Creations' own keys, damaged blobs, who made a version; a model's adapters by name; room for any event's subject."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -25,6 +25,8 @@ def upgrade() -> None:
         sa.Column("found_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("digest", name="pk_damaged_blobs"),
     )
+    with op.batch_alter_table("events") as events:
+        events.alter_column("subject", type_=sa.String(257), existing_type=sa.String(256), existing_nullable=False)
     op.add_column("versions", sa.Column("created_by", sa.String(128)))
     op.create_index("ix_adapters_model_name", "adapters", ["model", "name"])
     op.drop_index("ix_adapters_model", "adapters")
@@ -34,5 +36,7 @@ def downgrade() -> None:
     op.create_index("ix_adapters_model", "adapters", ["model"])
     op.drop_index("ix_adapters_model_name", "adapters")
     op.drop_column("versions", "created_by")
+    with op.batch_alter_table("events") as events:
+        events.alter_column("subject", type_=sa.String(256), existing_type=sa.String(257), existing_nullable=False)
     op.drop_table("damaged_blobs")
     op.drop_table("idempotency_keys")

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models_registry.errors import Conflict
+from models_registry.errors import Conflict, NotFound
 from models_registry.records import Architecture, Source
 from models_registry.storage.adapter_rows import remove_adapters
 from models_registry.storage.events import SHA256, log
@@ -48,8 +48,8 @@ def add_base_model(session: Session, id: str, source: Source, wishes: BaseModelW
     return row
 
 
-def note_built(session: Session, id: str, architecture: Architecture) -> BaseModelRow:
-    row = find_base_model_row(session, id)
+def note_built(session: Session, id: str, architecture: Architecture, registered_at: datetime | None) -> BaseModelRow:
+    row = _find_registration(session, id, registered_at)
     if row.fingerprint not in {None, architecture.fingerprint}:
         raise Conflict(
             f"There are other weights under the same model id {id!r}: its fingerprint is now "
@@ -64,8 +64,8 @@ def note_built(session: Session, id: str, architecture: Architecture) -> BaseMod
     return row
 
 
-def note_failure(session: Session, id: str, reason: str) -> BaseModelRow:
-    row = find_base_model_row(session, id)
+def note_failure(session: Session, id: str, reason: str, registered_at: datetime | None) -> BaseModelRow:
+    row = _find_registration(session, id, registered_at)
     row.failure = reason
     log(session, "model.failed", id, reason=reason)
     return row
@@ -89,3 +89,11 @@ def remove_base_model(session: Session, id: str, cascade: bool) -> None:
         raise Conflict(f"The base model {id!r} has adapters: {names}. Remove them first, or ask for a cascade.")
     session.delete(row)
     log(session, "model.removed", id)
+
+
+def _find_registration(session: Session, id: str, registered_at: datetime | None) -> BaseModelRow:
+    """The model's row, if it is still the one that was registered then."""
+    row = find_base_model_row(session, id)
+    if registered_at not in {None, row.created_at}:
+        raise NotFound(f"The base model {id!r} was removed, and another one has its id.")
+    return row

@@ -28,6 +28,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Json = JSON(none_as_null=True)
 Name = String(128)
+# The longest is `adapter@alias`.
+Subject = String(257)
 Digest = String(64)
 # SQLite numbers rows by itself only where the key is its own INTEGER.
 RowNumber = BigInteger().with_variant(Integer, "sqlite")
@@ -140,7 +142,7 @@ class EventRow(Row):
         BigInteger, index=True, default=select(GenerationRow.value).scalar_subquery()
     )
     kind: Mapped[str] = mapped_column(String(64))
-    subject: Mapped[str] = mapped_column(String(256))
+    subject: Mapped[str] = mapped_column(Subject)
     at: Mapped[datetime]
     actor: Mapped[str | None] = mapped_column(Name)
     detail: Mapped[dict[str, Any]]

@@ -134,7 +134,7 @@ def host(
     torch.backends.mha.set_fastpath_enabled(False)
     module = spec.build(device, choose_dtype(base.dtype))
     architecture = describe(module)
-    registry.record_built(base.id, architecture)
+    registry.record_built(base.id, architecture, base.created_at)
     room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
     merged = room // 8 if limits.max_merged_bytes is None else limits.max_merged_bytes
     adapted = AdaptedModel(module, architecture, KernelTable(max_merged_bytes=merged))

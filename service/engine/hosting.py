@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from queue import SimpleQueue
@@ -75,7 +75,9 @@ class Hosting:
 
     def give_up(self, reason: RegistryError) -> None:
         """Answer `reason` to whatever waits or runs."""
-        for hosted in self.all_hosted():
+        with self._changed:
+            closing = tuple(self._closing)
+        for hosted in (*self.all_hosted(), *closing):
             hosted.worker.give_up(reason)
 
     def stop(self, reason: RegistryError) -> None:
@@ -136,7 +138,9 @@ class Hosting:
         return self.place(model).hosted
 
     def place(self, model: str) -> Place:
-        return self._places.get(model, UNKNOWN)
+        """As it is at this moment."""
+        with self._changed:
+            return replace(self._places.get(model, UNKNOWN))
 
     def all_hosted(self) -> tuple[HostedModel, ...]:
         with self._changed:
@@ -185,7 +189,7 @@ class Hosting:
     def _fail(self, model: str, place: Place, reason: str) -> None:
         if self._places.get(model) is place:
             try:
-                self._registry.record_failure(model, reason)
+                self._registry.record_failure(model, reason, place.registered_at)
             except RegistryError as error:  # removed meanwhile, or the database is away: the memory still says why
                 log.warning("the failure of model %s was not recorded: %s", model, error)
         with self._changed:

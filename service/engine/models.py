@@ -57,9 +57,11 @@ class Models:
 
     def find(self, model: str) -> ModelStatus:
         """Raises `NotFound`."""
+        # First what is in memory: what it says of a build is on record by then.
+        place = self._hosting.place(model)
         base = self._registry.find_base_model(model)
         self._snapshot.refresh()
-        return self._status(base)
+        return model_status(base, place)
 
     def page(self, limit: int, after: str | None = None) -> tuple[ModelStatus, ...]:
         """At most `limit`, by id, beginning behind `after`."""

@@ -191,9 +191,9 @@ class Room:
         for slots in turns:
             own = {name: self.entries[name] for name in slots if name in self.entries}
             needed = sum(entry.bytes for entry in own.values())
-            staying = sum(entry.bytes for name, entry in stays.items() if name not in slots)
-            if needed + staying > self.limit:
-                hopeless[slots] = NoRoom(_too_much(own.values(), needed, staying, self.limit))
+            pinned = sum(entry.bytes for name, entry in stays.items() if entry.pinned and name not in slots)
+            if needed + pinned > self.limit:
+                hopeless[slots] = NoRoom(_too_much(own.values(), needed, pinned, self.limit))
                 continue
             kept += sum(entry.bytes for name, entry in own.items() if name not in keep)
             if kept > self.limit:
@@ -218,9 +218,9 @@ class Room:
         return leavers
 
 
-def _too_much(entries: Iterable[Entry], needed: int, staying: int, limit: int) -> str:
+def _too_much(entries: Iterable[Entry], needed: int, pinned: int, limit: int) -> str:
     names = ", ".join(sorted(entry.version.reference for entry in entries))
-    beside = f", {staying} of which are pinned or being loaded" if staying else ""
+    beside = f", {pinned} of which are pinned" if pinned else ""
     return (
         f"{names} take {needed} bytes, but a model's adapters may take {limit}{beside}; ask for fewer at once, unpin "
         "some or raise ADAPTER_SERVICE_MAX_RESIDENT_BYTES."

@@ -65,6 +65,20 @@ def test_a_failure_is_kept_until_the_next_build_succeeds(registry: Registry) -> 
     assert registry.record_built("base", ARCHITECTURE).failure is None
 
 
+def test_a_build_that_ends_after_its_model_was_replaced_is_not_recorded(registry: Registry) -> None:
+    before = registry.register_base_model("base", SOURCE)
+    registry.remove_base_model("base")
+    now = registry.register_base_model("base", SOURCE)
+    for late in (
+        lambda: registry.record_built("base", OTHER_WEIGHTS, before.created_at),
+        lambda: registry.record_failure("base", "no memory", before.created_at),
+    ):
+        with pytest.raises(NotFound, match="another one has its id"):
+            late()
+    assert registry.find_base_model("base") == now
+    assert registry.record_built("base", ARCHITECTURE, now.created_at).fingerprint == ARCHITECTURE.fingerprint
+
+
 def test_what_its_owner_wants_is_kept(registry: Registry) -> None:
     registry.register_base_model("base", SOURCE)
 

@@ -69,3 +69,12 @@ def test_who_reads_along_while_many_write_misses_nothing(
     assert [subject for _, subject in seen] == [subject for _, subject in kinds(registry)]
     assert [id for id, _ in seen] == sorted({id for id, _ in seen})
     assert len(seen) == 2 + 4 * 5 * 3
+
+
+def test_the_longest_names_have_room_for_their_events(registry: Registry) -> None:
+    build(registry)
+    name, alias = "a" * 128, "b" * 128
+    registry.create_adapter("base", name, **content())
+    registry.move_alias(name, alias, 1)
+    registry.remove_alias(name, alias)
+    assert [subject for _, subject in kinds(registry)[-2:]] == [f"{name}@{alias}"] * 2

@@ -86,7 +86,8 @@ def test_loading_and_unloading_a_model_under_traffic_ends_in_what_was_asked_last
     def traffic() -> None:
         while not done.is_set():
             try:
-                assert torch.equal(running.output("a"), expected)
+                # Not the same bits: a merged copy answers for an adapter that many ask for.
+                torch.testing.assert_close(running.output("a"), expected, atol=1e-5, rtol=1e-5)
             except EXPECTED_TROUBLE:
                 pass  # it is out of memory at the moment, and said so
             except (AssertionError, RegistryError) as trouble:

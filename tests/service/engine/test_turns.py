@@ -228,6 +228,19 @@ def test_a_request_that_can_never_fit_beside_what_is_pinned_is_refused_and_the_r
     assert pinned.future.exception(0) is None
 
 
+def test_a_request_that_finds_no_room_beside_what_is_just_being_loaded_waits_for_it() -> None:
+    town = Town(4 * ONE)
+    with town.adapters.claimed(town.stored["e"].version):
+        waits = town.ask("g")
+        for _ in range(3):
+            town.run()
+            town.stagers.finish()
+        assert town.adapters.residency([town.stored["e"].version])[1].tier == "staged"
+        assert not waits.future.done()
+    town.settle()
+    assert waits.future.exception(0) is None
+
+
 def test_whoever_loads_while_the_model_goes_is_told_so() -> None:
     town = Town()
     version = town.stored["a"].version

@@ -18,6 +18,7 @@ from sqlalchemy.engine import Engine as SqlEngine
 from torch import nn
 
 from models_registry.errors import Conflict, NotFound
+from models_registry.records import PythonSource
 from service.engine.snapshot import Snapshot
 
 
@@ -216,3 +217,21 @@ def test_a_database_that_is_away_is_told_of_once_while_what_is_resident_answers(
             eventually(lambda: "seen again" in caplog.text)
         assert caplog.text.count("isn't seen") == 1
         assert here.engine.readiness().ready
+
+
+def test_a_build_of_a_model_that_was_removed_says_nothing_of_the_one_that_has_its_id_now(
+    here: Running, there: Running, gate: Gate
+) -> None:
+    gate.shut()
+    here.begin_hosting("again", "gated:slow", gate=gate.name)
+    gate.wait_for_arrival()
+    there.engine.models.remove("again")
+    there.registry.register_base_model("again", PythonSource("bases:mlp", {"seed": 7}))
+    gate.open()
+    here.host("next")  # the loader builds one after the other, so the first one's build is done
+    here.engine.catch_up()
+    there.engine.catch_up()
+    for running in (here, there):
+        assert running.wait_for_model("again").state == "ready"
+        assert running.wait_for_model("again").base.failure is None
+    assert torch.equal(here.output(model="again"), there.output(model="again"))
