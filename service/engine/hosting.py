@@ -187,6 +187,7 @@ class Hosting:
             hosted.close(Conflict(f"The base model {model!r} was unloaded; load it first."))
 
     def _fail(self, model: str, place: Place, reason: str) -> None:
+        reason = _writable(reason)
         if self._places.get(model) is place:
             try:
                 self._registry.record_failure(model, reason, place.registered_at)
@@ -209,6 +210,11 @@ class Hosting:
         del hosted
         give_memory_back()
         log.info("model %s unloaded", model)
+
+
+def _writable(words: str) -> str:
+    """A factory's words may hold what JSON, or a database's text, does not take."""
+    return words.encode(errors="backslashreplace").decode().replace("\0", "\\0")
 
 
 def _beside(model: str, close: Callable[[], None]) -> None:

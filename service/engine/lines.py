@@ -1,12 +1,13 @@
 """Jobs that wait, in one line per adapter, and who of them runs next: every line in turn, however long it is.
 
 A caller who sends ten times as much waits in a line ten times as long; nobody else's gets longer by it. Nor does the
-forward that they share: once somebody's line is empty, those who have more may at most double it; and one who waits
-alone just after others were there begins with no more rows than they had, for they may be back before he is through. A
-line whose adapters are still on their way is passed over and keeps its place, so that it is first as soon as they come.
+forward that they share: once somebody's line is empty, who has most may at most double what it is without him; and one
+who waits alone just after others were there begins with no more rows than that forward had, for they may be back before
+he is through. A line whose adapters are still on their way is passed over and keeps its place, so that it is first as
+soon as they come.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterator
 from itertools import zip_longest
 from typing import TypeAlias
@@ -21,7 +22,7 @@ Line: TypeAlias = frozenset[str]
 STRETCH, SHORT = 2, 32
 
 # What a forward costs whatever its rows would be paid too often with fewer.
-FEW_ROWS = 8
+FEW_ROWS = 4
 
 
 class Lines:
@@ -109,23 +110,24 @@ class Company:
 
     def __init__(self, first: Job, max_rows: int) -> None:
         self.jobs = [first]
-        self.lines = {first.adapters}
+        self.lines = Counter({first.adapters: first.size})
         self._kind = first.kind
         self._room = max_rows - first.size
         self._shortest = self._longest = first.kind.length if first.kind else 0
 
     @property
     def rows(self) -> int:
-        return sum(job.size for job in self.jobs)
+        return self.lines.total()
 
     @property
     def has_room(self) -> bool:
         return self._kind is not None and self._room > 0
 
     def close_to_most(self) -> None:
-        """Some have all they asked for in this forward: the rest may at most double it."""
+        """Some have all they asked for in this forward: who has most may at most double what it is without him."""
         if len(self.lines) > 1:
-            self._room = min(self._room, max(self.rows, FEW_ROWS - self.rows))
+            most = max(2 * (self.rows - max(self.lines.values())), FEW_ROWS)
+            self._room = max(0, min(self._room, most - self.rows))
 
     def admit(self, job: Job) -> bool:
         """Take it in, if it fits."""
@@ -135,7 +137,7 @@ class Company:
         if longest > max(STRETCH * shortest, SHORT):
             return False
         self.jobs.append(job)
-        self.lines.add(job.adapters)
+        self.lines[job.adapters] += job.size
         self._room -= job.size
         self._shortest, self._longest = shortest, longest
         return True

@@ -6,9 +6,7 @@ import socket
 from e2e.process import Service
 
 ENDLESS = {"max_new_tokens": 4096, "min_new_tokens": 4096}
-HEAD = (
-    "POST /models/smollm2/infer HTTP/1.1\r\nHost: e2e\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
-)
+HEAD = "POST /models/smollm2/infer HTTP/1.1\r\nHost: e2e\r\nContent-Type: application/json\r\nContent-Length: "
 
 
 def begin(service: Service) -> socket.socket:

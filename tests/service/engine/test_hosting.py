@@ -69,6 +69,20 @@ def test_a_failed_build_says_why_and_can_be_tried_again(running: Running, monkey
     assert (status.state, status.reason, status.base.failure) == ("ready", None, None)
 
 
+def test_a_failure_in_words_that_nobody_could_store_is_told_and_the_next_model_is_built(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mumble() -> nn.Module:
+        raise OSError("no file \udcff\0")
+
+    monkeypatch.setattr(gated, "exits", mumble)
+    status = running.host("m", "gated:exits")
+    assert status.reason is not None
+    assert "OSError: no file \\udcff\\0" in status.reason
+    assert status.base.failure == status.reason
+    assert running.host("other").state == "ready"
+
+
 def test_other_weights_under_the_same_id_are_refused(running: Running) -> None:
     assert running.host("m", "gated:other_weights_each_time").state == "ready"
     running.engine.models.unload("m")
