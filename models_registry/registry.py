@@ -13,7 +13,7 @@ from typing import BinaryIO, Unpack
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from models_registry.errors import Conflict, Damaged, NotFound, RegistryError
+from models_registry.errors import Damaged, NotFound, RegistryError
 from models_registry.records import (
     Adapter,
     AdapterVersion,
@@ -45,7 +45,7 @@ from models_registry.storage.reading import (
     list_base_model_rows,
 )
 from models_registry.storage.snapshots import read_generation, read_snapshot
-from models_registry.storage.tables import BaseModelRow, GenerationRow, VersionRow
+from models_registry.storage.tables import GenerationRow, VersionRow
 
 
 class Registry:
@@ -76,16 +76,7 @@ class Registry:
         """What was registered under this key, as it is now. Raises `Conflict` if the key was for something else, or if
         the model was removed since."""
         with self._database.read() as session:
-            registered = recall_base_model(session, once)
-            if registered is None:
-                return None
-            id, created_at = registered
-            row = session.get(BaseModelRow, id)
-            if row is None or row.created_at != created_at:
-                raise Conflict(
-                    f"The Idempotency-Key {once.key!r} registered {id!r}, which was removed; take a new key."
-                )
-            return base_model_record(row)
+            return recall_base_model(session, once)
 
     def record_built(self, id: str, architecture: Architecture, registered_at: datetime | None = None) -> BaseModel:
         """The model was built. The first time pins its fingerprint; later ones only clear the last failure.
@@ -233,7 +224,8 @@ class Registry:
     # ---- blobs --------------------------------------------------------------------------------------------------
 
     def read_weights(self, version: AdapterVersion) -> bytes:
-        """The version's safetensors bytes, verified. Raises `Damaged` if they are not what was stored, or gone.
+        """The version's safetensors bytes, verified. Raises `Damaged` if they are not what was stored, or gone, and
+        `NotFound` if they went after the version did.
 
         What is found out is marked for those who look; that this can't be written now spoils no reading.
         """
@@ -266,6 +258,11 @@ class Registry:
         with self._write() as session:
             damage.mark_sound(session, digest)
 
+    def is_referenced(self, digest: str) -> bool:
+        """Whether any version names the blob."""
+        with self._database.read() as session:
+            return damage.is_referenced(session, digest)
+
     def referenced_digests(self) -> frozenset[str]:
         """Every blob that a version names."""
         with self._database.read() as session:
@@ -280,12 +277,21 @@ class Registry:
         try:
             yield
         except (NotFound, Damaged) as error:
+            if isinstance(error, NotFound) and not self._may_be_referenced(version.digest):
+                raise NotFound(f"{version.reference} was removed, and its bytes with it.") from error
             with suppress(RegistryError):
                 self.mark_damaged(version.digest)
             raise Damaged(version.digest) from error
         if version.damaged:
             with suppress(RegistryError):
                 self.mark_sound(version.digest)
+
+    def _may_be_referenced(self, digest: str) -> bool:
+        """Also while the database can't say."""
+        try:
+            return self.is_referenced(digest)
+        except RegistryError:
+            return True
 
     # ---- all of it ----------------------------------------------------------------------------------------------
 

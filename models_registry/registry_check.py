@@ -50,7 +50,7 @@ def check_blobs(
 
     def check(digest: str) -> CheckedBlob:
         verdict, reason = _verdict(blobs, digest)
-        if verdict == "missing" and digest not in registry.referenced_digests():
+        if verdict == "missing" and not registry.is_referenced(digest):
             verdict = "sound"  # no version names it any more, and it was collected
         elif verdict == "sound":
             registry.mark_sound(digest)

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from models_registry.errors import Conflict
 from models_registry.records import AdapterVersion, BaseModel, Once
-from models_registry.storage.tables import CreationKeyRow
+from models_registry.storage.reading import base_model_record
+from models_registry.storage.tables import BaseModelRow, CreationKeyRow
 
 KEPT = timedelta(hours=24)
 SWEPT = 100
@@ -31,10 +32,18 @@ def remember_version(session: Session, once: Once | None, version: AdapterVersio
     _remember(session, once, {"version": VERSION.dump_python(version, mode="json"), "warnings": list(warnings)})
 
 
-def recall_base_model(session: Session, once: Once) -> tuple[str, datetime] | None:
-    """The id and the time of the registration under the key. Raises `Conflict` if it was for something else."""
+def recall_base_model(session: Session, once: Once) -> BaseModel | None:
+    """What was registered under the key, as it is now. Raises `Conflict` if it was for something else, or if the model
+    was removed since."""
     answer = _recall(session, once)
-    return None if answer is None else (answer["model"], datetime.fromisoformat(answer["created_at"]))
+    if answer is None:
+        return None
+    row = session.get(BaseModelRow, answer["model"])
+    if row is None or row.created_at != datetime.fromisoformat(answer["created_at"]):
+        raise Conflict(
+            f"The Idempotency-Key {once.key!r} registered {answer['model']!r}, which was removed; take a new key."
+        )
+    return base_model_record(row)
 
 
 def recall_version(session: Session, once: Once) -> tuple[AdapterVersion, tuple[str, ...]] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from registering import build, content, kinds
 
-from models_registry.errors import Damaged, Unavailable
+from models_registry.errors import Damaged, NotFound, Unavailable
 from models_registry.registry import Registry
 from models_registry.storage.blobs import BlobStore
 from models_registry.storage.database import SERVING, Database, open_engine
@@ -114,8 +114,21 @@ def test_damage_is_said_even_where_it_can_not_be_marked(
         away.read_weights(version)
 
 
+def test_bytes_that_went_after_their_version_did_are_no_damage(tone: Registry, blobs: BlobStore) -> None:
+    version = tone.resolve("sound")
+    tone.remove_adapter("sound")
+    assert tone.read_weights(version) == b"others"
+    blobs.delete(version.digest)
+    with pytest.raises(NotFound, match="sound@1 was removed"):
+        tone.read_weights(version)
+    with pytest.raises(NotFound, match="sound@1 was removed"):
+        tone.open_weights(version)
+
+
 def test_every_blob_that_a_version_names_is_referenced(tone: Registry) -> None:
-    assert tone.referenced_digests() == {WEIGHTS, sha256(b"others").hexdigest()}
+    others, newer = (sha256(weights).hexdigest() for weights in (b"others", b"newer"))
+    assert tone.referenced_digests() == {WEIGHTS, others}
     tone.remove_adapter("sound")
     tone.add_version("tone", **content(b"newer"))
-    assert tone.referenced_digests() == {WEIGHTS, sha256(b"newer").hexdigest()}
+    assert tone.referenced_digests() == {WEIGHTS, newer}
+    assert [tone.is_referenced(digest) for digest in (WEIGHTS, newer, others)] == [True, True, False]
