@@ -53,6 +53,17 @@ def collect_garbage(registry: Registry, blobs: BlobStore) -> None:
         blobs.delete(digest)
 
 
+@pytest.mark.parametrize(
+    ("dialect", "blob_url"),
+    [
+        ("sqlite", "directory"),
+        ("postgres", "s3"),
+        # The steps of a database are the same whichever store it is beside.
+        pytest.param("sqlite", "s3", marks=pytest.mark.deep),
+        pytest.param("postgres", "directory", marks=pytest.mark.deep),
+    ],
+    indirect=True,
+)
 def test_a_kill_at_any_step_loses_nothing_and_leaves_nothing_half_done(
     registry: Registry, blobs: BlobStore, mortals: Mortals, undisturbed: Sequence[Seen]
 ) -> None:
