@@ -31,6 +31,8 @@ SERVING = {"busy_timeout": "30000", "journal_mode": "WAL", "synchronous": "FULL"
 MIGRATING = SERVING | {"foreign_keys": "OFF"}
 # Seconds and milliseconds after which a server that doesn't answer is away; without them a lost one is waited for long.
 PATIENCE: Mapping[str, str] = {"connect_timeout": "5", "tcp_user_timeout": "10000"}
+# All writers wait for one lock (`registry.py`): who is stopped while he holds it loses it, who waits for it gives up.
+BOUNDED = "SET LOCAL idle_in_transaction_session_timeout = '60s'; SET LOCAL lock_timeout = '30s'"
 MIGRATION_LOCK = 0x61646170
 """Any number will do, as long as every version of this code has the same."""
 
@@ -78,7 +80,10 @@ def open_database(url: str) -> Database:
         raise
     if engine.dialect.name == "sqlite":
         return Database(reads=engine, writes=engine.execution_options(sqlite_begin="BEGIN IMMEDIATE"))
-    return Database(reads=engine.execution_options(isolation_level="REPEATABLE READ"), writes=engine)
+    return Database(
+        reads=engine.execution_options(isolation_level="REPEATABLE READ"),
+        writes=engine.execution_options(isolation_level="READ COMMITTED", postgres_begin=BOUNDED),
+    )
 
 
 def migrate(url: str) -> None:
@@ -105,7 +110,14 @@ def open_engine(url: str, pragmas: Mapping[str, str]) -> Engine:
     address = _address(url)
     if address.drivername != "sqlite":
         patience = {key: value for key, value in PATIENCE.items() if key not in address.query}
-        return create_engine(address, pool_pre_ping=True, connect_args=patience)
+        engine = create_engine(address, pool_pre_ping=True, connect_args=patience)
+
+        @event.listens_for(engine, "begin")
+        def bound(connection: Connection) -> None:
+            if first := connection.get_execution_options().get("postgres_begin"):
+                connection.exec_driver_sql(first)
+
+        return engine
     with translated(f"the database {address.database}"):
         make_directory(Path(address.database or "").absolute().parent)
     # The driver itself never begins a transaction, so that `begin` below decides which kind it is.

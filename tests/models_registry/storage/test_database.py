@@ -1,8 +1,10 @@
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from threading import Barrier
 
 import pytest
+from databases import Postgres
 from sqlalchemy import select, text, update
 
 from models_registry.errors import Conflict, Invalid, NoRoom, Unavailable
@@ -171,3 +173,34 @@ def test_postgres_is_spoken_to_through_psycopg() -> None:
 
     assert engine.dialect.driver == "psycopg"
     assert engine.url.query == {"host": "/run/postgresql"}
+
+
+# ---- Postgres alone -----------------------------------------------------------------------------------------------
+
+
+def test_who_waits_for_a_writer_gives_up_after_a_while(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models_registry.storage.database.BOUNDED", "SET LOCAL lock_timeout = '50ms'")
+    with postgres.migrated_database() as url, closing(open_database(url)) as database:
+        with database.write() as session:
+            session.execute(update(GenerationRow).values(value=7))
+            with pytest.raises(Unavailable, match="lock timeout"):
+                raise_generation(database)
+        assert generation_of(database) == 7
+
+
+def test_a_writer_that_is_stopped_loses_its_place_to_the_next(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounded = "SET LOCAL idle_in_transaction_session_timeout = '50ms'"
+    monkeypatch.setattr("models_registry.storage.database.BOUNDED", bounded)
+    with postgres.migrated_database() as url, closing(open_database(url)) as database:
+        before = generation_of(database)
+
+        def stop_midway() -> None:
+            with database.write() as session:
+                session.execute(update(GenerationRow).values(value=99))
+                raise_generation(database)  # waits until the server has ended the other's session
+
+        with pytest.raises(Unavailable):
+            stop_midway()
+        assert generation_of(database) == before + 1
