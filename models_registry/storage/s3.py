@@ -9,10 +9,10 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from tempfile import TemporaryFile, gettempdir
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
@@ -139,13 +139,13 @@ class S3BlobStore:
 
     def open(self, digest: str) -> BinaryIO:
         found = sha256()
-        with ExitStack() as opened:
+        with _temporary_room(), ExitStack() as opened:  # in this order: closing writes what is buffered, too
             file = opened.enter_context(TemporaryFile())
             with translated(self._name):
                 try:
                     for part in obstore.get(self._store, require_digest(digest)).stream(PART_BYTES):
                         found.update(part)
-                        with files.translated(f"the directory for temporary files {gettempdir()}"):
+                        with _temporary_room():
                             file.write(part)
                 except FileNotFoundError:
                     self.ping()
@@ -247,6 +247,10 @@ class S3BlobStore:
             return obstore.head(self._store, path)["last_modified"]
         except FileNotFoundError:
             return None
+
+
+def _temporary_room() -> AbstractContextManager[None]:
+    return files.translated("the directory for temporary files (TMPDIR)")
 
 
 def _age_s(modified: datetime) -> float:

@@ -9,7 +9,9 @@ from threading import Event, Thread
 
 import httpx
 import obstore
+import psutil
 import pytest
+from disks import files_of_at_most
 from e2e.process import until
 from stores import BUCKET, S3Server
 
@@ -232,6 +234,14 @@ def test_a_bucket_that_is_full_is_no_room(
 
     with pytest.raises(NoRoom, match=f"'blobs'.*{status}.*{code}"):
         store_of_pretender.put(bytes(size))
+
+
+def test_a_full_directory_for_temporary_files_is_no_room_and_leaves_no_file_open(store: BlobStore) -> None:
+    digest = store.put(b"weights")
+    before = psutil.Process().num_fds()
+    with files_of_at_most(3), pytest.raises(NoRoom, match="TMPDIR"):
+        store.open(digest)
+    assert psutil.Process().num_fds() <= before
 
 
 def test_a_store_without_conditional_writes_is_told_what_it_lacks(
