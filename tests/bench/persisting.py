@@ -55,7 +55,7 @@ def _beside_the_limit(dialect: str, url: str, folder: Path, connect: Callable[[s
             work()
         taken = medians(works, ROUNDS)
     return Figure(
-        f"persist 2 MB: {dialect}, directory", "its bytes, fsyncs and rows", taken["ours"], taken["bare"], 1.5
+        f"persist 2 MB: {dialect}, directory", "its bytes, fsyncs and rows", taken["ours"], taken["bare"], 2.0
     )
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from models_registry.adapters.catalog import dump_config, parse_config
 from models_registry.records import Architecture, PythonSource
@@ -128,3 +128,5 @@ def _fill(database: Database, count: int) -> None:
             ],
         )
         session.execute(insert(AliasRow), [{"adapter": name, "alias": "prod", "version": VERSIONS} for name in names])
+        # As each database does by itself in time: its statistics decide which index it takes.
+        session.execute(text("ANALYZE"))
