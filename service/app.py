@@ -16,7 +16,7 @@ from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import migrate, open_database
 from service.api import adapters, aliases, compositions, events, health, inference, loading, models, removals, states
 from service.api.draining import Drain, RefuseWhileDraining
-from service.api.generation import FollowGeneration
+from service.api.generation import FollowGeneration, TellGeneration
 from service.api.metrics import CountRequests, Metrics
 from service.api.openapi import build_document
 from service.api.problems import install_problems
@@ -55,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(FollowGeneration)
     app.add_middleware(RefuseWhileDraining, drain=app.state.drain)
+    app.add_middleware(TellGeneration)
     app.add_middleware(CountRequests, metrics=app.state.metrics)
     app.add_middleware(LogRequests)
     return app

@@ -6,6 +6,7 @@ from fastapi import Depends, Path, Request
 from pydantic import StringConstraints
 
 from models_registry.references import NAME
+from service.api.draining import Drain
 from service.api.metrics import Metrics
 from service.engine.engine import Engine
 from service.settings import Settings
@@ -23,6 +24,10 @@ def engine_of(request: Request) -> Engine:
 
 def settings_of(request: Request) -> Settings:
     return cast(Settings, request.app.state.settings)
+
+
+def drain_of(request: Request) -> Drain:
+    return cast(Drain, request.app.state.drain)
 
 
 def metrics_of(request: Request) -> Metrics:

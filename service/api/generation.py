@@ -16,26 +16,35 @@ HEADER = "X-Registry-Generation"
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
 
-class FollowGeneration:
-    """Reads the header before the request reaches anything of ours, and sets it on the answer, both from memory."""
+class TellGeneration:
+    """Sets the header on every answer, from memory."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        engine: Engine = scope["app"].state.engine
-
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = str(engine.generation)
+                MutableHeaders(scope=message)[HEADER] = str(_engine_in(scope).generation)
             await send(message)
 
-        seen = Headers(scope=scope).get(HEADER)
-        refusal = None if seen is None else await _reach(engine, seen)
-        await (refusal or self._app)(scope, receive, tell)
+        await self._app(scope, receive, tell)
+
+
+class FollowGeneration:
+    """Reads the header before the request reaches anything of ours, from memory where that is as far."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        seen = Headers(scope=scope).get(HEADER) if scope["type"] == "http" else None
+        refusal = None if seen is None else await _reach(_engine_in(scope), seen)
+        await (refusal or self._app)(scope, receive, send)
+
+
+def _engine_in(scope: Scope) -> Engine:
+    return scope["app"].state.engine
 
 
 async def _reach(engine: Engine, seen: str) -> Response | None:

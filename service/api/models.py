@@ -14,7 +14,7 @@ from models_registry.adapters.catalog import METHODS
 from models_registry.errors import Invalid
 from models_registry.records import Fault, HuggingFaceSource, ModuleInfo, PythonSource, Source
 from service.api.bodies import JSON, JsonObject, media_type_of, read_json, reads
-from service.api.dependencies import ModelId, Name, TheEngine, TheSettings
+from service.api.dependencies import ModelId, Name, TheEngine, TheSettings, drain_of
 from service.api.idempotency import IdempotencyKey, asked_once
 from service.api.paging import Page, PagingQuery
 from service.api.problems import documented
@@ -184,9 +184,9 @@ async def register_model(
         task=body.task,
         example_inputs=body.example_inputs,
     )
-    until = monotonic() + wait
+    until, drain = monotonic() + wait, drain_of(request)
     # Asked for again and again: whoever waits in a thread keeps one of the few that serve everyone.
-    while status.state == "loading" and monotonic() < until:
+    while status.state == "loading" and monotonic() < until and not drain.begun:
         await asyncio.sleep(POLL_S)
         status = await run_in_threadpool(engine.models.find, body.id)
     if status.state == "failed":
@@ -215,7 +215,7 @@ def list_modules(model_id: ModelId, engine: TheEngine) -> ModulesAnswer:
     return _show_modules(engine.models.modules(model_id))
 
 
-@router.post("/models/{model_id}/load", responses={**_STILL_LOADING, **documented(404, 409)})
+@router.post("/models/{model_id}/load", responses={**_STILL_LOADING, **documented(404, 409, 507)})
 def load_model(model_id: ModelId, engine: TheEngine, response: Response) -> ModelAnswer:
     """Into memory, also after a failure: 200 if it is there, 202 while it is loading."""
     status = engine.models.load(model_id)
@@ -223,13 +223,13 @@ def load_model(model_id: ModelId, engine: TheEngine, response: Response) -> Mode
     return _show_model(status)
 
 
-@router.post("/models/{model_id}/unload", responses=documented(404, 409))
+@router.post("/models/{model_id}/unload", responses=documented(404, 409, 507))
 def unload_model(model_id: ModelId, engine: TheEngine) -> ModelAnswer:
     """Out of memory, until it is loaded again; its registration and its adapters stay."""
     return _show_model(engine.models.unload(model_id))
 
 
-@router.delete("/models/{model_id}", status_code=204, responses=documented(400, 404, 409))
+@router.delete("/models/{model_id}", status_code=204, responses=documented(400, 404, 409, 507))
 def remove_model(model_id: ModelId, engine: TheEngine, cascade: bool = False) -> None:
     """Forget a base model; 409 while adapters refer to it, unless `cascade` removes them too."""
     engine.models.remove(model_id, cascade)

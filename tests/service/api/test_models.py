@@ -1,5 +1,6 @@
 """Base models over HTTP: registering, waiting, listing, in and out of memory, and what is refused."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,21 @@ def test_a_model_is_loading_until_it_is_ready(start: Start) -> None:
     assert expect(client.post("/models", params={"wait": 60}, json={"id": "n", "source": MLP}), 201)["state"] == "ready"
     assert client.get("/models/m").json()["state"] == "ready"
     expect(client.get("/health/ready"), 200)
+
+
+def test_who_waits_for_a_model_is_told_how_far_it_is_once_the_service_is_to_end(start: Start) -> None:
+    client = start()
+    app: Any = client.app
+    gate = gate_named("ending")
+    gate.shut()
+    source = {"kind": "python", "factory": "gated:slow", "kwargs": {"gate": "ending"}}
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(client.post, "/models", params={"wait": 3600}, json={"id": "m", "source": source})
+        gate.wait_for_arrival()
+        app.state.drain.begin()
+        assert expect(waiting.result(), 202)["state"] == "loading"
+    assert app.state.drain.finished
+    gate.open()
 
 
 def test_a_ready_model_says_what_it_is(client: TestClient) -> None:

@@ -161,6 +161,7 @@ def test_while_the_service_drains_what_runs_is_finished_and_new_requests_are_sen
         refused = client.get("/models")
         expect_problem(refused, 503, "unavailable")
         assert int(refused.headers["retry-after"]) > 0
+        assert int(refused.headers["x-registry-generation"]) > 0
         assert not app.state.drain.finished
         gate.open()
         expect(running.result(), 200)
