@@ -268,7 +268,7 @@ class Registry:
         with self._database.read() as session:
             return frozenset(session.scalars(select(VersionRow.digest).distinct()))
 
-    def check_blobs(self) -> None:
+    def ping_blobs(self) -> None:
         """Return if blobs can be read and written now. Raises `Unavailable`."""
         self._blobs.ping()
 

@@ -73,7 +73,7 @@ class Engine:
         except RegistryError as error:
             reasons.append(error.detail)
         try:
-            self._registry.check_blobs()
+            self._registry.ping_blobs()
         except RegistryError as error:
             degraded.append(error.detail)
         return Readiness(not reasons, tuple(reasons), tuple(degraded))

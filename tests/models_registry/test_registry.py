@@ -426,11 +426,11 @@ def test_a_snapshot_catches_up_with_any_number_of_changes(registry: Registry, mo
 def test_a_blob_store_that_is_away_is_told_from_a_registry_that_answers(
     registry: Registry, blob_directory: Path
 ) -> None:
-    registry.check_blobs()
+    registry.ping_blobs()
     blob_directory.rmdir()
 
     with pytest.raises(Unavailable, match=str(blob_directory)):
-        registry.check_blobs()
+        registry.ping_blobs()
     assert registry.generation() == 0
 
 
