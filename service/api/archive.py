@@ -38,7 +38,7 @@ def zip_checkpoint(config: Mapping[str, Any], state: BinaryIO) -> File:
     """
     weights = as_peft(state)
     text = json.dumps(peft_config(config), indent=2, sort_keys=True).encode()
-    with ExitStack() as opened, temporary_room("make the .zip"):
+    with temporary_room("make the .zip"), ExitStack() as opened:
         archive = opened.enter_context(TemporaryFile())
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as writer:
             writer.writestr(zipfile.ZipInfo("adapter_config.json", _NO_TIME), text)

@@ -47,15 +47,14 @@ class Spool:
 @asynccontextmanager
 async def spooled(request: Request, limit: int) -> AsyncGenerator[Spool]:
     """The whole body. Raises `TooLarge` as soon as more than `limit` bytes are announced or have arrived, `NoRoom`."""
-    with SpooledTemporaryFile[bytes](IN_MEMORY) as file:
+    with temporary_room(RECEIVE), SpooledTemporaryFile[bytes](IN_MEMORY) as file:
         size = 0
         async for chunk in limited(request, limit):
             size += len(chunk)
             if size <= IN_MEMORY:
                 file.write(chunk)
             else:
-                with temporary_room(RECEIVE):
-                    await run_in_threadpool(file.write, chunk)
+                await run_in_threadpool(file.write, chunk)
         yield Spool(file, size)
 
 
@@ -84,7 +83,10 @@ async def limited(request: Request, limit: int) -> AsyncGenerator[bytes]:
 
 @contextmanager
 def temporary_room(purpose: str) -> Generator[None]:
-    """Raises `NoRoom` where the disk for temporary files is full."""
+    """Raises `NoRoom` where the disk for temporary files is full.
+
+    Goes around the file's own `with`: closing one writes what is buffered, and may be the first to find no room.
+    """
     try:
         yield
     except OSError as error:

@@ -25,7 +25,7 @@ from service.api.bodies import (
 )
 from service.api.dependencies import Name, TheSettings
 from service.api.problems import Refused
-from service.api.spool import spool_of
+from service.api.spool import RECEIVE, spool_of, temporary_room
 
 _JSON_PARTS = ("config", "metadata")
 
@@ -89,18 +89,19 @@ NewVersionBody = Annotated[UploadedVersionBody, Depends(read_new_version)]
 
 @asynccontextmanager
 async def _read_upload(schema: type[Upload], request: Request, limit: int) -> AsyncGenerator[Upload]:
-    form = await read_form(request, limit)
-    try:
-        parts = {name: [await _content(part) for part in form.getlist(name)] for name in form if name != "weights"}
-        weights = [part for part in form.getlist("weights") if isinstance(part, UploadFile)]
-        faults = [*_repeated(form), *_not_a_file(form)]
-        parsed = sum(len(content) for contents in parts.values() for content in contents)
-        fields = await beside_the_loop(parsed, lambda: _as_fields(parts, faults))
-        if weights:
-            fields["weights"] = spool_of(weights[0]).contents
-        yield await beside_the_loop(parsed, lambda: validate(schema, fields))
-    finally:
-        await form.close()
+    with temporary_room(RECEIVE):
+        form = await read_form(request, limit)
+        try:
+            parts = {name: [await _content(part) for part in form.getlist(name)] for name in form if name != "weights"}
+            weights = [part for part in form.getlist("weights") if isinstance(part, UploadFile)]
+            faults = [*_repeated(form), *_not_a_file(form)]
+            parsed = sum(len(content) for contents in parts.values() for content in contents)
+            fields = await beside_the_loop(parsed, lambda: _as_fields(parts, faults))
+            if weights:
+                fields["weights"] = spool_of(weights[0]).contents
+            yield await beside_the_loop(parsed, lambda: validate(schema, fields))
+        finally:
+            await form.close()
 
 
 def _as_fields(parts: Mapping[str, list[bytes]], faults: list[Fault]) -> dict[str, Any]:

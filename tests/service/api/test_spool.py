@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, TemporaryFile
 from typing import Any
 
 import psutil
@@ -12,13 +12,17 @@ import pytest
 import torch
 from arriving import Arriving
 from disks import files_of_at_most
+from pydantic import ByteSize
 from safetensors.torch import save
 from starlette.requests import ClientDisconnect, Request
 
 from models_registry.errors import NoRoom
 from models_registry.safetensors_files import read_safetensors
+from service.api.archive import zip_checkpoint
 from service.api.bodies import read_bytes, read_form
 from service.api.spool import IN_MEMORY, spooled
+from service.api.uploads import read_new_version
+from service.settings import Settings
 
 LIMIT = 8 * IN_MEMORY
 FORM = "multipart/form-data; boundary=line"
@@ -82,7 +86,35 @@ def test_who_leaves_in_the_middle_leaves_nothing_behind(reader: Reader, start: b
     assert not list(directory.iterdir())
 
 
-@pytest.mark.parametrize(("reader", "start"), [(read_bytes, b""), (read_form, PART)])
-def test_a_disk_without_room_for_a_body_is_said_to_be_full(reader: Reader, start: bytes, directory: Path) -> None:
-    with files_of_at_most(0), pytest.raises(NoRoom, match=str(directory)):
-        asyncio.run(reader(Arriving([start, CHUNK, CHUNK], content_type=FORM).request, LIMIT))
+async def read_upload(request: Request, limit: int) -> None:
+    async for _ in read_new_version(request, Settings(max_upload_bytes=ByteSize(limit))):
+        pass
+
+
+@pytest.mark.parametrize(("reader", "start"), [(read_bytes, b""), (read_form, PART), (read_upload, PART)])
+@pytest.mark.parametrize("chunks", [[CHUNK, CHUNK], [bytes(1000)] * 1100], ids=["large", "small"])
+@pytest.mark.parametrize("room", [0, IN_MEMORY + 2000])
+def test_a_disk_without_room_for_a_body_is_said_to_be_full(
+    reader: Reader, start: bytes, chunks: list[bytes], room: int, directory: Path
+) -> None:
+    before = psutil.Process().num_fds()
+    with files_of_at_most(room), pytest.raises(NoRoom, match=str(directory)):
+        asyncio.run(reader(Arriving([start, *chunks, b"\r\n--line--\r\n"], content_type=FORM).request, LIMIT))
+    assert psutil.Process().num_fds() == before
+
+
+@pytest.mark.parametrize(("reader", "start"), [(read_bytes, b""), (read_upload, PART)])
+def test_a_disk_without_room_for_the_last_bytes_is_said_to_be_full(
+    reader: Reader, start: bytes, directory: Path
+) -> None:
+    chunks = [start, *[bytes(1000)] * 1100, b"\r\n--line--\r\n"]
+    with files_of_at_most(1_099_500), pytest.raises(NoRoom, match=str(directory)):
+        asyncio.run(reader(Arriving(chunks, content_type=FORM).request, LIMIT))
+
+
+def test_a_disk_without_room_for_a_zip_is_said_to_be_full(directory: Path) -> None:
+    with TemporaryFile() as state:
+        state.write(save({"x": torch.ones(3)}))
+        state.seek(0)
+        with files_of_at_most(10), pytest.raises(NoRoom, match=f"{directory} to make the .zip"):
+            zip_checkpoint({"peft_type": "LORA"}, state)
