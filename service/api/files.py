@@ -15,13 +15,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from service.api.problems import MALFORMED, RANGE_NOT_SATISFIABLE, Refused
+from service.api.problems import RANGE_NOT_SATISFIABLE, Refused
 
 BLOCK = 256 * 1024
 """Bytes."""
 
 _ETAG = re.compile(r'(?:W/)?("[^"]*")')
-_ONE_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
@@ -103,17 +102,6 @@ def serve_file(request: Request, download: Download) -> Response:
             return Response(file.read(span), status, headers, download.media_type)
         opened.pop_all()  # the stream closes it
         return StreamingResponse(_stream(file, span), status, headers, download.media_type)
-
-
-def parse_etag(header: str) -> str:
-    """The one ETag in an If-Match, without its quotes; a weak one with everything, for it matches nothing strongly.
-
-    Raises `Refused` (400).
-    """
-    match = _ONE_ETAG.fullmatch(header.strip())
-    if match is None:
-        raise Refused(MALFORMED, f"If-Match must be one ETag in double quotes, or *; not {header}.")
-    return header if header.startswith("W/") else match[1]
 
 
 async def _stream(file: File, span: range) -> AsyncGenerator[bytes]:

@@ -80,7 +80,9 @@ def get_state(
         return serve_file(request, Download(file, SAFETENSORS, "adapter_model.safetensors"))
     if (answer := unchanged(request, version.digest)) is not None:
         return answer
-    if presign and (url := engine.adapters.presign_state(version, PRESIGNED_S)) is not None:
+    # Such a URL is signed for a GET alone.
+    signed = presign and request.method == "GET"
+    if signed and (url := engine.adapters.presign_state(version, PRESIGNED_S)) is not None:
         return RedirectResponse(url, headers={"ETag": f'"{version.digest}"', "Cache-Control": "no-store"})
     file = File.of(engine.adapters.open_state(version))
     return serve_file(request, Download(file, SAFETENSORS, f"{version.reference}.safetensors", version.digest))

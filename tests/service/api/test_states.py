@@ -263,7 +263,9 @@ def test_a_bucket_gives_a_state_itself_to_who_asks_for_its_url(
         given = httpx.get(answer.headers["location"])
         assert hashlib.sha256(given.content).hexdigest() == digest
         assert given.content == state_of(client, "tone")
-        # Only the stored bytes have such a URL.
+        # Only the stored bytes have such a URL, and only for whoever gets them.
+        head = client.head("/adapters/tone/state?presign=true", follow_redirects=False)
+        assert (head.status_code, head.headers["content-length"]) == (200, str(len(given.content)))
         assert client.get("/adapters/tone/state?presign=true&keys=peft").status_code == 200
         known = {"If-None-Match": f'"{digest}"'}
         assert client.get("/adapters/tone/state?presign=true", headers=known).status_code == 304
