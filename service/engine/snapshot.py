@@ -4,11 +4,13 @@ A view is immutable and swapped as a whole, so that a request sees one generatio
 through the engine, which refreshes after it; what another process wrote is seen at the next refresh.
 """
 
+import math
 import threading
+import time
 from collections.abc import Collection
 from dataclasses import replace
 
-from models_registry.errors import Conflict, NotFound
+from models_registry.errors import Conflict, NotFound, Unavailable
 from models_registry.records import Adapter, AdapterVersion, RegistrySnapshot
 from models_registry.references import named_by, pick_version, require_name
 from models_registry.registry import Registry
@@ -21,15 +23,33 @@ class Snapshot:
         self._registry = registry
         self._refreshing = threading.Lock()
         self._view = RegistrySnapshot(generation=-1, adapters={})
+        self._read_at = -math.inf
+        self._trouble: Unavailable | None = None
 
     @property
     def view(self) -> RegistrySnapshot:
         return self._view
 
     def refresh(self) -> None:
-        """Catch up with the registry, reading what changed since. Raises `Unavailable`; the old view then stays."""
+        """Catch up with the registry, reading what changed since. Raises `Unavailable`; the old view then stays.
+
+        Of those who ask while one is reading, the next reads for all: none waits for a database that hangs more than
+        twice.
+        """
+        asked_at = time.monotonic()
         with self._refreshing:
+            if self._read_at <= asked_at:
+                self._read()
+            if self._trouble is not None:
+                raise Unavailable(self._trouble.detail) from self._trouble
+
+    def _read(self) -> None:
+        begun_at, trouble = time.monotonic(), None
+        try:
             self._view = self._registry.snapshot(self._view)
+        except Unavailable as error:
+            trouble = error
+        self._read_at, self._trouble = begun_at, trouble
 
 
 def slot(version: AdapterVersion) -> str:

@@ -1,8 +1,24 @@
-import pytest
-from engines import IA3, Running
+import itertools
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
 
-from models_registry.errors import NotFound
+import pytest
+from databases import sqlite_url
+from engines import IA3, TIMEOUT_S, Running
+from gated import Gate
+from registering import build
+
+from models_registry.errors import NotFound, Unavailable
+from models_registry.records import RegistrySnapshot
 from models_registry.registry import Registry
+from models_registry.storage.blobs import open_blob_store
+from models_registry.storage.database import open_database
 from service.engine.snapshot import Snapshot, is_there, resolve
 
 
@@ -50,6 +66,51 @@ def test_a_step_by_step_view_is_the_registry_itself(registry: Registry, snapshot
         store(registry, name)
         snapshot.refresh()
     assert snapshot.view == registry.snapshot()
+
+
+@pytest.fixture
+def unwatched(tmp_path: Path, migrated_file: Path) -> Iterator[Registry]:
+    """A registry that no engine looks at."""
+    shutil.copyfile(migrated_file, tmp_path / "unwatched.db")
+    with closing(open_database(sqlite_url(tmp_path / "unwatched.db"))) as database:
+        registry = Registry(database, open_blob_store(f"file:{tmp_path}/unwatched"))
+        build(registry, "m")
+        yield registry
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_many_who_ask_while_one_reads_are_all_told_by_the_next_read(
+    unwatched: Registry, gate: Gate, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    snapshot, read = Snapshot(unwatched), unwatched.snapshot
+    reads, asked, callers = itertools.count(1), threading.Semaphore(0), 8
+
+    def slowly(since: RegistrySnapshot | None = None) -> RegistrySnapshot:
+        gate.pass_through()
+        if next(reads) > 1 and away:
+            raise Unavailable("away")
+        return read(since)
+
+    def told_time() -> float:
+        asked.release()
+        return time.monotonic()
+
+    monkeypatch.setattr(unwatched, "snapshot", slowly)
+    monkeypatch.setattr("service.engine.snapshot.time", SimpleNamespace(monotonic=told_time))
+    gate.shut()
+    with ThreadPoolExecutor(callers + 1) as pool:
+        first = pool.submit(snapshot.refresh)
+        gate.wait_for_arrival()
+        store(unwatched, "theirs")
+        others = [pool.submit(snapshot.refresh) for _ in range(callers)]
+        for _ in range(2 + callers):  # the first has looked at the clock twice
+            assert asked.acquire(timeout=TIMEOUT_S)
+        gate.open()
+        first.result()
+        errors = [other.exception() for other in others]
+    assert next(reads) == 3
+    assert [isinstance(error, Unavailable) for error in errors] == [away] * callers
+    assert set(snapshot.view.adapters) == {"theirs"}
 
 
 def test_references_resolve_to_exact_versions(registry: Registry, snapshot: Snapshot) -> None:
