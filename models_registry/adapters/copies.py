@@ -3,7 +3,8 @@
 # pyright: reportPrivateUsage=false
 
 from collections.abc import Mapping
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from torch import Tensor, nn
 
@@ -11,11 +12,17 @@ INJECTED: Final = "adapters"
 """The child that injection adds to a module, which is no part of the base model."""
 
 
+class InjectedForward(partial[Any]):
+    """What injection puts in the place of a module's own forward. It answers for that module; no copy has it."""
+
+
 def copy_with(module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """A module of the same class and attributes, in whose parameters and buffers `tensors` (by their names in
     `module`) stand. What isn't named is shared with the original, which is left alone."""
     copy = module._replicate_for_data_parallel()
     own = vars(copy)
+    if isinstance(own.get("forward"), InjectedForward):
+        del own["forward"]
     own["_parameters"] = {name: _parameter(tensors.get(name, p)) for name, p in module._parameters.items()}
     own["_buffers"] = {name: tensors.get(name, b) for name, b in module._buffers.items()}
     own["_modules"] = {

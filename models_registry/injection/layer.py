@@ -5,13 +5,12 @@ carries, whose tensors move with the model and stay out of its state dict.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Self, TypeAlias
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from models_registry.adapters.copies import INJECTED
+from models_registry.adapters.copies import INJECTED, InjectedForward
 from models_registry.adapters.folded import Folded, LowRank
 from models_registry.errors import RowsLost
 from models_registry.injection.change import Change
@@ -169,7 +168,11 @@ class Adapters(nn.Module):
     def merge_bytes(self, mixture: MixtureKey) -> int:
         """What `merge` would take; 0: the mixture can't be merged here."""
         (target,) = self._target
-        if ("forward" in vars(target)) is not self._answers or not can_merge(target, self._kind, self._acting(mixture)):
+        # What a stranger's hook makes of the output, an adapter adds to; in the weight, it would be made of the sum.
+        is_first = self._hook is not None and next(iter(target._forward_hooks)) == self._hook.id
+        if not is_first or ("forward" in vars(target)) is not self._answers:
+            return 0
+        if not can_merge(target, self._kind, self._acting(mixture)):
             return 0
         return target.get_parameter("weight").nbytes
 
@@ -182,7 +185,7 @@ class Adapters(nn.Module):
         if copy is None:
             return MergedTarget(made_of, None, 0)
         if not self._answers:
-            target.forward = partial(self._answer, target.forward)
+            target.forward = InjectedForward(self._answer, target.forward)
             self._answers = True
         return MergedTarget(made_of, copy, copy.get_parameter("weight").nbytes)
 

@@ -6,21 +6,29 @@ does. The base's weights are read, never written.
 # `get_parameter` raises where there is none, and for a bias of None.
 # pyright: reportPrivateUsage=false
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from models_registry.adapters.copies import copy_with
 from models_registry.adapters.folded import Folded
 from models_registry.records import LayerKind
+
+MULTIPLYING: Final[Mapping[LayerKind | None, Callable[..., Any]]] = {
+    "linear": nn.Linear.forward,
+    "hf_conv1d": Conv1D.forward,
+}
+"""The forwards that multiply by the weight and add the bias, no more. A subclass may do anything with the product."""
 
 
 def can_merge(target: nn.Module, kind: LayerKind | None, acting: Sequence[tuple[Folded, float]]) -> bool:
     """Whether `acting` can stand in the weight of `target`: all that they do, on a layer that has such a weight."""
     weight = target._parameters.get("weight")  # a parametrised layer has none
     return (
-        kind in ("linear", "hf_conv1d")
+        type(target).forward is MULTIPLYING.get(kind)
         and weight is not None
         and weight.dtype.itemsize >= 4
         and bool(acting)

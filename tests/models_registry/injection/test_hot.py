@@ -222,6 +222,42 @@ def test_layers_that_compute_their_weight_or_have_a_forward_of_their_own_are_lef
     assert patched.forward is theirs
 
 
+class Squashing(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(super().forward(x))
+
+
+def squash(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+    return torch.tanh(out)
+
+
+@torch.no_grad()
+def test_what_a_layer_or_a_strangers_hook_makes_of_the_product_stays_beside_the_adapter() -> None:
+    adapted = AdaptedModel(nn.Sequential(Squashing(4, 4), nn.Linear(4, 4)))
+    adapted.module.get_submodule("1").register_forward_hook(squash)
+    adapted.inject_adapter("lora", parse_config({**LORA, "target_modules": "[01]"}), seed=0)
+    adapted.kernels = ROOM
+    outputs: list[Tensor] = []
+    for _ in range(HOT_AFTER + 2):
+        with adapted.routed_whole({"lora": 0.1}):
+            outputs.append(adapted.module(torch.ones(2, 4)))
+    torch.testing.assert_close(outputs[-1], outputs[0], atol=1e-6, rtol=1e-5)
+    assert adapted.hot.bytes == 0
+
+
+def test_an_adapters_own_copy_of_a_merged_target_answers_with_its_own_weights() -> None:
+    adapted = adapt()
+    config = parse_config({**LORA, "target_modules": ["two"], "modules_to_save": ["one"]})
+    tensors = adapted.inject_adapter("own one", config, seed=0).tensors
+    changed = {key: -tensor for key, tensor in tensors.items()}
+    adapted.load_adapter_state_dict("own one", changed)
+    expected = run(adapted, {"own one": 1.0})
+    heat(adapted, {"lora": 1.0})
+    assert adapted.hot.bytes > 0
+    adapted.load_adapter_state_dict("own one", changed)
+    torch.testing.assert_close(run(adapted, {"own one": 1.0}), expected)
+
+
 def test_an_adapter_is_not_merged_while_it_is_trained() -> None:
     adapted = adapt()
     with training(adapted, "lora") as parameters:
