@@ -20,6 +20,8 @@ HOT_AFTER: Final = 8
 """So many routings in a row must want one mixture for all that they compute."""
 BYTES_AT_ONCE: Final = 32 << 20
 """How much is merged before one routing, at most."""
+MOST_MIXTURES: Final = 64
+"""So many are remembered, also of those that can't be merged and take no memory: there is no end of weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class HotMixtures:
             copies = self._copies.pop(mixture, {})
             if copies or self._is_hot:
                 self._copies[mixture] = copies
+                if len(self._copies) > MOST_MIXTURES:
+                    del self._copies[next(iter(self._copies))]
             if self._is_hot:
                 self._merge_some(mixture, layers, max_bytes)
             return {target: merged for target, merged in copies.items() if merged.copy is not None}

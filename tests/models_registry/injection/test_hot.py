@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from models_registry.adapters.catalog import parse_config
 from models_registry.injection import AdaptedModel, Mixture
-from models_registry.injection.hot import HOT_AFTER
+from models_registry.injection.hot import HOT_AFTER, MOST_MIXTURES, HotMixtures, MergedTarget, MixtureKey
 from models_registry.injection.kernel_table import KernelTable
 from models_registry.injection.training import training
 
@@ -137,6 +137,28 @@ def test_the_mixture_that_was_used_longest_ago_makes_room() -> None:
         torch.testing.assert_close(run(adapted, mixture), output, atol=1e-6, rtol=1e-5)
 
 
+class Unmergeable:
+    """Takes no memory, so that none is ever short."""
+
+    asked = 0
+
+    def merge_bytes(self, mixture: MixtureKey) -> int:
+        return 0
+
+    def merge(self, mixture: MixtureKey) -> MergedTarget:
+        self.asked += 1
+        return MergedTarget((), None, 0)
+
+
+def test_mixtures_that_cant_be_merged_are_not_remembered_for_ever() -> None:
+    hot, layer = HotMixtures(), Unmergeable()
+    mixtures = [(("lora", float(weight)),) for weight in range(MOST_MIXTURES + 1)]
+    for mixture in [*mixtures, mixtures[-1], mixtures[0]]:
+        for _ in range(HOT_AFTER + 2):
+            hot.note(mixture, {"one": layer}, 1)
+    assert layer.asked == len(mixtures) + 1  # the first one had been forgotten
+
+
 def test_who_goes_or_changes_takes_its_merged_copies_along() -> None:
     adapted = adapt()
     heat(adapted, {"lora": 0.5, "ada": 0.5})
@@ -223,8 +245,8 @@ def test_layers_that_compute_their_weight_or_have_a_forward_of_their_own_are_lef
 
 
 class Squashing(nn.Linear):
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(super().forward(x))
+    def forward(self, *args: Tensor) -> Tensor:
+        return torch.tanh(super().forward(*args))
 
 
 def squash(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
