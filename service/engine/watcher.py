@@ -26,7 +26,7 @@ class Watcher:
         self._snapshot = snapshot
         self._models = models
         self._inference = inference
-        self._looking = threading.Lock()
+        self._following = threading.Lock()
         self._followed = snapshot.view
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registry watcher", daemon=True)
@@ -49,8 +49,8 @@ class Watcher:
 
     def look(self) -> None:
         """See every change that was acknowledged until now, and bring memory to it. Raises `Unavailable`."""
-        with self._looking:
-            self._snapshot.refresh()
+        self._snapshot.refresh()
+        with self._following:
             view = self._snapshot.view
             if view is not self._followed:
                 self._models.follow()
