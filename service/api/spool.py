@@ -5,6 +5,7 @@ temporary ones (`TMPDIR`). The system forgets such a file with its last user: wh
 leaves nothing behind, also where the process is killed.
 """
 
+import errno
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,6 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from models_registry.errors import NoRoom, TooLarge
-from models_registry.storage.files import FULL
 
 IN_MEMORY = 1 << 20
 """Bytes."""
@@ -90,7 +90,7 @@ def temporary_room(purpose: str) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise
         raise NoRoom(f"There is no room in {gettempdir()} to {purpose}; nothing changed.") from error
 
