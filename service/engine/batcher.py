@@ -14,7 +14,7 @@ from typing import Any
 
 from models_registry.errors import Overloaded, RegistryError
 from service.engine.job import Job
-from service.engine.lines import Lines
+from service.engine.lines import Line, Lines
 from service.engine.parts import cut
 from service.engine.request import InferAnswer
 
@@ -61,8 +61,9 @@ class Batcher:
                 self._waiting.add(part)
             self.wake()
         # Also a cancelled job's tensors must go at once: a caller who gives up and tries again would fill the memory.
+        # Nor may a future know its job, or the two would keep each other, and the answer, until garbage is collected.
         for part in parts:
-            part.future.add_done_callback(partial(self._discard, part))
+            part.future.add_done_callback(partial(self._discard, part.adapters))
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Run `function` on the worker's thread before any waiting job. Raises what `close` was given."""
@@ -82,7 +83,7 @@ class Batcher:
     def fail(self, slot: str, error: BaseException) -> None:
         """This adapter doesn't come: whoever waits for it is told why."""
         with self._changed:
-            losers = [job for job in self._waiting if slot in job.slots]
+            losers = self._waiting.withdraw(lambda job: slot in job.slots)
         _fail_all(losers, lambda _: error)
         self.wake()
 
@@ -96,9 +97,8 @@ class Batcher:
     def drain(self) -> tuple[Job | Call, ...]:
         """Give up what is queued and return it."""
         with self._changed:
-            given_up = (*self._calls, *self._waiting)
+            given_up = (*self._calls, *self._waiting.withdraw(lambda _: True))
             self._calls.clear()
-            self._waiting.clear()
             return given_up
 
     @property
@@ -124,21 +124,24 @@ class Batcher:
     def refuse(self, hopeless: Mapping[frozenset[str], RegistryError]) -> None:
         """These jobs' adapters never come."""
         with self._changed:
-            losers = [job for job in self._waiting if job.slots in hopeless]
+            losers = self._waiting.withdraw(lambda job: job.slots in hopeless)
         _fail_all(losers, lambda job: hopeless[job.slots])
 
-    def take(self, absent: Collection[str] = ()) -> tuple[Job, ...] | Call | None:
+    def take(self, absent: Callable[[], Collection[str]] = frozenset[str]) -> tuple[Job, ...] | Call | None:
         """What to do next: a call, or jobs that may share a forward, none of whose adapters is `absent`; None where
         everybody waits. Once closed, nobody waits for an adapter any more."""
+        losers: tuple[Job, ...] = ()
         with self._changed:
             if self._calls:
                 self._stirred = True  # there may be more
                 return self._calls.popleft()
-            if jobs := self._waiting.take(self._max_rows, absent):
+            # Asked here, where nobody can come in between: his adapters would be missing in what was told before.
+            if jobs := self._waiting.take(self._max_rows, absent()):
                 self._stirred = True
                 self._admitted.difference_update(job.whole or job.future for job in jobs)
                 return jobs
-            reason, losers = self._closed, tuple(self._waiting)
+            if (reason := self._closed) is not None:
+                losers = self._waiting.withdraw(lambda _: True)
         if reason is not None:
             _fail_all(losers, lambda _: reason)
             self.wake()
@@ -154,9 +157,9 @@ class Batcher:
         with self._changed:
             self._admitted.discard(future)
 
-    def _discard(self, job: Job, _: Future[InferAnswer]) -> None:
+    def _discard(self, line: Line, future: Future[InferAnswer]) -> None:
         with self._changed:
-            self._waiting.discard(job)
+            self._waiting.discard(line, future)
 
 
 def _fail_all(jobs: Collection[Job], reason: Callable[[Job], BaseException]) -> None:

@@ -19,7 +19,7 @@ from service.engine.batch import Batch, join_jobs
 from service.engine.job import Job
 from service.engine.placement import give_memory_back
 from service.engine.request import AdapterChoices
-from service.engine.rows import Values, rows_at
+from service.engine.rows import Values, join_values, rows_at
 from service.engine.selection import BASE, Selection
 from service.engine.snapshot import reference_of
 
@@ -232,15 +232,8 @@ def _in_row_order(pieces: Sequence[Piece]) -> dict[str, OutputValue]:
 def _merged(pieces: Sequence[tuple[tuple[int, ...], OutputValue]], name: str) -> OutputValue:
     order = [index for indices, _ in pieces for index in indices]
     back = sorted(range(len(order)), key=order.__getitem__)
-    tensors = [value for _, value in pieces if isinstance(value, torch.Tensor)]
-    if not tensors:
-        words = [word for _, value in pieces if not isinstance(value, torch.Tensor) for word in value]
-        return tuple(words[place] for place in back)
-    if len({tensor.shape[1:] for tensor in tensors}) > 1:
-        shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors)
-        fault = Fault(("outputs", name), f"differs in shape between adapters ({shapes}); ask for one adapter at a time")
-        raise Invalid("The rows' outputs can't be joined.", [fault])
-    return torch.cat(tensors)[torch.tensor(back)]
+    joined = join_values(name, [value for _, value in pieces])
+    return joined[torch.tensor(back)] if isinstance(joined, torch.Tensor) else tuple(joined[place] for place in back)
 
 
 @contextmanager

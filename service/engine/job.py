@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Hashable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from models_registry.base_models.spec import Rows
@@ -62,10 +63,23 @@ class Job:
     def begin(self) -> bool:
         """Whether it may run: its caller still waits and its deadline hasn't passed. Then nobody can cancel it."""
         caller = self.whole or self.future
-        has_begun = caller.running()
-        if caller.cancelled() or not (has_begun or caller.set_running_or_notify_cancel()):
+        over: Exception | None = None
+        if caller.running():  # an earlier part has begun
+            over = CancelledError() if self.left.is_set() else None
+        elif not _set_running(caller):
             return False
-        if not has_begun and self.request.deadline is not None and time.monotonic() > self.request.deadline:
-            caller.set_exception(DeadlinePassed("The request's deadline passed in the queue; it never ran."))
+        elif self.request.deadline is not None and time.monotonic() > self.request.deadline:
+            over = DeadlinePassed("The request's deadline passed in the queue; it never ran.")
+        if over is not None:
+            with suppress(InvalidStateError):  # another part failed at this moment
+                caller.set_exception(over)
             return False
         return self.whole is None or self.future.set_running_or_notify_cancel()
+
+
+def _set_running(caller: Future[InferAnswer]) -> bool:
+    """Whether it is the first time, and nobody has ended it."""
+    try:
+        return not caller.done() and caller.set_running_or_notify_cancel()
+    except RuntimeError:  # another part of it failed at this moment
+        return False

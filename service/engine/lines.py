@@ -8,11 +8,13 @@ soon as they come.
 """
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future
 from itertools import zip_longest
 from typing import TypeAlias
 
 from service.engine.job import Job
+from service.engine.request import InferAnswer
 
 Line: TypeAlias = frozenset[str]
 """The adapters that a job names; empty for the base's own line."""
@@ -46,14 +48,19 @@ class Lines:
     def add(self, job: Job) -> None:
         self._lines.setdefault(job.adapters, []).append(job)
 
-    def discard(self, job: Job) -> None:
-        line = self._lines.get(job.adapters, [])
-        if job in line:
-            line.remove(job)
-            self._close_if_empty(job.adapters)
+    def withdraw(self, meant: Callable[[Job], bool]) -> tuple[Job, ...]:
+        """Those that are meant leave without a turn."""
+        withdrawn = tuple(job for job in self if meant(job))
+        lines = ((line, [job for job in jobs if not meant(job)]) for line, jobs in self._lines.items())
+        self._lines = {line: jobs for line, jobs in lines if jobs}
+        return withdrawn
 
-    def clear(self) -> None:
-        self._lines.clear()
+    def discard(self, line: Line, future: Future[InferAnswer]) -> None:
+        """The job that was to give `future` its answer, if it still waits in this line."""
+        jobs = self._lines.get(line, [])
+        if job := next((job for job in jobs if job.future is future), None):
+            jobs.remove(job)
+            self._close_if_empty(line)
 
     def take(self, max_rows: int, absent: Collection[str] = ()) -> tuple[Job, ...]:
         """The job whose turn it is, and those that may share its forward: one of each line in turn, up to `max_rows`.

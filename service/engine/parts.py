@@ -8,12 +8,10 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import replace
 
-import torch
-
-from models_registry.base_models.spec import Inputs, OutputValue
+from models_registry.base_models.spec import Inputs
 from service.engine.job import Job
 from service.engine.request import InferAnswer
-from service.engine.rows import rows_at
+from service.engine.rows import join_values, rows_at
 
 
 def cut(job: Job, max_rows: int) -> tuple[Job, ...]:
@@ -21,7 +19,7 @@ def cut(job: Job, max_rows: int) -> tuple[Job, ...]:
     if job.kind is None or job.size <= max_rows:
         return (job,)
     parts = tuple(_part(job, start, min(start + max_rows, job.size)) for start in range(0, job.size, max_rows))
-    _Joining(job.future, parts)
+    _Joining(job.future, [part.future for part in parts])
     return parts
 
 
@@ -40,41 +38,42 @@ def _part(job: Job, start: int, end: int) -> Job:
 class _Joining:
     """Gives the caller's future the answers of all parts, or the first error; who leaves takes his parts with him."""
 
-    def __init__(self, whole: Future[InferAnswer], parts: Sequence[Job]) -> None:
-        self._whole = whole
+    def __init__(self, whole: Future[InferAnswer], parts: Sequence[Future[InferAnswer]]) -> None:
+        self._whole: Future[InferAnswer] | None = whole
         self._parts = parts
         whole.add_done_callback(self._drop)
         for part in parts:
-            part.future.add_done_callback(self._take)
+            part.add_done_callback(self._take)
 
     def _drop(self, _: Future[InferAnswer]) -> None:
-        for part in self._parts:
-            part.future.cancel()
+        parts = self._parts
+        # Or all of them would keep each other, and the answer, until garbage is collected.
+        self._whole, self._parts = None, ()
+        for part in parts:
+            part.cancel()
 
     def _take(self, future: Future[InferAnswer]) -> None:
-        if future.cancelled() or self._whole.done():
+        parts, whole = self._parts, self._whole
+        if future.cancelled() or whole is None:
             return
         with suppress(InvalidStateError):  # the caller left at this moment
             if error := future.exception():
-                self._whole.set_exception(error)
-            elif all(part.future.done() for part in self._parts):
-                self._whole.set_result(_joined(self._parts))
+                whole.set_exception(error)
+            elif all(part.done() for part in parts):
+                try:
+                    answer = _joined([part.result() for part in parts])
+                except Exception as error:  # whatever it is, somebody waits for this
+                    whole.set_exception(error)
+                else:
+                    whole.set_result(answer)
 
 
-def _joined(parts: Sequence[Job]) -> InferAnswer:
-    answers = [part.future.result() for part in parts]
+def _joined(answers: Sequence[InferAnswer]) -> InferAnswer:
     return replace(
         answers[0],
         adapter=tuple(one for answer in answers for one in answer.adapter),
         digest=tuple(one for answer in answers for one in answer.digest),
-        outputs={name: _joined_values([answer.outputs[name] for answer in answers]) for name in answers[0].outputs},
+        outputs={name: join_values(name, [answer.outputs[name] for answer in answers]) for name in answers[0].outputs},
         load_ms=sum(answer.load_ms for answer in answers),
         forward_ms=sum(answer.forward_ms for answer in answers),
     )
-
-
-def _joined_values(values: Sequence[OutputValue]) -> OutputValue:
-    tensors = [value for value in values if isinstance(value, torch.Tensor)]
-    if tensors:
-        return torch.cat(tensors)
-    return tuple(word for value in values if isinstance(value, tuple) for word in value)

@@ -165,7 +165,6 @@ class AdapterResidency:
 
     # ---- what is there --------------------------------------------------------------------------------------
 
-    @property
     def absent(self) -> Collection[str]:
         """The slots that requests wait for."""
         with self._changed:

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models_registry.base_models.spec import OutputValue, Padding, Rows
+from models_registry.errors import Invalid
+from models_registry.records import Fault
 
 Values: TypeAlias = Mapping[str, OutputValue]
 """A model's outputs by name."""
@@ -48,6 +50,18 @@ def shortened(rows: Rows, length: int) -> Rows:
 def values_at(values: Values, indices: Sequence[int], length: int, by_token: Collection[str]) -> Values:
     """These rows' outputs, in that order; of those in `by_token` only the first `length` places."""
     return {name: _values_at(value, indices, length if name in by_token else None) for name, value in values.items()}
+
+
+def join_values(name: str, parts: Sequence[OutputValue]) -> OutputValue:
+    """All rows' values of the output `name` in turn. Raises `Invalid` where they differ in shape."""
+    tensors = [part for part in parts if isinstance(part, Tensor)]
+    if not tensors:
+        return tuple(word for part in parts if not isinstance(part, Tensor) for word in part)
+    if len({tensor.shape[1:] for tensor in tensors}) > 1:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in tensors)
+        fault = Fault(("outputs", name), f"differs in shape between rows ({shapes}); ask for fewer rows or adapters")
+        raise Invalid("The rows' outputs can't be joined.", [fault])
+    return torch.cat(tensors)
 
 
 def _values_at(value: OutputValue, indices: Sequence[int], length: int | None) -> OutputValue:

@@ -1,3 +1,4 @@
+import threading
 import time
 from concurrent.futures import Future
 
@@ -86,9 +87,24 @@ def test_who_waits_for_an_adapter_is_passed_over_until_it_is_there() -> None:
     batcher = Batcher(10, 64)
     waits, ready = job(adapter="a"), job()
     queue(batcher, waits, ready)
-    assert batcher.take(absent={"a"}) == (ready,)
-    assert batcher.take(absent={"a"}) is None
+    assert batcher.take(lambda: {"a"}) == (ready,)
+    assert batcher.take(lambda: {"a"}) is None
     assert batcher.take() == (waits,)
+
+
+def test_nobody_comes_between_the_look_at_what_is_absent_and_the_choice_of_who_runs() -> None:
+    batcher = Batcher(10, 64)
+    late = job(adapter="a")
+    coming = threading.Thread(target=queue, args=(batcher, late))
+
+    def absent() -> set[str]:
+        coming.start()
+        coming.join(0.05)
+        return set()  # nobody waits for `a` yet
+
+    assert batcher.take(absent) is None
+    coming.join()
+    assert batcher.drain() == (late,)
 
 
 def test_who_waits_for_an_adapter_that_does_not_come_is_told_why() -> None:
@@ -107,9 +123,9 @@ def test_once_closed_nobody_waits_for_an_adapter_any_more() -> None:
     waits, ready = job(adapter="a"), job()
     queue(batcher, waits, ready)
     batcher.close(Conflict("it was unloaded"))
-    assert batcher.take(absent={"a"}) == (ready,)
+    assert batcher.take(lambda: {"a"}) == (ready,)
     assert batcher.wait()
-    assert batcher.take(absent={"a"}) is None
+    assert batcher.take(lambda: {"a"}) is None
     assert isinstance(waits.future.exception(0), Conflict)
     assert not batcher.wait()
 
@@ -119,7 +135,7 @@ def test_nothing_that_happens_between_looking_and_waiting_is_overslept() -> None
     queue(batcher, job(adapter="a"))
     assert batcher.wait()
     batcher.wake()  # the adapter came while the worker still took it for absent
-    assert batcher.take(absent={"a"}) is None
+    assert batcher.take(lambda: {"a"}) is None
     assert batcher.wait()
     assert batcher.take() is not None
 

@@ -180,8 +180,8 @@ def test_rows_much_longer_than_others_wait_for_their_like() -> None:
 def test_who_left_is_no_longer_there() -> None:
     gone, stays = job("a"), job("a")
     lines = waiting(gone, stays)
-    lines.discard(gone)
-    lines.discard(gone)
+    lines.discard(gone.adapters, gone.future)
+    lines.discard(gone.adapters, gone.future)
     assert list(lines) == [stays]
-    lines.discard(stays)
+    assert lines.withdraw(lambda one: one is stays) == (stays,)
     assert not lines

@@ -296,7 +296,7 @@ def _live_through(happens: list[tuple[str, Any]]) -> None:
         town.check()
     town.settle()
     assert all(job.future.done() for job in town.asked)
-    assert town.adapters.absent == frozenset()
+    assert town.adapters.absent() == frozenset()
     for name in RANKS:
         assert town.adapters.in_flight(name) == 0
         town.adapters.unload(name)
