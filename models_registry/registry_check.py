@@ -15,7 +15,7 @@ from models_registry.storage.blobs import BlobStore
 from models_registry.storage.digests import StoredBlob
 
 THREADS = 4
-"""As many blobs are in memory at a time."""
+"""As many blobs are read at a time."""
 
 Verdict: TypeAlias = Literal["sound", "damaged", "missing", "unreadable"]
 
@@ -44,8 +44,8 @@ def check_blobs(
 ) -> Iterator[CheckedBlob]:
     """Read and verify each blob of `references`, and mark it as damaged or as sound, which is told as it is found.
 
-    A version that is removed meanwhile is not missed. Raises `Unavailable` if the whole store is away; what was
-    checked until then is marked.
+    A version that is removed meanwhile is not missed. Raises `Unavailable` if the whole store is away, `NoRoom` where
+    there is none for what comes from a bucket; what was checked until then is marked.
     """
 
     def check(digest: str) -> CheckedBlob:
@@ -75,7 +75,7 @@ def find_unreferenced(registry: Registry, blobs: BlobStore) -> tuple[StoredBlob,
 
 def _verdict(blobs: BlobStore, digest: str) -> tuple[Verdict, str]:
     try:
-        blobs.get(digest)
+        blobs.open(digest).close()  # verified without being in memory, beside a service that needs this
     except NotFound:
         return "missing", ""
     except Damaged:

@@ -1,6 +1,7 @@
 """Every version against its blob, on both databases and both stores."""
 
 from hashlib import sha256
+from typing import BinaryIO
 
 import obstore
 import pytest
@@ -87,14 +88,14 @@ def test_a_blob_that_cannot_be_read_is_told_and_not_marked(
 ) -> None:
     bad = add_adapter(registry, "bad", b"on a bad sector")
     add_adapter(registry, "good", b"elsewhere")
-    get = type(blobs).get
+    opened = type(blobs).open
 
-    def read(store: BlobStore, digest: str) -> bytes:
+    def read(store: BlobStore, digest: str) -> BinaryIO:
         if digest == bad.digest:
             raise Unavailable("Input/output error")
-        return get(store, digest)
+        return opened(store, digest)
 
-    monkeypatch.setattr(type(blobs), "get", read)
+    monkeypatch.setattr(type(blobs), "open", read)
     found = check(registry, blobs)
 
     assert {name: (blob.verdict, blob.reason) for name, blob in found.items()} == {
@@ -111,7 +112,7 @@ def test_a_store_that_is_away_ends_the_check_and_marks_nothing(
     def away(*_: object) -> None:
         raise Unavailable("away")
 
-    monkeypatch.setattr(type(blobs), "get", away)
+    monkeypatch.setattr(type(blobs), "open", away)
     monkeypatch.setattr(type(blobs), "ping", away)
     with pytest.raises(Unavailable):
         check(registry, blobs)
