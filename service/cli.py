@@ -90,7 +90,7 @@ def migrate(database_url: DatabaseUrl = None) -> None:
 
 @app.command()
 def fsck(database_url: DatabaseUrl = None, blob_url: BlobUrl = None, s3_endpoint: S3Endpoint = None) -> None:
-    """Check every version against its blob, beside a running service. Ends with 1 if one is missing or damaged."""
+    """Check every version against its blob, beside a running service. Ends with 1 unless all are sound."""
     settings = _settings(database_url=database_url, blob_url=blob_url, s3_endpoint=s3_endpoint)
     try:
         all_sound = check_all(settings, typer.echo)

@@ -37,6 +37,10 @@ def require_digest(digest: str) -> str:
     return digest
 
 
+def absent(digest: str) -> NotFound:
+    return NotFound(f"There is no blob sha256:{digest}.")
+
+
 def verified(digest: str, data: bytes) -> bytes:
     """`data`, if it has that digest. Raises `Damaged`."""
     if digest_of(data) != digest:

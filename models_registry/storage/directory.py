@@ -10,8 +10,16 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import BinaryIO
 
-from models_registry.errors import Damaged, NotFound, Unavailable
-from models_registry.storage.digests import REFRESHED_S, StoredBlob, digest_of, is_digest, require_digest, verified
+from models_registry.errors import Damaged, Unavailable
+from models_registry.storage.digests import (
+    REFRESHED_S,
+    StoredBlob,
+    absent,
+    digest_of,
+    is_digest,
+    require_digest,
+    verified,
+)
 from models_registry.storage.files import PARTIAL, make_directory, sync_directory, translated, write_durably
 
 _LOCK = ".lock"
@@ -58,7 +66,7 @@ class DirectoryBlobStore:
                 data = self._path(digest).read_bytes()
             except FileNotFoundError:
                 self.ping()  # a directory that is away must not look like a blob that never was
-                raise NotFound(f"There is no blob sha256:{digest}.") from None
+                raise absent(digest) from None
         return verified(digest, data)
 
     def open(self, digest: str) -> BinaryIO:
@@ -67,7 +75,7 @@ class DirectoryBlobStore:
                 file = opened.enter_context(self._path(digest).open("rb"))
             except FileNotFoundError:
                 self.ping()
-                raise NotFound(f"There is no blob sha256:{digest}.") from None
+                raise absent(digest) from None
             if file_digest(file, "sha256").hexdigest() != digest:
                 raise Damaged(digest)
             file.seek(0)

@@ -20,9 +20,17 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store
 
-from models_registry.errors import Damaged, Invalid, NotFound, Unavailable
+from models_registry.errors import Damaged, Invalid, Unavailable
 from models_registry.storage import files
-from models_registry.storage.digests import REFRESHED_S, StoredBlob, digest_of, is_digest, require_digest, verified
+from models_registry.storage.digests import (
+    REFRESHED_S,
+    StoredBlob,
+    absent,
+    digest_of,
+    is_digest,
+    require_digest,
+    verified,
+)
 from models_registry.storage.s3_errors import answer_in, translated
 
 if TYPE_CHECKING:  # obstore has these names for type checkers only
@@ -134,7 +142,7 @@ class S3BlobStore:
                 data = obstore.get(self._store, require_digest(digest)).bytes().to_bytes()
             except FileNotFoundError:
                 self.ping()  # a bucket that isn't there must not look like a blob that never was
-                raise NotFound(f"There is no blob sha256:{digest}.") from None
+                raise absent(digest) from None
         return verified(digest, data)
 
     def open(self, digest: str) -> BinaryIO:
@@ -149,7 +157,7 @@ class S3BlobStore:
                             file.write(part)
                 except FileNotFoundError:
                     self.ping()
-                    raise NotFound(f"There is no blob sha256:{digest}.") from None
+                    raise absent(digest) from None
             if found.hexdigest() != digest:
                 raise Damaged(digest)
             file.seek(0)
