@@ -25,16 +25,6 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
         yield disk
 
 
-@pytest.fixture
-def blob_directory(tmp_path: Path) -> Path:
-    return tmp_path / "blobs"
-
-
-@pytest.fixture
-def blobs(blob_directory: Path) -> BlobStore:
-    return open_blob_store(f"file:{blob_directory}")
-
-
 def test_a_relative_url_means_a_directory_under_the_current_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
