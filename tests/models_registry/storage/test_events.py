@@ -1,10 +1,14 @@
 """The log: complete, in the order of the commits, whoever writes and whoever reads along."""
 
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from random import Random
 from threading import Event as Flag
 from threading import Thread
 
 from registering import at_once, build, content, kinds
 
+from models_registry.errors import Conflict, NotFound
 from models_registry.registry import Registry
 from models_registry.storage.blobs import BlobStore
 from models_registry.storage.database import Database, open_database
@@ -78,3 +82,60 @@ def test_the_longest_names_have_room_for_their_events(registry: Registry) -> Non
     registry.move_alias(name, alias, 1)
     registry.remove_alias(name, alias)
     assert [subject for _, subject in kinds(registry)[-2:]] == [f"{name}@{alias}"] * 2
+
+
+def change_something(registry: Registry, chance: Random) -> None:
+    name, number = chance.choice("abc"), chance.randrange(1, 5)
+    changes: list[Callable[[], object]] = [
+        lambda: registry.create_adapter("base", name, **content(bytes([number]))),
+        lambda: registry.add_version(name, **content(bytes([number]))),
+        lambda: registry.add_version(name, **content(bytes([number]))),
+        lambda: registry.move_alias(name, "prod", number),
+        lambda: registry.remove_alias(name, "prod"),
+        lambda: registry.remove_version(name, number, with_aliases=chance.random() < 0.5),
+        lambda: registry.remove_adapter(name, with_aliases=chance.random() < 0.5),
+    ]
+    with suppress(Conflict, NotFound):
+        chance.choices(changes, weights=(3, 3, 3, 3, 1, 1, 1))[0]()
+
+
+def replayed(registry: Registry) -> Mapping[str, tuple[Mapping[int, str], Mapping[str, int]]]:
+    """Of each adapter the digests and the aliases, by the log alone. Fails where that contradicts itself."""
+    adapters: dict[str, tuple[dict[int, str], dict[str, int]]] = {}
+    for event in registry.list_events(10_000):
+        name, _, selector = event.subject.partition("@")
+        match event.kind:
+            case "adapter.created":
+                assert name not in adapters
+                adapters[name] = {}, {}
+            case "version.added":
+                adapters[name][0][int(selector)] = event.detail["digest"]
+            case "version.removed":
+                assert adapters[name][0].pop(int(selector)) == event.detail["digest"]
+            case "alias.moved":
+                assert adapters[name][1].get(selector) == event.detail["from"]
+                adapters[name][1][selector] = event.detail["to"]
+            case "alias.removed":
+                assert adapters[name][1].pop(selector) == event.detail["from"]
+            case "adapter.removed":
+                versions = {int(number): digest for number, digest in event.detail["versions"].items()}
+                assert adapters.pop(name) == (versions, event.detail["aliases"])
+            case _:
+                assert event.subject == "base"
+    return adapters
+
+
+def test_the_log_alone_tells_what_there_is_however_many_write_at_once(registry: Registry) -> None:
+    build(registry)
+
+    def change_much(seed: int) -> None:
+        chance = Random(seed)
+        for _ in range(30):
+            change_something(registry, chance)
+
+    assert at_once(6, change_much) == [None] * 6
+    assert replayed(registry) == {
+        adapter.name: ({version.version: f"sha256:{version.digest}" for version in adapter.versions}, adapter.aliases)
+        for adapter in registry.list_adapters(10)
+    }
+    assert len(kinds(registry)) > 40
