@@ -23,7 +23,8 @@ router = APIRouter(tags=["adapters"])
 PRESIGNED_S = 900
 """How long the store's own URL is good for, in seconds."""
 PRESIGN = (
-    "Answer 307 with a URL of the blob store's own, good for 15 minutes, where it has such; its bytes aren't checked."
+    "Answer 307 with a URL of the blob store's own, good for 15 minutes, where it has such; its bytes aren't checked. "
+    "What is known to be damaged has none."
 )
 
 
@@ -80,8 +81,8 @@ def get_state(
         return serve_file(request, Download(file, SAFETENSORS, "adapter_model.safetensors"))
     if (answer := unchanged(request, version.digest)) is not None:
         return answer
-    # Such a URL is signed for a GET alone.
-    signed = presign and request.method == "GET"
+    # Such a URL is signed for a GET alone, and leads past the check by which damaged bytes are never served.
+    signed = presign and request.method == "GET" and not version.damaged
     if signed and (url := engine.adapters.presign_state(version, PRESIGNED_S)) is not None:
         return RedirectResponse(url, headers={"ETag": f'"{version.digest}"', "Cache-Control": "no-store"})
     file = File.of(engine.adapters.open_state(version))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import bases
 import httpx
+import obstore
 import pytest
 import torch
 from apps import (
@@ -269,6 +270,10 @@ def test_a_bucket_gives_a_state_itself_to_who_asks_for_its_url(
         assert client.get("/adapters/tone/state?presign=true&keys=peft").status_code == 200
         known = {"If-None-Match": f'"{digest}"'}
         assert client.get("/adapters/tone/state?presign=true", headers=known).status_code == 304
+        # Nor is anybody sent to bytes that are known to be damaged.
+        obstore.put(s3_server.client(s3_url), digest, b"torn")
+        expect_problem(client.get("/adapters/tone/state"), 500, "damaged-blob")
+        expect_problem(client.get("/adapters/tone/state?presign=true", follow_redirects=False), 500, "damaged-blob")
 
 
 def test_a_directory_has_no_urls_so_that_the_service_gives_the_state_itself(client: TestClient) -> None:
