@@ -108,7 +108,7 @@ class AdapterResidency:
         """Of a claimed version. Raises `Damaged`, `NotFound`, `Unavailable`, `NoRoom`, or why the model was closed."""
         with self._changed:
             entry = self._room.entries[slot(version)]
-            self._changed.wait_for(lambda: entry.in_memory or entry.failure or self._closed)
+            self._changed.wait_for(lambda: entry.is_there or entry.failure or self._closed)
             if entry.failure is not None:
                 raise entry.failure
             if self._closed is not None:
@@ -202,6 +202,7 @@ class AdapterResidency:
         what is in their way leaves. Returns the requests that need more than there can ever be, and why."""
         with self._changed:
             plan = self._room.plan(turns)
+            self._room.dismiss(plan.leavers)
         self._eject(plan.leavers)
         with self._changed:
             for entry in plan.arrivals:
@@ -215,6 +216,7 @@ class AdapterResidency:
         with self._changed:
             entry = self._room.entries.get(slot(version))
             leavers = [] if entry and entry.takes_room else self._room.idle_leavers(prepared.bytes)
+            self._room.dismiss(leavers)
         self._eject(leavers)
         with self._changed:
             entry = self._touch(version)

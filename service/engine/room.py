@@ -34,7 +34,8 @@ class Entry:
     """A version that somebody holds or that takes room: in memory, or `reserved` while it is on its way.
 
     `bytes` is an estimate until it has been prepared once. A *holder* is a request that was admitted and isn't done; a
-    *claim* somebody who loads it by name, and meanwhile keeps it from being evicted as a pin does.
+    *claim* somebody who loads it by name, and meanwhile keeps it from being evicted as a pin does. What is `leaving` is
+    in memory still, but can't stay any more.
     """
 
     version: AdapterVersion
@@ -47,6 +48,7 @@ class Entry:
     unwanted: bool = False
     reserved: bool = False
     staging: bool = False
+    leaving: bool = False
     failure: BaseException | None = None
     begun_at: float = 0.0
     came_at: float = 0.0
@@ -55,6 +57,11 @@ class Entry:
     @property
     def in_memory(self) -> bool:
         return self.tier != "stored"
+
+    @property
+    def is_there(self) -> bool:
+        """In memory, and only what is decided later can take it out."""
+        return self.in_memory and not self.leaving
 
     @property
     def takes_room(self) -> bool:
@@ -134,8 +141,14 @@ class Room:
         self.settle(entry)
         return fits
 
+    def dismiss(self, entries: Iterable[Entry]) -> None:
+        """They are about to be taken out. Who loads one meanwhile then waits until it is back."""
+        for entry in entries:
+            entry.leaving = True
+
     def vacate(self, entry: Entry) -> None:
         """Give its place free."""
+        entry.leaving = False
         self._clear(entry)
         self.settle(entry)
 
@@ -171,7 +184,8 @@ class Room:
         now = time.monotonic()
         coming = sum(e.bytes for e in self.entries.values() if e.reserved and now - e.begun_at < SLOW_S)
         for entry in keep.values():
-            if entry.takes_room:
+            # Who loads what can't come is told so; only requests that have come since try it once more.
+            if entry.takes_room or (entry.failure is not None and not entry.holders):
                 continue
             # The other half goes on answering meanwhile.
             if coming and coming + entry.bytes > self.limit // 2:

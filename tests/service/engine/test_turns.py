@@ -1,5 +1,6 @@
 """More adapters in use than fit, step by step: the model's thread and the stagers do what the test says."""
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
@@ -172,6 +173,47 @@ def test_whoever_waits_for_a_blob_that_cannot_be_read_is_told_so_at_once_and_the
     again = town.ask("a")
     town.settle()
     assert again.future.exception(0) is None
+
+
+def test_who_loads_what_is_just_leaving_waits_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    town = Town(ONE)
+    town.ask("a")
+    town.settle()
+    version = town.stored["a"].version
+
+    def load() -> None:
+        with town.adapters.claimed(version):
+            town.adapters.wait_until_staged(version)
+            town.adapters.pin(version)
+
+    loading = threading.Thread(target=load)
+    eject = town.adapted.eject_adapter
+
+    def eject_slowly(name: str) -> None:
+        loading.start()
+        loading.join(0.05)
+        eject(name)
+
+    monkeypatch.setattr(town.adapted, "eject_adapter", eject_slowly)
+    town.ask("b")
+    town.run()
+    while loading.is_alive():
+        town.run()
+        town.stagers.finish()
+    assert town.adapters.residency([version])[1].tier != "stored"
+
+
+def test_what_nobody_but_its_loader_waits_for_is_read_once() -> None:
+    town = Town()
+    town.broken.add("a")
+    version = town.stored["a"].version
+    with town.adapters.claimed(version):
+        town.run()
+        town.stagers.finish()
+        town.run()  # before its loader was told
+        assert town.stagers.orders == []
+        with pytest.raises(Damaged):
+            town.adapters.wait_until_staged(version)
 
 
 def test_a_blob_that_does_not_come_holds_up_nobody_whose_room_it_does_not_need() -> None:
