@@ -148,21 +148,19 @@ def told() -> Generator[None]:
     except (ProgrammingError, DataError):
         raise
     except DBAPIError as error:
-        if _is_full(error.orig):
+        if _is(error.orig, sqlite3.SQLITE_FULL, psycopg.errors.DiskFull):
             raise NoRoom("No room left in the database; nothing changed. Free some space and try again.") from error
+        if _is(error.orig, sqlite3.SQLITE_BUSY, psycopg.errors.LockNotAvailable):
+            raise Unavailable("Another change takes very long, so that this one was not made; try again.") from error
         raise Unavailable(f"The database is away: {error.orig}") from error
     except NoConnection as error:
         raise Unavailable("Every connection to the database is in use; try again.") from error
 
 
-def _is_full(error: BaseException | None) -> bool:
-    match error:
-        case sqlite3.Error():
-            return error.sqlite_errorcode == sqlite3.SQLITE_FULL
-        case psycopg.Error():
-            return isinstance(error, psycopg.errors.DiskFull)
-        case _:
-            return False
+def _is(error: BaseException | None, in_sqlite: int, in_postgres: type[psycopg.Error]) -> bool:
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorcode", None) == in_sqlite  # what Python's driver itself raises has no code
+    return isinstance(error, in_postgres)
 
 
 def _address(url: str) -> URL:
