@@ -44,8 +44,9 @@ class Engine:
     def start(self) -> None:
         """Begin loading every model whose record says hosted, one after the other, in the background."""
         self._snapshot.refresh()
+        view = self._snapshot.view  # not newer than the models that are read now
         self._hosting.start(status.base for status in self.models.all())
-        self._watcher.start()
+        self._watcher.start(view)
 
     def give_up(self) -> None:
         """Answer `Unavailable` to whatever waits or runs, at once. Never blocks."""
@@ -54,13 +55,15 @@ class Engine:
 
     def stop(self, grace_s: float) -> None:
         """Refuse new requests, give those that are queued or run `grace_s` seconds, answer the rest `Unavailable`,
-        join every thread. Must not run on the event loop's own thread: what it waits for is awaited there."""
+        join every thread that isn't stuck. Must not run on the event loop's own thread: what it waits for is awaited
+        there."""
         self._watcher.stop()
         self._inference.refuse()
         self._inference.wait(grace_s)
         self._hosting.stop(Unavailable(SHUTTING_DOWN))
         self._readers.shutdown()
-        self._stagers.shutdown()
+        # A blob that comes slowly is waited for by nobody any more.
+        self._stagers.shutdown(wait=False, cancel_futures=True)
 
     def readiness(self) -> Readiness:
         """Never raises: what is away is said in `reasons` and `degraded`."""

@@ -36,6 +36,8 @@ from service.engine.worker import Worker
 
 # How long somebody who attaches or unloads an adapter waits for the model's thread, which may be in a long forward.
 PATIENCE_S = 1.0
+# What an adapter can't do shows in its first request too, so nobody waits longer to be told before.
+PROBING_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,20 +49,14 @@ class HostedModel:
     batcher: Batcher
     worker: Worker
     probing: Future[None]
+    dtype: str | None
+    device: str
 
     @property
     def reach(self) -> Reach:
-        """Where the model takes its rows, once the forward that shows it has run or was given up."""
-        wait([self.probing])
+        """Where the model takes its rows, once the forward that shows it has run; unknown where it takes for ever."""
+        wait([self.probing], PROBING_S)
         return self.adapted.reach or UNKNOWN
-
-    @property
-    def dtype(self) -> str | None:
-        return dtype_of(self.adapted.module)
-
-    @property
-    def device(self) -> str:
-        return str(device_of(self.adapted.module))
 
     def attach(self, version: AdapterVersion, prepared: PreparedAdapter) -> None:
         """Make a version resident that its creator has prepared. Raises `NoRoom` where only what others use could make
@@ -95,7 +91,7 @@ class HostedModel:
     def drop_gone(self, gone: Callable[[AdapterVersion], bool]) -> None:
         """Versions that were removed from the registry leave memory with the last request that holds them."""
         lost = self.adapters.unload_gone(gone)
-        with suppress(Conflict, Unavailable):  # closed: all that it knows goes
+        with suppress(RegistryError):  # it was closed, for whatever reason: all that it knows goes
             self.batcher.call(lambda: self.adapted.silent.difference_update(lost))
 
     def close(self, reason: RegistryError) -> None:
@@ -148,4 +144,6 @@ def host(
     worker.start()
     # The model is ready before it is probed: only who asks for its reach, and the first request, wait for that.
     probing: Future[None] = batcher.call(partial(joining.learn, example))
-    return HostedModel(spec, adapted, adapters, joining, batcher, worker, probing)
+    return HostedModel(
+        spec, adapted, adapters, joining, batcher, worker, probing, dtype_of(module), str(device_of(module))
+    )

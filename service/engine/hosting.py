@@ -46,7 +46,7 @@ class Hosting:
         self._policy = policy
         self._limits = limits
         self._stagers = stagers
-        self._changed = threading.Condition()
+        self._table = threading.Lock()
         self._places: dict[str, Place] = {}
         self._orders: SimpleQueue[tuple[BaseModel, Place] | None] = SimpleQueue()
         self._loader = threading.Thread(target=self._run, name="model loader", daemon=True)
@@ -61,7 +61,7 @@ class Hosting:
         """Bring memory to these models, all that there are: load, unload and forget what other processes had loaded,
         unloaded and removed. What has to leave memory does so beside this, as its requests get their answers."""
         known = {base.id: base for base in bases}
-        with self._changed:
+        with self._table:
             places = dict(self._places)
         for model, place in places.items():
             if model not in known or known[model].created_at != place.registered_at:
@@ -75,17 +75,16 @@ class Hosting:
 
     def give_up(self, reason: RegistryError) -> None:
         """Answer `reason` to whatever waits or runs."""
-        with self._changed:
-            closing = tuple(self._closing)
-        for hosted in (*self.all_hosted(), *closing):
+        with self._table:
+            in_memory = [*(place.hosted for place in self._places.values() if place.hosted), *self._closing]
+        for hosted in in_memory:
             hosted.worker.give_up(reason)
 
     def stop(self, reason: RegistryError) -> None:
         """Answer `reason` to whatever still waits or runs, and end every thread."""
-        with self._changed:
+        with self._table:
             places, self._places = self._places, {}
             in_memory = {place.hosted: name for name, place in places.items() if place.hosted} | self._closing
-            self._changed.notify_all()
         self._orders.put(None)
         for hosted, name in in_memory.items():
             hosted.batcher.close(reason)
@@ -97,7 +96,7 @@ class Hosting:
 
     def load(self, base: BaseModel) -> None:
         """Begin loading, unless it is ready or loading."""
-        with self._changed:
+        with self._table:
             if self._places.get(base.id, UNKNOWN).state in {"ready", "loading"}:
                 return
             self._places[base.id] = place = Place("loading", base.created_at)
@@ -106,19 +105,17 @@ class Hosting:
     def unload(self, base: BaseModel) -> Callable[[], None]:
         """No new requests from now on; what is returned waits for those that are queued and gives the memory back. A
         build that is under way is dropped when it ends."""
-        with self._changed:
-            place = self._places.get(base.id, UNKNOWN)
+        with self._table:
+            place = self._leaving(base.id)
             self._places[base.id] = Place("unloaded", base.created_at)
-            self._changed.notify_all()
-        return partial(
-            self._close, base.id, place, Conflict(f"The base model {base.id!r} was unloaded; load it first.")
-        )
+        reason = Conflict(f"The base model {base.id!r} was unloaded; load it first.")
+        return partial(self._close, base.id, place, reason)
 
     def forget(self, model: str) -> Callable[[], None]:
         """As `unload`, and the model is unknown from then on."""
-        with self._changed:
-            place = self._places.pop(model, UNKNOWN)
-            self._changed.notify_all()
+        with self._table:
+            place = self._leaving(model)
+            self._places.pop(model, None)
         return partial(self._close, model, place, NotFound(f"There is no base model {model!r}."))
 
     def find(self, model: str) -> HostedModel:
@@ -139,21 +136,21 @@ class Hosting:
 
     def place(self, model: str) -> Place:
         """As it is at this moment."""
-        with self._changed:
+        with self._table:
             return replace(self._places.get(model, UNKNOWN))
 
     def all_hosted(self) -> tuple[HostedModel, ...]:
-        with self._changed:
+        with self._table:
             hosted_or_not = [place.hosted for place in self._places.values()]
         return tuple(hosted for hosted in hosted_or_not if hosted is not None)
 
     def all_places(self) -> dict[str, Place]:
-        with self._changed:
+        with self._table:
             return dict(self._places)
 
     def all_in(self, state: ModelState) -> dict[str, str | None]:
         """Models in that state, with the reason."""
-        with self._changed:
+        with self._table:
             return {name: place.reason for name, place in self._places.items() if place.state == state}
 
     # ---- the loader's thread --------------------------------------------------------------------------------
@@ -179,10 +176,9 @@ class Hosting:
             self._settle(base.id, place, hosted)
 
     def _settle(self, model: str, place: Place, hosted: HostedModel) -> None:
-        with self._changed:
+        with self._table:
             if wanted := self._places.get(model) is place:
                 place.state, place.hosted = "ready", hosted
-                self._changed.notify_all()
         if not wanted:
             hosted.close(Conflict(f"The base model {model!r} was unloaded; load it first."))
 
@@ -193,19 +189,23 @@ class Hosting:
                 self._registry.record_failure(model, reason, place.registered_at)
             except RegistryError as error:  # removed meanwhile, or the database is away: the memory still says why
                 log.warning("the failure of model %s was not recorded: %s", model, error)
-        with self._changed:
+        with self._table:
             place.state, place.reason = "failed", reason
-            self._changed.notify_all()
         give_memory_back()
 
+    def _leaving(self, model: str) -> Place:
+        """What is in memory there counts as closing from now on, for whoever ends all."""
+        place = self._places.get(model, UNKNOWN)
+        if place.hosted is not None:
+            self._closing[place.hosted] = model
+        return place
+
     def _close(self, model: str, place: Place, reason: RegistryError) -> None:
-        with self._changed:
-            hosted, place.hosted = place.hosted, None
-            if hosted is None:
-                return
-            self._closing[hosted] = model
+        hosted, place.hosted = place.hosted, None
+        if hosted is None:
+            return
         hosted.close(reason)
-        with self._changed:
+        with self._table:
             del self._closing[hosted]
         del hosted
         give_memory_back()

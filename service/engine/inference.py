@@ -90,7 +90,7 @@ class Inference:
     def wait(self, timeout_s: float) -> None:
         """Return when every admitted request is done, or after `timeout_s`."""
         with self._admission:
-            in_flight = tuple(self._in_flight)
+            in_flight = self._in_flight.copy()
         _still_running(in_flight, timeout_s)
 
     # ---- the stations of a request --------------------------------------------------------------------------
@@ -126,8 +126,8 @@ class Inference:
 
     def _holders(self, name: str) -> list[Future[InferAnswer]]:
         """The requests that hold the adapter or the version of that name."""
-        in_flight = tuple(self._in_flight.items())  # in one go: who is done leaves without asking
-        return [future for future, held in in_flight if any(name in {v.adapter, v.reference} for v in held)]
+        in_flight = self._in_flight.copy()  # in one go: who is done leaves without asking
+        return [future for future, held in in_flight.items() if any(name in {v.adapter, v.reference} for v in held)]
 
 
 def _still_running(futures: Collection[Future[InferAnswer]], patience_s: float) -> int:

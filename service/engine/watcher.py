@@ -8,6 +8,7 @@ import logging
 import threading
 
 from models_registry.errors import RegistryError
+from models_registry.records import RegistrySnapshot
 from service.engine.inference import Inference
 from service.engine.models import Models
 from service.engine.snapshot import Snapshot
@@ -32,9 +33,9 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="registry watcher", daemon=True)
         self._trouble: str | None = None
 
-    def start(self) -> None:
-        """Memory is as the snapshot says; from now on it follows."""
-        self._followed = self._snapshot.view
+    def start(self, followed: RegistrySnapshot) -> None:
+        """Memory is as this view says; from now on it follows."""
+        self._followed = followed
         self._thread.start()
 
     def stop(self) -> None:

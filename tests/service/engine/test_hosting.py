@@ -5,12 +5,15 @@ import weakref
 import gated
 import pytest
 import torch
-from engines import TIMEOUT_S, Running, Start, eventually
+from engines import RANDOM_LORA, TIMEOUT_S, Running, Start, eventually
 from gated import Gate
 from torch import nn
 
 from models_registry.errors import Conflict, Invalid, NotFound, Unavailable
 from models_registry.records import PythonSource
+from service.engine import hosted_model
+from service.engine.hosting import Hosting
+from service.engine.request import NewAdapter
 
 
 def test_a_registered_model_is_loading_and_then_ready(running: Running, gate: Gate) -> None:
@@ -233,3 +236,59 @@ def test_what_outlasts_the_grace_is_told_that_the_service_goes(running: Running,
     for asked in (runs, waits):
         with pytest.raises(Unavailable, match="shutting down"):
             asked.result(TIMEOUT_S)
+
+
+def test_what_is_on_its_way_out_is_given_up_too(running: Running, gate: Gate) -> None:
+    base = running.host("m", "gated:mlp", gate=gate.name).base
+    gate.shut()
+    asked = running.ask()
+    gate.wait_for_arrival()
+    close = hosting_of(running).unload(base)
+    running.engine.give_up()  # before it could be closed
+    with pytest.raises(Unavailable):
+        asked.result(TIMEOUT_S)
+    gate.open()
+    close()
+
+
+def test_a_model_that_is_forgotten_at_this_moment_holds_up_nobody_who_follows_the_registry(running: Running) -> None:
+    running.host()
+    hosted = hosting_of(running).find("m")
+    hosted.close(NotFound("There is no base model 'm'."))
+    running.engine.adapters.create(NewAdapter("m", "a", RANDOM_LORA))
+    running.engine.catch_up()
+
+
+def test_an_engine_that_stops_waits_for_no_blob(running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    running.host()
+    running.create("a")
+    running.engine.adapters.unload("m", "a")
+    monkeypatch.setattr(running.registry, "read_weights", lambda version: gate.pass_through())
+    gate.shut()
+    asked = running.ask("a")
+    gate.wait_for_arrival()
+    stopping = threading.Thread(target=running.stop, args=(0.0,))
+    stopping.start()
+    stopping.join(TIMEOUT_S / 2)
+    assert not stopping.is_alive()
+    with pytest.raises(Unavailable):
+        asked.result(0)
+    gate.open()
+
+
+def test_what_a_model_shows_of_itself_is_not_waited_for_for_ever(
+    running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosted_model, "PROBING_S", 0.01)
+    gate.shut()
+    source = PythonSource("gated:mlp", {"gate": gate.name})
+    running.engine.models.register("m", source, example_inputs={"x": [[1.0, 2.0, 3.0, 4.0]]})
+    gate.wait_for_arrival()
+    running.wait_for_model("m")
+    assert running.engine.models.modules("m").entered is None
+    gate.open()
+    eventually(lambda: running.engine.models.modules("m").entered is not None)
+
+
+def hosting_of(running: Running) -> Hosting:
+    return running.engine.models._hosting  # pyright: ignore[reportPrivateUsage] - for what falls between two steps
