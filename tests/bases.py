@@ -1,5 +1,9 @@
 """Tiny base models, for whatever needs one: factories that a `python` source can name (`bases:mlp`)."""
 
+import threading
+from collections.abc import Callable
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
@@ -88,39 +92,42 @@ class Wide(nn.Module):
         return self.linear(x)
 
 
+SEEDING: Final = threading.Lock()
+"""Two engines of one test may build at once, and torch has one generator for both."""
+
+
+def _made(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+    with SEEDING:
+        torch.manual_seed(seed)
+        return make()
+
+
 def wide(width: int) -> nn.Module:
-    torch.manual_seed(0)
-    return Wide(width)
+    return _made(lambda: Wide(width), 0)
 
 
 def mlp(seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return MLP()
+    return _made(MLP, seed)
 
 
 def dummy(seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return DummyModel()
+    return _made(DummyModel, seed)
 
 
 def detour(seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return Detour()
+    return _made(Detour, seed)
 
 
 def folding(seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return Folding()
+    return _made(Folding, seed)
 
 
 def functional(seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return Functional()
+    return _made(Functional, seed)
 
 
 def splitting(seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
-    return Splitting()
+    return _made(Splitting, seed)
 
 
 def broken() -> nn.Module:
