@@ -19,7 +19,7 @@ def cut(job: Job, max_rows: int) -> tuple[Job, ...]:
     if job.kind is None or job.size <= max_rows:
         return (job,)
     parts = tuple(_part(job, start, min(start + max_rows, job.size)) for start in range(0, job.size, max_rows))
-    _Joining(job.future, [part.future for part in parts])
+    _Reunion(job.future, [part.future for part in parts])
     return parts
 
 
@@ -35,7 +35,7 @@ def _part(job: Job, start: int, end: int) -> Job:
     )
 
 
-class _Joining:
+class _Reunion:
     """Gives the caller's future the answers of all parts, or the first error; who leaves takes his parts with him."""
 
     def __init__(self, whole: Future[InferAnswer], parts: Sequence[Future[InferAnswer]]) -> None:
