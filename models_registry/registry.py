@@ -59,6 +59,7 @@ class Registry:
     def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database = database
         self._blobs = blobs
+        self._found_damaged = set[str]()  # their versions, where they were found before, don't say so yet
 
     # ---- base models --------------------------------------------------------------------------------------------
 
@@ -279,12 +280,14 @@ class Registry:
         except (NotFound, Damaged) as error:
             if isinstance(error, NotFound) and not self._may_be_referenced(version.digest):
                 raise NotFound(f"{version.reference} was removed, and its bytes with it.") from error
+            self._found_damaged.add(version.digest)
             with suppress(RegistryError):
                 self.mark_damaged(version.digest)
             raise Damaged(version.digest) from error
-        if version.damaged:
+        if version.damaged or version.digest in self._found_damaged:
             with suppress(RegistryError):
                 self.mark_sound(version.digest)
+                self._found_damaged.discard(version.digest)
 
     def _may_be_referenced(self, digest: str) -> bool:
         """Also while the database can't say."""

@@ -301,6 +301,24 @@ def test_weights_that_are_not_what_was_stored_are_damaged(
         registry.read_weights(version)
 
 
+def test_a_version_is_sound_once_its_bytes_are_though_it_was_found_before_they_were_damaged(
+    registry: Registry, blob_directory: Path
+) -> None:
+    build(registry)
+    version = registry.create_adapter("base", "tone", **content())
+    blob = blob_directory / version.digest
+    weights = blob.read_bytes()
+    blob.write_bytes(b"weightz")
+    with pytest.raises(Damaged):
+        registry.read_weights(version)
+    assert registry.resolve("tone").damaged
+
+    blob.write_bytes(weights)
+    registry.read_weights(version)
+
+    assert not registry.resolve("tone").damaged
+
+
 # ---- all of it ------------------------------------------------------------------------------------------------------
 
 
