@@ -13,7 +13,11 @@ OTHER_VARIANT = "is a variant that is not served; plain LoRA is"
 INITIALISATIONS = ("gaussian", "orthogonal", "mica")
 REWRITING = ("pissa", "olora", "loftq", "corda", "eva", "lora_ga")
 
+FLOAT32_MAX = 2.0**128 - 2.0**104
+"""An adapter's part is multiplied by alpha over the rank, in float32 at the least."""
+
 Rank = Annotated[int, Field(gt=0)]
+Alpha = Annotated[int | float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
 Dropout = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -22,7 +26,7 @@ def _as_mapping(value: object) -> object:
     return {} if value is None else value
 
 
-Alphas: TypeAlias = Annotated[dict[str, int | float], BeforeValidator(_as_mapping)]
+Alphas: TypeAlias = Annotated[dict[str, Alpha], BeforeValidator(_as_mapping)]
 Ranks: TypeAlias = Annotated[dict[str, Rank], BeforeValidator(_as_mapping)]
 Options: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_as_mapping)]
 
@@ -49,14 +53,14 @@ class LoraFields(MethodConfig):
     }
 
     r: Rank = 8
-    lora_alpha: int | float = 8
+    lora_alpha: Alpha = 8
     lora_dropout: Dropout = 0.0
     bias: Literal["none", "all", "lora_only"] = "none"
     use_rslora: bool = False
     init_lora_weights: bool | str = True
     layers_to_transform: Indices | int | None = None
     layers_pattern: Names | str | None = None
-    alpha_pattern: Alphas = Field(default_factory=dict[str, int | float])
+    alpha_pattern: Alphas = Field(default_factory=dict[str, Alpha])
     megatron_config: dict[str, Any] | None = None
     megatron_core: str | None = "megatron.core"
     trainable_token_indices: Indices | dict[str, Indices] | None = None

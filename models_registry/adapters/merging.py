@@ -51,7 +51,7 @@ def truncate(whole: LowRank, rank: int, groups: int) -> LowRank:
     q_b, r_b = torch.linalg.qr(b)
     q_a, r_a = torch.linalg.qr(a.mT)
     u, s, vh = torch.linalg.svd(r_b @ r_a.mT, full_matrices=False)
-    kept = min(math.ceil(rank / groups), b.shape[1], a.shape[2])
+    kept = min(-(-rank // groups), b.shape[1], a.shape[2])
     up = _resize(q_b @ u * s.unsqueeze(1), kept).flatten(0, 1)  # [out, kept]
     down = _resize((vh @ q_a.mT).mT, kept).mT.flatten(0, 1)  # [g·kept, in·k]
     return LowRank(down.to(whole.down.dtype), up.to(whole.up.dtype), 1.0, whole.bias)

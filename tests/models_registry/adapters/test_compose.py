@@ -130,7 +130,7 @@ def test_svd_keeps_the_nearest_product_of_its_rank(base: nn.Module) -> None:
     assert float(s[2]) > 1e-2
 
 
-@pytest.mark.parametrize(("rank", "kept"), [(2, 2), (3, 4), (4, 4)])
+@pytest.mark.parametrize(("rank", "kept"), [(2, 2), (3, 4), (4, 4), (10**400, 6)])
 def test_svd_shares_its_rank_among_a_convolutions_groups(rank: int, kept: int) -> None:
     torch.manual_seed(0)
     conv = nn.ModuleDict({"conv": nn.Conv2d(4, 6, 3, groups=2)})
