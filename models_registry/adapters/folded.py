@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 OnTensor: TypeAlias = Callable[[Tensor], Tensor]
@@ -106,6 +107,13 @@ class Folded:
         if self.output_shift is not None and other.output_shift is not None:
             parts["output_shift"] = self.output_shift + other.output_shift
         return Folded(**parts)
+
+
+def serving_dtype(base: torch.dtype) -> torch.dtype:
+    """What an adapter is computed in beside weights of dtype `base`: that or float32, whichever is wider, for an
+    adapter in half precision would round at every step."""
+    # torch promotes none of the 8-bit floats.
+    return torch.float32 if base.itemsize == 1 else torch.promote_types(base, torch.float32)
 
 
 def _tensors_in(value: Any) -> Iterator[Tensor]:

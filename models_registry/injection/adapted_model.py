@@ -15,13 +15,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final
 
-import torch
 from torch import Tensor, nn
 
 from models_registry.adapters.catalog import AdapterConfig
 from models_registry.adapters.checkpoint import Checkpoint, fresh_checkpoint, match_checkpoint
 from models_registry.adapters.copies import INJECTED
-from models_registry.adapters.folded import Folded
+from models_registry.adapters.folded import Folded, serving_dtype
 from models_registry.architecture import describe
 from models_registry.errors import Conflict, Invalid, NotFound
 from models_registry.injection.calibration import calibrate
@@ -270,15 +269,14 @@ class AdaptedModel:
         return tensor
 
     def _placed(self, folded: Folded, target: str) -> Folded:
-        """On the target's device, in its dtype or float32, whichever is wider: half-precision adapters would round at
-        every step. A copy is made there already."""
+        """On the target's device, in the dtype that serving computes in. A copy is made there already."""
         if folded.copy is not None:
             return folded
         module = self._modules[target]
         # A parametrised layer computes its weight and has no such parameter; an attention module has no such attribute.
         weight = getattr(module, "weight", None)
         like = weight if isinstance(weight, Tensor) else next(module.parameters())
-        dtype = torch.promote_types(like.dtype, torch.float32)
+        dtype = serving_dtype(like.dtype)
         return folded.map(lambda t: t.to(like.device, dtype if t.is_floating_point() else t.dtype))
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from models_registry.adapters.folded import LowRank
+from models_registry.adapters.folded import LowRank, serving_dtype
 from models_registry.injection.kernel_table import KernelTable
 from models_registry.injection.kernels import add_in_segments, add_linear
 from models_registry.injection.stacks import Addition, Stack
@@ -39,7 +39,7 @@ class Site:
 
     def zeros(self, *shape: int, wide: bool = False) -> Tensor:
         """`wide`: in the adapters' dtype."""
-        dtype = torch.promote_types(self.dtype, torch.float32) if wide else self.dtype
+        dtype = serving_dtype(self.dtype) if wide else self.dtype
         return torch.zeros(shape, dtype=dtype, device=self.device)
 
     def low_rank(self) -> LowRank:
@@ -59,7 +59,9 @@ def calibrate(
 
 def _usual_site(module: nn.Module, architecture: Architecture) -> Site | None:
     widths = Counter((m.in_features, m.out_features) for m in architecture.modules if m.kind in ("linear", "hf_conv1d"))
-    parameter = next((one for one in module.parameters() if one.is_floating_point()), None)
+    # torch computes with none of the 8-bit floats.
+    computed = (one for one in module.parameters() if one.is_floating_point() and one.dtype.itemsize > 1)
+    parameter = next(computed, None)
     if not widths or parameter is None:
         return None
     ((width_in, width_out), _), *_ = widths.most_common(1)

@@ -7,6 +7,7 @@ import torch
 
 from models_registry.adapters.catalog import parse_stored
 from models_registry.adapters.checkpoint import match_checkpoint
+from models_registry.adapters.folded import serving_dtype
 from models_registry.errors import NoRoom
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
 from models_registry.records import AdapterVersion
@@ -25,9 +26,9 @@ class Preparer:
         self._preparing = threading.Semaphore(AT_ONCE)
 
     def estimate(self, version: AdapterVersion) -> int:
-        """The bytes that it will probably take: each number in the base's dtype or float32, whichever is wider."""
+        """The bytes that it will probably take: each number as serving computes with it."""
         floating = (p.dtype for p in self._adapted.module.parameters() if p.is_floating_point())
-        return version.parameters * torch.promote_types(next(floating, torch.float32), torch.float32).itemsize
+        return version.parameters * serving_dtype(next(floating, torch.float32)).itemsize
 
     def prepare(self, version: AdapterVersion, limit: int) -> PreparedAdapter:
         """Raises as `read_weights` does, `Invalid` where the bytes are no adapter of this model, and `NoRoom` where it

@@ -39,3 +39,9 @@ def test_a_model_without_linear_layers_has_nothing_to_measure(module: nn.Module)
 def test_a_table_holds_from_each_of_its_numbers_on() -> None:
     table = KernelTable({2: 16, 8: 4})
     assert [table.stacks_up_to(adapters) for adapters in (1, 2, 7, 8, 100)] == [0, 16, 16, 4, 4]
+
+
+def test_what_is_measured_leaves_out_weights_that_torch_does_not_compute_with() -> None:
+    module = nn.Sequential(nn.Linear(4, 4)).to(torch.float8_e4m3fn)
+    table = KernelTable()
+    assert calibrate(module, describe(module), table) is table
