@@ -23,7 +23,13 @@ def matches(entries: str | tuple[str, ...], name: str) -> bool:
     """A string is an expression for the whole name; a list's entries are names, or end it after a dot."""
     if isinstance(entries, str):
         return _run(entries, name, "fullmatch") is not None
-    return any(ends_with(name, entry) for entry in entries)
+    return not endings(name).isdisjoint(entries)
+
+
+def endings(name: str) -> frozenset[str]:
+    """What an entry may say to mean `name`: the whole of it, or what stands behind one of its dots."""
+    parts = name.split(".")
+    return frozenset(".".join(parts[start:]) for start in range(len(parts)))
 
 
 def ends_with(name: str, entry: str) -> bool:

@@ -10,7 +10,7 @@ from models_registry.adapters.adalora import AdaLoraConfig
 from models_registry.adapters.catalog import AdapterConfig
 from models_registry.adapters.ia3 import IA3Config
 from models_registry.adapters.lora import LoraConfig
-from models_registry.adapters.patterns import ends_with, index_in, key_matches, matches
+from models_registry.adapters.patterns import endings, ends_with, index_in, key_matches, matches
 from models_registry.adapters.saved_modules import is_inside, saved_modules, unmatched_saved
 from models_registry.errors import Invalid
 from models_registry.records import Architecture, Fault, ModuleInfo
@@ -129,8 +129,9 @@ def _unmatched(config: AdapterConfig, architecture: Architecture, targets: tuple
 
 
 def _unmatched_names(field: str, entries: str | tuple[str, ...] | None, names: list[str]) -> Iterator[Fault]:
+    known = frozenset(ending for name in names for ending in endings(name))
     for entry in entries if isinstance(entries, tuple) else ():
-        if not any(ends_with(name, entry) for name in names):
+        if entry not in known:
             yield Fault(("config", field), f"{entry!r} matches none of the {len(names)} modules it may name")
 
 

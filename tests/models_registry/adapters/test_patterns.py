@@ -1,7 +1,7 @@
 import pytest
 
 from models_registry.adapters import patterns
-from models_registry.adapters.patterns import ends_with, first_match, index_in, key_matches, matches
+from models_registry.adapters.patterns import endings, ends_with, first_match, index_in, key_matches, matches
 from models_registry.errors import Invalid
 
 
@@ -20,6 +20,7 @@ from models_registry.errors import Invalid
 def test_an_entry_is_a_name_or_its_end_after_a_dot(name: str, entry: str, expected: bool) -> None:
     assert ends_with(name, entry) is expected
     assert matches((entry,), name) is expected
+    assert (entry in endings(name)) is expected
 
 
 @pytest.mark.parametrize(
