@@ -78,9 +78,9 @@ def loading(directory: Path) -> Iterator[Figure]:
 
         works = {"ours": ours, "PEFT": theirs, "bytes": file.read_bytes, "mapped": mapped}
         taken = medians(works, ROUNDS)
-    yield Figure("load: from a file to attached", "reading its bytes", taken["ours"], taken["bytes"], 5.0)
+    yield Figure("load: from a file to attached", "reading its bytes", taken["ours"], taken["bytes"], 3.0)
     yield Figure(
-        "load: from a file to attached", "mapping it, copying its tensors", taken["ours"], taken["mapped"], 5.0
+        "load: from a file to attached", "mapping it, copying its tensors", taken["ours"], taken["mapped"], 3.0
     )
     yield Figure("load: from a file to attached", "PEFT load_adapter", taken["ours"], taken["PEFT"], 1 / 10)
 
