@@ -124,7 +124,7 @@ class AdaptedModel:
         for target in missing:
             if getattr(self._modules[target], INJECTED, FREE) is not FREE:
                 raise Conflict(f"The module {target!r} already has an attribute {INJECTED!r}, which injection needs.")
-        self._layers |= self._installed(missing)
+        self._layers = self._made_ready(prepared, self._installed(missing))
         for target, folded in prepared.layers.items():
             self._layers[target].put(name, folded)
         left = self._attached[name].layers.keys() - prepared.layers.keys() if name in self._attached else ()
@@ -140,6 +140,20 @@ class AdaptedModel:
                 layer.install()
         except BaseException:
             for layer in layers.values():
+                layer.remove()
+            raise
+        return layers
+
+    def _made_ready(self, prepared: PreparedAdapter, installed: Mapping[str, Adapters]) -> dict[str, Adapters]:
+        """Every layer, with those that were just `installed`; nothing of the rest of attaching can fail."""
+        layers = {**self._layers, **installed}
+        try:
+            for target, folded in prepared.layers.items():
+                layers[target].make_ready(folded)
+        except BaseException:
+            for target in prepared.layers:
+                layers[target].settle()
+            for layer in installed.values():
                 layer.remove()
             raise
         return layers

@@ -65,34 +65,38 @@ class Adapters(nn.Module):
         if target._modules.get(INJECTED) is self:
             del target._modules[INJECTED]
 
+    def make_ready(self, folded: Folded) -> None:
+        """Hook what it will need: all that can fail of `put`. What comes to nothing goes at the next `settle`."""
+        (target,) = self._target
+        if folded.input_scale is not None and self._hook_before is None:
+            self._hook_before = target.register_forward_pre_hook(self._before, with_kwargs=True)
+
     def put(self, name: str, folded: Folded) -> None:
-        """Let the adapter act here, in the place of what it did before."""
+        """Let the adapter act here, which it was made ready for, in the place of what it did before."""
         self._forget(name)
         self.slots[name] = folded
         if (addition := folded.addition) is not None:
             self._additions[name] = addition
         if folded.input_scale is not None:
             self._scaling_inputs.add(name)
-        self._hook_inputs()
+        self.settle()
 
     def drop(self, name: str) -> None:
         del self.slots[name]
         self._forget(name)
-        self._hook_inputs()
+        self.settle()
+
+    def settle(self) -> None:
+        """A hook costs every forward some time, the base's own too: the one before it is there only while it has
+        work."""
+        if not self._scaling_inputs and self._hook_before is not None:
+            self._hook_before.remove()
+            self._hook_before = None
 
     def _forget(self, name: str) -> None:
         self._additions.pop(name, None)
         self._scaling_inputs.discard(name)
         self._edition += 1  # what forwards have kept holds no longer
-
-    def _hook_inputs(self) -> None:
-        """A hook costs every forward some time, the base's own too, so this one is there only while it has work."""
-        (target,) = self._target
-        if self._scaling_inputs and self._hook_before is None:
-            self._hook_before = target.register_forward_pre_hook(self._before, with_kwargs=True)
-        elif not self._scaling_inputs and self._hook_before is not None:
-            self._hook_before.remove()
-            self._hook_before = None
 
     # ---- the forward --------------------------------------------------------------------------------------------
 

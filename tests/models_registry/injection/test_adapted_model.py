@@ -2,6 +2,7 @@
 
 import copy
 import io
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from adapting import ADALORA, IA3, IDS, LORA, METHODS, by_row, picture, same, whole
 from bases import DummyModel
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from models_registry.adapters.catalog import AdapterConfig, parse_config
 from models_registry.adapters.checkpoint import fresh_checkpoint
@@ -238,3 +240,34 @@ def test_every_tensor_of_an_adapter_moves_with_the_model(adapted: AdaptedModel) 
     tensors = [tensor for layer in layers for folded in layer.slots.values() for tensor in folded.tensors]
     assert len(layers) == 3
     assert {tensor.dtype for tensor in tensors} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_an_adapter_whose_hooks_can_not_all_be_placed_leaves_everything_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).eval()
+    adapted, x = AdaptedModel(model), torch.ones(2, 4)
+    adapted.inject_adapter(
+        "lora", parse_config({"peft_type": "LORA", "target_modules": ["0"], "init_lora_weights": False}), seed=0
+    )
+    with adapted.routed_whole({"lora": 1.0}):
+        before = model(x)
+    ia3 = {"peft_type": "IA3", "target_modules": ["0", "1"], "feedforward_modules": ["0", "1"]}
+    prepared = adapted.prepare_adapter(fresh_checkpoint(parse_config(ia3), adapted.architecture, 0))
+    place, placed = nn.Module.register_forward_pre_hook, itertools.count()
+
+    def fail(module: nn.Module, *args: Any, **kwargs: Any) -> RemovableHandle:
+        if next(placed) == after:
+            raise RuntimeError("no more hooks")
+        return place(module, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nn.Module, "register_forward_pre_hook", fail)
+        with pytest.raises(RuntimeError, match="no more hooks"):
+            adapted.attach_adapter("lora", prepared)
+    with adapted.routed_whole({"lora": 1.0}):
+        assert torch.equal(model(x), before)
+    assert not any(layer._forward_pre_hooks for layer in model)  # pyright: ignore[reportPrivateUsage] - torch's own
+    adapted.eject_adapter("lora")
+    assert [name for name, _ in model.named_modules()] == ["", "0", "1"]
