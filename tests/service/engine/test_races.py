@@ -29,7 +29,8 @@ def expected_by_digest(running: Running) -> dict[Digest, Tensor]:
 
 
 def test_answers_are_what_their_digests_say_while_names_come_and_go(start: Start) -> None:
-    running = start(EngineLimits("cpu", max_resident_bytes=400))  # two adapters of 184 bytes fit, as one request may name both
+    # Two adapters of 184 bytes fit, for one request may name both, and a third doesn't.
+    running = start(EngineLimits("cpu", max_resident_bytes=400))
     running.host()
     known = expected_by_digest(running)
     engine = running.engine
