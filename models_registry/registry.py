@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import BinaryIO, Unpack
 
-from sqlalchemy import select, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from models_registry.errors import Damaged, NotFound, RegistryError
@@ -45,7 +45,7 @@ from models_registry.storage.reading import (
     list_base_model_rows,
 )
 from models_registry.storage.snapshots import read_generation, read_snapshot
-from models_registry.storage.tables import GenerationRow, VersionRow
+from models_registry.storage.tables import GenerationRow
 
 
 class Registry:
@@ -246,7 +246,7 @@ class Registry:
     def mark_damaged(self, digest: str) -> None:
         """The blob's bytes are wrong or gone: the versions that name it are listed as `damaged`, if there are any."""
         with self._database.read() as session:
-            if damage.is_damaged(session, digest) or not damage.is_referenced(session, digest):
+            if damage.is_damaged(session, digest) or not adapter_rows.is_referenced(session, digest):
                 return
         with self._write() as session:
             damage.mark_damaged(session, digest)
@@ -262,12 +262,12 @@ class Registry:
     def is_referenced(self, digest: str) -> bool:
         """Whether any version names the blob."""
         with self._database.read() as session:
-            return damage.is_referenced(session, digest)
+            return adapter_rows.is_referenced(session, digest)
 
     def referenced_digests(self) -> frozenset[str]:
         """Every blob that a version names."""
         with self._database.read() as session:
-            return frozenset(session.scalars(select(VersionRow.digest).distinct()))
+            return adapter_rows.referenced_digests(session)
 
     def ping_blobs(self) -> None:
         """Return if blobs can be read and written now. Raises `Unavailable`."""

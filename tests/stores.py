@@ -15,6 +15,8 @@ from e2e.process import BIN, until
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from models_registry.storage.blobs import BlobStore
+
 STORES = ("directory", "s3")
 BUCKET = "blobs"
 
@@ -34,6 +36,10 @@ stop
 for port in $ports; do rm -f /tmp/seaweedfs-*-"$port".sock; done
 rm -rf "$home"
 """
+
+
+def holds(store: BlobStore, digest: str) -> bool:
+    return any(blob.digest == digest for blob in store.list_blobs())
 
 
 def directory_url(directory: Path) -> str:

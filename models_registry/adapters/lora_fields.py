@@ -5,16 +5,13 @@ from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from models_registry.adapters.method import Indices, MethodConfig, Names
+from models_registry.adapters.method import FLOAT32_MAX, Indices, MethodConfig, Names
 
 REWRITES_BASE = "rewrites the base weights, which other adapters share; convert the adapter to plain LoRA first"
 OTHER_VARIANT = "is a variant that is not served; plain LoRA is"
 
 INITIALISATIONS = ("gaussian", "orthogonal", "mica")
 REWRITING = ("pissa", "olora", "loftq", "corda", "eva", "lora_ga")
-
-FLOAT32_MAX = 2.0**128 - 2.0**104
-"""An adapter's part is multiplied by alpha over the rank, in float32 at the least."""
 
 Rank = Annotated[int, Field(gt=0)]
 Alpha = Annotated[int | float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]

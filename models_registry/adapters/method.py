@@ -30,6 +30,9 @@ Indices: TypeAlias = Annotated[tuple[int, ...], BeforeValidator(_as_tuple)]
 PEFT_PREFIX: Final = "base_model.model."
 """Stands before each key in the files that PEFT saves."""
 
+FLOAT32_MAX: Final = torch.finfo(torch.float32).max
+"""An adapter's part is multiplied by its alpha, and by its weight in a composition, in float32 at the least."""
+
 BaseWeights: TypeAlias = Callable[[str], Tensor]
 """A base model's parameter or buffer by its full name; raises `Conflict` where the model isn't in memory."""
 

@@ -7,11 +7,10 @@ every option of its `forward` works. The base's weights are never written.
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from models_registry.adapters.copies import copy_with
-from models_registry.adapters.folded import AttentionDelta, LowRank
+from models_registry.adapters.folded import AttentionDelta, LowRank, serving_dtype
 from models_registry.injection.rows import RowsOf, take_rows
 
 NAMES = ("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask", "average_attn_weights", "is_causal")
@@ -54,7 +53,7 @@ def _by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sum(weight: Tensor, low_ranks: Sequence[tuple[LowRank, float]]) -> Tensor:
-    total = weight.detach().to(torch.promote_types(weight.dtype, torch.float32))
+    total = weight.detach().to(serving_dtype(weight.dtype))
     for low, share in low_ranks:
         total = total.addmm(low.up, low.down, alpha=share * low.scaling)
     return total.to(weight.dtype)

@@ -149,3 +149,13 @@ def _require_built(session: Session, model: str, made_for: str | None) -> str:
             f"{row.fingerprint}. Ask again."
         )
     return row.fingerprint
+
+
+def is_referenced(session: Session, digest: str) -> bool:
+    """Whether any version names the blob."""
+    return session.scalars(select(VersionRow.digest).where(VersionRow.digest == digest).limit(1)).first() is not None
+
+
+def referenced_digests(session: Session) -> frozenset[str]:
+    """Every blob that a version names."""
+    return frozenset(session.scalars(select(VersionRow.digest).distinct()))

@@ -41,14 +41,6 @@ class BlobStore(Protocol):
         """
         ...
 
-    def exists(self, digest: str) -> bool:
-        """Whether a blob lies under that digest; its bytes are not read."""
-        ...
-
-    def delete(self, digest: str) -> None:
-        """Remove the blob; it is no error if there is none."""
-        ...
-
     def delete_older(self, digest: str, before: datetime) -> bool:
         """Remove the blob unless it was put after `before`, also by a put that runs just now. Whether it was removed.
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists
 from sqlalchemy.orm import Session
 
 from models_registry.storage.events import SHA256, log
@@ -11,11 +11,6 @@ from models_registry.storage.tables import DamagedBlobRow, VersionRow
 
 def is_damaged(session: Session, digest: str) -> bool:
     return session.get(DamagedBlobRow, digest) is not None
-
-
-def is_referenced(session: Session, digest: str) -> bool:
-    """Whether any version names the blob."""
-    return session.scalars(select(VersionRow.digest).where(VersionRow.digest == digest).limit(1)).first() is not None
 
 
 def mark_damaged(session: Session, digest: str) -> None:

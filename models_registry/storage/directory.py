@@ -82,15 +82,6 @@ class DirectoryBlobStore:
             opened.pop_all()  # it is the caller's now
         return file
 
-    def exists(self, digest: str) -> bool:
-        self.ping()
-        return self._path(digest).is_file()
-
-    def delete(self, digest: str) -> None:
-        with translated(self._name):
-            self._path(digest).unlink(missing_ok=True)
-            sync_directory(self._directory)
-
     def delete_older(self, digest: str, before: datetime) -> bool:
         path = self._path(digest)
         with translated(self._name), self._locked(fcntl.LOCK_EX):

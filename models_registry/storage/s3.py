@@ -164,17 +164,6 @@ class S3BlobStore:
             opened.pop_all()  # it is the caller's now
         return file
 
-    def exists(self, digest: str) -> bool:
-        with translated(self._name):
-            if self._modified(require_digest(digest)) is not None:
-                return True
-        self.ping()
-        return False
-
-    def delete(self, digest: str) -> None:
-        with translated(self._name):
-            obstore.delete(self._store, require_digest(digest))
-
     def delete_older(self, digest: str, before: datetime) -> bool:
         claim = f"{CLAIMS}/{require_digest(digest)}"
         with translated(self._name):

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from models_registry.adapters.catalog import parse_config, parse_stored
 from models_registry.adapters.checkpoint import not_in_memory
-from models_registry.errors import Conflict, NotFound, RegistryError
+from models_registry.errors import NotFound, RegistryError
 from models_registry.injection.adapted_model import PreparedAdapter
 from models_registry.records import Adapter, AdapterVersion, Once
 from models_registry.references import pick_removable
@@ -19,6 +19,7 @@ from service.engine.hosted_model import HostedModel
 from service.engine.hosting import Hosting
 from service.engine.inference import Inference
 from service.engine.models import Models
+from service.engine.once import create_once
 from service.engine.request import AdapterStatus, CreatedAdapter, EngineLimits, NewAdapter, NewComposition
 from service.engine.snapshot import Snapshot, find_adapter, is_there, require_free, resolve
 from service.engine.statuses import adapter_status
@@ -63,7 +64,7 @@ class Adapters:
         nothing is stored.
         """
         put = partial(self._registry.create_adapter, new.model, new.name, once=once)
-        return self._once(once, lambda: self._store(new.model, self._draft(new), put))
+        return create_once(once, self._recall, lambda: self._store(new.model, self._draft(new), put))
 
     def check(self, new: NewAdapter) -> CreatedAdapter:
         """The dry run: all of `create` but storing and attaching. Version 1 as it would be."""
@@ -74,7 +75,7 @@ class Adapters:
         """Version 1, merged from stored adapters of the model, in memory or not; stored and attached as by `create`.
         Raises `NotFound` (all references at once), `Damaged`, and what `create` does."""
         put = partial(self._registry.create_adapter, new.model, new.name, once=once)
-        return self._once(once, lambda: self._store(new.model, self._draft_composition(new), put))
+        return create_once(once, self._recall, lambda: self._store(new.model, self._draft_composition(new), put))
 
     def add_version(
         self,
@@ -100,7 +101,7 @@ class Adapters:
             put = partial(self._registry.add_version, name, if_match=if_match, once=once)
             return self._store(newest.model, draft, put)
 
-        return self._once(once, add)
+        return create_once(once, self._recall, add)
 
     # ---- reading --------------------------------------------------------------------------------------------
 
@@ -208,20 +209,7 @@ class Adapters:
         require_free(self._snapshot.view, new.name)
         return draft_composition(new, modules, self._snapshot.view, self._registry.read_weights)
 
-    def _once(self, once: Once | None, create: Callable[[], CreatedAdapter]) -> CreatedAdapter:
-        if once is None:
-            return create()
-        if told := self._told(once):
-            return told
-        try:
-            return create()
-        except Conflict:
-            # The first request under this key may have come through at this moment: what it made is in the way.
-            if told := self._told(once):
-                return told
-            raise
-
-    def _told(self, once: Once) -> CreatedAdapter | None:
+    def _recall(self, once: Once) -> CreatedAdapter | None:
         created = self._registry.find_created(once)
         self._snapshot.refresh()
         return created and CreatedAdapter(*created)

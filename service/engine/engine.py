@@ -45,7 +45,7 @@ class Engine:
         """Begin loading every model whose record says hosted, one after the other, in the background."""
         self._snapshot.refresh()
         view = self._snapshot.view  # not newer than the models that are read now
-        self._hosting.start(status.base for status in self.models.all())
+        self.models.start()
         self._watcher.start(view)
 
     def give_up(self) -> None:

@@ -11,6 +11,7 @@ from models_registry.injection.probe import UNKNOWN
 from models_registry.records import Architecture, BaseModel, Once, Source
 from models_registry.registry import BaseModelWishes, Registry
 from service.engine.hosting import Hosting
+from service.engine.once import create_once
 from service.engine.placement import choose_device, choose_dtype
 from service.engine.request import EngineLimits, ModelModules, ModelState, ModelStatus
 from service.engine.snapshot import Snapshot
@@ -43,15 +44,7 @@ class Models:
 
         Whoever asks again under the same `once` gets what was registered then, as it is now.
         """
-        if once and (earlier := self._registry.find_registered(once)):
-            return self._status(earlier)
-        try:
-            base = self._register(id, source, once, wishes)
-        except Conflict:
-            # The first request under this key may have come through at this moment: what it registered is in the way.
-            if once and (earlier := self._registry.find_registered(once)):
-                return self._status(earlier)
-            raise
+        base = create_once(once, self._registry.find_registered, lambda: self._register(id, source, once, wishes))
         self._snapshot.refresh()
         return self._status(base)
 
@@ -68,10 +61,6 @@ class Models:
         bases = self._registry.list_base_models(limit, after)
         self._snapshot.refresh()
         return tuple(self._status(base) for base in bases)
-
-    def all(self) -> Iterator[ModelStatus]:
-        """Every one, by id, read page by page."""
-        return map(self._status, self._all_bases())
 
     def in_memory(self) -> dict[str, tuple[ModelState, int]]:
         """Of each model the state and how many of its adapters are resident; also while the database is away."""
@@ -110,12 +99,17 @@ class Models:
             close = self._hosting.forget(model)
         close()
 
+    def start(self) -> None:
+        """Begin loading every model whose record says hosted, one after the other, in the background."""
+        self._hosting.start(self._all_bases())
+
     def follow(self) -> None:
         """Bring memory to what the registry says, whichever process changed it. Raises `Unavailable`."""
         with self._lifecycle:
             self._hosting.follow(self._all_bases())
 
     def _all_bases(self) -> Iterator[BaseModel]:
+        """By id, read page by page."""
         after = None
         while page := self._registry.list_base_models(PAGE, after):
             yield from page

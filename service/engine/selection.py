@@ -1,10 +1,10 @@
 """Which adapter versions the rows of a request mean: references become exact versions, all faults at once."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from models_registry.adapters.catalog import parse_stored
+from models_registry.adapters.method import FLOAT32_MAX
 from models_registry.errors import Invalid, NotFound
 from models_registry.records import AdapterVersion, Fault, Location, RegistrySnapshot
 from service.engine.request import AdapterChoice, AdapterChoices, Digest
@@ -134,8 +134,8 @@ def _faults_of(choice: AdapterChoice, selection: Selection, loc: Location) -> It
     if not choice:
         yield Fault(loc, "A composition names at least one adapter; for the base write null.")
     for reference, weight in choice.items():
-        if not math.isfinite(weight):
-            yield Fault((*loc, reference), f"The weight must be a finite number, not {weight}.")
+        if not abs(weight) <= FLOAT32_MAX:  # nor if it isn't a number
+            yield Fault((*loc, reference), f"The weight must be a number that float32 can hold, not {weight}.")
     if len(selection.parts) == 1 and selection.parts[0].weight == 1.0:
         return
     for part in selection.parts:

@@ -49,7 +49,7 @@ def test_each_missing_and_each_damaged_blob_is_told_with_its_versions_and_marked
     lost = add_adapter(registry, "lost", b"lost")
     torn = add_adapter(registry, "torn", b"torn")
     add_adapter(registry, "twin", b"torn")
-    blobs.delete(lost.digest)
+    obstore.delete(raw, lost.digest)
     obstore.put(raw, torn.digest, b"to")
 
     found = check(registry, blobs)
@@ -74,11 +74,13 @@ def test_a_mark_goes_once_the_bytes_are_right_again(registry: Registry, blobs: B
     assert damaged(registry) == set()
 
 
-def test_a_version_that_is_removed_during_the_check_is_not_missed(registry: Registry, blobs: BlobStore) -> None:
+def test_a_version_that_is_removed_during_the_check_is_not_missed(
+    registry: Registry, blobs: BlobStore, raw: ObjectStore
+) -> None:
     version = add_adapter(registry, "gone", b"gone")
     references = references_by_digest(registry)
     registry.remove_adapter("gone")
-    blobs.delete(version.digest)
+    obstore.delete(raw, version.digest)
 
     assert [blob.verdict for blob in check_blobs(registry, blobs, references)] == ["sound"]
 

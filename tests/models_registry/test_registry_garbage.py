@@ -9,6 +9,7 @@ from hashlib import sha256
 import obstore
 import pytest
 from obstore.store import ObjectStore
+from stores import holds
 from versions import add_adapter
 
 from models_registry import registry_garbage
@@ -63,7 +64,7 @@ def test_a_dry_run_says_what_would_go_and_removes_nothing(registry: Registry, bl
 
     assert [blob.digest for blob in garbage.removed] == [orphan]
     assert garbage.bytes == len(b"weights")
-    assert blobs.exists(orphan)
+    assert holds(blobs, orphan)
 
 
 def test_a_registry_that_names_none_of_the_blobs_removes_none_unless_that_is_meant(
@@ -74,7 +75,7 @@ def test_a_registry_that_names_none_of_the_blobs_removes_none_unless_that_is_mea
 
     with pytest.raises(Conflict, match="another registry"):
         collect_garbage(registry, blobs, age=AT_ONCE)
-    assert blobs.exists(orphan)
+    assert holds(blobs, orphan)
     assert len(collect_garbage(registry, blobs, age=AT_ONCE, even_all=True).removed) == 1
     assert collect_garbage(registry, blobs, age=AT_ONCE).removed == ()
 
@@ -136,7 +137,7 @@ def test_no_upload_loses_its_bytes_to_a_collection_beside_it(
         done = anew = 0
         while time.monotonic() < ends_at:
             weights = f"weights {chance.randrange(4)}".encode()
-            anew += not blobs.exists(sha256(weights).hexdigest())
+            anew += not holds(blobs, sha256(weights).hexdigest())
             begun = time.monotonic()
             version = add_adapter(registry, f"a{thread}", weights)
             # What the hour is for: a row follows its put before that.

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
+from datetime import timedelta
 from itertools import count
 
 import pytest
@@ -14,6 +15,7 @@ from e2e.crashes.story import STORY, Seen, look
 
 from models_registry.errors import Conflict, NotFound
 from models_registry.registry import Registry
+from models_registry.registry_garbage import collect_garbage
 from models_registry.storage.blobs import BlobStore, open_blob_store
 from models_registry.storage.database import Database
 
@@ -44,13 +46,14 @@ def undisturbed(registry: Registry) -> Sequence[Seen]:
     return seen
 
 
-def collect_garbage(registry: Registry, blobs: BlobStore) -> None:
+def clear_up(registry: Registry, blobs: BlobStore) -> None:
     """What uploads that died have left: no row is without its blob, and what no row names may go."""
     referenced, stored = registry.referenced_digests(), {blob.digest for blob in blobs.list_blobs()}
     assert referenced <= stored
     for digest in stored - referenced:
         blobs.get(digest)  # whole, or else it is damaged
-        blobs.delete(digest)
+    removed = collect_garbage(registry, blobs, age=timedelta(seconds=-5), even_all=True).removed
+    assert {blob.digest for blob in removed} == stored - referenced
 
 
 @pytest.mark.parametrize(
@@ -77,7 +80,7 @@ def test_a_kill_at_any_step_loses_nothing_and_leaves_nothing_half_done(
             killed_at[death.steps[-1]] += 1
             seen = look(registry, 1)
             assert seen in (before, after), f"deed {done}, killed at step {die_at} of {death.steps}"
-            collect_garbage(registry, blobs)
+            clear_up(registry, blobs)
             if seen == after:
                 break
         # Done, though nobody was told so: whoever tries again is told, and changes nothing.
@@ -103,5 +106,5 @@ def test_kills_at_any_moment_of_several_at_once_lose_nothing(
             for deed in STORY[death.done + (seen != told) :]:
                 deed(registry, life.number)
             assert look(registry, life.number) == undisturbed[-1]
-    collect_garbage(registry, blobs)
+    clear_up(registry, blobs)
     assert {look(registry, life.number) == undisturbed[-1] for life in lives} == {True}

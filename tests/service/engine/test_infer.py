@@ -81,7 +81,8 @@ def test_an_adapter_of_another_model_is_not_found(running: Running) -> None:
     [
         ({"ia3": 0.5}, "IA3"),
         ({"ia3": 1.0, "a": 1.0}, "IA3"),
-        ({"a": float("nan")}, "finite"),
+        ({"a": float("nan")}, "float32 can hold"),
+        ({"a": 1e39}, "float32 can hold"),
         ({}, "null"),
     ],
 )

@@ -1,0 +1,24 @@
+"""A creation that is asked for again under its caller's key: done once, told as often as it is asked for."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from models_registry.errors import Conflict
+from models_registry.records import Once
+
+T = TypeVar("T")
+
+
+def create_once(once: Once | None, recall: Callable[[Once], T | None], create: Callable[[], T]) -> T:
+    """What `create` makes, or what was made under this key before, as `recall` finds it. Raises as both do."""
+    if once is None:
+        return create()
+    if (earlier := recall(once)) is not None:
+        return earlier
+    try:
+        return create()
+    except Conflict:
+        # The first request under this key may have come through at this moment: what it made is in the way.
+        if (earlier := recall(once)) is not None:
+            return earlier
+        raise
