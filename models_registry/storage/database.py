@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic, sleep
 
 import psycopg
 from alembic import command
@@ -14,7 +15,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session
@@ -25,8 +26,9 @@ from models_registry.storage.files import make_directory, translated
 
 SCRIPTS = Path(__file__).parents[2] / "alembic"
 
-# WAL: readers and the writer don't wait for each other. FULL: a commit survives a power loss, not only a crash.
-SERVING = {"busy_timeout": "30000", "journal_mode": "WAL", "synchronous": "FULL", "foreign_keys": "ON"}
+BUSY_SECONDS = 30
+# FULL: a commit survives a power loss, not only a crash.
+SERVING = {"busy_timeout": str(BUSY_SECONDS * 1000), "synchronous": "FULL", "foreign_keys": "ON"}
 # Alembic changes a SQLite table by copying and dropping it; enforced foreign keys would delete what refers to it.
 MIGRATING = SERVING | {"foreign_keys": "OFF"}
 # Seconds and milliseconds after which a server that doesn't answer is away; without them a lost one is waited for long.
@@ -128,6 +130,7 @@ def open_engine(url: str, pragmas: Mapping[str, str]) -> Engine:
         cursor = connection.cursor()
         for pragma, value in pragmas.items():
             cursor.execute(f"PRAGMA {pragma} = {value}")
+        _write_ahead(cursor)
         cursor.close()
 
     # A writer that begins as a reader can't wait for another writer: SQLite answers "database is locked" at once.
@@ -157,10 +160,32 @@ def told() -> Generator[None]:
         raise Unavailable("Every connection to the database is in use; try again.") from error
 
 
+def _write_ahead(cursor: DBAPICursor) -> None:
+    """Keep a SQLite file's journal as WAL, in which readers and the writer don't wait for each other.
+
+    SQLite waits for nobody here, whatever its `busy_timeout`: the statement reads before it writes, and of two that
+    did so none can go on. Only the first start of several at once meets that; so we wait ourselves.
+    """
+    given_up = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not _is_sqlite(error, sqlite3.SQLITE_BUSY) or monotonic() > given_up:
+                raise
+            sleep(0.01)
+        else:
+            return
+
+
 def _is(error: BaseException | None, in_sqlite: int, in_postgres: type[psycopg.Error]) -> bool:
-    if isinstance(error, sqlite3.Error):
-        return getattr(error, "sqlite_errorcode", None) == in_sqlite  # what Python's driver itself raises has no code
-    return isinstance(error, in_postgres)
+    return _is_sqlite(error, in_sqlite) or isinstance(error, in_postgres)
+
+
+def _is_sqlite(error: BaseException | None, kind: int) -> bool:
+    """Whether SQLite gave `error`, of this kind; what Python's driver itself raises has no code."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == kind  # the other bits say on which occasion
 
 
 def _address(url: str) -> URL:

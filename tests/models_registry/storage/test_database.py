@@ -1,3 +1,4 @@
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -75,6 +76,19 @@ def test_many_may_migrate_the_same_empty_database_at_once(empty_database_url: st
     database = open_database(empty_database_url)
     assert generation_of(database) == 0
     database.close()
+
+
+def test_a_file_that_another_process_is_making_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "registry.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("BEGIN IMMEDIATE")
+        migrating = pool.submit(migrate, f"sqlite:///{path}")
+        with pytest.raises(TimeoutError):
+            migrating.result(0.5)
+        other.execute("ROLLBACK")
+        migrating.result()
+
+    open_database(f"sqlite:///{path}").close()
 
 
 # ---- sessions -----------------------------------------------------------------------------------------------------
