@@ -160,18 +160,20 @@ def _wrong_shape(key: str, tensor: Tensor, shape: tuple[int, ...]) -> Iterator[F
 
 def _wrong_numbers(tensors: Mapping[str, Tensor], places: tuple[Place, ...]) -> Iterator[Fault]:
     dtypes = {key: place.module.dtype for place in places for key in place.shapes}
-    extremes: dict[str, Tensor] = {}
+    alike: dict[tuple[torch.dtype, str], list[str]] = {}
     for key, tensor in tensors.items():
         if not tensor.is_floating_point() or tensor.dtype.itemsize < 2:
             reason = f"has dtype {dtype_name(tensor.dtype)}; a floating one of 16 bits or more is needed"
             yield Fault((WEIGHTS, key), reason)
         elif tensor.numel():
-            # NaN, if one is there; and what overflows at its place is infinite there.
-            extremes[key] = torch.stack(tensor.aminmax()).to(dtype_named(dtypes[key])).to(torch.float64)
-    # One look at all of them: asking each tensor for its numbers costs more than finding them.
-    if extremes and not bool(torch.isfinite(torch.stack([*extremes.values()])).all()):
-        wrong = (key for key, numbers in extremes.items() if not bool(torch.isfinite(numbers).all()))
-        yield from (Fault((WEIGHTS, key), f"holds NaN or Inf, or overflows {dtypes[key]}") for key in wrong)
+            alike.setdefault((tensor.dtype, dtypes[key]), []).append(key)
+    for (_, dtype), keys in alike.items():
+        # NaN, if one is there; and what overflows at its place is infinite there. One look at those of all tensors:
+        # asking each for its numbers costs more than finding them.
+        extremes = torch.stack([extreme for key in keys for extreme in tensors[key].aminmax()]).view(-1, 2)
+        finite = torch.isfinite(extremes.to(dtype_named(dtype))).all(dim=1)
+        wrong = (key for key, is_finite in zip(keys, finite.tolist(), strict=True) if not is_finite)
+        yield from (Fault((WEIGHTS, key), f"holds NaN or Inf, or overflows {dtype}") for key in wrong)
 
 
 def _warnings(config: AdapterConfig) -> tuple[str, ...]:

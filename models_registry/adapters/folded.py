@@ -116,6 +116,14 @@ def serving_dtype(base: torch.dtype) -> torch.dtype:
     return torch.float32 if base.itemsize == 1 else torch.promote_types(base, torch.float32)
 
 
+def widened(out: Tensor) -> Tensor:
+    """Half precision in float32, so that a sum rounds once, as PEFT's does with float32 adapters; else itself.
+
+    Also the faster way: torch adds float32 to half precision in place several times slower than it converts both ways.
+    """
+    return out.float() if out.dtype.itemsize < 4 else out
+
+
 def _tensors_in(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value

@@ -129,8 +129,10 @@ def _unmatched(config: AdapterConfig, architecture: Architecture, targets: tuple
 
 
 def _unmatched_names(field: str, entries: str | tuple[str, ...] | None, names: list[str]) -> Iterator[Fault]:
+    if not isinstance(entries, tuple):
+        return
     known = frozenset(ending for name in names for ending in endings(name))
-    for entry in entries if isinstance(entries, tuple) else ():
+    for entry in entries:
         if entry not in known:
             yield Fault(("config", field), f"{entry!r} matches none of the {len(names)} modules it may name")
 

@@ -91,7 +91,9 @@ def _stacking_pays(site: Site, adapters: int, tokens: int, deadline: float) -> b
     x, out = site.zeros(adapters, tokens, site.width_in), site.zeros(adapters, tokens, site.width_out)
     stack, layer = Stack.of(parts), nn.Identity()
     in_segments, stacked = _seconds(
-        (lambda: add_in_segments(out, x, parts, add_linear, layer), lambda: stack.add(out, x)), site.device, deadline
+        (lambda: add_in_segments(out, x, parts, adapters, add_linear, layer), lambda: stack.add(out, x)),
+        site.device,
+        deadline,
     )
     return stacked <= NEARLY * in_segments
 

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_iter
 from transformers.cache_utils import Cache
 
-from models_registry.adapters.folded import AttentionDelta, Folded
+from models_registry.adapters.folded import AttentionDelta, Folded, widened
 from models_registry.errors import Invalid
 from models_registry.injection.attention import attend
-from models_registry.injection.kernels import AddLowRank, over_features, place_tokens, widened
+from models_registry.injection.kernels import AddLowRank, over_features, place_tokens
 from models_registry.injection.rows import RowsOf, put_rows, take_rows
 
 

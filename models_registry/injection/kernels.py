@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models_registry.adapters.folded import LowRank, TokenRows
+from models_registry.adapters.folded import LowRank, TokenRows, widened
 from models_registry.injection.stacks import Addition
 from models_registry.records import LayerKind
 
@@ -19,35 +19,35 @@ AddLowRank: TypeAlias = Callable[[Tensor, Tensor, LowRank, float, nn.Module], No
 
 
 def add_in_segments(
-    out: Tensor, x: Tensor, parts: Sequence[Addition], add_low_rank: AddLowRank, layer: nn.Module
+    out: Tensor, x: Tensor, parts: Sequence[Addition], rows: int | None, add_low_rank: AddLowRank, layer: nn.Module
 ) -> None:
-    """One adapter after the other, each for its own rows; several at one row round once, as in `widened`."""
+    """One adapter after the other, each for its own of the batch's `rows`; whatever is added at a row rounds once."""
+    if add_low_rank is add_linear and out.is_contiguous():
+        # Once for all: with many adapters it is calls, not products, that take the time.
+        out, x = out.view(-1, out.shape[-1]), x.reshape(-1, x.shape[-1])
+    each = 1 if rows is None else len(out) // rows  # the tokens of a row, where they are rows of their own now
     for part in parts:
-        own, x_own = (out, x) if part.rows is Ellipsis else (out[part.rows], x[part.rows])
-        total = own if len(part.low_ranks) == 1 else widened(own)
+        if isinstance(part.rows, slice):
+            own_rows = slice(part.rows.start * each, part.rows.stop * each)
+            own, x_own = out[own_rows], x[own_rows]
+        else:
+            own, x_own = out, x
+        total = widened(own)
         for low, weight in part.low_ranks:
             add_low_rank(total, x_own, low, weight, layer)
         if total is not own:
             own.copy_(total)
 
 
-def widened(own: Tensor) -> Tensor:
-    """Half precision in float32, so that a sum rounds once, as PEFT's does with float32 adapters; else itself."""
-    return own.float() if own.dtype.itemsize < 4 else own
-
-
 def add_linear(out: Tensor, x: Tensor, low: LowRank, weight: float, layer: nn.Module) -> None:
-    """`out += weight · scaling · x Aᵀ Bᵀ`, the second product and the addition in one kernel where strides allow.
-
-    In half precision A and B are float32, and adding their product rounds once, into `out`.
-    """
-    h = torch.mm(x.reshape(-1, x.shape[-1]).to(low.down.dtype), low.down.T)  # [tokens, r]
-    if out.is_contiguous() and out.dtype == h.dtype == low.up.dtype:  # they differ in half precision and under autocast
-        out.view(-1, out.shape[-1]).addmm_(h, low.up.T, alpha=weight * low.scaling)
+    """`out += weight · scaling · x Aᵀ Bᵀ`, the second product and the addition in one kernel where shapes allow."""
+    h = F.linear(x if x.dtype == low.down.dtype else x.to(low.down.dtype), low.down)
+    if out.dim() == 2 and out.dtype == h.dtype:  # they differ under autocast
+        out.addmm_(h, low.up.T, alpha=weight * low.scaling)
         if low.bias is not None:
             out.add_(low.bias, alpha=weight * low.scaling)
     else:
-        out.add_(F.linear(h, low.up, low.bias).view(out.shape), alpha=weight * low.scaling)
+        out.add_(F.linear(h, low.up, low.bias), alpha=weight * low.scaling)
 
 
 def add_embedding(out: Tensor, ids: Tensor, low: LowRank, weight: float, layer: nn.Module) -> None:

@@ -5,25 +5,28 @@ carries, whose tensors move with the model and stay out of its state dict.
 """
 
 from collections.abc import Callable
-from typing import Any, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from models_registry.adapters.copies import INJECTED, InjectedForward
-from models_registry.adapters.folded import Folded, LowRank
+from models_registry.adapters.folded import Folded
 from models_registry.errors import RowsLost
 from models_registry.injection.change import Change
 from models_registry.injection.hot import MergedTarget, MixtureKey
 from models_registry.injection.kernels import ADD_LOW_RANK, add_linear, over_features
 from models_registry.injection.merged import can_merge, merge
-from models_registry.injection.plan import Additions, Plan
+from models_registry.injection.plan import Acting, Additions, Plan
 from models_registry.injection.routing import EVERY_ROW, Routing, routing_of, without_routing
 from models_registry.injection.scales import WORTH_GATHERING, gather_scales, over_rows
 from models_registry.injection.stacks import Addition
 from models_registry.records import LayerKind, ModuleInfo
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+
+MOST_KEPT: Final = 1024
+"""So many mixtures are kept of a layer: there is no end of weights."""
 
 
 class Adapters(nn.Module):
@@ -35,9 +38,9 @@ class Adapters(nn.Module):
     def __init__(self, model: object, target: nn.Module, info: ModuleInfo) -> None:
         super().__init__()
         self.slots: dict[str, Folded] = {}
-        self._additions: dict[str, LowRank] = {}
         self._scaling_inputs: set[str] = set()
         self._edition = 0
+        self._kept: dict[MixtureKey, Acting] = {}
         self._model = model
         self._name = info.name
         self._kind: LayerKind | None = info.kind
@@ -75,8 +78,6 @@ class Adapters(nn.Module):
         """Let the adapter act here, which it was made ready for, in the place of what it did before."""
         self._forget(name)
         self.slots[name] = folded
-        if (addition := folded.addition) is not None:
-            self._additions[name] = addition
         if folded.input_scale is not None:
             self._scaling_inputs.add(name)
         self.settle()
@@ -94,9 +95,9 @@ class Adapters(nn.Module):
             self._hook_before = None
 
     def _forget(self, name: str) -> None:
-        self._additions.pop(name, None)
         self._scaling_inputs.discard(name)
         self._edition += 1  # what forwards have kept holds no longer
+        self._kept.clear()
 
     # ---- the forward --------------------------------------------------------------------------------------------
 
@@ -138,34 +139,44 @@ class Adapters(nn.Module):
 
     def _make_plan(self, routing: Routing) -> Plan:
         changes: list[Change] = []
-        parts: list[Addition] = []
-        here = {name for segment in routing.segments for name, _ in segment.mixture if name in self.slots}
-        routing.acted.update(here)
+        additions: list[Addition] = []
+        here: set[str] = set()
         merged = routing.merged.get(self._name)
         for segment in routing.segments:
             acting = self._acting(segment.mixture)
-            if merged is not None and self._answers and merged.is_of([folded for folded, _ in acting]):
+            here |= acting.names
+            if merged is not None and self._answers and merged.is_of([folded for folded, _ in acting.parts]):
+                routing.acted.update(here)
                 return Plan(self._edition, frozenset(here), merged=merged.copy)
             rows = EVERY_ROW if segment.rows == slice(0, routing.rows) else segment.rows
-            low_ranks = tuple(
-                (self._additions[name], weight) for name, weight in segment.mixture if name in self._additions
-            )
-            if low_ranks and len(low_ranks) == len(acting):
-                parts.append(Addition(rows, low_ranks))
-            elif acting:
-                changes.append(Change(rows, acting))
+            if acting.low_ranks:
+                additions.append(Addition(rows, acting.low_ranks))
+            elif acting.parts:
+                changes.append(Change(rows, acting.parts))
+        routing.acted.update(here)
         rescaled = [(change.rows, scale) for change in changes if (scale := change.rescaling) is not None]
         gathered = None
         if routing.rows is not None and len(rescaled) >= WORTH_GATHERING:
             gathered = gather_scales(rescaled, routing.rows)
             changes = [change for change in changes if change.rescaling is None]
         scales = tuple((change.rows, scale) for change in changes for scale in change.input_scales)
-        additions = Additions(parts, routing.rows, self._add_low_rank, routing.stacking) if parts else None
-        return Plan(self._edition, frozenset(here), tuple(changes), scales, gathered, additions)
+        added = Additions(additions, routing.rows, self._add_low_rank, routing.stacking) if additions else None
+        return Plan(self._edition, frozenset(here), tuple(changes), scales, gathered, added)
 
-    def _acting(self, mixture: MixtureKey) -> tuple[tuple[Folded, float], ...]:
-        """The mixture's adapters that are here, with their weights."""
-        return tuple((self.slots[name], weight) for name, weight in mixture if name in self.slots)
+    def _acting(self, mixture: MixtureKey) -> Acting:
+        """What the mixture does here, from what was kept if there is something: batches ask for the same ones."""
+        acting = self._kept.get(mixture)
+        if acting is None:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            acting = self._kept[mixture] = self._look_up(mixture)
+        return acting
+
+    def _look_up(self, mixture: MixtureKey) -> Acting:
+        parts = tuple((self.slots[name], weight) for name, weight in mixture if name in self.slots)
+        low_ranks = tuple((low, weight) for folded, weight in parts if (low := folded.addition) is not None)
+        names = frozenset(name for name, _ in mixture if name in self.slots)
+        return Acting(names, parts, low_ranks if len(low_ranks) == len(parts) else ())
 
     # ---- merged copies ------------------------------------------------------------------------------------------
 
@@ -176,14 +187,14 @@ class Adapters(nn.Module):
         is_first = self._hook is not None and next(iter(target._forward_hooks)) == self._hook.id
         if not is_first or ("forward" in vars(target)) is not self._answers:
             return 0
-        if not can_merge(target, self._kind, self._acting(mixture)):
+        if not can_merge(target, self._kind, self._acting(mixture).parts):
             return 0
         return target.get_parameter("weight").nbytes
 
     def merge(self, mixture: MixtureKey) -> MergedTarget:
         """Make a copy of the target with the mixture in it. From now on the target asks each routing for one."""
         (target,) = self._target
-        acting = self._acting(mixture)
+        acting = self._acting(mixture).parts
         made_of = tuple(folded for folded, _ in acting)
         copy = merge(target, self._kind, acting) if self.merge_bytes(mixture) else None
         if copy is None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from models_registry.adapters.folded import Folded
 from models_registry.injection.change import Change
 from models_registry.injection.kernel_table import Stacking
 from models_registry.injection.kernels import AddLowRank, add_in_segments, add_linear
 from models_registry.injection.rows import RowsOf
-from models_registry.injection.stacks import Addition, Stack
+from models_registry.injection.stacks import Addition, LowRanks, Stack
 
 
 class Additions:
@@ -22,33 +23,51 @@ class Additions:
     def __init__(
         self, parts: Sequence[Addition], rows: int | None, add_low_rank: AddLowRank, stacking: Stacking
     ) -> None:
-        self._parts = tuple(parts)
-        self._rows = rows or 1
-        self._largest = max(part.size_in(self._rows) for part in parts)
+        self._parts = parts
+        self._rows = rows
         self._add_low_rank = add_low_rank
         self._stacking = stacking
-        stacks = add_low_rank is add_linear and all(part.can_be_stacked for part in parts)
-        self._stacked_up_to = stacking.table.stacks_up_to(len(parts)) if stacks else 0
+        self._stacks_up_to: float | None = None
         self._stack: Stack | None = None
         self._entered = False
 
     def add(self, out: Tensor, x: Tensor, layer: nn.Module) -> None:
         """Into `out`, which is the layer's own output for `x`."""
-        # Of the adapter with the most rows, as many tokens as all rows would have if all were its own.
-        if self._entered and 0 < x.numel() * self._largest <= self._stacked_up_to * self._rows * x.shape[-1]:
+        # What one forward alone would not get back is worked out when the second enters.
+        if self._entered and 0 < x.numel() <= self._most_stacked * x.shape[-1]:
             stack = self._stack or self._make_stack()
             if stack is not None:
                 stack.add(out, x)
                 return
         self._entered = True
-        add_in_segments(out, x, self._parts, self._add_low_rank, layer)
+        add_in_segments(out, x, self._parts, self._rows, self._add_low_rank, layer)
+
+    @property
+    def _most_stacked(self) -> float:
+        """The most tokens of the whole batch that are stacked, which is what the adapter with the most rows allows."""
+        if self._stacks_up_to is None:
+            rows = self._rows or 1
+            stacks = self._add_low_rank is add_linear and all(part.can_be_stacked for part in self._parts)
+            up_to = self._stacking.table.stacks_up_to(len(self._parts)) if stacks else 0
+            self._stacks_up_to = up_to * rows / max(part.size_in(rows) for part in self._parts)
+        return self._stacks_up_to
 
     def _make_stack(self) -> Stack | None:
         if self._stacking.take(sum(part.bytes for part in self._parts)):
             self._stack = Stack.of(self._parts)
         else:
-            self._stacked_up_to = 0
+            self._stacks_up_to = 0
         return self._stack
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """What one mixture does here: its adapters that are here, with their weights. `low_ranks` only where they are all
+    that it does."""
+
+    names: frozenset[str]
+    parts: tuple[tuple[Folded, float], ...]
+    low_ranks: LowRanks
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,16 @@ Ranks are filled up with zeros, adapters that have fewer rows than others with r
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self
+from typing import Self, TypeAlias
 
 import torch
 from torch import Tensor
 
-from models_registry.adapters.folded import LowRank
+from models_registry.adapters.folded import LowRank, widened
 from models_registry.injection.rows import RowsOf
+
+LowRanks: TypeAlias = tuple[tuple[LowRank, float], ...]
+"""With their weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class Addition:
     """What is added at `rows`: `Σ weight · low_rank(x)`."""
 
     rows: RowsOf
-    low_ranks: tuple[tuple[LowRank, float], ...]
+    low_ranks: LowRanks
 
     def size_in(self, batch: int) -> int:
         """How many of a batch's rows it has."""
@@ -87,16 +90,18 @@ class Stack:
         if self.uneven is not None:
             h = self._go_down(x.index_select(0, self.uneven.taken))
             delta = torch.bmm(h, self.up).view(len(self.uneven.taken), *out.shape[1:])
-            own = out.index_select(0, self.uneven.rows).add_(delta.index_select(0, self.uneven.kept))
-            out.index_copy_(0, self.uneven.rows, own)
+            total = widened(out.index_select(0, self.uneven.rows)).add_(delta.index_select(0, self.uneven.kept))
+            out.index_copy_(0, self.uneven.rows, total.to(out.dtype))
             return
         if self.rows is not ...:
             out, x = out[self.rows], x[self.rows]
-        h = self._go_down(x)
-        if out.dtype == h.dtype == self.up.dtype and out.is_contiguous():  # not in half precision or under autocast
-            out.view(len(self.up), -1, out.shape[-1]).baddbmm_(h, self.up)
+        h, total = self._go_down(x), widened(out)
+        if total.dtype == h.dtype and total.is_contiguous():  # not under autocast
+            total.view(len(self.up), -1, out.shape[-1]).baddbmm_(h, self.up)
         else:
-            out.add_(torch.bmm(h, self.up).view(out.shape))
+            total.add_(torch.bmm(h, self.up).view(out.shape))
+        if total is not out:
+            out.copy_(total)
 
     def _go_down(self, x: Tensor) -> Tensor:
         """`[k, n·tokens, r]`."""
