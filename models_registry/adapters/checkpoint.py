@@ -88,24 +88,44 @@ def match_checkpoint(config: AdapterConfig, tensors: Mapping[str, Tensor], archi
     Raises:
         Invalid: lists every key without a place, missing tensor, wrong shape or dtype, and non-finite number.
     """
+    return lay_out(config, architecture).match(tensors)
+
+
+def lay_out(config: AdapterConfig, architecture: Architecture) -> "Layout":
+    """The places of a config's adapters. Raises `Invalid` where it doesn't fit the base model, with all reasons."""
     config = complete_config(config, architecture)
-    places = resolve_places(config, architecture)
-    tensors = _without_prefix(tensors)
-    shapes = {key: shape for place in places for key, shape in place.shapes.items()}
-    counters = {key for place in places if isinstance(place, SavedModulePlace) for key in place.counters}
-    tensors = {key: tensor for key, tensor in tensors.items() if not _is_twin(key, tensor, tensors)}
-    copies = {key for key in tensors.keys() - shapes.keys() if _is_copy(key, tensors[key], architecture)}
-    targets = {place.module.name for place in places}
-    faults = [
-        *(Fault((WEIGHTS, key), "is missing") for key in shapes if key not in tensors),
-        *(_misplaced(key, targets, architecture) for key in tensors if key not in shapes and key not in copies),
-        *(fault for key, shape in shapes.items() if key in tensors for fault in _wrong_shape(key, tensors[key], shape)),
-        *_wrong_numbers({key: tensors[key] for key in shapes if key in tensors and key not in counters}, places),
-    ]
-    if faults:
-        raise Invalid("The weights don't fit the config and the base model.", faults)
-    warnings = [f"{key} equals the base model's own and is not stored." for key in sorted(copies)]
-    return Checkpoint(config, places, {key: tensors[key] for key in shapes}, (*_warnings(config), *warnings))
+    return Layout(config, architecture, resolve_places(config, architecture))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What all adapters of one completed config have in common: the places of their tensors."""
+
+    config: AdapterConfig
+    architecture: Architecture
+    places: tuple[Place, ...]
+
+    def match(self, tensors: Mapping[str, Tensor]) -> Checkpoint:
+        """As `match_checkpoint`."""
+        tensors = _without_prefix(tensors)
+        shapes = {key: shape for place in self.places for key, shape in place.shapes.items()}
+        counters = {key for place in self.places if isinstance(place, SavedModulePlace) for key in place.counters}
+        tensors = {key: tensor for key, tensor in tensors.items() if not _is_twin(key, tensor, tensors)}
+        copies = {key for key in tensors.keys() - shapes.keys() if _is_copy(key, tensors[key], self.architecture)}
+        targets = {place.module.name for place in self.places}
+        unplaced = (key for key in tensors if key not in shapes and key not in copies)
+        found = [key for key in shapes if key in tensors]
+        faults = [
+            *(Fault((WEIGHTS, key), "is missing") for key in shapes if key not in tensors),
+            *(_misplaced(key, targets, self.architecture) for key in unplaced),
+            *(fault for key in found for fault in _wrong_shape(key, tensors[key], shapes[key])),
+            *_wrong_numbers({key: tensors[key] for key in found if key not in counters}, self.places),
+        ]
+        if faults:
+            raise Invalid("The weights don't fit the config and the base model.", faults)
+        warnings = [f"{key} equals the base model's own and is not stored." for key in sorted(copies)]
+        ordered = {key: tensors[key] for key in shapes}
+        return Checkpoint(self.config, self.places, ordered, (*_warnings(self.config), *warnings))
 
 
 def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,20 +1,24 @@
 """From an adapter version in the registry to tensors that are ready to be attached: read, check, fold."""
 
+import json
 import threading
 from collections.abc import Callable
+from functools import lru_cache, partial
 
 import torch
 
 from models_registry.adapters.catalog import parse_stored
-from models_registry.adapters.checkpoint import match_checkpoint
+from models_registry.adapters.checkpoint import Layout, lay_out
 from models_registry.adapters.folded import serving_dtype
 from models_registry.errors import NoRoom
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
-from models_registry.records import AdapterVersion
+from models_registry.records import AdapterVersion, Architecture
 from models_registry.safetensors_files import read_safetensors
 
 # Many may wait for the blob store at once; preparing needs the processor, which the forwards want too.
 AT_ONCE = 2
+MOST_LAYOUTS = 64
+"""Adapters of one model mostly share a few configs; what was found for one of these is kept."""
 
 
 class Preparer:
@@ -24,6 +28,7 @@ class Preparer:
         self._adapted = adapted
         self._read_weights = read_weights
         self._preparing = threading.Semaphore(AT_ONCE)
+        self._layout = lru_cache(MOST_LAYOUTS)(partial(_lay_out, adapted.architecture))
 
     def estimate(self, version: AdapterVersion) -> int:
         """The bytes that it will probably take: each number as serving computes with it."""
@@ -36,11 +41,15 @@ class Preparer:
         weights = self._read_weights(version)
         with self._preparing:
             tensors = read_safetensors(weights)
-            checkpoint = match_checkpoint(parse_stored(version.config), tensors, self._adapted.architecture)
-            prepared = self._adapted.prepare_adapter(checkpoint)
+            layout = self._layout(json.dumps(version.config))
+            prepared = self._adapted.prepare_adapter(layout.match(tensors))
         if prepared.bytes > limit:
             raise NoRoom(
                 f"{version.reference} takes {prepared.bytes} bytes, but all adapters of a model may take {limit}; "
                 "raise ADAPTER_SERVICE_MAX_RESIDENT_BYTES."
             )
         return prepared
+
+
+def _lay_out(architecture: Architecture, config: str) -> Layout:
+    return lay_out(parse_stored(json.loads(config)), architecture)
