@@ -26,6 +26,7 @@ from service.engine.selection import distinct_versions
 log = logging.getLogger(__name__)
 
 SLOW_FORWARD_S = 1.0
+LONGEST_REASON = 500
 
 
 class Worker:
@@ -175,7 +176,10 @@ class Worker:
     def _explain(self, job: Job, error: BaseException) -> None:
         if isinstance(error, RegistryError):
             if error.__cause__ is not None:
-                log.warning("model %s could not answer a request", self._name, exc_info=error)
+                # One line: it is the caller's own doing, and he may send thousands.
+                reason = " ".join(error.detail.split())[:LONGEST_REASON]
+                log.warning("model %s could not answer a request: %s", self._name, reason)
+                log.debug("where model %s failed", self._name, exc_info=error)
             _fail(job.future, error)
             return
         log.error("model %s failed at a request", self._name, exc_info=error)

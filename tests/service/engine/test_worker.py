@@ -249,6 +249,36 @@ def test_each_forward_has_a_line_in_the_log_for_who_asks_for_it(caplog: pytest.L
     assert line.levelname == "DEBUG"
 
 
+def test_who_causes_his_own_failure_makes_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    place = Workplace()
+    bad = place.ask(-X[:1], "b")
+    with caplog.at_level(logging.INFO, "service.engine.worker"):
+        place.finish()
+    assert isinstance(bad.exception(0), Invalid)
+    (line,) = [record for record in caplog.records if record.name == "service.engine.worker"]
+    assert "model m could not answer a request" in line.getMessage()
+    assert "nothing below zero" in line.getMessage()
+    assert "\n" not in line.getMessage()
+    assert line.exc_info is None
+
+
+def test_a_failure_that_nobody_foresaw_is_logged_with_where_it_was(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Workplace()
+
+    def leave(x: Tensor) -> Tensor:
+        raise SystemExit("enough")
+
+    monkeypatch.setattr(place.module, "forward", leave)
+    asked = place.ask(X[:1])
+    with caplog.at_level(logging.INFO, "service.engine.worker"):
+        place.finish()
+    assert "SystemExit: enough" in str(asked.exception(0))
+    (line,) = [record for record in caplog.records if record.name == "service.engine.worker"]
+    assert line.exc_info is not None
+
+
 @pytest.fixture(autouse=True)
 def _no_gates_left() -> Iterator[None]:
     yield
