@@ -21,6 +21,8 @@ from service.api.metrics import CountRequests, Metrics
 from service.api.openapi import build_document
 from service.api.problems import install_problems
 from service.api.request_log import LogRequests
+from service.api.single_headers import RefuseRepeatedHeaders
+from service.api.unforeseen import AnswerUnforeseen
 from service.engine.engine import Engine
 from service.engine.request import EngineLimits
 from service.settings import Settings
@@ -54,7 +56,9 @@ def create_app(settings: Settings) -> FastAPI:
     install_problems(app)
     # The last one added is the outermost.
     app.add_middleware(FollowGeneration)
+    app.add_middleware(RefuseRepeatedHeaders)
     app.add_middleware(RefuseWhileDraining, drain=app.state.drain)
+    app.add_middleware(AnswerUnforeseen)
     app.add_middleware(TellGeneration)
     app.add_middleware(CountRequests, metrics=app.state.metrics)
     app.add_middleware(LogRequests)

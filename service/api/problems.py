@@ -128,13 +128,12 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install_problems(app: FastAPI) -> None:
-    """Hand every error that leaves an endpoint to its translation."""
+    """Hand every error that leaves an endpoint to its translation, but those that nobody foresaw (`unforeseen.py`)."""
     app.add_exception_handler(errors.RegistryError, _of_registry_error)
     app.add_exception_handler(Refused, _of_refusal)
     app.add_exception_handler(RequestValidationError, _of_parameters)
     app.add_exception_handler(HTTPException, _of_routing)
     app.add_exception_handler(ClientDisconnect, _of_a_lost_caller)
-    app.add_exception_handler(Exception, _of_the_unexpected)
 
 
 # Starlette types every handler as taking an `Exception`; each is registered for the one class that it asserts.
@@ -169,11 +168,6 @@ async def _of_routing(request: Request, error: Exception) -> JSONResponse:
 async def _of_a_lost_caller(_: Request, __: Exception) -> JSONResponse:
     """Nobody reads this answer; it keeps a broken connection from being logged as a failure of ours."""
     return problem(MALFORMED, "The connection ended before the body did.")
-
-
-async def _of_the_unexpected(_: Request, __: Exception) -> JSONResponse:
-    """Starlette raises the error on after answering, so that the server logs it; its words stay in the log."""
-    return problem(INTERNAL, "Something failed that nobody foresaw. The service's log has the details.")
 
 
 def _in_words(error: Mapping[str, Any]) -> str:
