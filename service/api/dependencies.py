@@ -1,9 +1,10 @@
-"""What endpoints are handed: the engine and the settings that app.py assembled, and the names in a path."""
+"""What endpoints are handed: the engine and the settings that app.py assembled, and the names in an address."""
 
+import re
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request
-from pydantic import StringConstraints
+from pydantic import BeforeValidator, Field, StringConstraints
 
 from models_registry.references import NAME
 from service.api.draining import Drain
@@ -16,6 +17,18 @@ NAME_PATTERN = f"^{NAME.pattern}$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 ModelId = Annotated[str, Path(pattern=NAME_PATTERN, description="A base model's id.")]
 AdapterName = Annotated[str, Path(pattern=NAME_PATTERN, description="An adapter's name.")]
+
+_NUMBER = re.compile(r"[1-9][0-9]*")
+
+
+def _one_spelling(text: str) -> str:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("must be a version's number: digits, the first of which is no zero")
+    return text
+
+
+# In lax mode pydantic reads `01`, `+1` and `1.0` too: further addresses of one thing, which no reference has.
+VersionNumber = Annotated[int, Field(ge=1, lt=2**31), BeforeValidator(_one_spelling)]
 
 
 def engine_of(request: Request) -> Engine:

@@ -5,7 +5,7 @@ from typing import Annotated, cast
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request
 
-from service.api.dependencies import AdapterName, TheEngine
+from service.api.dependencies import AdapterName, TheEngine, VersionNumber
 from service.api.problems import documented
 
 router = APIRouter(tags=["adapters"])
@@ -18,7 +18,7 @@ DrainQuery = Annotated[
         "finish with what they hold."
     ),
 ]
-VersionNumber = Annotated[int, Path(ge=1, lt=2**31, description="A version's number.")]
+Version = Annotated[VersionNumber, Path(description="A version's number.")]
 
 
 async def _threads(request: Request) -> CapacityLimiter:
@@ -37,7 +37,7 @@ async def remove_adapter(name: AdapterName, engine: TheEngine, threads: TheThrea
 
 @router.delete("/adapters/{name}/versions/{version}", status_code=204, responses=documented(400, 404, 409, 507))
 async def remove_version(
-    name: AdapterName, version: VersionNumber, engine: TheEngine, threads: TheThreads, drain: DrainQuery = False
+    name: AdapterName, version: Version, engine: TheEngine, threads: TheThreads, drain: DrainQuery = False
 ) -> None:
     """Remove one version; 409 while requests use it or an alias points to it, and if it is the only one, for then the
     adapter itself is to be removed. Its number is never given again."""

@@ -12,7 +12,7 @@ from models_registry.references import named_by, pick_version
 from service.api.adapters import CreatedAnswer, show_new_version
 from service.api.archive import as_peft, peft_config, zip_checkpoint
 from service.api.bodies import BINARY, SAFETENSORS, media_type_of, reads
-from service.api.dependencies import NAME_PATTERN, AdapterName, TheEngine, TheSettings
+from service.api.dependencies import NAME_PATTERN, AdapterName, TheEngine, TheSettings, VersionNumber
 from service.api.files import Download, File, serve_file, unchanged
 from service.api.preconditions import IfMatch
 from service.api.problems import MALFORMED, Refused, documented
@@ -40,7 +40,7 @@ def _file_responses(media_type: str) -> dict[int | str, dict[str, Any]]:
 
 def _reference(
     name: AdapterName,
-    version: Annotated[int | None, Query(ge=1, lt=2**31, description="This version, not the newest.")] = None,
+    version: Annotated[VersionNumber | None, Query(description="This version, not the newest.")] = None,
     alias: Annotated[str | None, Query(pattern=NAME_PATTERN, description="The version that it names.")] = None,
 ) -> str:
     if version is not None and alias is not None:

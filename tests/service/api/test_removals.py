@@ -45,6 +45,20 @@ def test_what_is_not_there_is_not_found(client: TestClient, path: str) -> None:
         expect_problem(client.delete(f"/adapters/{path}{query}"), 404, "not-found")
 
 
+@pytest.mark.parametrize("spelling", ["01", "%201", "1%20", "%2B1", "1.0", "0_1", "%D9%A1"])
+def test_a_versions_number_has_one_spelling_wherever_it_stands(client: TestClient, spelling: str) -> None:
+    if client.get("/adapters/spelled").status_code == 404:
+        create(client, "spelled")
+        add_version(client, "spelled")
+    response = client.delete(f"/adapters/spelled/versions/{spelling}")
+    problem = expect_problem(response, 404, "not-found")
+    assert "first of which is no zero" in problem["errors"][0]["message"]
+    for file in ("state", "config", "checkpoint"):
+        problem = expect_problem(client.get(f"/adapters/spelled/{file}?version={spelling}"), 400, "malformed")
+        assert "first of which is no zero" in problem["errors"][0]["message"]
+    assert len(client.get("/adapters/spelled/versions").json()["versions"]) == 2
+
+
 def test_a_drain_that_is_no_yes_or_no_is_malformed(client: TestClient) -> None:
     expect_problem(client.delete("/adapters/whatever?drain=perhaps"), 400, "malformed")
 
