@@ -21,6 +21,11 @@ from models_registry.records import Fault, Location
 
 PROBLEM_JSON = "application/problem+json"
 
+# What a caller sent comes back in what is wrong with it: an answer is bounded, however large the request was.
+MOST_ERRORS = 1_000
+LONGEST_DETAIL, LONGEST_MESSAGE, LONGEST_KEY = 10_000, 2_000, 500
+"""In characters."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -90,7 +95,8 @@ class ProblemError(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 writes it. `errors` lists every offending thing where there are several."""
+    """An error, as RFC 9457 writes it. `errors` lists every offending thing where there are several: the first 1000,
+    and `detail` then says how many there are."""
 
     type: str = Field(description="A stable slug, such as `not-found`, `invalid` or `damaged-blob`.")
     title: str
@@ -102,13 +108,15 @@ class Problem(BaseModel):
 def problem(
     kind: Kind, detail: str, faults: Iterable[Fault] = (), headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    body = Problem(
-        type=kind.type,
-        title=kind.title,
-        status=kind.status,
-        detail=detail,
-        errors=[ProblemError(loc=list(fault.loc), message=fault.message) for fault in faults],
-    )
+    faults = tuple(faults)
+    detail = _shortened(detail, LONGEST_DETAIL)
+    if len(faults) > MOST_ERRORS:
+        detail += f" There are {len(faults)} errors; these are the first {MOST_ERRORS}."
+    errors = [
+        ProblemError(loc=[_short_key(key) for key in fault.loc], message=_shortened(fault.message, LONGEST_MESSAGE))
+        for fault in faults[:MOST_ERRORS]
+    ]
+    body = Problem(type=kind.type, title=kind.title, status=kind.status, detail=detail, errors=errors)
     retry = {} if kind.retry_after_s is None else {"Retry-After": str(kind.retry_after_s)}
     return JSONResponse(body.model_dump(), kind.status, {**retry, **(headers or {})}, media_type=PROBLEM_JSON)
 
@@ -168,6 +176,14 @@ async def _of_routing(request: Request, error: Exception) -> JSONResponse:
 async def _of_a_lost_caller(_: Request, __: Exception) -> JSONResponse:
     """Nobody reads this answer; it keeps a broken connection from being logged as a failure of ours."""
     return problem(MALFORMED, "The connection ended before the body did.")
+
+
+def _shortened(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(text)} characters in all)"
+
+
+def _short_key(key: str | int) -> str | int:
+    return key if isinstance(key, int) else _shortened(key, LONGEST_KEY)
 
 
 def _in_words(error: Mapping[str, Any]) -> str:

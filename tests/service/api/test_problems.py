@@ -60,6 +60,35 @@ def test_every_fault_is_in_the_problem() -> None:
     ]
 
 
+def test_of_very_many_faults_the_first_are_listed_and_all_are_counted() -> None:
+    faults = [Fault(("adapter", row), "is no name") for row in range(1_001)]
+    problem = expect_problem(raising(errors.Invalid("Not so.", faults)).get("/"), 422, "invalid")
+    assert [error["loc"] for error in problem["errors"]] == [["adapter", row] for row in range(1_000)]
+    assert problem["detail"] == "Not so. There are 1001 errors; these are the first 1000."
+    problem = expect_problem(raising(errors.Invalid("Not so.", faults[1:])).get("/"), 422, "invalid")
+    assert (len(problem["errors"]), problem["detail"]) == (1_000, "Not so.")
+
+
+def test_an_answer_stays_small_however_long_what_it_repeats_is() -> None:
+    long = "x" * 1_000_000
+    response = raising(errors.Invalid(long, [Fault(("config", long, 3), f"{long!r} is no name")])).get("/")
+    problem = expect_problem(response, 422, "invalid")
+    assert len(response.content) < 15_000
+    assert problem["detail"].endswith("(1000000 characters in all)")
+    (error,) = problem["errors"]
+    assert (error["loc"][0], error["loc"][2]) == ("config", 3)
+    assert error["loc"][1].startswith("xxx")
+    assert error["message"].startswith("'xxx")
+
+
+def test_very_many_unknown_references_are_answered_in_short(client: TestClient) -> None:
+    ask = {"adapter": [f"none-{row}" for row in range(5_000)], "inputs": {"x": ROWS}}
+    response = client.post("/models/mlp/infer", json=ask)
+    problem = expect_problem(response, 404, "not-found")
+    assert "none-0" in problem["detail"]
+    assert len(response.content) < 12_000
+
+
 def test_an_address_that_leads_nowhere_is_not_found(client: TestClient) -> None:
     expect_problem(client.get("/nowhere"), 404, "not-found")
 
