@@ -6,6 +6,7 @@ Hu et al. 2021; Kalajdzievski 2023; Liu et al. 2024.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -16,7 +17,7 @@ from models_registry.adapters.dora import fold_dora, magnitude_of
 from models_registry.adapters.folded import AttentionDelta, Folded, LowRank
 from models_registry.adapters.lora_fields import LoraFields, Rank, Ranks
 from models_registry.adapters.method import BaseWeights
-from models_registry.adapters.patterns import first_match
+from models_registry.adapters.pattern_keys import PatternKeys
 from models_registry.records import LayerKind, ModuleInfo
 
 MAGNITUDE = "lora_magnitude_vector"
@@ -49,11 +50,16 @@ class LoraConfig(LoraFields):
             raise ValueError("use_dora and lora_bias don't go together; choose one")
         return self
 
+    @cached_property
+    def rank_keys(self) -> PatternKeys[int]:
+        """`rank_pattern`, made ready to be asked."""
+        return PatternKeys(self.rank_pattern)
+
     def rank(self, target: ModuleInfo) -> int:
-        return first_match(self.rank_pattern, target.name, self.r)
+        return self.rank_keys.first(target.name, self.r)
 
     def scaling(self, target: ModuleInfo) -> float:
-        alpha = first_match(self.alpha_pattern, target.name, self.lora_alpha)
+        alpha = self.alpha_keys.first(target.name, self.lora_alpha)
         rank = self.rank(target)
         return alpha / (math.sqrt(rank) if self.use_rslora else rank)
 

@@ -1,11 +1,13 @@
 """The fields of PEFT 0.21.2's `LoraConfig`, which its `AdaLoraConfig` inherits, and what of them is refused by name."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from models_registry.adapters.method import FLOAT32_MAX, Indices, MethodConfig, Names
+from models_registry.adapters.pattern_keys import PatternKeys
 
 REWRITES_BASE = "rewrites the base weights, which other adapters share; convert the adapter to plain LoRA first"
 OTHER_VARIANT = "is a variant that is not served; plain LoRA is"
@@ -94,6 +96,11 @@ class LoraFields(MethodConfig):
         if isinstance(value, bool) or value in INITIALISATIONS:
             return value
         raise ValueError(f"{value!r} {REWRITES_BASE}" if value.startswith(REWRITING) else f"{value!r} is unknown")
+
+    @cached_property
+    def alpha_keys(self) -> PatternKeys[Alpha]:
+        """`alpha_pattern`, made ready to be asked."""
+        return PatternKeys(self.alpha_pattern)
 
     @property
     def addition_refusal(self) -> str | None:

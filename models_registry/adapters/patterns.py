@@ -5,24 +5,28 @@ them, without the interpreter's lock and with a deadline.
 """
 
 import re
-from collections.abc import Mapping
 from math import prod
-from typing import TypeVar
+from typing import Protocol
 
 import regex
 
 from models_registry.errors import Invalid
 
-Value = TypeVar("Value")
 DEADLINE_S = 1.0
 LONGEST = 10_000
 MOST_REPETITIONS = 1_000
 
 
+class Matching(Protocol):
+    """`match` or `fullmatch` of an expression."""
+
+    def __call__(self, string: str, *, timeout: float, concurrent: bool) -> "regex.Match[str] | None": ...
+
+
 def matches(entries: str | tuple[str, ...], name: str) -> bool:
     """A string is an expression for the whole name; a list's entries are names, or end it after a dot."""
     if isinstance(entries, str):
-        return _run(entries, name, "fullmatch") is not None
+        return run(compiled(entries).fullmatch, entries, name) is not None
     return not endings(name).isdisjoint(entries)
 
 
@@ -36,23 +40,15 @@ def ends_with(name: str, entry: str) -> bool:
     return name == entry or name.endswith(f".{entry}")
 
 
-def first_match(pattern: Mapping[str, Value] | None, name: str, default: Value) -> Value:
-    """The value of the first key that names or matches `name`, as `rank_pattern` and `alpha_pattern` work."""
-    return next((value for key, value in (pattern or {}).items() if key_matches(key, name)), default)
-
-
-def key_matches(key: str, name: str) -> bool:
-    return _run(rf"(.*\.)?({key})$", name, "match") is not None
-
-
 def index_in(name: str, layers_pattern: tuple[str, ...]) -> int | None:
     """The layer's index in a module name (`model.layers.3.mlp` -> 3), below one of `layers_pattern` if given."""
     expressions = [rf"(?:^|.*?\.){p}\.(?P<idx>\d+)\." for p in layers_pattern] or [r".*?\.[^.]*\.(?P<idx>\d+)\."]
-    found = next(filter(None, (_run(expression, name, "match") for expression in expressions)), None)
+    found = next(filter(None, (run(compiled(one).match, one, name) for one in expressions)), None)
     return None if found is None else int(found["idx"])
 
 
-def _compile(expression: str) -> "regex.Pattern[str]":
+def compiled(expression: str) -> "regex.Pattern[str]":
+    """Raises `Invalid` where it is no expression, or too large a one."""
     # Compiling has no deadline: counted repetitions inside each other are written out one by one.
     repetitions = prod(int(count) for count in re.findall(r"(\d+)\}", expression) if int(count) > 0)
     if len(expression) > LONGEST or repetitions > MOST_REPETITIONS:
@@ -63,9 +59,9 @@ def _compile(expression: str) -> "regex.Pattern[str]":
         raise Invalid(f"{expression!r} is not a regular expression: {error}.") from error
 
 
-def _run(expression: str, name: str, how: str) -> "regex.Match[str] | None":
+def run(how: Matching, expression: str, name: str) -> "regex.Match[str] | None":
+    """What the compiled `expression`'s method `how` finds in `name`. Raises `Invalid` where it takes too long."""
     try:
-        run = _compile(expression).fullmatch if how == "fullmatch" else _compile(expression).match
-        return run(name, timeout=DEADLINE_S, concurrent=True)
+        return how(name, timeout=DEADLINE_S, concurrent=True)
     except TimeoutError as error:
         raise Invalid(f"The regular expression {expression!r} takes too long on {name!r}; simplify it.") from error

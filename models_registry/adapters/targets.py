@@ -3,14 +3,16 @@
 Unlike PEFT, nothing is passed over in silence: every entry of a config must match, and what can't be adapted is named.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from models_registry.adapters import defaults
 from models_registry.adapters.adalora import AdaLoraConfig
 from models_registry.adapters.catalog import AdapterConfig
 from models_registry.adapters.ia3 import IA3Config
 from models_registry.adapters.lora import LoraConfig
-from models_registry.adapters.patterns import endings, ends_with, index_in, key_matches, matches
+from models_registry.adapters.pattern_keys import PatternKeys
+from models_registry.adapters.patterns import endings, ends_with, index_in, matches
 from models_registry.adapters.saved_modules import is_inside, saved_modules, unmatched_saved
 from models_registry.errors import Invalid
 from models_registry.records import Architecture, Fault, ModuleInfo
@@ -120,9 +122,9 @@ def _unmatched(config: AdapterConfig, architecture: Architecture, targets: tuple
         yield from _unmatched_names("feedforward_modules", config.feedforward_modules, target_names)
     else:
         yield from _unmatched_layers(config, names)
-        yield from _unmatched_keys("alpha_pattern", config.alpha_pattern or {}, target_names)
+        yield from _unmatched_keys("alpha_pattern", config.alpha_keys, target_names)
     if isinstance(config, LoraConfig):
-        yield from _unmatched_keys("rank_pattern", config.rank_pattern or {}, target_names)
+        yield from _unmatched_keys("rank_pattern", config.rank_keys, target_names)
     if isinstance(config, AdaLoraConfig):
         for name in sorted(config.masks().keys() - set(target_names)):
             yield Fault(("config", "rank_pattern"), f"{name!r} is none of the targets")
@@ -137,10 +139,9 @@ def _unmatched_names(field: str, entries: str | tuple[str, ...] | None, names: l
             yield Fault(("config", field), f"{entry!r} matches none of the {len(names)} modules it may name")
 
 
-def _unmatched_keys(field: str, pattern: Iterable[str], names: list[str]) -> Iterator[Fault]:
-    for key in pattern:
-        if not any(key_matches(key, name) for name in names):
-            yield Fault(("config", field, key), "matches none of the targets")
+def _unmatched_keys(field: str, keys: PatternKeys[Any], names: list[str]) -> Iterator[Fault]:
+    for key in keys.unmatched(names):
+        yield Fault(("config", field, key), "matches none of the targets")
 
 
 def _unmatched_layers(config: LoraConfig | AdaLoraConfig, names: list[str]) -> Iterator[Fault]:

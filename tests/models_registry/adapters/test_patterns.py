@@ -1,7 +1,7 @@
 import pytest
 
 from models_registry.adapters import patterns
-from models_registry.adapters.patterns import endings, ends_with, first_match, index_in, key_matches, matches
+from models_registry.adapters.patterns import endings, ends_with, index_in, matches
 from models_registry.errors import Invalid
 
 
@@ -35,29 +35,6 @@ def test_an_entry_is_a_name_or_its_end_after_a_dot(name: str, entry: str, expect
 )
 def test_a_string_is_an_expression_for_the_whole_name(expression: str, name: str, expected: bool) -> None:
     assert matches(expression, name) is expected
-
-
-@pytest.mark.parametrize(
-    ("key", "name", "expected"),
-    [
-        ("q", "a.q", True),
-        ("q", "a.xq", False),
-        ("^a.q", "a.q", True),
-        ("^q", "a.q", False),
-        ("a|q", "b.q", True),
-        (r"layers\.\d+\.q", "model.layers.3.q", True),
-        ("a", "a.q", False),
-    ],
-)
-def test_a_patterns_key_names_the_end_of_a_name(key: str, name: str, expected: bool) -> None:
-    assert key_matches(key, name) is expected
-
-
-def test_the_first_key_that_matches_gives_the_value() -> None:
-    assert first_match({"x": 1, "q": 2, "a.q": 3}, "a.q", 9) == 2
-    assert first_match({"x": 1}, "a.q", 9) == 9
-    assert first_match({}, "a.q", 9) == 9
-    assert first_match({"q": 0}, "a.q", 9) == 0
 
 
 @pytest.mark.parametrize(

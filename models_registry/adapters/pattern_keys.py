@@ -1,0 +1,82 @@
+"""The keys of `rank_pattern` and `alpha_pattern`: each names the end of modules' names, or is an expression for it.
+
+PEFT tries key after key on every module, as an expression. Here those without special characters, of which a checkpoint
+may have thousands, are looked up; the first key in the config's order counts, as in PEFT.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Generic, TypeVar
+
+import regex
+
+from models_registry.adapters.patterns import LONGEST, compiled, run
+
+Value = TypeVar("Value")
+
+# A dot stands for any character in these too, as in every expression.
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+class PatternKeys(Generic[Value]):
+    """Raises `Invalid`, once it is asked for a name, where a key is no expression or takes too long."""
+
+    def __init__(self, pattern: Mapping[str, Value]) -> None:
+        self._keys = tuple(pattern)
+        self._values = tuple(pattern.values())
+        self._plain: dict[int, dict[tuple[int, ...], dict[str, int]]] = {}
+        """By length and by where the dots are: each key's place in the order."""
+        self._others: list[int] = []
+        self._compiled: dict[int, regex.Pattern[str]] = {}
+        for place, key in enumerate(self._keys):
+            if _PLAIN.fullmatch(key) and len(_expression(key)) <= LONGEST:
+                self._plain.setdefault(len(key), {}).setdefault(_dots(key), {})[key] = place
+            else:
+                self._others.append(place)
+
+    def first(self, name: str, default: Value) -> Value:
+        """The value of the first key that names or matches `name`."""
+        plain = min(self._named(name), default=len(self._keys))
+        tried = (place for place in self._others if place < plain and self._matches(place, name))
+        place = next(tried, plain)
+        return self._values[place] if place < len(self._keys) else default
+
+    def unmatched(self, names: Collection[str]) -> list[str]:
+        """The keys that name or match none of `names`."""
+        found = {place for name in names for place in self._named(name)}
+        found.update(place for place in self._others if any(self._matches(place, name) for name in names))
+        return [key for place, key in enumerate(self._keys) if place not in found]
+
+    def _named(self, name: str) -> Iterator[int]:
+        """The places of the plain keys that match."""
+        if "\n" in name:  # which a dot doesn't stand for, and `$` stands before: too rare for rules of its own
+            plain = (place for shapes in self._plain.values() for keys in shapes.values() for place in keys.values())
+            yield from (place for place in plain if self._matches(place, name))
+            return
+        for start in (0, *(dot + 1 for dot in _dots(name))):
+            end = name[start:]
+            for dots, keys in self._plain.get(len(end), {}).items():
+                place = keys.get(_with_dots(end, dots))
+                if place is not None:
+                    yield place
+
+    def _matches(self, place: int, name: str) -> bool:
+        expression = self._compiled.get(place)
+        if expression is None:
+            expression = self._compiled[place] = compiled(_expression(self._keys[place]))
+        return run(expression.match, expression.pattern, name) is not None
+
+
+def _expression(key: str) -> str:
+    return rf"(.*\.)?({key})$"
+
+
+def _dots(text: str) -> tuple[int, ...]:
+    return tuple(at for at, character in enumerate(text) if character == ".")
+
+
+def _with_dots(text: str, dots: tuple[int, ...]) -> str:
+    characters = list(text)
+    for at in dots:
+        characters[at] = "."
+    return "".join(characters)
