@@ -86,7 +86,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     )
     app.state.engine = engine
     app.state.drain.give_up = engine.give_up
-    app.state.metrics.watch_models(engine.models.in_memory)
+    app.state.metrics.watch_models(engine.models.figures)
     try:
         engine.start()
         yield

@@ -1,18 +1,13 @@
-"""What Prometheus scrapes: the requests, the inferences, what is in memory. One registry per app, none global."""
+"""What Prometheus scrapes: the requests, the inferences, and the base models, which are in model_metrics.py. One
+registry per app, none global."""
 
-from collections.abc import Callable, Iterable, Mapping
 from time import perf_counter
-from typing import TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.engine.request import InferAnswer, ModelState
-
-InMemory: TypeAlias = Callable[[], Mapping[str, tuple[ModelState, int]]]
-"""Tells each model's state, and how many of its adapters are in memory."""
+from service.api.model_metrics import ModelMetrics, Watch
+from service.engine.request import InferAnswer
 
 
 class Metrics:
@@ -36,9 +31,9 @@ class Metrics:
             registry=self._registry,
         )
 
-    def watch_models(self, in_memory: InMemory) -> None:
-        """Ask `in_memory` at every scrape."""
-        self._registry.register(_Models(in_memory))
+    def watch_models(self, watch: Watch) -> None:
+        """Ask `watch` at every scrape."""
+        self._registry.register(ModelMetrics(watch))
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         self._requests.labels(method, route, status).inc()
@@ -77,19 +72,3 @@ class CountRequests:
         finally:
             route = scope["route"].path if "route" in scope else "none"
             self._metrics.count_request(scope["method"], route, status, perf_counter() - started)
-
-
-class _Models(Collector):
-    def __init__(self, in_memory: InMemory) -> None:
-        self._in_memory = in_memory
-
-    def collect(self) -> Iterable[Metric]:
-        states = GaugeMetricFamily("adapter_service_models", "Base models, by state.", labels=["state"])
-        resident = GaugeMetricFamily("adapter_service_resident_adapters", "Adapters in memory.", labels=["model"])
-        counts = dict.fromkeys(("loading", "ready", "failed", "unloaded"), 0)
-        for model, (state, adapters) in self._in_memory().items():
-            counts[state] += 1
-            resident.add_metric([model], adapters)
-        for state, count in counts.items():
-            states.add_metric([state], count)
-        return states, resident

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from models_registry.errors import Overloaded, RegistryError
+from service.engine.figures import QueueFigures
 from service.engine.job import Job
 from service.engine.lines import Line, Lines
 from service.engine.parts import cut
@@ -39,6 +40,8 @@ class Batcher:
         self._waiting = Lines()
         self._calls: deque[Call] = deque()
         self._closed: RegistryError | None = None
+        self._refused = 0
+        self._expired = 0
 
     # ---- any thread -----------------------------------------------------------------------------------------
 
@@ -48,6 +51,7 @@ class Batcher:
         with self._changed:
             self._refuse_if_closed()
             if len(self._admitted) >= self._max_queue:
+                self._refused += 1
                 raise Overloaded(f"{self._max_queue} requests wait for this model already; try again later.")
             self._admitted.add(future)
         future.add_done_callback(self._give_place_free)
@@ -87,6 +91,11 @@ class Batcher:
         _fail_all(losers, lambda _: error)
         self.wake()
 
+    def note_expired(self) -> None:
+        """A request's deadline passed before it could run."""
+        with self._changed:
+            self._expired += 1
+
     def close(self, reason: RegistryError) -> None:
         """Take nothing more, answering `reason`; what is ready still runs."""
         with self._changed:
@@ -100,6 +109,12 @@ class Batcher:
             given_up = (*self._calls, *self._waiting.withdraw(lambda _: True))
             self._calls.clear()
             return given_up
+
+    @property
+    def figures(self) -> QueueFigures:
+        with self._changed:
+            rows = sum(job.size for job in self._waiting)
+            return QueueFigures(len(self._admitted), rows, self._refused, self._expired)
 
     @property
     def closed(self) -> RegistryError | None:

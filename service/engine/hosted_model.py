@@ -20,6 +20,7 @@ from models_registry.injection.probe import UNKNOWN, Reach
 from models_registry.records import AdapterVersion, Architecture, BaseModel
 from models_registry.registry import Registry
 from service.engine.batcher import Batcher
+from service.engine.figures import HostedFigures
 from service.engine.joining import Joining
 from service.engine.placement import (
     adapter_room,
@@ -57,6 +58,17 @@ class HostedModel:
         """Where the model takes its rows, once the forward that shows it has run; unknown where it takes for ever."""
         wait([self.probing], PROBING_S)
         return self.adapted.reach or UNKNOWN
+
+    @property
+    def figures(self) -> HostedFigures:
+        return HostedFigures(
+            self.batcher.figures,
+            self.adapters.figures,
+            self.adapted.hot.bytes,
+            self.adapted.kernels.max_merged_bytes,
+            self.worker.rows_per_forward.figures,
+            self.worker.adapters_per_forward.figures,
+        )
 
     def attach(self, version: AdapterVersion, prepared: PreparedAdapter) -> None:
         """Make a version resident that its creator has prepared. Raises `NoRoom` where only what others use could make

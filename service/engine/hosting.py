@@ -145,8 +145,9 @@ class Hosting:
         return tuple(hosted for hosted in hosted_or_not if hosted is not None)
 
     def all_places(self) -> dict[str, Place]:
+        """As they are at this moment."""
         with self._table:
-            return dict(self._places)
+            return {model: replace(place) for model, place in self._places.items()}
 
     def all_in(self, state: ModelState) -> dict[str, str | None]:
         """Models in that state, with the reason."""

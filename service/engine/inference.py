@@ -49,6 +49,9 @@ class Inference:
             rows, kind = await self._read(request, hosted, selections)
             hosted.batcher.put(Job(request, selections, rows, future, admitted_at, kind, left=left))
             return await _answer(future, request.deadline)
+        except DeadlinePassed:
+            hosted.batcher.note_expired()
+            raise
         finally:
             # An error on the way, or a caller who left. Once it runs nobody can cancel it, but it may end early.
             future.cancel()

@@ -1,6 +1,7 @@
 """The verbs of base models, a few lines each: what the registry says a model should be, and what is in memory."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from typing import Unpack
 
@@ -10,10 +11,11 @@ from models_registry.errors import Conflict, Unavailable
 from models_registry.injection.probe import UNKNOWN
 from models_registry.records import Architecture, BaseModel, Once, Source
 from models_registry.registry import BaseModelWishes, Registry
+from service.engine.figures import ModelFigures
 from service.engine.hosting import Hosting
 from service.engine.once import create_once
 from service.engine.placement import choose_device, choose_dtype
-from service.engine.request import EngineLimits, ModelModules, ModelState, ModelStatus
+from service.engine.request import EngineLimits, ModelModules, ModelStatus
 from service.engine.snapshot import Snapshot
 from service.engine.statuses import model_status
 
@@ -62,10 +64,15 @@ class Models:
         self._snapshot.refresh()
         return tuple(self._status(base) for base in bases)
 
-    def in_memory(self) -> dict[str, tuple[ModelState, int]]:
-        """Of each model the state and how many of its adapters are resident; also while the database is away."""
-        places = self._hosting.all_places()
-        return {m: (p.state, len(p.hosted.adapters.resident) if p.hosted else 0) for m, p in places.items()}
+    def figures(self) -> dict[str, ModelFigures]:
+        """Of each model; from memory, also while the database is away."""
+        versions = Counter[str]()
+        for adapter in self._snapshot.view.adapters.values():
+            versions[adapter.model] += len(adapter.versions)
+        return {
+            model: ModelFigures(place.state, versions[model], place.hosted.figures if place.hosted else None)
+            for model, place in self._hosting.all_places().items()
+        }
 
     def modules(self, model: str) -> ModelModules:
         """Every module an adapter could target. Raises `NotFound`; while it was never built, `Unavailable` if it is

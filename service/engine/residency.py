@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from models_registry.errors import NoRoom, RegistryError
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
 from models_registry.records import AdapterVersion
+from service.engine.figures import AdapterFigures
 from service.engine.preparer import Preparer
 from service.engine.request import VersionResidency
 from service.engine.room import Entry, Room, Use
@@ -181,6 +182,11 @@ class AdapterResidency:
         """Bytes in memory or on their way into it; never more than the limit."""
         return self._room.taken
 
+    @property
+    def figures(self) -> AdapterFigures:
+        with self._changed:
+            return self._room.figures
+
     def in_flight(self, adapter: str) -> int:
         with self._changed:
             return sum(entry.holders for entry in self._room.of(adapter))
@@ -273,6 +279,7 @@ class AdapterResidency:
     def _note_failure(self, entry: Entry, error: BaseException) -> None:
         with self._changed:
             entry.staging, entry.failure = False, error
+            self._room.failures += 1
             if not entry.in_memory:
                 self._room.vacate(entry)
             self._changed.notify_all()

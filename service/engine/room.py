@@ -13,6 +13,7 @@ from datetime import datetime
 from models_registry.errors import NoRoom
 from models_registry.injection.adapted_model import PreparedAdapter
 from models_registry.records import AdapterVersion
+from service.engine.figures import AdapterFigures
 from service.engine.request import Residency
 from service.engine.snapshot import slot
 
@@ -92,6 +93,9 @@ class Room:
         self.limit = limit
         self.taken = 0
         self.entries: dict[str, Entry] = {}
+        self.failures = 0
+        """How often something that was to come could not."""
+        self._loads = self._evictions = 0
         self.absent: set[str] = set()
         """Slots that somebody waits for."""
         self._unplaced: set[str] = set()
@@ -104,6 +108,21 @@ class Room:
 
     def of(self, adapter: str) -> list[Entry]:
         return [entry for entry in self.entries.values() if entry.version.adapter == adapter]
+
+    @property
+    def figures(self) -> AdapterFigures:
+        there = [entry for entry in self.entries.values() if entry.in_memory]
+        resident = sum(entry.tier == "resident" for entry in there)
+        return AdapterFigures(
+            staged=len(there) - resident,
+            resident=resident,
+            pinned=sum(entry.pinned for entry in there),
+            bytes=sum(entry.bytes for entry in there),
+            max_bytes=self.limit,
+            loads=self._loads,
+            evictions=self._evictions,
+            failures=self.failures,
+        )
 
     # ---- who is there ---------------------------------------------------------------------------------------
 
@@ -138,6 +157,7 @@ class Room:
         if fits:
             self.taken += entry.bytes
             entry.tier, entry.prepared, entry.came_at = "staged", prepared, time.monotonic()
+            self._loads += 1
         self.settle(entry)
         return fits
 
@@ -149,6 +169,7 @@ class Room:
     def vacate(self, entry: Entry) -> None:
         """Give its place free."""
         entry.leaving = False
+        self._evictions += entry.in_memory and not entry.unwanted
         self._clear(entry)
         self.settle(entry)
 

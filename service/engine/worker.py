@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
-from typing import Any
+from typing import Any, Final
 
 from models_registry.base_models.spec import BaseModelSpec
 from models_registry.errors import RegistryError, Unavailable
 from models_registry.injection.adapted_model import AdaptedModel
 from service.engine.batcher import Batcher, Call
+from service.engine.figures import Sizes
 from service.engine.forward import answer_jobs, require_reached
 from service.engine.job import Job
 from service.engine.joining import Joining
@@ -45,6 +46,8 @@ class Worker:
         self._adapters = adapters
         self._joining = joining
         self._batcher = batcher
+        self.rows_per_forward: Final = Sizes()
+        self.adapters_per_forward: Final = Sizes()
         self._running: tuple[Job, ...] = ()
         self._given_up: RegistryError | None = None
         # A forward that never ends must not keep the process alive after its grace has passed.
@@ -158,7 +161,10 @@ class Worker:
         return answers
 
     def _tell(self, jobs: Sequence[Job], begun: float, loaded: float, ended: float) -> None:
-        """A line for each forward; there may be hundreds a second, so an operator sees only the slow ones unasked."""
+        """Count it, and log a line: there may be hundreds a second, so unasked an operator sees only the slow ones."""
+        rows, adapters = sum(job.size for job in jobs), len({name for job in jobs for name in job.slots})
+        self.rows_per_forward.note(rows)
+        self.adapters_per_forward.note(adapters)
         level = logging.INFO if ended - begun > SLOW_FORWARD_S else logging.DEBUG
         if log.isEnabledFor(level):
             log.log(
@@ -166,8 +172,8 @@ class Worker:
                 "forward model=%s requests=%d rows=%d adapters=%d queue_ms=%.1f load_ms=%.1f forward_ms=%.1f",
                 self._name,
                 len(jobs),
-                sum(job.size for job in jobs),
-                len({name for job in jobs for name in job.slots}),
+                rows,
+                adapters,
                 (begun - min(job.admitted_at for job in jobs)) * 1000,
                 (loaded - begun) * 1000,
                 (ended - loaded) * 1000,

@@ -62,7 +62,7 @@ def test_inferences_and_what_is_in_memory_are_counted(start: Start) -> None:
     assert counted["adapter_service_infer_seconds_count", frozenset({"mlp", "forward"})] == 1
     assert counted["adapter_service_models", frozenset({"ready"})] == 1
     assert counted["adapter_service_models", frozenset({"failed"})] == 0
-    assert counted["adapter_service_resident_adapters", frozenset({"mlp"})] == 1
+    assert counted["adapter_service_adapter_versions", frozenset({"mlp", "resident"})] == 1
 
 
 def test_every_answer_says_which_state_of_the_registry_it_saw(start: Start) -> None:
@@ -86,4 +86,4 @@ def test_the_figures_come_from_memory_while_the_database_is_away(postgres: Postg
                 expect_problem(client.get("/models"), 503, "unavailable")
                 counted = figures(client)
             assert counted["adapter_service_models", frozenset({"ready"})] == 1
-            assert counted["adapter_service_resident_adapters", frozenset({"mlp"})] == 1
+            assert counted["adapter_service_adapter_versions", frozenset({"mlp", "resident"})] == 1
