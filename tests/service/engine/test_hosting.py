@@ -111,8 +111,7 @@ def test_unloading_frees_the_module_and_keeps_what_is_registered(
     running.create("a", {"peft_type": "LORA", "r": 2, "target_modules": ["linear"]})
     running.answer("a")
     assert running.engine.models.unload("m").state == "unloaded"
-    gc.collect()
-    assert built[0]() is None
+    eventually(lambda: gc.collect() >= 0 and built[0]() is None)  # a thread that has handed it on may still hold it
     assert "model m" not in {thread.name for thread in threading.enumerate()}
     assert running.tier("a") == "stored"
     running.engine.models.load("m")
@@ -222,7 +221,8 @@ def test_an_engine_that_stops_finishes_what_runs_and_refuses_the_rest(start: Sta
     stopping.join(TIMEOUT_S)
     assert runs.result(TIMEOUT_S).outputs
     running.close()
-    assert {thread.name for thread in set(threading.enumerate()) - before} == set()
+    # One that hangs on a disk or a database is waited for a moment, and ends by itself.
+    eventually(lambda: {thread.name for thread in set(threading.enumerate()) - before} == set())
 
 
 def test_what_outlasts_the_grace_is_told_that_the_service_goes(running: Running, gate: Gate) -> None:
