@@ -206,15 +206,18 @@ def test_a_database_that_is_away_is_told_of_once_while_what_is_resident_answers(
         here.create("a")
         expected = here.output("a")
         monkeypatch.setattr(Snapshot, "refresh", counted)
-        with postgres.away(url), caplog.at_level(logging.INFO, "service.engine.watcher"):
+        caplog.set_level(logging.INFO, "service.engine.watcher")
+        with postgres.away(url):
+            eventually(lambda: "isn't seen" in caplog.text)
+            while looks.acquire(blocking=False):
+                pass
             for _ in range(3):
-                looks.acquire(timeout=TIMEOUT_S)
+                assert looks.acquire(timeout=TIMEOUT_S)
             assert torch.equal(here.output("a"), expected)
             readiness = here.engine.readiness()
             assert not readiness.ready
             assert "database is away" in readiness.reasons[0]
-        with caplog.at_level(logging.INFO, "service.engine.watcher"):
-            eventually(lambda: "seen again" in caplog.text)
+        eventually(lambda: "seen again" in caplog.text)
         assert caplog.text.count("isn't seen") == 1
         assert here.engine.readiness().ready
 
