@@ -83,7 +83,7 @@ class Postgres:
     def away(self, url: str) -> Generator[None]:
         """Inside, the database takes no connections, and those that it had are cut."""
         name = sql.Identifier(make_url(url).database or "")
-        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}"
+        cut = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = {}"
         self._run(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
         self._run(sql.SQL(cut).format(sql.Literal(make_url(url).database)))
         try:
