@@ -2,12 +2,14 @@
 
 import random
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from hashlib import sha256
 
 import obstore
 import pytest
+from e2e.process import PATIENCE_S
 from obstore.store import ObjectStore
 from stores import holds
 from versions import add_adapter
@@ -125,39 +127,43 @@ def test_no_upload_loses_its_bytes_to_a_collection_beside_it(
     """The hour is a second or two here. The same few blobs are put, named, left alone for a while and put again by
     several threads, while others collect all the time."""
     # S3 counts whole seconds.
-    refreshed_s, age_s, step_s = (0.5, 2.5, 1.0) if blob_url.startswith("s3:") else (0.2, 0.8, 0.0)
+    refreshed_s, age_s, step_s = {"s3": (0.5, 2.5, 1.0), "file": (0.2, 0.8, 0.0)}[blob_url.partition(":")[0]]
     for module in (directory, s3):
         monkeypatch.setattr(module, "REFRESHED_S", refreshed_s)
     ends_at = time.monotonic() + ages * age_s
+    seen = Counter[str]()
     add_adapter(registry, "kept", b"kept")
 
-    def upload(thread: int) -> tuple[int, int]:
-        """How many uploads were in time, and how many found their blob gone before."""
+    def goes_on() -> bool:
+        """For so many ages, and longer where a slow machine hasn't come to all of it by then."""
+        late_s = time.monotonic() - ends_at
+        return late_s < 0 or (late_s < PATIENCE_S and not seen.keys() >= {"in time", "anew", "removed"})
+
+    def upload(thread: int) -> None:
+        """Counts the uploads that were in time, and those that found their blob gone before."""
         chance = random.Random(thread)
-        done = anew = 0
-        while time.monotonic() < ends_at:
+        while goes_on():
             weights = f"weights {chance.randrange(4)}".encode()
-            anew += not holds(blobs, sha256(weights).hexdigest())
+            if not holds(blobs, sha256(weights).hexdigest()):
+                seen["anew"] += 1
             begun = time.monotonic()
             version = add_adapter(registry, f"a{thread}", weights)
             # What the hour is for: a row follows its put before that.
             if time.monotonic() - begun < age_s - refreshed_s - step_s:
                 time.sleep(chance.random() * 0.2)
                 assert registry.read_weights(version) == weights
-                done += 1
+                seen["in time"] += 1
             registry.remove_adapter(f"a{thread}")
-            time.sleep(min(chance.random() * 2 * age_s, max(0.0, ends_at - time.monotonic())))
-        return done, anew
+            time.sleep(chance.random() * 2 * age_s)
 
-    def collect(_: int) -> int:
-        removed = 0
-        while time.monotonic() < ends_at:
-            removed += len(collect_garbage(registry, blobs, age=timedelta(seconds=age_s)).removed)
-        return removed
+    def collect(_: int) -> None:
+        while goes_on():
+            if collect_garbage(registry, blobs, age=timedelta(seconds=age_s)).removed:
+                seen["removed"] += 1
 
     with ThreadPoolExecutor(5) as pool:
         collections = [pool.submit(collect, number) for number in range(2)]
         uploads = [pool.submit(upload, number) for number in range(3)]
-        assert sum(upload.result()[0] for upload in uploads) > 0
-        assert sum(collection.result() for collection in collections) > 0
-        assert sum(upload.result()[1] for upload in uploads) > 0
+    for one in (*collections, *uploads):
+        one.result()
+    assert seen.keys() == {"in time", "anew", "removed"}
