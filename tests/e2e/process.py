@@ -50,7 +50,9 @@ class Service:
             "ADAPTER_SERVICE_FACTORIES": "bases:*,e2e.gate:gated",
             "ADAPTER_SERVICE_DEVICE": "cpu",
         }
-        self.http = httpx.Client(base_url=self.address, timeout=PATIENCE_S)
+        # The service closes what is idle for 5 s; one that is used again at that moment would be cut.
+        limits = httpx.Limits(keepalive_expiry=1.0)
+        self.http = httpx.Client(base_url=self.address, timeout=PATIENCE_S, limits=limits)
         self._log = directory / "serve.log"
         self._process: subprocess.Popen[bytes] | None = None
 
