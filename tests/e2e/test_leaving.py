@@ -2,8 +2,9 @@
 
 import json
 import socket
+from itertools import count
 
-from e2e.process import Service
+from e2e.process import Service, until
 
 ENDLESS = {"max_new_tokens": 4096, "min_new_tokens": 4096}
 HEAD = "POST /models/smollm2/infer HTTP/1.1\r\nHost: e2e\r\nContent-Type: application/json\r\nContent-Length: "
@@ -18,10 +19,16 @@ def begin(service: Service) -> socket.socket:
 
 
 def test_text_that_nobody_waits_for_any_more_is_not_written_to_its_end(service: Service) -> None:
+    names = (f"leaving-{number}" for number in count())
+
+    def writes() -> bool:
+        """Whether the model's thread does, so that an adapter can't be placed. It may not have come to that yet."""
+        adapter = {"name": next(names), "config": {"peft_type": "LORA", "target_modules": ["q_proj"]}}
+        created = service.http.post("/models/smollm2/adapters", json=adapter).json()
+        return any("busy" in warning for warning in created["warnings"])
+
     callers = [begin(service) for _ in range(3)]
-    adapter = {"name": "leaving", "config": {"peft_type": "LORA", "target_modules": ["q_proj"]}}
-    created = service.http.post("/models/smollm2/adapters", json=adapter).json()
-    assert any("busy" in warning for warning in created["warnings"])  # the model's thread is writing
+    until(writes)
     for caller in callers:
         caller.close()
     asked = {"inputs": {"text": ["Hello."]}, "parameters": {"max_new_tokens": 1}}
