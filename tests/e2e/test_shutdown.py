@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ import pytest
 from e2e.adapters import create
 from e2e.process import ROOT, Service, until
 
-TOKENS = 24
+WRITING_S = 3.0
+"""For how long the text is written: longer than it takes to be refused meanwhile, far shorter than the grace."""
 CONFIG = {"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"]}
 
 
@@ -42,9 +44,10 @@ def end(service: Service) -> End:
     http = service.http
     service.register("smollm2", {"kind": "huggingface", "path": "smollm2"})
     create(http, "smollm2", "tone", CONFIG)
-    undisturbed = _generate(http)
+    tokens = _tokens_in(http, WRITING_S)
+    undisturbed = _generate(http, tokens)
     with ThreadPoolExecutor() as threads:
-        running = threads.submit(_generate, http)
+        running = threads.submit(_generate, http, tokens)
         until(lambda: http.get("/adapters/tone").json()["in_flight"] == 1)
         service.ask_to_end()
         refused = until(lambda: _refusal(http))
@@ -95,7 +98,15 @@ def test_what_can_not_be_finished_in_time_is_told_so_in_our_own_words(demo_model
         service.close()
 
 
-def _generate(http: httpx.Client, tokens: int = TOKENS, adapter: str | None = "tone") -> httpx.Response:
+def _tokens_in(http: httpx.Client, seconds: float) -> int:
+    """How many this machine writes in that time."""
+    _generate(http, 1)
+    begun_at, tokens = time.monotonic(), 8
+    _generate(http, tokens)
+    return max(2, int(tokens * seconds / (time.monotonic() - begun_at)))
+
+
+def _generate(http: httpx.Client, tokens: int, adapter: str | None = "tone") -> httpx.Response:
     parameters = {"max_new_tokens": tokens, "min_new_tokens": tokens}
     asked: dict[str, Any] = {"adapter": adapter, "inputs": {"text": ["Count to fifty."]}, "parameters": parameters}
     return http.post("/models/smollm2/infer", json=asked)
