@@ -5,7 +5,7 @@ may have thousands, are looked up; the first key in the config's order counts, a
 """
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
 import regex
@@ -14,8 +14,9 @@ from models_registry.adapters.patterns import LONGEST, compiled, run
 
 Value = TypeVar("Value")
 
-# A dot stands for any character in these too, as in every expression.
-_PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
+# A dot stands for any character here too, as in every expression, `\.` for itself; after `^` stands a whole name.
+_PLAIN = re.compile(r"\^?(?:[A-Za-z0-9_.-]|\\\.)+")
+_CHARACTER = re.compile(r"\\\.|[^^]")
 
 
 class PatternKeys(Generic[Value]):
@@ -24,13 +25,16 @@ class PatternKeys(Generic[Value]):
     def __init__(self, pattern: Mapping[str, Value]) -> None:
         self._keys = tuple(pattern)
         self._values = tuple(pattern.values())
-        self._plain: dict[int, dict[tuple[int, ...], dict[str, int]]] = {}
-        """By length and by where the dots are: each key's place in the order."""
+        self._plain: dict[tuple[int, bool], dict[tuple[int, ...], dict[str, int]]] = {}
+        """By length and whether they are a whole name, and by where any character may stand: each key's place in the
+        order."""
         self._others: list[int] = []
         self._compiled: dict[int, regex.Pattern[str]] = {}
         for place, key in enumerate(self._keys):
             if _PLAIN.fullmatch(key) and len(_expression(key)) <= LONGEST:
-                self._plain.setdefault(len(key), {}).setdefault(_dots(key), {})[key] = place
+                spelled = _CHARACTER.findall(key)
+                text, any_at = "".join(one[-1] for one in spelled), _places(".", spelled)
+                self._plain.setdefault((len(text), key[0] == "^"), {}).setdefault(any_at, {})[text] = place
             else:
                 self._others.append(place)
 
@@ -53,10 +57,10 @@ class PatternKeys(Generic[Value]):
             plain = (place for shapes in self._plain.values() for keys in shapes.values() for place in keys.values())
             yield from (place for place in plain if self._matches(place, name))
             return
-        for start in (0, *(dot + 1 for dot in _dots(name))):
-            end = name[start:]
-            for dots, keys in self._plain.get(len(end), {}).items():
-                place = keys.get(_with_dots(end, dots))
+        ends = [(name, True), (name, False), *((name[dot + 1 :], False) for dot in _places(".", name))]
+        for end, whole in ends:
+            for any_at, keys in self._plain.get((len(end), whole), {}).items():
+                place = keys.get(_with_dots(end, any_at))
                 if place is not None:
                     yield place
 
@@ -71,12 +75,12 @@ def _expression(key: str) -> str:
     return rf"(.*\.)?({key})$"
 
 
-def _dots(text: str) -> tuple[int, ...]:
-    return tuple(at for at, character in enumerate(text) if character == ".")
+def _places(wanted: str, characters: Iterable[str]) -> tuple[int, ...]:
+    return tuple(at for at, character in enumerate(characters) if character == wanted)
 
 
-def _with_dots(text: str, dots: tuple[int, ...]) -> str:
+def _with_dots(text: str, places: tuple[int, ...]) -> str:
     characters = list(text)
-    for at in dots:
+    for at in places:
         characters[at] = "."
     return "".join(characters)

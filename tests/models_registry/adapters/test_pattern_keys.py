@@ -28,6 +28,10 @@ from models_registry.errors import Invalid
         ("q", "a.q\n", True),
         ("a.q", "a\nq", False),
         ("a-b", "x.a-b", True),
+        (r"a\.q", "b.a.q", True),
+        (r"a\.q", "b.axq", False),
+        (r"^a\.q", "a.q", True),
+        (r"^a\.q", "b.a.q", False),
     ],
 )
 def test_a_key_names_the_end_of_a_name(key: str, name: str, expected: bool) -> None:
@@ -48,12 +52,12 @@ def test_the_first_key_that_matches_gives_the_value() -> None:
 def test_whatever_the_keys_they_mean_what_the_expressions_mean() -> None:
     chance = random.Random(3)
 
-    def word(characters: str) -> str:
+    def word(*characters: str) -> str:
         return "".join(chance.choices(characters, k=chance.randint(1, 5)))
 
     for _ in range(300):
-        pattern = {word("ab..-^|"): place for place in range(12)}
-        names = [word("ab..-\n") for _ in range(8)]
+        pattern = {word("^", *"ab..-|", r"\."): place for place in range(12)}
+        names = [word(*"ab..-\n") for _ in range(8)]
         expected = {n: [k for k in pattern if re.match(rf"(.*\.)?({k})$", n)] for n in names}
         keys = PatternKeys(pattern)
         for name in names:
@@ -66,10 +70,11 @@ def test_thousands_of_names_are_looked_up_and_not_tried(monkeypatch: pytest.Monk
         pytest.fail("it was tried")
 
     monkeypatch.setattr(pattern_keys, "run", run)
-    keys = PatternKeys({f"layers.{layer}.q_proj": layer for layer in range(5_000)})
     names = [f"model.layers.{layer}.q_proj" for layer in range(200)]
-    assert [keys.first(name, -1) for name in names] == list(range(200))
-    assert len(keys.unmatched(names)) == 4_800
+    for key in ("layers.{}.q_proj", r"^model\.layers\.{}\.q_proj"):
+        keys = PatternKeys({key.format(layer): layer for layer in range(5_000)})
+        assert [keys.first(name, -1) for name in names] == list(range(200))
+        assert len(keys.unmatched(names)) == 4_800
 
 
 @pytest.mark.parametrize("key", ["(", "a" * 10_000])
