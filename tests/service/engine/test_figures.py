@@ -109,9 +109,11 @@ def test_an_adapter_that_does_not_come_is_counted(running: Running) -> None:
     running.host()
     running.create("a")
     running.engine.adapters.unload("m", "a")
+    eventually(lambda: adapters_of(running).resident == 0)
     for blob in running.blobs.rglob("*"):
         if blob.is_file():
             blob.unlink()
     with pytest.raises(RegistryError):
         running.answer("a")
-    assert (adapters_of(running).loads, adapters_of(running).failures) == (1, 1)
+    assert adapters_of(running).loads == 1
+    assert adapters_of(running).failures >= 1  # one that fails before its request waits is tried again
