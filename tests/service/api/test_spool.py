@@ -39,11 +39,14 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+# Open files are compared with <=: what earlier tests have left to a collection, or to a pool, may be closed meanwhile.
+
+
 def test_a_small_body_opens_no_file() -> None:
     async def read() -> bytes | Path:
         before = psutil.Process().num_fds()
         async with spooled(Arriving([b"ab", b"cd"]).request, LIMIT) as body:
-            assert psutil.Process().num_fds() == before
+            assert psutil.Process().num_fds() <= before
             return body.contents
 
     assert asyncio.run(read()) == b"abcd"
@@ -82,7 +85,7 @@ def test_who_leaves_in_the_middle_leaves_nothing_behind(reader: Reader, start: b
     before = psutil.Process().num_fds()
     with pytest.raises(ClientDisconnect):
         asyncio.run(reader(Arriving([start, CHUNK, CHUNK], leaves=True, content_type=FORM).request, LIMIT))
-    assert psutil.Process().num_fds() == before
+    assert psutil.Process().num_fds() <= before
     assert not list(directory.iterdir())
 
 
@@ -100,7 +103,7 @@ def test_a_disk_without_room_for_a_body_is_said_to_be_full(
     before = psutil.Process().num_fds()
     with files_of_at_most(room), pytest.raises(NoRoom, match=str(directory)):
         asyncio.run(reader(Arriving([start, *chunks, b"\r\n--line--\r\n"], content_type=FORM).request, LIMIT))
-    assert psutil.Process().num_fds() == before
+    assert psutil.Process().num_fds() <= before
 
 
 @pytest.mark.parametrize(("reader", "start"), [(read_bytes, b""), (read_upload, PART)])
