@@ -162,8 +162,6 @@ def test_no_upload_loses_its_bytes_to_a_collection_beside_it(
                 seen["removed"] += 1
 
     with ThreadPoolExecutor(5) as pool:
-        collections = [pool.submit(collect, number) for number in range(2)]
-        uploads = [pool.submit(upload, number) for number in range(3)]
-    for one in (*collections, *uploads):
-        one.result()
+        collections, uploads = pool.map(collect, range(2)), pool.map(upload, range(3))
+    assert [*collections, *uploads] == [None] * 5
     assert seen.keys() == {"in time", "anew", "removed"}
