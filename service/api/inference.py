@@ -120,7 +120,7 @@ async def _read_call(
     """Raises `Refused` (400, 415), `TooLarge`, and `Invalid` with every field or input that is wrong."""
     begun = time.monotonic()
     deadline = None if timeout is None else begun + timeout
-    binary = SAFETENSORS in request.headers.get("accept", "").lower()
+    binary = SAFETENSORS in ", ".join(request.headers.getlist("accept")).lower()
     limit = settings_of(request).max_upload_bytes
     if media_type_of(request, JSON, SAFETENSORS) == SAFETENSORS:
         async with spooled(request, limit) as body:

@@ -95,6 +95,13 @@ def test_safetensors_go_in_and_come_out_with_the_same_numbers_as_json(adapted: T
     assert {**rest, "timing": None} == {**as_json, "outputs": {}, "timing": None}
 
 
+def test_what_is_accepted_may_stand_on_several_lines(adapted: TestClient) -> None:
+    accepted = [("accept", "text/html"), ("accept", "application/vnd.safetensors")]
+    response = adapted.post(INFER, json={"inputs": {"x": ROWS}}, headers=accepted)
+
+    assert response.headers["content-type"] == "application/vnd.safetensors"
+
+
 @pytest.mark.parametrize("accept", ["application/json", "*/*", "text/html", "nonsense"])
 def test_whatever_else_is_accepted_gets_json(adapted: TestClient, accept: str) -> None:
     response = adapted.post(INFER, json={"inputs": {"x": ROWS}}, headers={"accept": accept})
