@@ -9,6 +9,16 @@ from apps import Start, host, settings_in
 from starlette.testclient import TestClient
 
 from service.app import create_app
+from service.engine import hosted_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient() -> Iterator[None]:
+    """What waits a second for a model's thread waits for as long as a busy machine takes: else an adapter that is made
+    may not be resident yet, or one that is unloaded still be. A test that holds the thread up on purpose waits less."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hosted_model, "PATIENCE_S", 60.0)
+        yield
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from gated import Gate, gate_named
 
 from models_registry.errors import Conflict, Invalid, NoRoom, NotFound, WithoutEffect
 from models_registry.records import AdapterVersion
+from service.engine import hosted_model
 from service.engine.request import EngineLimits, NewAdapter
 
 ONE = 184  # bytes of `RANDOM_LORA` on the tiny MLPs: 46 float32 numbers
@@ -303,13 +304,15 @@ def test_blobs_that_come_slowly_hold_up_nobody_else(running: Running, reading: R
     assert all(one.result(TIMEOUT_S).adapter for one in slow)
 
 
-def test_unloading_never_waits_for_a_forward(running: Running, gate: Gate) -> None:
+def test_unloading_never_waits_for_a_forward(running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     running.host("m", "gated:mlp", gate=gate.name)
     running.create("a")
     gate.shut()
     runs = running.ask()
     gate.wait_for_arrival()
-    _, freed = running.engine.adapters.unload("m", "a")  # nobody uses it, but the model's thread is in a forward
+    with monkeypatch.context() as patch:
+        patch.setattr(hosted_model, "PATIENCE_S", 0.05)
+        _, freed = running.engine.adapters.unload("m", "a")  # nobody uses it, but the model's thread is in a forward
     assert not freed
     assert running.tier("a") == "resident"
     gate.open()
@@ -318,7 +321,8 @@ def test_unloading_never_waits_for_a_forward(running: Running, gate: Gate) -> No
     assert running.engine.adapters.unload("m", "a")[1]
 
 
-def test_creating_never_waits_for_a_forward(running: Running, gate: Gate) -> None:
+def test_creating_never_waits_for_a_forward(running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosted_model, "PATIENCE_S", 0.05)
     running.host("m", "gated:mlp", gate=gate.name)
     gate.shut()
     runs = running.ask()

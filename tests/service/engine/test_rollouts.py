@@ -12,6 +12,7 @@ from gated import Gate
 from torch import Tensor
 
 from models_registry.errors import Conflict, NotFound
+from service.engine import hosted_model
 from service.engine.request import NewAdapter
 
 SCALES = (0.25, 0.5, 1.0)
@@ -107,7 +108,10 @@ def test_a_removed_version_leaves_memory_and_the_one_before_is_the_newest(tone: 
         tone.answer("tone@3")
 
 
-def test_a_version_in_use_stays_until_its_requests_are_done(gated_tone: Running, gate: Gate) -> None:
+def test_a_version_in_use_stays_until_its_requests_are_done(
+    gated_tone: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosted_model, "PATIENCE_S", 0.05)  # version 2 leaves memory once the forward is over
     adapters = gated_tone.engine.adapters
     gate.shut()
     runs = gated_tone.ask("tone@3")
