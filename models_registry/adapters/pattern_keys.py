@@ -40,6 +40,8 @@ class PatternKeys(Generic[Value]):
 
     def first(self, name: str, default: Value) -> Value:
         """The value of the first key that names or matches `name`."""
+        if not self._keys:  # as in most configs, on every module of every adapter
+            return default
         plain = min(self._named(name), default=len(self._keys))
         tried = (place for place in self._others if place < plain and self._matches(place, name))
         place = next(tried, plain)
@@ -47,6 +49,8 @@ class PatternKeys(Generic[Value]):
 
     def unmatched(self, names: Collection[str]) -> list[str]:
         """The keys that name or match none of `names`."""
+        if not self._keys:
+            return []
         found = {place for name in names for place in self._named(name)}
         found.update(place for place in self._others if any(self._matches(place, name) for name in names))
         return [key for place, key in enumerate(self._keys) if place not in found]
