@@ -1,6 +1,7 @@
 """From an adapter version in the registry to tensors that are ready to be attached: read, check, fold."""
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -15,8 +16,9 @@ from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapte
 from models_registry.records import AdapterVersion, Architecture
 from models_registry.safetensors_files import read_safetensors
 
-# Many may wait for the blob store at once; preparing needs the processor, which the forwards want too.
-AT_ONCE = 2
+# Many may wait for the blob store at once; preparing needs the processor, which the forwards want too. On two cores a
+# second one would slow the forwards down by more than it hastens the loads.
+AT_ONCE = 2 if (os.cpu_count() or 1) > 2 else 1
 MOST_LAYOUTS = 64
 """Adapters of one model mostly share a few configs; what was found for one of these is kept."""
 
