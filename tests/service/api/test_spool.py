@@ -7,11 +7,11 @@ from pathlib import Path
 from tempfile import SpooledTemporaryFile, TemporaryFile
 from typing import Any
 
-import psutil
 import pytest
 import torch
 from arriving import Arriving
 from disks import files_of_at_most
+from open_files import open_files
 from pydantic import ByteSize
 from safetensors.torch import save
 from starlette.requests import ClientDisconnect, Request
@@ -39,14 +39,11 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-# Open files are compared with <=: what earlier tests have left to a collection, or to a pool, may be closed meanwhile.
-
-
 def test_a_small_body_opens_no_file() -> None:
     async def read() -> bytes | Path:
-        before = psutil.Process().num_fds()
+        before = open_files()
         async with spooled(Arriving([b"ab", b"cd"]).request, LIMIT) as body:
-            assert psutil.Process().num_fds() <= before
+            assert open_files() <= before
             return body.contents
 
     assert asyncio.run(read()) == b"abcd"
@@ -82,10 +79,10 @@ def test_large_chunks_are_written_beside_the_event_loop(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("reader", "start"), [(read_bytes, b""), (read_form, PART)])
 def test_who_leaves_in_the_middle_leaves_nothing_behind(reader: Reader, start: bytes, directory: Path) -> None:
-    before = psutil.Process().num_fds()
+    before = open_files()
     with pytest.raises(ClientDisconnect):
         asyncio.run(reader(Arriving([start, CHUNK, CHUNK], leaves=True, content_type=FORM).request, LIMIT))
-    assert psutil.Process().num_fds() <= before
+    assert open_files() <= before
     assert not list(directory.iterdir())
 
 
@@ -100,10 +97,10 @@ async def read_upload(request: Request, limit: int) -> None:
 def test_a_disk_without_room_for_a_body_is_said_to_be_full(
     reader: Reader, start: bytes, chunks: list[bytes], room: int, directory: Path
 ) -> None:
-    before = psutil.Process().num_fds()
+    before = open_files()
     with files_of_at_most(room), pytest.raises(NoRoom, match=str(directory)):
         asyncio.run(reader(Arriving([start, *chunks, b"\r\n--line--\r\n"], content_type=FORM).request, LIMIT))
-    assert psutil.Process().num_fds() <= before
+    assert open_files() <= before
 
 
 @pytest.mark.parametrize(("reader", "start"), [(read_bytes, b""), (read_upload, PART)])
