@@ -1,5 +1,6 @@
 """At one target module: every way that layers are called, and every batch that reaches them."""
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -247,3 +248,31 @@ def test_a_strangers_hooks_still_run() -> None:
     adapted = adapt(layer, RAWS["lora"])
     run_whole(adapted, torch.randn(2, 4))
     assert len(seen) == 1
+
+
+# ---- what is kept of mixtures -----------------------------------------------------------------------------------
+
+
+def test_more_mixtures_than_are_kept_are_answered_as_each_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models_registry.injection.layer.MOST_KEPT", 2)
+    torch.manual_seed(0)
+    layer = nn.Linear(4, 6)
+    x = batch(layer, 1, (4,))
+    weights = [0.5, 1.0, 2.0, 3.0, 0.5]
+    adapted = adapt(layer, RAWS["lora"])
+
+    answers = [run(adapted, [{"0": weight}], x) for weight in weights]
+
+    whole = run(adapted, [{"0": 1.0}], x) - layer(x)
+    for weight, answer in zip(weights, answers, strict=True):
+        assert_near(answer, layer(x) + weight * whole)
+
+
+def test_what_was_kept_of_an_adapter_goes_with_it() -> None:
+    adapted = adapt(nn.Linear(4, 6), RAWS["lora"])
+    run(adapted, [{"0": 1.0}, {}], batch(nn.Linear(4, 6), 2, (4,)))
+    tensors = [weakref.ref(tensor) for tensor in adapted.checkpoint("0").tensors.values()]
+
+    adapted.eject_adapter("0")
+
+    assert [tensor() for tensor in tensors] == [None, None]
