@@ -269,7 +269,7 @@ def test_more_mixtures_than_are_kept_are_answered_as_each_is_alone(monkeypatch: 
 
 
 def test_what_was_kept_of_an_adapter_goes_with_it() -> None:
-    adapted = adapt(nn.Linear(4, 6), RAWS["lora"])
+    adapted = adapt(nn.Linear(4, 6), RAWS["lora"], RAWS["lora"])  # the other one stays
     run(adapted, [{"0": 1.0}, {}], batch(nn.Linear(4, 6), 2, (4,)))
     tensors = [weakref.ref(tensor) for tensor in adapted.checkpoint("0").tensors.values()]
 
