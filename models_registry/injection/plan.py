@@ -34,7 +34,7 @@ class Additions:
     def add(self, out: Tensor, x: Tensor, layer: nn.Module) -> None:
         """Into `out`, which is the layer's own output for `x`."""
         # What one forward alone would not get back is worked out when the second enters.
-        if self._entered and 0 < x.numel() <= self._most_stacked * x.shape[-1]:
+        if self._entered and self._most_stacked and 0 < x.numel() <= self._most_stacked * x.shape[-1]:
             stack = self._stack or self._make_stack()
             if stack is not None:
                 stack.add(out, x)

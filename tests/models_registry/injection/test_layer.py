@@ -250,6 +250,13 @@ def test_a_strangers_hooks_still_run() -> None:
     assert len(seen) == 1
 
 
+def test_a_lone_token_id_may_come_again_under_one_routing() -> None:
+    adapted = adapt(nn.Embedding(9, 6), RAWS["lora"])
+    with torch.no_grad(), adapted.routed_whole({"0": 1.0}):
+        first, second = (adapted.module(torch.tensor(3)) for _ in range(2))
+    assert torch.equal(first, second)
+
+
 # ---- what is kept of mixtures -----------------------------------------------------------------------------------
 
 
