@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -90,26 +89,6 @@ class PythonSpec:
             message = f"{name} returned a {type(module).__name__}, not an nn.Module."
             raise Invalid(message, [Fault(("source", "factory"), message)])
         return module
-
-
-def find_factory(name: str, allowed: Sequence[str]) -> Callable[..., object]:
-    """The callable that `"package.module:callable"` names. Raises `Invalid` unless `allowed` has it or `module:*`."""
-    module_name, _, attribute = name.partition(":")
-    if name not in allowed and f"{module_name}:*" not in allowed:
-        raise _refuse(f"{name!r} is not on the list of allowed factories; ask the operator to add it.")
-    if not attribute.isidentifier() or attribute == "*":
-        raise _refuse(f"{name!r} is not a factory: write it as package.module:callable.")
-    try:
-        found = getattr(import_module(module_name), attribute)
-    except Exception as error:  # importing runs the operator's code, which may raise anything
-        raise _refuse(f"{name!r} can't be imported: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise _refuse(f"{name!r} is a {type(found).__name__}, which can't be called.")
-    return found
-
-
-def _refuse(message: str) -> Invalid:
-    return Invalid(message, [Fault(("source", "factory"), message)])
 
 
 def _guard_embeddings(module: nn.Module) -> None:

@@ -4,8 +4,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from models_registry.base_models.factories import find_factory
 from models_registry.base_models.huggingface import HuggingFaceSpec
-from models_registry.base_models.python import PythonSpec, find_factory
+from models_registry.base_models.python import PythonSpec
 from models_registry.base_models.spec import BaseModelSpec
 from models_registry.base_models.tasks import check_task
 from models_registry.errors import Invalid

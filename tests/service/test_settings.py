@@ -35,10 +35,10 @@ def test_the_defaults_are_the_contracts() -> None:
 
 def test_lists_are_split_as_the_contract_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADAPTER_SERVICE_MODEL_ROOTS", "/a:/b/c")
-    monkeypatch.setenv("ADAPTER_SERVICE_FACTORIES", "bases:seed,package.module:*")
+    monkeypatch.setenv("ADAPTER_SERVICE_FACTORIES", "bases:seed,package.module:*,bases:Net.small")
     settings = Settings()
     assert settings.model_roots == (Path("/a"), Path("/b/c"))
-    assert settings.factories == ("bases:seed", "package.module:*")
+    assert settings.factories == ("bases:seed", "package.module:*", "bases:Net.small")
 
 
 def test_a_size_is_bytes_or_written_with_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:
