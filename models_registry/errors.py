@@ -22,11 +22,13 @@ from models_registry.records import Fault
 
 
 class RegistryError(Exception):
-    """The root. `detail` is one sentence: what was wrong, with which key, and what to do."""
+    """The root. `detail` is one sentence: what was wrong, with which key, and what to do. `hint` is another way to what
+    the caller probably wants, where one is known: a call, a field, a setting."""
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, *, hint: str | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.hint = hint
 
 
 class NotFound(RegistryError):
@@ -44,8 +46,8 @@ class Stale(Conflict):
 class Invalid(RegistryError):
     """Well-formed but wrong. `faults` holds every offending thing, so that a caller mends all of them at once."""
 
-    def __init__(self, detail: str, faults: Iterable[Fault] = ()) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str, faults: Iterable[Fault] = (), *, hint: str | None = None) -> None:
+        super().__init__(detail, hint=hint)
         self.faults = tuple(faults)
 
     def __str__(self) -> str:
@@ -88,5 +90,8 @@ class Damaged(RegistryError):
     """`digest` names the blob whose bytes don't match it. Nothing of it is served."""
 
     def __init__(self, digest: str) -> None:
-        super().__init__(f"The stored bytes of blob sha256:{digest} don't have that digest; they are not served.")
+        super().__init__(
+            f"The stored bytes of blob sha256:{digest} don't have that digest; they are not served.",
+            hint="Upload the same file again, which mends the blob, or restore the blob store from a backup.",
+        )
         self.digest = digest

@@ -20,6 +20,7 @@ from service.api.generation import FollowGeneration, TellGeneration
 from service.api.metrics import CountRequests, Metrics
 from service.api.openapi import build_document
 from service.api.problems import install_problems
+from service.api.request_ids import IdentifyRequests
 from service.api.request_log import LogRequests
 from service.api.single_headers import RefuseRepeatedHeaders
 from service.api.unforeseen import AnswerUnforeseen
@@ -62,6 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(TellGeneration)
     app.add_middleware(CountRequests, metrics=app.state.metrics)
     app.add_middleware(LogRequests)
+    app.add_middleware(IdentifyRequests)
     return app
 
 

@@ -7,8 +7,9 @@ A problem's `type` is one of the slugs below, stable, and what a client should c
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
+from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -27,12 +28,35 @@ LONGEST_DETAIL, LONGEST_MESSAGE, LONGEST_KEY = 10_000, 2_000, 500
 """In characters."""
 
 
+ProblemType: TypeAlias = Literal[
+    "adapter-without-effect",
+    "conflict",
+    "damaged-blob",
+    "deadline-passed",
+    "internal",
+    "invalid",
+    "malformed",
+    "method-not-allowed",
+    "no-room",
+    "not-found",
+    "overloaded",
+    "range-not-satisfiable",
+    "refused",
+    "stale",
+    "too-large",
+    "unavailable",
+    "unsupported",
+    "unsupported-media-type",
+]
+"""What a client compares. A new kind of problem adds its slug here, so that generated clients know it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A sort of problem. `retry_after_s` tells the caller when asking again may help."""
 
     status: int
-    type: str
+    type: ProblemType
     title: str
     retry_after_s: int | None = None
 
@@ -80,11 +104,18 @@ class Refused(Exception):
     """A request that HTTP itself refuses, before anything of ours is asked."""
 
     def __init__(
-        self, kind: Kind, detail: str, faults: Iterable[Fault] = (), headers: Mapping[str, str] | None = None
+        self,
+        kind: Kind,
+        detail: str,
+        faults: Iterable[Fault] = (),
+        headers: Mapping[str, str] | None = None,
+        *,
+        hint: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.kind = kind
         self.detail = detail
+        self.hint = hint
         self.faults = tuple(faults)
         self.headers = dict(headers or {})
 
@@ -98,15 +129,31 @@ class Problem(BaseModel):
     """An error, as RFC 9457 writes it. `errors` lists every offending thing where there are several: the first 1000,
     and `detail` then says how many there are."""
 
-    type: str = Field(description="A stable slug, such as `not-found`, `invalid` or `damaged-blob`.")
-    title: str
-    status: int
-    detail: str
-    errors: list[ProblemError] = []
+    type: ProblemType = Field(description="A stable slug: what a client compares.", examples=["not-found"])
+    title: str = Field(description="What every problem of this type is.", examples=["There is no such thing"])
+    status: int = Field(description="The HTTP status, once more.", examples=[404])
+    detail: str = Field(
+        description="What was wrong this time, and what to do.", examples=["There is no adapter 'tone'."]
+    )
+    errors: list[ProblemError] = Field(default=[], description="Every offending thing, where there are several.")
+    hint: str | None = Field(
+        default=None,
+        description="Another way to what the caller probably wants, where one is known.",
+        examples=["Did you mean 'limit'?"],
+    )
+    request_id: str = Field(
+        description="The answer's X-Request-ID, which stands in the service's log line for this request.",
+        examples=["5f0c6f2e8c4b4f0f9a5a3d1d8b1f7a10"],
+    )
 
 
 def problem(
-    kind: Kind, detail: str, faults: Iterable[Fault] = (), headers: Mapping[str, str] | None = None
+    kind: Kind,
+    detail: str,
+    faults: Iterable[Fault] = (),
+    headers: Mapping[str, str] | None = None,
+    *,
+    hint: str | None = None,
 ) -> JSONResponse:
     faults = tuple(faults)
     detail = _shortened(detail, LONGEST_DETAIL)
@@ -116,7 +163,15 @@ def problem(
         ProblemError(loc=[_short_key(key) for key in fault.loc], message=_shortened(fault.message, LONGEST_MESSAGE))
         for fault in faults[:MOST_ERRORS]
     ]
-    body = Problem(type=kind.type, title=kind.title, status=kind.status, detail=detail, errors=errors)
+    body = Problem(
+        type=kind.type,
+        title=kind.title,
+        status=kind.status,
+        detail=detail,
+        errors=errors,
+        hint=hint and _shortened(hint, LONGEST_MESSAGE),
+        request_id=correlation_id.get() or "-",
+    )
     retry = {} if kind.retry_after_s is None else {"Retry-After": str(kind.retry_after_s)}
     return JSONResponse(body.model_dump(), kind.status, {**retry, **(headers or {})}, media_type=PROBLEM_JSON)
 
@@ -150,12 +205,12 @@ def install_problems(app: FastAPI) -> None:
 async def _of_registry_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.RegistryError)
     kind = next(_OF_ERROR[cls] for cls in type(error).__mro__ if cls in _OF_ERROR)
-    return problem(kind, error.detail, error.faults if isinstance(error, errors.Invalid) else ())
+    return problem(kind, error.detail, error.faults if isinstance(error, errors.Invalid) else (), hint=error.hint)
 
 
 async def _of_refusal(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)
-    return problem(error.kind, error.detail, error.faults, error.headers)
+    return problem(error.kind, error.detail, error.faults, error.headers, hint=error.hint)
 
 
 async def _of_parameters(request: Request, error: Exception) -> JSONResponse:

@@ -1,9 +1,10 @@
-"""A line in the log for each request: who asked for what, what was answered, and where its time went."""
+"""A line in the log for each request: who asked for what under which id, what was answered, where its time went."""
 
 import logging
 from time import perf_counter
 from urllib.parse import quote
 
+from asgi_correlation_id import correlation_id
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger(__name__)
@@ -34,5 +35,5 @@ class LogRequests:
         finally:
             caller = "-" if scope["client"] is None else scope["client"][0]
             path, milliseconds = quote(scope["path"], safe="/@:,"), (perf_counter() - started) * 1000
-            where = f" {timing.decode()}" if timing else ""
-            log.info("%s %s %s %s %.1f ms%s", caller, scope["method"], path, status, milliseconds, where)
+            where, id = f" {timing.decode()}" if timing else "", correlation_id.get() or "-"
+            log.info("%s %s %s %s %s %.1f ms%s", caller, id, scope["method"], path, status, milliseconds, where)

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from models_registry import errors
 from models_registry.records import Fault
-from service.api.problems import install_problems
+from service.api.problems import MALFORMED, Refused, install_problems
 from service.app import create_app
 
 
@@ -49,6 +49,15 @@ def test_every_error_of_the_tree_has_its_status(error: errors.RegistryError, sta
     response = raising(error).get("/")
     assert expect_problem(response, status, kind)["detail"] == error.detail
     assert ("retry-after" in response.headers) == (status in {429, 503})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [errors.Conflict("x", hint="Do y."), errors.Invalid("x", hint="Do y."), Refused(MALFORMED, "x", hint="Do y.")],
+)
+def test_a_way_out_that_is_known_is_in_the_problem(error: Exception) -> None:
+    assert raising(error).get("/").json()["hint"] == "Do y."
+    assert raising(errors.NotFound("x")).get("/").json()["hint"] is None
 
 
 def test_every_fault_is_in_the_problem() -> None:
