@@ -87,11 +87,12 @@ class NoRoom(RegistryError):
 
 
 class Damaged(RegistryError):
-    """`digest` names the blob whose bytes don't match it. Nothing of it is served."""
+    """`digest` names the blob that is not what was stored, `found` says what is there instead. Nothing is served."""
 
-    def __init__(self, digest: str) -> None:
+    def __init__(self, digest: str, found: str = "don't have that digest") -> None:
         super().__init__(
-            f"The stored bytes of blob sha256:{digest} don't have that digest; they are not served.",
+            f"The stored bytes of blob sha256:{digest} {found}; they are not served.",
             hint="Upload the same file again, which mends the blob, or restore the blob store from a backup.",
         )
         self.digest = digest
+        self.found = found

@@ -283,7 +283,7 @@ class Registry:
             self._found_damaged.add(version.digest)
             with suppress(RegistryError):
                 self.mark_damaged(version.digest)
-            raise Damaged(version.digest) from error
+            raise Damaged(version.digest, error.found if isinstance(error, Damaged) else "are gone") from error
         if version.damaged or version.digest in self._found_damaged:
             with suppress(RegistryError):
                 self.mark_sound(version.digest)

@@ -78,8 +78,8 @@ def _verdict(blobs: BlobStore, digest: str) -> tuple[Verdict, str]:
         blobs.open(digest).close()  # verified without being in memory, beside a service that needs this
     except NotFound:
         return "missing", ""
-    except Damaged:
-        return "damaged", ""
+    except Damaged as error:
+        return "damaged", f"its bytes {error.found}"
     except Unavailable as error:
         blobs.ping()  # one file that can't be read is told; a store that is away ends the check
         return "unreadable", error.detail

@@ -23,6 +23,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from models_registry.errors import Conflict, Invalid, NoRoom, RegistryError, Unavailable
 from models_registry.storage.files import make_directory, translated
+from models_registry.storage.sqlite_file import SqliteFile
 
 SCRIPTS = Path(__file__).parents[2] / "alembic"
 
@@ -42,25 +43,33 @@ MIGRATION_LOCK = 0x61646170
 class Database:
     """Sessions on one database. Safe under threads; a session belongs to whoever opened it."""
 
-    def __init__(self, reads: Engine, writes: Engine) -> None:
+    def __init__(self, reads: Engine, writes: Engine, file: SqliteFile | None = None) -> None:
         self._reads = reads
         self._writes = writes
+        self._file = file
 
     @contextmanager
     def read(self) -> Generator[Session]:
         """A session that sees one moment of the database. Raises `Unavailable`."""
+        self._require_same_file()
         with told(), Session(self._reads) as session:
             yield session
 
     @contextmanager
     def write(self) -> Generator[Session]:
         """A session that commits at the end, or changes nothing. Raises `Conflict`, `NoRoom`, `Unavailable`."""
+        self._require_same_file()
         with told(), Session(self._writes) as session, session.begin():
             yield session
+            self._require_same_file()  # what is committed to a file that was moved away is lost
 
     def close(self) -> None:
         self._reads.dispose()
         self._writes.dispose()
+
+    def _require_same_file(self) -> None:
+        if self._file is not None:
+            self._file.require_same()
 
 
 def open_database(url: str) -> Database:
@@ -72,6 +81,7 @@ def open_database(url: str) -> Database:
     try:
         with told(), engine.connect() as connection:
             current, head = _revisions(connection)
+            file = SqliteFile.opened_by(connection) if engine.dialect.name == "sqlite" else None
         if current != head:
             state = f"is at schema {current}" if current else "is empty"
             raise Conflict(
@@ -81,7 +91,7 @@ def open_database(url: str) -> Database:
         engine.dispose()
         raise
     if engine.dialect.name == "sqlite":
-        return Database(reads=engine, writes=engine.execution_options(sqlite_begin="BEGIN IMMEDIATE"))
+        return Database(reads=engine, writes=engine.execution_options(sqlite_begin="BEGIN IMMEDIATE"), file=file)
     return Database(
         reads=engine.execution_options(isolation_level="REPEATABLE READ"),
         writes=engine.execution_options(isolation_level="READ COMMITTED", postgres_begin=BOUNDED),

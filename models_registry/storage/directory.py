@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from hashlib import file_digest
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,11 +21,22 @@ from models_registry.storage.digests import (
     require_digest,
     verified,
 )
-from models_registry.storage.files import PARTIAL, make_directory, sync_directory, translated, write_durably
+from models_registry.storage.files import (
+    PARTIAL,
+    Identity,
+    IrregularFile,
+    make_directory,
+    open_regular,
+    regular_status,
+    sync_directory,
+    translated,
+    write_durably,
+)
 
 _LOCK = ".lock"
 BLOCK = 1 << 20
 """Bytes."""
+IRREGULAR = "lie in no regular file"
 
 
 def open_directory(directory: Path) -> "DirectoryBlobStore":
@@ -35,16 +47,23 @@ def open_directory(directory: Path) -> "DirectoryBlobStore":
 
 
 class DirectoryBlobStore:
-    """A `BlobStore` of files in `directory`. Safe under threads and processes."""
+    """A `BlobStore` of files in `directory`. Safe under threads and processes.
+
+    A blob is a regular file: what else lies under its name (a link, a pipe, a directory) is damaged, and is neither
+    followed nor waited for. The store is the directory that was opened: another one in its place, as where a disk is
+    no longer mounted, makes it unavailable.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._name = f"the blob store {directory}"
+        self._identity = Identity.of(directory)
 
     def put(self, data: bytes | memoryview) -> str:
         digest = digest_of(data)
         path = self._directory / digest
         with translated(self._name):
+            self._require_same()
             modified = _modified_s(path)
             if modified is None:
                 write_durably(path, data)
@@ -58,24 +77,17 @@ class DirectoryBlobStore:
                         sync_directory(self._directory)
                     else:
                         write_durably(path, data)
+            self._require_same()  # it may have been replaced while this wrote
         return digest
 
     def get(self, digest: str) -> bytes:
-        with translated(self._name):
-            try:
-                data = self._path(digest).read_bytes()
-            except FileNotFoundError:
-                self.ping()  # a directory that is away must not look like a blob that never was
-                raise absent(digest) from None
+        with self._opened(digest) as file, translated(self._name):
+            data = file.read()
         return verified(digest, data)
 
     def open(self, digest: str) -> BinaryIO:
-        with translated(self._name), ExitStack() as opened:
-            try:
-                file = opened.enter_context(self._path(digest).open("rb"))
-            except FileNotFoundError:
-                self.ping()
-                raise absent(digest) from None
+        with ExitStack() as opened, translated(self._name):
+            file = opened.enter_context(self._opened(digest))
             if file_digest(file, "sha256").hexdigest() != digest:
                 raise Damaged(digest)
             file.seek(0)
@@ -92,14 +104,15 @@ class DirectoryBlobStore:
         return True
 
     def list_blobs(self) -> Iterator[StoredBlob]:
+        self._require_same()
         with translated(self._name), os.scandir(self._directory) as entries:
             for entry in entries:
                 if not is_digest(entry.name):
                     continue
                 try:
-                    found = entry.stat()
-                except FileNotFoundError:
-                    continue  # removed since the directory was read
+                    found = regular_status(Path(entry.path))
+                except (FileNotFoundError, IrregularFile):
+                    continue  # removed since the directory was read, or nothing that was ever put
                 yield StoredBlob(entry.name, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     def sweep_partials(self, before: datetime) -> int:
@@ -117,13 +130,34 @@ class DirectoryBlobStore:
         return None
 
     def ping(self) -> None:
+        self._require_same()
         if not self._directory.is_dir() or not os.access(self._directory, os.R_OK | os.W_OK | os.X_OK):
             raise Unavailable(f"Can't reach {self._name}: it is no directory that may be read and written.")
+
+    def _opened(self, digest: str) -> BufferedReader:
+        path = self._path(digest)
+        with translated(self._name):
+            try:
+                return open_regular(path)
+            except FileNotFoundError:
+                self.ping()  # a directory that is away must not look like a blob that never was
+                raise absent(digest) from None
+            except IrregularFile:
+                raise Damaged(digest, IRREGULAR) from None
+
+    def _require_same(self) -> None:
+        """Raise `Unavailable` unless the directory is the one that was opened."""
+        if Identity.of(self._directory) != self._identity:
+            raise Unavailable(
+                f"Can't reach {self._name}: it was moved, removed or replaced. Put it back, or restart the service "
+                "to use what lies there now."
+            )
 
     @contextmanager
     def _locked(self, kind: int) -> Generator[None]:
         """Hold the directory's lock, `LOCK_SH` or `LOCK_EX`, between threads as well as processes."""
-        descriptor = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._require_same()
+        descriptor = os.open(self._directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, kind)
             yield
@@ -135,21 +169,21 @@ class DirectoryBlobStore:
 
 
 def _modified_s(path: Path) -> float | None:
-    """When the file was last written, in seconds since 1970; None if there is none."""
+    """When the file was last written, in seconds since 1970; None if there is no regular one."""
     try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
+        return regular_status(path).st_mtime
+    except (FileNotFoundError, IrregularFile):
         return None
 
 
 def _holds(path: Path, data: bytes | memoryview) -> bool:
     """Whether those very bytes are there already; a damaged blob is not, and is mended by the next put."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size != len(data):
                 return False
             # A block at a time: a large blob would be in memory twice.
             parts = (bytes(data[start : start + BLOCK]) for start in range(0, len(data), BLOCK))
             return all(part == file.read(len(part)) for part in parts)
-    except FileNotFoundError:
+    except (FileNotFoundError, IrregularFile):
         return False

@@ -1,5 +1,6 @@
 """What callers see while a blob store is full, read-only or away: nothing changes, and what is in memory answers."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import obstore
 import pytest
-from apps import ROWS, Start, create, expect, expect_problem, host, settings_in
+from apps import ROWS, SAFETENSORS, Start, create, expect, expect_problem, host, settings_in
 from disks import Disk, disk_at
 from e2e.process import until
 from obstore.store import ObjectStore
@@ -75,6 +76,73 @@ def test_a_full_disk_is_507_and_changes_nothing(on_disk: TestClient, disk: Disk)
     assert before[1] == state(on_disk)[1]
 
     expect(new_adapter(on_disk), 201)
+
+
+@pytest.mark.parametrize("how", ["moved", "removed", "replaced"])
+def test_a_sqlite_file_that_is_taken_away_is_noticed(how: str, start: Start, tmp_path: Path) -> None:
+    client = start()
+    host(client, "mlp", "bases:mlp")
+    create(client, "tone")
+    answered, file = infer(client), tmp_path / "registry.db"
+    kept = file.rename(tmp_path / "kept")
+    if how == "removed":
+        kept.unlink()
+    elif how == "replaced":
+        file.write_bytes(kept.read_bytes())
+
+    not_ready = expect_problem(client.get("/health/ready"), 503, "unavailable")
+    assert f"{file} was moved, removed or replaced" in not_ready["detail"]
+    expect_problem(new_adapter(client), 503, "unavailable")
+    for address in ("/adapters", "/adapters/tone", "/models", "/events"):
+        expect_problem(client.get(address), 503, "unavailable")
+    assert infer(client) == answered
+
+    if how != "removed":
+        kept.replace(file)
+        expect(client.get("/health/ready"), 200)
+        expect(new_adapter(client), 201)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_blob_directory_that_is_removed_takes_nothing_and_damages_nothing(
+    replaced: bool, start: Start, tmp_path: Path
+) -> None:
+    client = start()
+    host(client, "mlp", "bases:mlp")
+    create(client, "tone")
+    answered, directory = infer(client), tmp_path / "blobs"
+    kept = directory.rename(tmp_path / "kept")
+    if replaced:
+        directory.mkdir()
+
+    assert "moved, removed or replaced" in degraded(client)
+    expect_problem(new_adapter(client), 503, "unavailable")
+    expect_problem(client.get("/adapters/tone/state"), 503, "unavailable")
+    assert not expect(client.get("/adapters/tone"), 200)["versions"][0]["damaged"]
+    assert infer(client) == answered
+
+    if replaced:
+        directory.rmdir()
+    kept.rename(directory)
+    assert degraded(client) == ""
+    assert client.get("/adapters/tone/state").is_success
+    expect(new_adapter(client), 201)
+
+
+def test_a_pipe_in_a_blobs_place_is_damaged_and_an_upload_mends_it(start: Start, tmp_path: Path) -> None:
+    client = start()
+    host(client, "mlp", "bases:mlp")
+    created, whole = create(client, "tone"), client.get("/adapters/tone/state").content
+    blob = tmp_path / "blobs" / created["digest"].removeprefix(BLOB)
+    blob.unlink()
+    os.mkfifo(blob)
+
+    problem = expect_problem(client.get("/adapters/tone/state"), 500, "damaged-blob")
+    assert "lie in no regular file" in problem["detail"]
+    assert expect(client.get("/adapters/tone"), 200)["versions"][0]["damaged"]
+
+    expect(client.put("/adapters/tone/state", content=whole, headers=SAFETENSORS), 201)
+    assert client.get("/adapters/tone/state?version=1").content == whole
 
 
 def test_a_read_only_disk_is_503_and_changes_nothing(on_disk: TestClient, disk: Disk) -> None:

@@ -131,15 +131,6 @@ def test_a_read_only_disk_takes_nothing_and_loses_nothing(disk: Disk, blobs: Blo
     assert [blob.digest for blob in blobs.list_blobs()] == [digest]
 
 
-def test_a_file_in_the_place_of_a_blob_that_cannot_be_read_is_unavailable(
-    blobs: BlobStore, blob_directory: Path
-) -> None:
-    (blob_directory / WEIGHTS).mkdir()
-
-    with pytest.raises(Unavailable, match=WEIGHTS):
-        blobs.get(WEIGHTS)
-
-
 @pytest.mark.parametrize("url", ["", "file:", "file://", "var/blobs", "ftp://host/blobs"])
 def test_a_url_we_cannot_read_is_refused(url: str) -> None:
     with pytest.raises(Invalid, match="file:DIRECTORY"):
