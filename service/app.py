@@ -6,7 +6,7 @@ from functools import partial
 from importlib.metadata import version
 
 from anyio import CapacityLimiter
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
@@ -23,6 +23,7 @@ from service.api.problems import install_problems
 from service.api.request_ids import IdentifyRequests
 from service.api.request_log import LogRequests
 from service.api.single_headers import RefuseRepeatedHeaders
+from service.api.strict_query import require_known_query
 from service.api.unforeseen import AnswerUnforeseen
 from service.engine.engine import Engine
 from service.engine.request import EngineLimits
@@ -44,6 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
         "that state or a newer one, also by another process, or with 503 where that can't see it yet.",
         lifespan=_lifespan,
         generate_unique_id_function=_operation_id,
+        dependencies=[Depends(require_known_query)],
     )
     app.state.settings = settings
     app.state.metrics = Metrics()

@@ -18,7 +18,8 @@ from starlette.requests import Request
 
 from models_registry.errors import Invalid
 from models_registry.records import Location
-from service.api.problems import MALFORMED, UNSUPPORTED_MEDIA_TYPE, Refused, faults_of
+from service.api.problems import MALFORMED, UNSUPPORTED_MEDIA_TYPE, Refused
+from service.api.schema_faults import schema_faults
 from service.api.spool import IN_MEMORY, RECEIVE, limited, spooled, temporary_room
 
 JSON = "application/json"
@@ -139,8 +140,8 @@ def validate(schema: type[M], value: Any, under: Location = ()) -> M:
     try:
         return schema.model_validate(value)
     except pydantic.ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
-        raise Invalid("The request's body has wrong or missing fields.", faults_of(found, under)) from error
+        faults, hint = schema_faults(error, schema, value, under)
+        raise Invalid("The request's body has wrong or missing fields.", faults, hint=hint) from error
 
 
 def reads(bodies: Mapping[str, type[pydantic.BaseModel] | Mapping[str, Any]]) -> dict[str, Any]:

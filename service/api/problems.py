@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from models_registry import errors
-from models_registry.records import Fault, Location
+from models_registry.records import Fault
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -176,11 +176,6 @@ def problem(
     return JSONResponse(body.model_dump(), kind.status, {**retry, **(headers or {})}, media_type=PROBLEM_JSON)
 
 
-def faults_of(found: Iterable[Any], under: Location = ()) -> tuple[Fault, ...]:
-    """Pydantic's error list as faults. The name of a union's branch is no place in the input, so it is left out."""
-    return tuple(Fault((*under, *error["loc"]), _in_words(error)) for error in found)
-
-
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route: these problems, and 400, 500 and 503, which every route may answer."""
     content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -216,7 +211,7 @@ async def _of_refusal(_: Request, error: Exception) -> JSONResponse:
 async def _of_parameters(request: Request, error: Exception) -> JSONResponse:
     """A path that holds no legal name leads nowhere (404); a query or header that can't be parsed is 400."""
     assert isinstance(error, RequestValidationError)
-    faults = faults_of(error.errors())
+    faults = [Fault(found["loc"], in_words(found)) for found in error.errors()]
     if any(fault.loc[0] == "path" for fault in faults):
         return problem(NOT_FOUND, f"Nothing has the address {request.url.path}.", faults)
     return problem(MALFORMED, "A query parameter or header can't be read.", faults)
@@ -241,6 +236,7 @@ def _short_key(key: str | int) -> str | int:
     return key if isinstance(key, int) else _shortened(key, LONGEST_KEY)
 
 
-def _in_words(error: Mapping[str, Any]) -> str:
+def in_words(error: Mapping[str, Any]) -> str:
+    """The message of one of pydantic's errors."""
     message = str(error["msg"])
     return message.removeprefix("Value error, ")
