@@ -143,6 +143,11 @@ def test_fastapi_stays_in_the_app_and_the_api() -> None:
     assert not offenders("service.app", "service.api", to=("fastapi", "starlette"))
 
 
+def test_the_client_imports_nothing_of_ours_but_its_own() -> None:
+    found = offenders(where=("service.client",), to=OURS)
+    assert not {name for names in found.values() for name in names if not name.startswith("service.client")}
+
+
 def test_sqlalchemy_stays_in_storage_and_behind_the_registrys_door() -> None:
     found = offenders(to=("sqlalchemy", "alembic"))
     assert {source.room for source in SOURCES if source.name in found} == {"storage", "registry"}
@@ -150,7 +155,7 @@ def test_sqlalchemy_stays_in_storage_and_behind_the_registrys_door() -> None:
 
 def test_status_codes_stay_in_the_api() -> None:
     for source in SOURCES:
-        if not source.is_in("service.api"):
+        if not source.is_in("service.api", "service.client"):
             names = {node.id for node in ast.walk(source.tree) if isinstance(node, ast.Name)}
             names |= {node.attr for node in ast.walk(source.tree) if isinstance(node, ast.Attribute)}
             names |= {str(node.arg) for node in ast.walk(source.tree) if isinstance(node, ast.keyword)}

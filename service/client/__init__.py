@@ -1,0 +1,57 @@
+"""The Python client: `Client`, and `AsyncClient` with the same names for asyncio. Imports neither torch nor FastAPI."""
+
+from service.client.asynchronous import AsyncClient
+from service.client.blocking import Client
+from service.client.checkpoints import CheckpointFiles
+from service.client.errors import (
+    BadRequest,
+    ClientError,
+    Conflict,
+    DeadlinePassed,
+    ErrorItem,
+    Forbidden,
+    Invalid,
+    NoRoom,
+    NotFound,
+    Overloaded,
+    ProblemError,
+    ServerFailed,
+    Stale,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    Unreachable,
+    Unsupported,
+)
+from service.client.records import Adapter, Answer, Model, Pushed, Version
+from service.client.retries import Retries
+
+__all__ = [
+    "Adapter",
+    "Answer",
+    "AsyncClient",
+    "BadRequest",
+    "CheckpointFiles",
+    "Client",
+    "ClientError",
+    "Conflict",
+    "DeadlinePassed",
+    "ErrorItem",
+    "Forbidden",
+    "Invalid",
+    "Model",
+    "NoRoom",
+    "NotFound",
+    "Overloaded",
+    "ProblemError",
+    "Pushed",
+    "Retries",
+    "ServerFailed",
+    "Stale",
+    "TooLarge",
+    "Unauthorized",
+    "Unavailable",
+    "Unreachable",
+    "Unsupported",
+    "Version",
+]

@@ -1,0 +1,158 @@
+"""The calls about adapters: one function for each, and the plan of a push."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from service.client.calls import SAFETENSORS, Call, Plan, nothing, once, path
+from service.client.checkpoints import CONFIG, WEIGHTS, CheckpointFiles
+from service.client.errors import NotFound
+from service.client.paging import Pages, read_page
+from service.client.records import Adapter, Pushed
+from service.client.tensors import Array, decode_arrays
+
+# PEFT writes these too, but they don't change what the adapter computes: two saves of one adapter may differ here.
+_BESIDE_THE_POINT = frozenset({"base_model_name_or_path", "inference_mode", "peft_version", "revision", "auto_mapping"})
+
+
+def get_adapter(name: str) -> Call[Adapter]:
+    return Call("GET", path("adapters", name), _adapter)
+
+
+def list_adapters(model: str | None) -> Pages[Adapter]:
+    address = path("adapters") if model is None else path("models", model, "adapters")
+    read = read_page(Adapter.read)
+    return lambda cursor: Call("GET", address, read, params={"cursor": cursor} if cursor else {})
+
+
+def create_adapter(
+    name: str, config: Mapping[str, Any], model: str, seed: int | None, metadata: Mapping[str, Any]
+) -> Call[Pushed]:
+    body = {"name": name, "config": dict(config), "seed": seed, "metadata": dict(metadata)}
+    return Call("POST", path("models", model, "adapters"), _pushed, headers=once(), json=body)
+
+
+def upload_adapter(
+    name: str, files: CheckpointFiles, model: str, metadata: Mapping[str, Any], dry_run: bool = False
+) -> Call[Pushed]:
+    form = {"name": name, "metadata": json.dumps(dict(metadata)), "dry_run": "true" if dry_run else "false"}
+    return _upload(path("models", model, "adapters"), files, form)
+
+
+def upload_version(name: str, files: CheckpointFiles, metadata: Mapping[str, Any]) -> Call[Pushed]:
+    return _upload(path("adapters", name, "versions"), files, {"metadata": json.dumps(dict(metadata))})
+
+
+def put_state(name: str, weights: bytes, metadata: Mapping[str, Any]) -> Call[Pushed]:
+    return Call(
+        "PUT",
+        path("adapters", name, "state"),
+        _pushed,
+        params={"metadata": json.dumps(dict(metadata))} if metadata else {},
+        headers={"Content-Type": SAFETENSORS},
+        content=weights,
+    )
+
+
+def push(name: str, files: CheckpointFiles, model: str, metadata: Mapping[str, Any]) -> Plan[Pushed]:
+    """A new adapter, or a new version of the one that has this name, or nothing where the newest has these bytes."""
+    try:
+        stored = yield get_config(name)
+    except NotFound:
+        return (yield upload_adapter(name, files, model, metadata))
+    if _computes_the_same(stored, json.loads(files.config)):
+        return (yield put_state(name, files.weights, metadata))
+    return (yield upload_version(name, files, metadata))
+
+
+def get_config(reference: str) -> Call[dict[str, Any]]:
+    name, params = _split(reference)
+    return Call("GET", path("adapters", name, "config"), _object, params=params)
+
+
+def get_state(reference: str) -> Call[dict[str, Array]]:
+    name, params = _split(reference)
+    return Call("GET", path("adapters", name, "state"), lambda answer: decode_arrays(answer.content), params=params)
+
+
+def get_weights_file(reference: str) -> Call[bytes]:
+    """`adapter_model.safetensors` with PEFT's own prefix on each key."""
+    name, params = _split(reference)
+    params["keys"] = "peft"
+    return Call("GET", path("adapters", name, "state"), lambda answer: answer.content, params=params)
+
+
+def pull(reference: str) -> Plan[CheckpointFiles]:
+    """Both files of one version, also where a newer one is added meanwhile."""
+    name, params = _split(reference)
+    if not params:
+        adapter: Adapter = yield get_adapter(name)
+        reference = f"{name}@{adapter.newest.version}"
+    config: dict[str, Any] = yield get_config(reference)
+    weights: bytes = yield get_weights_file(reference)
+    return CheckpointFiles(json.dumps(config, indent=2).encode(), weights)
+
+
+def move_alias(name: str, alias: str, version: int) -> Call[None]:
+    return Call("PUT", path("adapters", name, "aliases", alias), nothing, json={"version": version})
+
+
+def delete_alias(name: str, alias: str) -> Call[None]:
+    return Call("DELETE", path("adapters", name, "aliases", alias), nothing, repeatable=False)
+
+
+def delete_adapter(name: str, version: int | None, drain: bool) -> Call[None]:
+    address = path("adapters", name) if version is None else path("adapters", name, "versions", str(version))
+    return Call("DELETE", address, nothing, params={"drain": "true"} if drain else {}, repeatable=False)
+
+
+def compose(name: str, adapters: Mapping[str, float], model: str, options: Mapping[str, Any]) -> Call[Pushed]:
+    body = {"name": name, "adapters": dict(adapters), **options}
+    return Call("POST", path("models", model, "adapters", "compose"), _pushed, headers=once(), json=body)
+
+
+def load_adapter(name: str, model: str, pin: bool) -> Call[Adapter]:
+    params = {"pin": "true"} if pin else {}
+    return Call("POST", path("models", model, "adapters", name, "load"), _adapter, params=params)
+
+
+def unload_adapter(name: str, model: str) -> Call[Adapter]:
+    return Call("POST", path("models", model, "adapters", name, "unload"), _adapter)
+
+
+def _upload(address: str, files: CheckpointFiles, form: Mapping[str, str]) -> Call[Pushed]:
+    parts = {"config": (CONFIG, files.config), "weights": (WEIGHTS, files.weights)}
+    return Call("POST", address, _pushed, headers=once(), files=parts, form=form)
+
+
+def _split(reference: str) -> tuple[str, dict[str, str]]:
+    """The name, and the query that selects a version: `tone@3`, `tone@prod`."""
+    name, _, selector = reference.partition("@")
+    return name, {("version" if selector.isdecimal() else "alias"): selector} if selector else {}
+
+
+def _computes_the_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return _essence(one) == _essence(other)
+
+
+def _essence(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config says beyond defaults that say nothing: null, false and empty values are left out."""
+    return {
+        key: sorted(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else value
+        for key, value in config.items()
+        if key not in _BESIDE_THE_POINT and value not in (None, False, [], {}, "")
+    }
+
+
+def _adapter(answer: httpx.Response) -> Adapter:
+    return Adapter.read(answer.json())
+
+
+def _pushed(answer: httpx.Response) -> Pushed:
+    return Pushed.read(answer.json())
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    return answer.json()

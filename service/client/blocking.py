@@ -1,0 +1,229 @@
+"""The client for plain Python: scripts, notebooks, training jobs.
+
+    client = Client("http://127.0.0.1:8000")
+    client.adapters.push("tone", "./checkpoint", model="minilm")
+    answer = client.infer("minilm", ["a text"], adapter="tone@prod")
+
+Errors are exceptions (`errors.py`), results are frozen values (`records.py`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from service.client import adapter_calls, inference_calls, model_calls
+from service.client.calls import Call, Send, follow
+from service.client.checkpoints import CheckpointFiles, as_files
+from service.client.connection import headers_of, options_of, unreachable
+from service.client.errors import error_of
+from service.client.inference_calls import Choice
+from service.client.paging import items
+from service.client.records import Adapter, Answer, Model, Pushed
+from service.client.retries import Retries
+from service.client.tensors import Array
+
+T = TypeVar("T")
+
+
+class Client:
+    """Calls one service. Use it as a context manager, or `close` it. Threads may share it.
+
+    Args:
+        url: the service's address.
+        key: an API key, sent as a bearer token.
+        timeout_s: how long one answer may take, where a call says nothing else.
+        retries: how often a call is tried where the service is busy or away.
+        transport: httpx's own, such as one with a proxy or with certificates.
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:8000",
+        key: str | None = None,
+        *,
+        timeout_s: float = 60.0,
+        retries: Retries | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.Client(base_url=url, headers=headers_of(key), timeout=timeout_s, transport=transport)
+        self._retries = retries or Retries()
+        self.models = Models(self._send)
+        self.adapters = Adapters(self._send)
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Any] | Sequence[str] | str,
+        *,
+        adapter: Choice | Sequence[Choice] = None,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """Run the model on `inputs`, with one adapter for all rows or one for each.
+
+        Args:
+            inputs: named arrays whose leading dimension is the rows, or texts, one for each row.
+            adapter: a reference (`"tone@prod"`), a composition (`{"a": 0.7, "b": 0.3}`), None for the base, or a list.
+            outputs: only these of the model's outputs.
+            timeout_s: the request's deadline; past it `DeadlinePassed` is raised.
+        """
+        return self._send(inference_calls.infer(model, inputs, adapter, outputs, None, timeout_s))
+
+    def generate(
+        self,
+        model: str,
+        texts: Sequence[str] | str,
+        *,
+        adapter: Choice | Sequence[Choice] = None,
+        timeout_s: float | None = None,
+        **parameters: Any,
+    ) -> tuple[str, ...]:
+        """What a language model writes after each text. `parameters` are those of `POST …/infer`, such as
+        `max_new_tokens`."""
+        return self._send(inference_calls.infer(model, texts, adapter, None, parameters, timeout_s)).texts["text"]
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _send(self, call: Call[T], /) -> T:
+        return self._retries.blocking(call.repeatable)(lambda: self._send_once(call))
+
+    def _send_once(self, call: Call[T]) -> T:
+        try:
+            answer = self._http.request(call.method, call.path, **options_of(call))
+        except httpx.TransportError as error:
+            raise unreachable(self._http.base_url, error) from error
+        if answer.is_success:
+            return call.read(answer)
+        raise error_of(answer)
+
+
+class Models:
+    """Base models: `client.models`."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    def get(self, id: str) -> Model:
+        """Its state, and what it is."""
+        return self._send(model_calls.get_model(id))
+
+    def list(self) -> Iterator[Model]:
+        """Every base model, by id."""
+        return items(self._send, model_calls.list_models)
+
+    def register(self, id: str, source: Mapping[str, Any], *, wait_s: float = 600.0, **options: Any) -> Model:
+        """Register a base model and wait until it is ready, for `wait_s` seconds at most.
+
+        `source` and `options` (`task`, `dtype`, `device`, `example_inputs`) are those of `POST /models`.
+        """
+        return self._send(model_calls.register_model(id, source, options, wait_s))
+
+    def load(self, id: str) -> Model:
+        """Begin to load it into memory."""
+        return self._send(model_calls.load_model(id))
+
+    def unload(self, id: str) -> Model:
+        """Take it out of memory; its registration and its adapters stay."""
+        return self._send(model_calls.unload_model(id))
+
+    def delete(self, id: str, *, cascade: bool = False) -> None:
+        """Forget it; with `cascade` its adapters too."""
+        self._send(model_calls.delete_model(id, cascade))
+
+
+class Adapters:
+    """Adapters: `client.adapters`."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    def push(
+        self,
+        name: str,
+        checkpoint: str | Path | CheckpointFiles,
+        *,
+        model: str,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Pushed:
+        """Store a trained adapter: a new one, or the next version of the one that has this name.
+
+        Where the newest version has the same config and bytes already, nothing is stored (`unchanged`).
+
+        Args:
+            checkpoint: the directory that PEFT's `save_pretrained` wrote, or `CheckpointFiles`.
+            model: the base model that a new adapter belongs to.
+
+        Raises:
+            FileNotFoundError: the directory lacks one of PEFT's two files.
+            Invalid: it doesn't fit the base model; `errors` lists everything.
+        """
+        return follow(self._send, adapter_calls.push(name, as_files(checkpoint), model, metadata or {}))
+
+    def check(self, name: str, checkpoint: str | Path | CheckpointFiles, *, model: str) -> Pushed:
+        """What pushing it as a new adapter would come to; nothing is stored."""
+        return self._send(adapter_calls.upload_adapter(name, as_files(checkpoint), model, {}, dry_run=True))
+
+    def create(
+        self,
+        name: str,
+        config: Mapping[str, Any],
+        *,
+        model: str,
+        seed: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Pushed:
+        """A new adapter with its method's own initial weights; `config` is PEFT's adapter_config.json."""
+        return self._send(adapter_calls.create_adapter(name, config, model, seed, metadata or {}))
+
+    def compose(self, name: str, adapters: Mapping[str, float], *, model: str, **options: Any) -> Pushed:
+        """Merge stored adapters, by reference with their weights, into a new one; `options` as `method="svd"`."""
+        return self._send(adapter_calls.compose(name, adapters, model, options))
+
+    def get(self, name: str) -> Adapter:
+        """Its versions and aliases."""
+        return self._send(adapter_calls.get_adapter(name))
+
+    def list(self, *, model: str | None = None) -> Iterator[Adapter]:
+        """Every adapter, or those of one base model, by name."""
+        return items(self._send, adapter_calls.list_adapters(model))
+
+    def config(self, reference: str) -> dict[str, Any]:
+        """The adapter_config.json of `tone`, `tone@3` or `tone@prod`."""
+        return self._send(adapter_calls.get_config(reference))
+
+    def state(self, reference: str) -> dict[str, Array]:
+        """The state dict of `tone`, `tone@3` or `tone@prod`, as arrays."""
+        return self._send(adapter_calls.get_state(reference))
+
+    def pull(self, reference: str, directory: str | Path) -> Path:
+        """Write PEFT's two files into `directory`, from which `PeftModel.from_pretrained` loads them."""
+        return follow(self._send, adapter_calls.pull(reference)).save(directory)
+
+    def promote(self, name: str, version: int, *, alias: str) -> None:
+        """Let `name@alias` be this version, in one step."""
+        self._send(adapter_calls.move_alias(name, alias, version))
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        """Forget an alias; its version stays."""
+        self._send(adapter_calls.delete_alias(name, alias))
+
+    def delete(self, name: str, *, version: int | None = None, drain: bool = False) -> None:
+        """Remove the adapter, or one version of it; with `drain` once the requests that use it have ended."""
+        self._send(adapter_calls.delete_adapter(name, version, drain))
+
+    def load(self, name: str, *, model: str, pin: bool = False) -> Adapter:
+        """Bring the newest version into memory now; with `pin` it stays."""
+        return self._send(adapter_calls.load_adapter(name, model, pin))
+
+    def unload(self, name: str, *, model: str) -> Adapter:
+        """Take all versions out of memory."""
+        return self._send(adapter_calls.unload_adapter(name, model))

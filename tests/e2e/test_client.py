@@ -1,0 +1,29 @@
+"""The README's Python client as it stands there, against the service that the README's command starts."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from e2e.process import ROOT, Service
+from peft import PeftConfig
+
+from service.client import Client
+
+
+def test_the_readmes_client_pushes_asks_and_pulls(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    (code,) = [block for block in blocks if "service.client" in block]
+    here = code.replace("http://127.0.0.1:8000", service.address).replace('"service/demo', f'"{ROOT}/service/demo')
+    monkeypatch.chdir(tmp_path)
+    exec(compile(here, "README.md", "exec"), {})
+    texts, shape = capsys.readouterr().out.splitlines()
+    assert len(ast.literal_eval(texts)) == 1
+    assert shape == "(2, 384)"
+    assert PeftConfig.from_pretrained(str(tmp_path / "sailor")).peft_type == "LORA"
+    with Client(service.address) as client:
+        again = client.adapters.push("sailor", ROOT / "service" / "demo" / "pirate", model="smollm2")
+        assert again.version.digest == client.adapters.get("sailor").newest.digest
