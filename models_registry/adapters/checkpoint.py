@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models_registry.adapters.adalora import AdaLoraConfig
 from models_registry.adapters.catalog import AdapterConfig
+from models_registry.adapters.lora_fields import TRAINING_ONLY
 from models_registry.adapters.method import PEFT_PREFIX, BaseWeights
 from models_registry.adapters.places import MethodPlace, Place, resolve_places
 from models_registry.adapters.saved_modules import SavedModulePlace, with_heads
@@ -93,8 +94,10 @@ def match_checkpoint(config: AdapterConfig, tensors: Mapping[str, Tensor], archi
 
 def lay_out(config: AdapterConfig, architecture: Architecture) -> "Layout":
     """The places of a config's adapters. Raises `Invalid` where it doesn't fit the base model, with all reasons."""
-    config = complete_config(config, architecture)
-    return Layout(config, architecture, resolve_places(config, architecture))
+    trained = [field for field in TRAINING_ONLY if getattr(config, field, None)]
+    config = complete_config(config.model_copy(update=dict.fromkeys(trained)), architecture)
+    warnings = tuple(f"{field} changes training alone and is not stored: this is a plain LoRA." for field in trained)
+    return Layout(config, architecture, resolve_places(config, architecture), warnings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +107,19 @@ class Layout:
     config: AdapterConfig
     architecture: Architecture
     places: tuple[Place, ...]
+    warnings: tuple[str, ...] = ()
 
     def match(self, tensors: Mapping[str, Tensor]) -> Checkpoint:
         """As `match_checkpoint`."""
         tensors = _without_prefix(tensors)
         shapes = {key: shape for place in self.places for key, shape in place.shapes.items()}
         counters = {key for place in self.places if isinstance(place, SavedModulePlace) for key in place.counters}
-        tensors = {key: tensor for key, tensor in tensors.items() if not _is_twin(key, tensor, tensors)}
+        training_only = sorted(key for key in tensors if _is_training_only(key))
+        tensors = {
+            key: tensor
+            for key, tensor in tensors.items()
+            if not _is_twin(key, tensor, tensors) and not _is_training_only(key)
+        }
         copies = {key for key in tensors.keys() - shapes.keys() if _is_copy(key, tensors[key], self.architecture)}
         targets = {place.module.name for place in self.places}
         unplaced = (key for key in tensors if key not in shapes and key not in copies)
@@ -124,8 +133,9 @@ class Layout:
         if faults:
             raise Invalid("The weights don't fit the config and the base model.", faults)
         warnings = [f"{key} equals the base model's own and is not stored." for key in sorted(copies)]
+        warnings += [f"{key} is used in training only and is not stored." for key in training_only]
         ordered = {key: tensors[key] for key in shapes}
-        return Checkpoint(self.config, self.places, ordered, (*_warnings(self.config), *warnings))
+        return Checkpoint(self.config, self.places, ordered, (*_warnings(self.config), *self.warnings, *warnings))
 
 
 def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -143,6 +153,10 @@ def _is_twin(key: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> bool:
         return key.replace(".original_module.", ".") in tensors
     twin = tensors.get(key.replace(".modules_to_save.", "."))
     return twin is not None and twin is not tensor and torch.equal(twin, tensor)
+
+
+def _is_training_only(key: str) -> bool:
+    return any(f".{beginning}" in key for beginning in TRAINING_ONLY.values())
 
 
 def _is_copy(key: str, tensor: Tensor, architecture: Architecture) -> bool:

@@ -43,7 +43,8 @@ class AttentionDelta:
 
 @dataclass(frozen=True, slots=True)
 class TokenRows:
-    """Own rows of an embedding: `values` `[n, dim]` at `indices` `[n]`. Where the weight is tied, own logits."""
+    """Own rows of a weight with one row per token: `values` `[n, dim]` at `indices` `[n]`. An embedding's are looked
+    up; a linear layer's give own logits."""
 
     indices: Tensor
     values: Tensor

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from models_registry.adapters.dora import fold_dora, magnitude_of
 from models_registry.adapters.folded import AttentionDelta, Folded, LowRank
-from models_registry.adapters.lora_fields import LoraFields, Rank, Ranks
+from models_registry.adapters.lora_fields import TRAINING_ONLY, LoraFields, Rank, Ranks
 from models_registry.adapters.method import BaseWeights
 from models_registry.adapters.pattern_keys import PatternKeys
 from models_registry.records import LayerKind, ModuleInfo
@@ -74,10 +74,14 @@ class LoraConfig(LoraFields):
         return None
 
     def fresh_refusal(self, target: ModuleInfo) -> str | None:
+        if trained := [field for field in TRAINING_ONLY if getattr(self, field)]:
+            return f"{trained[0]} changes training alone, and no adapter is trained here; upload its weights instead"
         rank = self.rank(target)
         match self.init_lora_weights, target.kind:
             case "mica", _:
                 return 'init_lora_weights="mica" starts from the base weights; upload its weights instead'
+            case "eva", _:
+                return 'init_lora_weights="eva" starts from what the base computes on data; upload its weights instead'
             case "orthogonal", "linear" | "hf_conv1d":
                 return f'init_lora_weights="orthogonal" needs an even rank, not {rank}' if rank % 2 else None
             case "orthogonal", _:

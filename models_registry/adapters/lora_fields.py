@@ -9,11 +9,18 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from models_registry.adapters.method import FLOAT32_MAX, Indices, MethodConfig, Names
 from models_registry.adapters.pattern_keys import PatternKeys
 
-REWRITES_BASE = "rewrites the base weights, which other adapters share; convert the adapter to plain LoRA first"
+REWRITES_BASE = "rewrites the base weights, which other adapters share"
+CONVERTIBLE = (
+    f"{REWRITES_BASE}; convert the adapter to plain LoRA first, which PEFT does as it saves it: "
+    "save_pretrained(…, path_initial_model_for_weight_conversion=…)"
+)
 OTHER_VARIANT = "is a variant that is not served; plain LoRA is"
 
-INITIALISATIONS = ("gaussian", "orthogonal", "mica")
-REWRITING = ("pissa", "olora", "loftq", "corda", "eva", "lora_ga")
+INITIALISATIONS = ("gaussian", "orthogonal", "mica", "eva")
+"""Those that leave the base weights as they are: whatever was trained from them is a plain LoRA."""
+REWRITING = ("pissa", "olora", "corda", "lora_ga")
+TRAINING_ONLY: Mapping[str, str] = {"velora_config": "lora_velora_", "monteclora_config": "lora_monteclora_"}
+"""Fields of variants that change training alone, and how the names of their tensors begin, which nothing else uses."""
 
 Rank = Annotated[int, Field(gt=0)]
 Alpha = Annotated[int | float, Field(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
@@ -36,18 +43,11 @@ class LoraFields(MethodConfig):
     refused: ClassVar[Mapping[str, str]] = {
         "target_parameters": "(adapters on bare parameters) is not served",
         "layer_replication": "changes the base model's own layers, which other adapters share",
-        "ensure_weight_tying": "(one adapter for several tied modules) is not served",
-        "loftq_config": REWRITES_BASE,
-        "eva_config": REWRITES_BASE,
-        "corda_config": REWRITES_BASE,
-        "lora_ga_config": REWRITES_BASE,
-        "velora_config": OTHER_VARIANT,
         "alora_invocation_tokens": OTHER_VARIANT,
         "use_qalora": OTHER_VARIANT,
-        "monteclora_config": OTHER_VARIANT,
         "use_bdlora": OTHER_VARIANT,
         "arrow_config": OTHER_VARIANT,
-        "kasa_config": OTHER_VARIANT,
+        "kasa_config": REWRITES_BASE,
         "megatron_config": "(Megatron's parallel layers) is not served",
     }
 
@@ -95,7 +95,9 @@ class LoraFields(MethodConfig):
     def _leaves_the_base_alone(cls, value: bool | str) -> bool | str:
         if isinstance(value, bool) or value in INITIALISATIONS:
             return value
-        raise ValueError(f"{value!r} {REWRITES_BASE}" if value.startswith(REWRITING) else f"{value!r} is unknown")
+        if value == "loftq":
+            raise ValueError(f"{value!r} {REWRITES_BASE}")
+        raise ValueError(f"{value!r} {CONVERTIBLE}" if value.startswith(REWRITING) else f"{value!r} is unknown")
 
     @cached_property
     def alpha_keys(self) -> PatternKeys[Alpha]:

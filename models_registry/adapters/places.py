@@ -14,12 +14,14 @@ from models_registry.adapters.biases import all_places, lora_only_places
 from models_registry.adapters.catalog import AdapterConfig
 from models_registry.adapters.folded import Folded
 from models_registry.adapters.ia3 import IA3Config
+from models_registry.adapters.lora_fields import LoraFields
 from models_registry.adapters.method import BaseWeights
 from models_registry.adapters.saved_modules import is_inside, saved_modules, saved_places
 from models_registry.adapters.targets import resolve_targets
 from models_registry.adapters.token_rows import token_places
 from models_registry.architecture import dtype_named
-from models_registry.records import Architecture, ModuleInfo
+from models_registry.errors import Unsupported
+from models_registry.records import Architecture, Fault, ModuleInfo
 
 
 class Place(Protocol):
@@ -75,11 +77,22 @@ def resolve_places(config: AdapterConfig, architecture: Architecture) -> tuple[P
     places += saved_places(config.modules_to_save, architecture)
     if isinstance(config, IA3Config):
         return tuple(places)
+    _refuse_tying(config, places, architecture)
     saved = [module.name for module in saved_modules(config.modules_to_save, architecture)]
     if config.bias == "lora_only":
         places += lora_only_places(targets, architecture)
     if config.bias == "all":
         biases = all_places(targets, architecture)
         places += [p for p in biases if not any(p.module.name == s or is_inside(p.module.name, s) for s in saved)]
-    places += token_places(config.trainable_token_indices, {*saved, *(t.name for t in targets)}, architecture)
+    taken = {*saved, *(target.name for target in targets)}
+    places += token_places(config.trainable_token_indices, config.bias, taken, architecture)
     return tuple(places)
+
+
+def _refuse_tying(config: LoraFields, places: list[Place], architecture: Architecture) -> None:
+    """`ensure_weight_tying` says nothing of other modules, nor of token rows, which are tied anyway."""
+    tied = {architecture.input_embedding, *architecture.tied_embeddings} if architecture.tied_embeddings else set()
+    if config.ensure_weight_tying and (found := [p.module.name for p in places if p.module.name in tied]):
+        reason = f"(one adapter for several tied modules) is not served; here it would tie {', '.join(found)}"
+        fault = Fault(("config", "ensure_weight_tying"), f"ensure_weight_tying {reason}")
+        raise Unsupported("The config asks for what is not served.", [fault])

@@ -88,15 +88,13 @@ ADD_LOW_RANK: Final[Mapping[LayerKind, AddLowRank]] = {
 
 
 def place_tokens(out: Tensor, x: Tensor, tokens: TokenRows, layer: nn.Module) -> None:
-    """An embedding's rows at the tokens' ids; on a layer tied to it, the logits that the same rows give."""
+    """An embedding's rows at the tokens' ids; of a linear layer the logits that the same rows give, without a bias."""
     if isinstance(layer, nn.Embedding):
         at = torch.searchsorted(tokens.indices, x).clamp(max=len(tokens.indices) - 1)
         values = tokens.values[at] * getattr(layer, "embed_scale", 1.0)
         out.copy_(torch.where((tokens.indices[at] == x).unsqueeze(-1), values, out))
     else:
-        bias = getattr(layer, "bias", None)
-        logits = F.linear(x.to(tokens.values.dtype), tokens.values)
-        out[..., tokens.indices] = (logits if bias is None else logits + bias[tokens.indices]).to(out.dtype)
+        out[..., tokens.indices] = F.linear(x.to(tokens.values.dtype), tokens.values).to(out.dtype)
 
 
 def over_features(scale: Tensor, spatial: int) -> Tensor:

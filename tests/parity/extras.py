@@ -187,6 +187,25 @@ CASES: Mapping[str, Case] = {
     "tied tokens as a list": _llama({**Q_PROJ, "trainable_token_indices": [7, 2, 1, 3]}),
     "tied tokens by name": _llama({**Q_PROJ, "trainable_token_indices": {"embed_tokens": [7, 2, 1]}}),
     "untied tokens": _llama({**Q_PROJ, "trainable_token_indices": [7, 2, 1, 3, 4, 5, 6, 9, 12, 15]}, untied_llama),
+    "tokens of an untied head": _llama({**Q_PROJ, "trainable_token_indices": {"lm_head": [5, 7]}}, untied_llama),
+    "tokens of both ends, untied": _llama(
+        {**Q_PROJ, "trainable_token_indices": {"embed_tokens": [5, 7], "lm_head": [7, 2, 9]}}, untied_llama
+    ),
+    "tokens of both ends, tied": _llama(
+        {**Q_PROJ, "trainable_token_indices": {"embed_tokens": [7, 2], "lm_head": [7, 2]}}
+    ),
+    "different tokens of both ends, tied": _llama(
+        {**Q_PROJ, "trainable_token_indices": {"embed_tokens": [7, 2], "lm_head": [1, 3]}}
+    ),
+    "tokens of a tied head alone": _llama({**Q_PROJ, "trainable_token_indices": {"lm_head": [1, 7]}}),
+    "rows of a linear layer with a bias": Case({**LORA, "trainable_token_indices": {"classifier": [2, 0]}}),
+    "rows of a linear layer beside those of an embedding": Case(
+        {**LORA, "trainable_token_indices": {"plain": [5, 1], "embedding": [3]}, "bias": "lora_only"}
+    ),
+    "tokens by the end of a name": Case({**LORA, "trainable_token_indices": {"bedding": [4, 1]}}),
+    "adalora with rows of two layers": Case(
+        {**ADALORA, "trainable_token_indices": {"embedding": [5, 7], "plain": [7]}}
+    ),
     "tokens beside dora": _llama({**Q_PROJ, "use_dora": True, "trainable_token_indices": [7, 2, 1, 3, 9, 12]}),
     # attention
     "attention": Case({**LORA, "target_modules": ["attention"]}),

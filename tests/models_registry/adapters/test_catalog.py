@@ -94,10 +94,7 @@ def test_a_number_may_be_written_as_an_integer_where_peft_takes_either(key: str,
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("loftq_config", {"loftq_bits": 4}),
-        ("eva_config", {"rho": 2.0}),
-        ("corda_config", {"a": 1}),
-        ("lora_ga_config", {"a": 1}),
+        ("kasa_config", {"beta": 1.0}),
         ("layer_replication", [[0, 4], [2, 5]]),
         ("target_parameters", ["experts.gate_up_proj"]),
         ("use_qalora", True),
@@ -116,11 +113,23 @@ def test_a_feature_that_is_not_served_is_refused_by_name(key: str, value: object
 
 @pytest.mark.parametrize(
     "init",
-    ["pissa", "pissa_niter_4", "olora", "loftq", "corda", "eva", "lora_ga", "something new"],
+    ["pissa", "pissa_niter_4", "olora", "loftq", "corda", "lora_ga", "something new"],
 )
 def test_an_initialisation_that_rewrites_the_base_is_refused_by_name(init: str) -> None:
     with pytest.raises(Invalid, match=init):
         parse_config({**LORA, "init_lora_weights": init})
+
+
+@pytest.mark.parametrize("init", ["pissa", "olora", "corda", "lora_ga"])
+def test_where_peft_can_convert_the_refusal_says_how(init: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_config({**LORA, "init_lora_weights": init})
+    assert "path_initial_model_for_weight_conversion" in caught.value.faults[0].message
+
+
+@pytest.mark.parametrize("key", ["loftq_config", "eva_config", "corda_config", "lora_ga_config"])
+def test_the_options_of_another_initialisation_are_kept_as_peft_ignores_them(key: str) -> None:
+    assert dump_config(parse_config({**LORA, key: {"a": 1}}))[key] == {"a": 1}
 
 
 @pytest.mark.parametrize("raw", [LORA, ADALORA, IA3])
@@ -138,8 +147,8 @@ def test_an_unknown_key_that_says_nothing_is_kept(value: object) -> None:
 
 
 def test_everything_wrong_is_listed_at_once() -> None:
-    raw = {**LORA, "r": "8", "lora_dropout": 2, "init_lora_weights": "pissa", "eva_config": {"a": 1}, "future": 1}
-    assert faulty_keys(raw) == {"r", "lora_dropout", "init_lora_weights", "eva_config", "future"}
+    raw = {**LORA, "r": "8", "lora_dropout": 2, "init_lora_weights": "pissa", "kasa_config": {"a": 1}, "future": 1}
+    assert faulty_keys(raw) == {"r", "lora_dropout", "init_lora_weights", "kasa_config", "future"}
 
 
 @pytest.mark.parametrize("raw", [LORA, ADALORA])
