@@ -20,6 +20,7 @@ from service.api.generation import FollowGeneration, TellGeneration
 from service.api.metrics import CountRequests, Metrics
 from service.api.openapi import build_document
 from service.api.problems import install_problems
+from service.api.request_bounds import RefuseUnreadable
 from service.api.request_ids import IdentifyRequests
 from service.api.request_log import LogRequests
 from service.api.single_headers import RefuseRepeatedHeaders
@@ -60,6 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(FollowGeneration)
     app.add_middleware(RefuseRepeatedHeaders)
+    app.add_middleware(RefuseUnreadable)
     app.add_middleware(RefuseWhileDraining, drain=app.state.drain)
     app.add_middleware(AnswerUnforeseen)
     app.add_middleware(TellGeneration)

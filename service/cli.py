@@ -45,6 +45,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
     max_upload_bytes: Annotated[
         str | None, typer.Option(help="Larger bodies are refused; 512MiB is a number too.")
     ] = None,
+    max_json_bytes: Annotated[str | None, typer.Option(help="Larger JSON bodies are refused.")] = None,
     max_resident_bytes: Annotated[str | None, typer.Option(help="Adapters in memory; the rest is evicted.")] = None,
     max_merged_bytes: Annotated[
         str | None, typer.Option(help="Copies of layers with a hot adapter in their weights; 0 for none.")
@@ -64,6 +65,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         factories=factories,
         device=device,
         max_upload_bytes=max_upload_bytes,
+        max_json_bytes=max_json_bytes,
         max_resident_bytes=max_resident_bytes,
         max_merged_bytes=max_merged_bytes,
         max_batch_rows=max_batch_rows,

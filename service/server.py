@@ -9,6 +9,7 @@ import uvicorn
 
 from service.api.draining import Drain
 from service.api.starting import PlainStart
+from service.http_protocol import BoundedHttp
 from service.settings import Settings
 
 GRACE_S = 10.0
@@ -44,6 +45,12 @@ def run_server(app: Callable[..., Any], drain: Drain, settings: Settings) -> Non
     # What outlives the drain was answered by then, and has a second to be sent; the rest is cut off.
     # Our own log has a line for each request, with where its time went (api/request_log.py).
     config = uvicorn.Config(
-        PlainStart(app), settings.host, settings.port, timeout_graceful_shutdown=1, access_log=False
+        PlainStart(app),
+        settings.host,
+        settings.port,
+        http=BoundedHttp,
+        ws="none",  # nothing here speaks it, and what answers it would read headers by rules of its own
+        timeout_graceful_shutdown=1,
+        access_log=False,
     )
     DrainingServer(config, drain).run()

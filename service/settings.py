@@ -58,6 +58,7 @@ class Settings(BaseSettings):
     factories: Annotated[tuple[Factory, ...], NoDecode, _split(",")] = ()
     device: Annotated[str, _matches(_DEVICE, "`auto`, `cpu`, `cuda` or `cuda:1`")] = "auto"
     max_upload_bytes: ByteSize = Field(default=ByteSize(1 << 30), gt=0)
+    max_json_bytes: ByteSize = Field(default=ByteSize(16 << 20), gt=0)
     max_resident_bytes: ByteSize | None = Field(default=None, gt=0)
     max_merged_bytes: ByteSize | None = Field(default=None, ge=0)
     max_batch_rows: int = Field(default=64, gt=0)

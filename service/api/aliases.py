@@ -29,7 +29,7 @@ class AliasAnswer(BaseModel):
 
 async def _read_alias(request: Request, settings: TheSettings) -> AliasBody:
     media_type_of(request, JSON)
-    return await read_json(AliasBody, request, settings.max_upload_bytes)
+    return await read_json(AliasBody, request, settings.max_json_bytes)
 
 
 @router.put(

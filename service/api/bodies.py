@@ -6,7 +6,6 @@ How their bytes arrive is told in spool.py; what the parts mean is the resource'
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from email.message import Message
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import orjson
@@ -18,9 +17,10 @@ from starlette.requests import Request
 
 from models_registry.errors import Invalid
 from models_registry.records import Location
+from service.api.media_types import parse_media_type
 from service.api.problems import MALFORMED, UNSUPPORTED_MEDIA_TYPE, Refused
 from service.api.schema_faults import schema_faults
-from service.api.spool import IN_MEMORY, RECEIVE, limited, spooled, temporary_room
+from service.api.spool import IN_MEMORY, MAX_JSON, MAX_UPLOAD, RECEIVE, limited, spooled, temporary_room
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
@@ -30,6 +30,11 @@ PARSED = 64 * 1024
 COPIED = 1 << 20
 """Bytes up to which parsing and copying take less time than handing the work to a thread and back."""
 _MAX_NESTING = 64
+_MAX_VALUES = 100_000
+"""How many values an object that is kept may hold: what is done with each of them costs more than reading it."""
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")  # RFC 2046, 5.1.1
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_CONTAINERS = frozenset({dict, list})
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 BINARY: Mapping[str, Any] = {"type": "string", "format": "binary"}
@@ -37,9 +42,12 @@ BINARY: Mapping[str, Any] = {"type": "string", "format": "binary"}
 
 
 def _storable(value: dict[str, Any]) -> dict[str, Any]:
-    level: list[Any] = [value]
+    level, values = [value], 0
     for _ in range(_MAX_NESTING):
         level = [child for item in level for child in _children(item)]
+        values += len(level)
+    if values > _MAX_VALUES:
+        raise ValueError(f"holds more than {_MAX_VALUES} values")
     if level:
         raise ValueError(f"is nested more than {_MAX_NESTING} levels deep")
     try:
@@ -66,7 +74,7 @@ def media_type_of(request: Request, *readable: str) -> str:
     """The body's media type, which must be one of `readable`; without a header, the first. Raises `Refused` (415)."""
     if "content-type" not in request.headers:
         return readable[0]
-    media_type = _content_type(request).get_content_type()
+    media_type = parse_media_type(request.headers["content-type"]).name
     if media_type.startswith("application/") and media_type.endswith("+json"):
         media_type = JSON
     if media_type not in readable:
@@ -74,23 +82,23 @@ def media_type_of(request: Request, *readable: str) -> str:
     return media_type
 
 
-async def read_bytes(request: Request, limit: int) -> bytes:
+async def read_bytes(request: Request, limit: int, setting: str = MAX_UPLOAD) -> bytes:
     """The whole body. Raises `TooLarge` as soon as more than `limit` bytes are announced or have arrived."""
-    async with spooled(request, limit) as body:
+    async with spooled(request, limit, setting) as body:
         return await beside_the_loop(body.size, body.read, COPIED)
 
 
 async def read_json(schema: type[M], request: Request, limit: int) -> M:
     """The body as JSON of this `schema`. Raises `Refused` (400) where it isn't JSON, `TooLarge`, `Invalid`."""
-    body = await read_bytes(request, limit)
+    body = await read_bytes(request, limit, MAX_JSON)
     return await beside_the_loop(len(body), lambda: validate(schema, parse_json(body)))
 
 
 async def read_form(request: Request, limit: int) -> FormData:
     """The body as multipart/form-data; close it when done. Raises `Refused` (400) where it isn't, `TooLarge`."""
-    boundary = _content_type(request).get_boundary()
-    if not boundary:
-        raise Refused(MALFORMED, "The Content-Type has no boundary, so the multipart body can't be read.")
+    boundary = parse_media_type(request.headers.get("content-type", "")).parameters.get("boundary", "").rstrip()
+    if not _BOUNDARY.fullmatch(boundary):
+        raise Refused(MALFORMED, "The Content-Type has no legal boundary, so the multipart body can't be read.")
     # Without the caller's charset, for some of Python's decode to what can't be encoded again: a form is UTF-8.
     headers = Headers({"content-type": f'{MULTIPART}; boundary="{boundary}"'})
     parser = _FormParser(headers, limited(request, limit), max_files=16, max_fields=64)
@@ -111,9 +119,11 @@ async def beside_the_loop(size: int, work: Callable[[], T], at_once: int = PARSE
 
 
 def parse_json(body: bytes) -> Any:
-    """Strict JSON in UTF-8: no bare NaN, no half of a surrogate pair. Raises `Refused` (400)."""
+    """Strict JSON in UTF-8: no bare NaN, no half of a surrogate pair, no key twice in one object, which readers take
+    for different things (RFC 8259, 4). Raises `Refused` (400)."""
     try:
-        value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        text = body.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object_of)
         if _ESCAPED_SURROGATE.search(body):
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
@@ -122,6 +132,8 @@ def parse_json(body: bytes) -> Any:
         raise Refused(MALFORMED, "The JSON holds half of a surrogate pair, which is no character.") from error
     except UnicodeDecodeError as error:
         raise Refused(MALFORMED, f"The JSON is not UTF-8: {error.reason} at byte {error.start}.") from error
+    except _RepeatedKey as error:
+        raise Refused(MALFORMED, f"The JSON has the key {error} more than once in one object; give it once.") from error
     except ValueError as error:
         raise Refused(MALFORMED, f"The body is not JSON: {error}.") from error
     return value
@@ -130,9 +142,11 @@ def parse_json(body: bytes) -> Any:
 def parse_tensors(body: bytes) -> Any:
     """As `parse_json`, many times as fast, and not for what is kept: a whole number beyond 64 bits becomes a float."""
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError:
         return parse_json(body)  # which takes a byte order mark, and has words for what is wrong
+    # Of a key that comes twice only one is left, and outside of strings a colon stands behind every key alone.
+    return value if _STRING.sub(b"", body).count(b":") == _count_keys(value) else parse_json(body)
 
 
 def validate(schema: type[M], value: Any, under: Location = ()) -> M:
@@ -163,10 +177,31 @@ class _FormParser(MultiPartParser):
         self.ended = True
 
 
-def _content_type(request: Request) -> Message:
-    header = Message()
-    header["content-type"] = request.headers.get("content-type", "")
-    return header
+class _RepeatedKey(ValueError):
+    """The key, as JSON writes it."""
+
+
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise _RepeatedKey(json.dumps(next(key for key in value if keys.count(key) > 1)))
+    return value
+
+
+def _count_keys(value: Any) -> int:
+    """In all of its objects. Works level by level, in C's loops for what holds neither lists nor objects."""
+    level, keys = [value], 0
+    while level:
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                keys += len(item)
+                below += item.values()
+            elif isinstance(item, list) and not _CONTAINERS.isdisjoint(map(type, item)):
+                below += item
+        level = below
+    return keys
 
 
 def _refuse_constant(constant: str) -> NoReturn:

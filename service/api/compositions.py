@@ -41,7 +41,7 @@ class CompositionBody(BaseModel):
 
 async def _read_composition(request: Request, settings: TheSettings) -> CompositionBody:
     media_type_of(request, JSON)
-    return await read_json(CompositionBody, request, settings.max_upload_bytes)
+    return await read_json(CompositionBody, request, settings.max_json_bytes)
 
 
 @router.post(

@@ -28,7 +28,7 @@ from service.api.bodies import (
 from service.api.dependencies import ModelId, engine_of, metrics_of, settings_of
 from service.api.leaving import while_there
 from service.api.problems import MALFORMED, Refused, documented
-from service.api.spool import spooled
+from service.api.spool import MAX_JSON, spooled
 from service.api.tensors import encode_outputs, encode_safetensors, write_json
 from service.engine.request import AdapterChoice, InferAnswer, InferRequest
 
@@ -121,16 +121,16 @@ async def _read_call(
     begun = time.monotonic()
     deadline = None if timeout is None else begun + timeout
     binary = SAFETENSORS in ", ".join(request.headers.getlist("accept")).lower()
-    limit = settings_of(request).max_upload_bytes
+    settings = settings_of(request)
     if media_type_of(request, JSON, SAFETENSORS) == SAFETENSORS:
-        async with spooled(request, limit) as body:
+        async with spooled(request, settings.max_upload_bytes) as body:
             tensors = await beside_the_loop(body.size, lambda: read_safetensors(body.contents), COPIED)
         call = validate(_Call, _from_query(adapter, outputs))
         asked = InferRequest(model_id, Inputs(tensors), call.choices, call.wanted, deadline=deadline)
         return _Asked(asked, begun, binary)
     if in_query := [name for name in ("adapter", "outputs") if name in request.query_params]:
         raise Refused(MALFORMED, f"With a JSON body, {' and '.join(in_query)} belong into it, not into the query.")
-    body = await read_bytes(request, limit)
+    body = await read_bytes(request, settings.max_json_bytes, MAX_JSON)
     asked = await beside_the_loop(len(body), lambda: _parse_call(model_id, body, deadline))
     return _Asked(asked, begun, binary)
 

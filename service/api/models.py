@@ -146,7 +146,7 @@ def _show_module(module: ModuleInfo, entered: frozenset[str] | None) -> ModuleAn
 
 async def _read_new_model(request: Request, settings: TheSettings) -> NewModelBody:
     media_type_of(request, JSON)
-    return await read_json(NewModelBody, request, settings.max_upload_bytes)
+    return await read_json(NewModelBody, request, settings.max_json_bytes)
 
 
 # ---- routes -----------------------------------------------------------------------------------------------------

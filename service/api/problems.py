@@ -30,9 +30,11 @@ LONGEST_DETAIL, LONGEST_MESSAGE, LONGEST_KEY = 10_000, 2_000, 500
 
 ProblemType: TypeAlias = Literal[
     "adapter-without-effect",
+    "address-too-long",
     "conflict",
     "damaged-blob",
     "deadline-passed",
+    "headers-too-large",
     "internal",
     "invalid",
     "malformed",
@@ -46,6 +48,7 @@ ProblemType: TypeAlias = Literal[
     "too-large",
     "unavailable",
     "unsupported",
+    "unsupported-encoding",
     "unsupported-media-type",
 ]
 """What a client compares. A new kind of problem adds its slug here, so that generated clients know it."""
@@ -67,14 +70,17 @@ METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "This method doesn't apply 
 CONFLICT = Kind(409, "conflict", "The state of things doesn't allow this")
 STALE = Kind(412, "stale", "Something newer is stored")
 TOO_LARGE = Kind(413, "too-large", "Larger than the limit")
+ADDRESS_TOO_LONG = Kind(414, "address-too-long", "The address is too long")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "A media type that isn't read here")
 RANGE_NOT_SATISFIABLE = Kind(416, "range-not-satisfiable", "The file has no such bytes")
 INVALID = Kind(422, "invalid", "Well-formed but wrong")
 UNSUPPORTED = Kind(422, "unsupported", "A feature that isn't supported")
 WITHOUT_EFFECT = Kind(422, "adapter-without-effect", "The adapter can't act on this request")
 OVERLOADED = Kind(429, "overloaded", "Too many requests wait", retry_after_s=1)
+HEADERS_TOO_LARGE = Kind(431, "headers-too-large", "The headers are too large")
 INTERNAL = Kind(500, "internal", "The service failed")
 DAMAGED = Kind(500, "damaged-blob", "Stored bytes are damaged")
+UNSUPPORTED_ENCODING = Kind(501, "unsupported-encoding", "A transfer encoding that isn't read here")
 UNAVAILABLE = Kind(503, "unavailable", "Not available for now", retry_after_s=2)
 DEADLINE_PASSED = Kind(504, "deadline-passed", "The request's deadline passed before it ran")
 NO_ROOM = Kind(507, "no-room", "There is no room left")

@@ -4,10 +4,12 @@ A proxy's or a caller's own id is kept, so that one id follows a request through
 """
 
 import re
+from collections.abc import Callable
 from functools import partial
 from uuid import uuid4
 
-from asgi_correlation_id import CorrelationIdMiddleware
+from asgi_correlation_id import CorrelationIdMiddleware, correlation_id
+from starlette.responses import Response
 
 HEADER = "X-Request-ID"
 _SHORT_AND_PRINTABLE = re.compile(r"[!-~]{1,128}")
@@ -20,3 +22,14 @@ def _own_or_new(sent: str) -> str:
 # The library's validator writes a warning for each id that it refuses: a caller could fill the log with them.
 IdentifyRequests = partial(CorrelationIdMiddleware, header_name=HEADER, validator=None, transformer=_own_or_new)
 """Keeps the request's own id of up to 128 visible ASCII characters; any other request gets a new one."""
+
+
+def identified(answer: Callable[[], Response]) -> Response:
+    """What `answer` makes for a request that got no further than its bytes, under a new id."""
+    before = correlation_id.set(uuid4().hex)
+    try:
+        made = answer()
+        made.headers[HEADER] = correlation_id.get() or "-"
+        return made
+    finally:
+        correlation_id.reset(before)

@@ -23,6 +23,10 @@ IN_MEMORY = 1 << 20
 
 RECEIVE = "receive the body"
 
+MAX_UPLOAD = "ADAPTER_SERVICE_MAX_UPLOAD_BYTES"
+MAX_JSON = "ADAPTER_SERVICE_MAX_JSON_BYTES"
+"""The settings that limit a body, as they are named to a caller whose body is too large."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spool:
@@ -45,11 +49,12 @@ class Spool:
 
 
 @asynccontextmanager
-async def spooled(request: Request, limit: int) -> AsyncGenerator[Spool]:
-    """The whole body. Raises `TooLarge` as soon as more than `limit` bytes are announced or have arrived, `NoRoom`."""
+async def spooled(request: Request, limit: int, setting: str = MAX_UPLOAD) -> AsyncGenerator[Spool]:
+    """The whole body. Raises `TooLarge`, naming the limit's `setting`, as soon as more than `limit` bytes are announced
+    or have arrived; `NoRoom`."""
     with temporary_room(RECEIVE), SpooledTemporaryFile[bytes](IN_MEMORY) as file:
         size = 0
-        async for chunk in limited(request, limit):
+        async for chunk in limited(request, limit, setting):
             size += len(chunk)
             if size <= IN_MEMORY:
                 file.write(chunk)
@@ -64,19 +69,19 @@ def spool_of(part: UploadFile) -> Spool:
     return Spool(part.file, part.size or 0)
 
 
-async def limited(request: Request, limit: int) -> AsyncGenerator[bytes]:
+async def limited(request: Request, limit: int, setting: str = MAX_UPLOAD) -> AsyncGenerator[bytes]:
     """The body as it comes. Counted is what really arrives, so that a Content-Length that lies changes nothing.
 
     Raises `TooLarge`.
     """
-    announced = request.headers.get("content-length", "")
+    announced = request.headers.get("content-length", "")[:20]  # more digits than any limit has
     if announced.isdecimal() and int(announced) > limit:
-        raise _too_large(limit)
+        raise too_large(limit, setting)
     arrived = 0
     async for chunk in request.stream():
         arrived += len(chunk)
         if arrived > limit:
-            raise _too_large(limit)
+            raise too_large(limit, setting)
         if chunk:
             yield chunk
 
@@ -95,5 +100,5 @@ def temporary_room(purpose: str) -> Generator[None]:
         raise NoRoom(f"There is no room in {gettempdir()} to {purpose}; nothing changed.") from error
 
 
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {limit} bytes, the service's limit (ADAPTER_SERVICE_MAX_UPLOAD_BYTES).")
+def too_large(limit: int, setting: str, what: str = "The body is") -> TooLarge:
+    return TooLarge(f"{what} larger than {limit} bytes, the service's limit ({setting}).")

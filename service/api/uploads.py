@@ -25,7 +25,8 @@ from service.api.bodies import (
 )
 from service.api.dependencies import Name, TheSettings
 from service.api.problems import Refused
-from service.api.spool import RECEIVE, spool_of, temporary_room
+from service.api.spool import MAX_JSON, RECEIVE, spool_of, temporary_room, too_large
+from service.settings import Settings
 
 _JSON_PARTS = ("config", "metadata")
 
@@ -70,16 +71,16 @@ async def read_new_adapter(
 ) -> AsyncGenerator[FreshAdapterBody | UploadedAdapterBody]:
     """Raises `Refused` (400, 415), `TooLarge`, `NoRoom`, and `Invalid` with every field that is wrong."""
     if media_type_of(request, JSON, MULTIPART) == JSON:
-        yield await read_json(FreshAdapterBody, request, settings.max_upload_bytes)
+        yield await read_json(FreshAdapterBody, request, settings.max_json_bytes)
     else:
-        async with _read_upload(UploadedAdapterBody, request, settings.max_upload_bytes) as body:
+        async with _read_upload(UploadedAdapterBody, request, settings) as body:
             yield body
 
 
 async def read_new_version(request: Request, settings: TheSettings) -> AsyncGenerator[UploadedVersionBody]:
     """Raises as `read_new_adapter` does."""
     media_type_of(request, MULTIPART)
-    async with _read_upload(UploadedVersionBody, request, settings.max_upload_bytes) as body:
+    async with _read_upload(UploadedVersionBody, request, settings) as body:
         yield body
 
 
@@ -88,10 +89,11 @@ NewVersionBody = Annotated[UploadedVersionBody, Depends(read_new_version)]
 
 
 @asynccontextmanager
-async def _read_upload(schema: type[Upload], request: Request, limit: int) -> AsyncGenerator[Upload]:
+async def _read_upload(schema: type[Upload], request: Request, settings: Settings) -> AsyncGenerator[Upload]:
     with temporary_room(RECEIVE):
-        form = await read_form(request, limit)
+        form = await read_form(request, settings.max_upload_bytes)
         try:
+            _bound_fields(form, settings.max_json_bytes)
             parts = {name: [await _content(part) for part in form.getlist(name)] for name in form if name != "weights"}
             weights = [part for part in form.getlist("weights") if isinstance(part, UploadFile)]
             faults = [*_repeated(form), *_not_a_file(form)]
@@ -121,6 +123,14 @@ def _as_fields(parts: Mapping[str, list[bytes]], faults: list[Fault]) -> dict[st
     if faults:
         raise Invalid("The form has wrong fields.", faults)
     return fields
+
+
+def _bound_fields(form: FormData, limit: int) -> None:
+    """Raises `TooLarge` where what is read into memory, all but the weights, is larger than a JSON body may be."""
+    fields = [part for name, part in form.multi_items() if name != "weights" or isinstance(part, str)]
+    size = sum((part.size or 0) if isinstance(part, UploadFile) else len(part) for part in fields)
+    if size > limit:
+        raise too_large(limit, MAX_JSON, "The form's fields but weights are")
 
 
 async def _content(part: UploadFile | str) -> bytes:

@@ -26,6 +26,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "factories": (),
         "device": "auto",
         "max_upload_bytes": 1 << 30,
+        "max_json_bytes": 16 << 20,
         "max_resident_bytes": None,
         "max_merged_bytes": None,
         "max_batch_rows": 64,

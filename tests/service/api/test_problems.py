@@ -135,7 +135,9 @@ def test_a_media_type_that_is_not_read_is_named(client: TestClient, path: str) -
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """An app that takes bodies of up to 2000 bytes, and has an adapter `a`."""
-    with TestClient(create_app(settings_in(tmp_path_factory.mktemp("small"), max_upload_bytes=2000))) as client:
+    with TestClient(
+        create_app(settings_in(tmp_path_factory.mktemp("small"), max_upload_bytes=2000, max_json_bytes=2000))
+    ) as client:
         host(client, "mlp", "bases:mlp")
         expect(client.post("/models/mlp/adapters", json={"name": "a", "config": LORA}), 201)
         yield client
