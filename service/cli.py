@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from pydantic import ValidationError
 
-from models_registry.errors import RegistryError
+from models_registry.errors import Invalid, RegistryError
 from models_registry.storage.database import migrate as migrate_database
 from service.api.openapi import export_document
 from service.app import create_app
+from service.environment import injected_by_kubernetes
 from service.server import run_server
-from service.settings import Settings
+from service.settings import Settings, read_settings
 from service.upkeep import check_all, remove_garbage
 
 app = typer.Typer(
@@ -148,13 +148,14 @@ def main() -> None:
 def _settings(**flags: Any) -> Settings:
     """Flags go before the environment. Ends the process with every setting that is wrong."""
     try:
-        return Settings(**{name: value for name, value in flags.items() if value is not None})
-    except ValidationError as error:
-        wrong = [
-            f"  ADAPTER_SERVICE_{str(fault['loc'][0]).upper()}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        ]
-        _fail("\n".join(["These settings are wrong:", *wrong]))
+        settings = read_settings(**{name: value for name, value in flags.items() if value is not None})
+    except Invalid as error:
+        _fail(str(error))
+    if injected := injected_by_kubernetes(os.environ):
+        typer.echo(
+            f"Ignored, because Kubernetes sets them for a Service of this name: {', '.join(injected)}.", err=True
+        )
+    return settings
 
 
 def _fail(message: str) -> NoReturn:

@@ -7,8 +7,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from models_registry.errors import Invalid
+from models_registry.records import Fault
+from service.environment import PREFIX, StrictEnvironment, advice_on
 
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _FACTORY = re.compile(rf"{_DOTTED}:(?:{_DOTTED}|\*)", re.ASCII)
@@ -25,10 +30,12 @@ def _split(separator: str) -> BeforeValidator:
     return BeforeValidator(split)
 
 
-def _matches(pattern: re.Pattern[str], wanted: str) -> AfterValidator:
+def _matches(pattern: re.Pattern[str], wanted: str, shown: bool = True) -> AfterValidator:
+    """A value that may hold a password is not `shown` when it is wrong."""
+
     def check(value: str | None) -> str | None:
         if value is not None and not pattern.fullmatch(value):
-            raise ValueError(f"{value!r} is not {wanted}")
+            raise ValueError(f"{value!r} is not {wanted}" if shown else f"it is not {wanted}")
         return value
 
     return AfterValidator(check)
@@ -44,16 +51,18 @@ class Settings(BaseSettings):
     database is always migrated.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ADAPTER_SERVICE_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    database_url: Annotated[str, _matches(_DATABASE, "a `sqlite:///…` or `postgresql://…` address")] = (
+    database_url: Annotated[str, _matches(_DATABASE, "a `sqlite:///…` or `postgresql://…` address", shown=False)] = (
         "sqlite:///var/registry.db"
     )
     migrate: bool = False
-    blob_url: Annotated[str, _matches(_BLOBS, "`file:directory` or `s3://bucket/prefix`")] = "file:var/blobs"
-    s3_endpoint: Annotated[str | None, _matches(_ENDPOINT, "an address such as `https://host`")] = None
+    blob_url: Annotated[str, _matches(_BLOBS, "`file:directory` or `s3://bucket/prefix`", shown=False)] = (
+        "file:var/blobs"
+    )
+    s3_endpoint: Annotated[str | None, _matches(_ENDPOINT, "an address such as `https://host`", shown=False)] = None
     model_roots: Annotated[tuple[Path, ...], NoDecode, _split(":")] = (Path("var/models"),)
     factories: Annotated[tuple[Factory, ...], NoDecode, _split(",")] = ()
     device: Annotated[str, _matches(_DEVICE, "`auto`, `cpu`, `cuda` or `cuda:1`")] = "auto"
@@ -67,3 +76,29 @@ class Settings(BaseSettings):
     @property
     def migrates_at_start(self) -> bool:
         return self.migrate or self.database_url.startswith("sqlite")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, StrictEnvironment(settings_cls)
+
+
+def read_settings(**flags: Any) -> Settings:
+    """The settings of the environment, with `flags` before them. Raises `Invalid` with every one that is wrong."""
+    try:
+        return Settings(**flags)
+    except ValidationError as error:
+        faults = [Fault((f"{PREFIX}{fault['loc'][0]}".upper(),), _in_words(fault)) for fault in error.errors()]
+    raise Invalid("These settings are wrong:", faults)
+
+
+def _in_words(fault: ErrorDetails) -> str:
+    if fault["type"] == "extra_forbidden":
+        return advice_on(str(fault["loc"][0]), Settings.model_fields)
+    return fault["msg"].removeprefix("Value error, ")

@@ -10,7 +10,7 @@ from models_registry.registry import Registry
 from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import migrate, open_database
 from service.demo.base_models import prepare_base_models
-from service.settings import Settings
+from service.settings import Settings, read_settings
 
 DEMO_MODELS = ("smollm2", "minilm")
 
@@ -32,7 +32,7 @@ def seed(settings: Settings) -> None:
 
 if __name__ == "__main__":
     try:
-        seed(Settings())
+        seed(read_settings())
     except RegistryError as error:
-        typer.echo(error.detail, err=True)
+        typer.echo(str(error), err=True)
         sys.exit(2)

@@ -11,7 +11,7 @@ import urllib.request
 
 import typer
 
-from service.settings import Settings
+from service.settings import Settings, read_settings
 
 POLL_S = 0.25
 PROMPT = "Tell me about the sea."
@@ -66,4 +66,4 @@ def _status(url: str) -> int | None:
 
 
 if __name__ == "__main__":
-    announce(Settings())
+    announce(read_settings())

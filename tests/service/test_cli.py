@@ -48,6 +48,24 @@ def test_every_wrong_setting_is_named_and_nothing_starts(served: list[Settings])
     assert not served
 
 
+@pytest.mark.parametrize("command", ["serve", "migrate", "fsck", "gc", "openapi"])
+def test_every_command_refuses_a_misspelt_setting(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPTER_SERVICE_DATABSE_URL", "sqlite:///elsewhere")
+    result = CliRunner().invoke(cli.app, [command])
+    assert result.exit_code == 2
+    assert "ADAPTER_SERVICE_DATABSE_URL: there is no such setting; did you mean" in result.output
+
+
+def test_what_kubernetes_sets_is_ignored_in_one_line(served: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPTER_SERVICE_PORT", "tcp://10.0.0.1:80")
+    monkeypatch.setenv("ADAPTER_SERVICE_SERVICE_HOST", "10.0.0.1")
+    result = CliRunner().invoke(cli.app, ["serve"])
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stderr.splitlines() if "Kubernetes" in line]
+    assert "ADAPTER_SERVICE_PORT, ADAPTER_SERVICE_SERVICE_HOST" in line
+    assert served[0].port == 8000
+
+
 def test_migrate_makes_a_database_that_can_be_opened(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/registry.db"
     result = CliRunner().invoke(cli.app, ["migrate", "--database-url", url])

@@ -1,17 +1,21 @@
 """The settings: the contract's names and defaults, and words for what is wrong."""
 
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings
+from models_registry.errors import Invalid
+from service.environment import injected_by_kubernetes
+from service.settings import Settings, read_settings
 
 
 @pytest.fixture(autouse=True)
 def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"ADAPTER_SERVICE_{name.upper()}", raising=False)
+    for name in os.environ:
+        if name.upper().startswith("ADAPTER_SERVICE_"):
+            monkeypatch.delenv(name)
 
 
 def test_the_defaults_are_the_contracts() -> None:
@@ -84,3 +88,75 @@ def test_a_bad_value_is_named_with_what_it_must_be(
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Settings().port = 1  # pyright: ignore[reportAttributeAccessIssue] - that it fails is the point
+
+
+# ---- which variables there are ----------------------------------------------------------------------------------
+
+
+def complaints() -> dict[str | int, str]:
+    with pytest.raises(Invalid) as caught:
+        read_settings()
+    return {fault.loc[0]: fault.message for fault in caught.value.faults}
+
+
+def test_every_unknown_variable_is_refused_with_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPTER_SERVICE_MAX_QUEU", "5")
+    monkeypatch.setenv("ADAPTER_SERVICE_XYZZY", "5")
+    monkeypatch.setenv("ADAPTER_SERVICE_MAX_QUEUE", "many")
+    found = complaints()
+    assert found.keys() == {f"ADAPTER_SERVICE_{name}" for name in ("MAX_QUEU", "XYZZY", "MAX_QUEUE")}
+    assert found["ADAPTER_SERVICE_MAX_QUEU"].endswith("did you mean ADAPTER_SERVICE_MAX_QUEUE?")
+    assert found["ADAPTER_SERVICE_XYZZY"] == "there is no such setting; the README lists them all."
+
+
+KUBERNETES = {
+    "ADAPTER_SERVICE_SERVICE_HOST": "10.0.0.1",
+    "ADAPTER_SERVICE_SERVICE_PORT": "80",
+    "ADAPTER_SERVICE_SERVICE_PORT_HTTP": "80",
+    "ADAPTER_SERVICE_PORT": "tcp://10.0.0.1:80",
+    "ADAPTER_SERVICE_PORT_80_TCP": "tcp://10.0.0.1:80",
+    "ADAPTER_SERVICE_PORT_80_TCP_PROTO": "tcp",
+    "ADAPTER_SERVICE_PORT_80_TCP_PORT": "80",
+    "ADAPTER_SERVICE_PORT_80_TCP_ADDR": "10.0.0.1",
+}
+
+
+def test_what_kubernetes_sets_for_a_service_of_this_name_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KUBERNETES.items():
+        monkeypatch.setenv(name, value)
+    assert read_settings() == Settings()
+    assert injected_by_kubernetes(os.environ) == tuple(sorted(KUBERNETES))
+    assert read_settings(port=1).port == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "http://10.0.0.1:80"),
+        ("PORT_TCP", "80"),
+        ("PORT_80", "80"),
+        ("SERVICE_HOSTS", "10.0.0.1"),
+        ("SERVICE_PORTAL", "80"),
+        ("DB_SERVICE_HOST", "10.0.0.1"),
+    ],
+)
+def test_what_only_looks_like_kubernetes_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"ADAPTER_SERVICE_{name}", value)
+    assert list(complaints()) == [f"ADAPTER_SERVICE_{name}"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("database_url", "postgres://me:s3cret@host/registry"),
+        ("blob_url", "https://me:s3cret@bucket"),
+        ("s3_endpoint", "me:s3cret@host"),
+        ("databse_url", "postgresql://me:s3cret@host/registry"),
+    ],
+)
+def test_a_wrong_setting_does_not_show_its_password(monkeypatch: pytest.MonkeyPatch, setting: str, value: str) -> None:
+    monkeypatch.setenv(f"ADAPTER_SERVICE_{setting.upper()}", value)
+    assert "s3cret" not in str(complaints())
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert "s3cret" not in str(caught.value)
