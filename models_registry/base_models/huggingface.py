@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, GgufConfig, PreTrainedConfig, PreTrainedModel
 
 from models_registry.base_models.generation import generate_arguments, own_defaults, parse_parameters
+from models_registry.base_models.model_config import set_pad_token
 from models_registry.base_models.named_tensors import (
     Signature,
     count_rows,
@@ -28,7 +29,14 @@ from models_registry.base_models.tasks import (
     task_of,
 )
 from models_registry.base_models.text import Text, read_text
-from models_registry.base_models.token_ids import LIKE_TOKENS, TOKEN_INPUTS, Tables, tables_of, token_faults
+from models_registry.base_models.token_ids import (
+    LIKE_TOKENS,
+    TOKEN_INPUTS,
+    Tables,
+    tables_of,
+    text_faults,
+    token_faults,
+)
 from models_registry.errors import Invalid, Unsupported
 from models_registry.records import Fault
 
@@ -71,6 +79,8 @@ class HuggingFaceSpec:
         if inputs.texts:
             text = self._need_text(("inputs", "text"))
             rows = text.rows(inputs.texts, self._limit(text))
+            if faults := list(text_faults(self._tables, rows["input_ids"])):
+                raise Invalid("The tokenizer and the model don't belong together.", faults)
             tensors = {name: tensor for name, tensor in rows.items() if name in self._signature.names}
             return Rows(to_module(tensors, model), len(inputs.texts), True, self._padding.of_rows(tensors))
         count = count_rows(inputs.tensors)
@@ -146,7 +156,7 @@ class HuggingFaceSpec:
         return self._pooling.embed(outputs["last_hidden_state"], rows.tensors["attention_mask"])
 
     def _limit(self, text: Text) -> int | None:
-        return min((limit for limit in (self._tables.positions, text.limit) if limit is not None), default=None)
+        return min((limit for limit in (self._tables.inputs.positions, text.limit) if limit is not None), default=None)
 
     def _need_text(self, loc: tuple[str, ...]) -> Text:
         if self._text is None:
@@ -185,8 +195,7 @@ def _check_complete(module: PreTrainedModel, missing: set[str]) -> None:
 
 def _settle_padding(module: PreTrainedModel, text: Text) -> None:
     # A decoder that classifies finds a row's last token by it, and refuses batches without.
-    if module.config.pad_token_id is None:
-        module.config.pad_token_id = text.pad_token_id
+    set_pad_token(module, text.pad_token_id)
     if module.can_generate():
         module.generation_config = own_defaults(module.generation_config, text.pad_token_id)
 

@@ -7,6 +7,7 @@ from typing import Any, Self, cast
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from models_registry.base_models.model_config import pad_token_of, text_config_of
 from models_registry.base_models.named_tensors import signature_of
 from models_registry.base_models.spec import Padding
 from models_registry.base_models.text import Text
@@ -30,9 +31,11 @@ class RightPadding:
         if not {IDS, MASK} <= set(names) or not STRETCHING_ROPES.isdisjoint(_rope_types(model.config)):
             return cls({})
         # Any token will do where none is meant for it, for the mask hides it.
-        token, segment = (model.config.pad_token_id, 0) if text is None else (text.pad_token_id, text.pad_segment)
-        is_token = isinstance(token, int) and 0 <= token < (tables.tokens or 1)
-        fill = {IDS: token if is_token else 0, "token_type_ids": segment}
+        token = pad_token_of(model) if text is None else text.pad_token_id
+        fill = {
+            IDS: token if token is not None and 0 <= token < (tables.inputs.tokens or 1) else 0,
+            "token_type_ids": 0 if text is None else text.pad_segment,
+        }
         return cls({name: fill.get(name, 0) for name in (IDS, *LIKE_TOKENS) if name in names})
 
     def of_rows(self, tensors: Mapping[str, Tensor]) -> Padding | None:
@@ -49,7 +52,7 @@ class RightPadding:
 
 def _rope_types(config: PreTrainedConfig) -> Iterator[str]:
     """One for all layers, or one for each kind of layer; none without rotary embeddings."""
-    rope: Any = getattr(config.get_text_config(), "rope_parameters", None)  # only models with rotary embeddings have it
+    rope: Any = getattr(text_config_of(config), "rope_parameters", None)  # only models with rotary embeddings have it
     if isinstance(rope, Mapping):
         by_name = cast(Mapping[str, Any], rope)
         for one in (by_name, *by_name.values()):

@@ -6,75 +6,116 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from models_registry.records import Fault
+from models_registry.base_models.position_tables import position_limit
+from models_registry.records import Fault, Location
 
 TOKEN_INPUTS = ("input_ids", "decoder_input_ids")
 LIKE_TOKENS = ("attention_mask", "token_type_ids", "position_ids")
+SEGMENT_TABLE = "token_type_embeddings"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How many rows a table of tokens has, and how many positions a row of tokens may take; None: no bound."""
+
+    tokens: int | None = None
+    positions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """How many rows each table of a model has, and how many positions a row of tokens may take; None: not known."""
+    """Of the part that reads the inputs, of the decoder where that is another one, and the rows for segments."""
 
-    tokens: int | None = None
+    inputs: Table = Table()
+    decoder: Table = Table()
     segments: int | None = None
-    positions: int | None = None
 
-    def size(self, name: str) -> int | None:
-        if name in TOKEN_INPUTS:
-            return self.tokens
-        return {"token_type_ids": self.segments, "position_ids": self.positions}.get(name)
+    def rows_for(self, name: str) -> int | None:
+        """How many rows the input `name` is looked up in."""
+        match name:
+            case "input_ids":
+                return self.inputs.tokens
+            case "decoder_input_ids":
+                return self.decoder.tokens
+            case "token_type_ids":
+                return self.segments
+            case "position_ids":
+                return self.inputs.positions
+            case _:
+                return None
 
 
-def tables_of(module: PreTrainedModel) -> Tables:
-    try:
-        embedding = module.get_input_embeddings()
-    except NotImplementedError:  # what transformers raises for speech and vision models, which have none
-        embedding = None
-    return Tables(
-        tokens=embedding.num_embeddings if isinstance(embedding, nn.Embedding) else None,
-        segments=getattr(module.config, "type_vocab_size", None),  # only architectures with segments have it
-        positions=_position_limit(module),
-    )
+def tables_of(model: PreTrainedModel) -> Tables:
+    """Asks the modules: what a config says of their sizes may be a wish, a default or a sign for "none"."""
+    two_parts = model.config.is_encoder_decoder
+    inputs = _table_of(model.get_encoder() if two_parts else model)
+    return Tables(inputs, _table_of(model.get_decoder()) if two_parts else inputs, _segments(model))
 
 
 def token_faults(tables: Tables, tensors: Mapping[str, Tensor]) -> Iterator[Fault]:
     """Every index outside its table with its row, every row too long, every companion not shaped like the ids."""
     ids = tensors.get("input_ids")
+    lengths = {"input_ids": tables.inputs, "inputs_embeds": tables.inputs, "decoder_input_ids": tables.decoder}
     for name, tensor in tensors.items():
-        bound = tables.size(name)
+        bound = tables.rows_for(name)
         if bound is not None:
             yield from _index_faults(name, tensor, bound)
-        if name in (*TOKEN_INPUTS, "inputs_embeds") and tables.tokens is not None:
-            yield from _length_faults(name, tensor, tables.positions)
+        if name in lengths and lengths[name].tokens is not None:
+            yield from _length_faults(name, tensor, lengths[name].positions)
         if name in LIKE_TOKENS and ids is not None and tensor.ndim == 2 and tensor.shape != ids.shape:
             message = f"It is shaped {list(tensor.shape)}, and input_ids {list(ids.shape)}; they must be the same."
             yield Fault(("inputs", name), message)
 
 
-def _position_limit(module: PreTrainedModel) -> int | None:
-    limit = getattr(module.config.get_text_config(), "max_position_embeddings", None)  # not every config has it
-    tables = (part for name, part in module.named_modules() if name.endswith("position_embeddings"))
-    # A table with a padding index counts positions from behind it (RoBERTa): its first rows are never a position.
-    offsets = [
-        table.num_embeddings - table.padding_idx - 1
-        for table in tables
-        if isinstance(table, nn.Embedding) and table.padding_idx is not None
-    ]
-    return min([*offsets, *([limit] if isinstance(limit, int) else [])], default=None)
+def text_faults(tables: Tables, ids: Tensor) -> Iterator[Fault]:
+    """Every text [rows, tokens] that the tokenizer gave a token for that the model has no row for."""
+    bound = tables.inputs.tokens
+    for row, wrong in _outside(ids, bound) if bound is not None else ():
+        yield Fault(
+            ("inputs", "text", row),
+            f"The tokenizer gives token {wrong}, but the model's embedding has {bound} rows: tokens were added to the "
+            "tokenizer alone. Put the tokenizer that belongs to the model beside it.",
+        )
+
+
+def _table_of(part: nn.Module) -> Table:
+    embedding = _token_embedding(part)
+    if embedding is None:
+        return Table()
+    return Table(embedding.num_embeddings, position_limit(part, embedding))
+
+
+def _token_embedding(part: nn.Module) -> nn.Embedding | None:
+    try:
+        embedding = part.get_input_embeddings() if isinstance(part, PreTrainedModel) else None
+    except NotImplementedError:  # what transformers raises for speech and vision models, which have none
+        return None
+    return embedding if isinstance(embedding, nn.Embedding) else None
+
+
+def _segments(model: nn.Module) -> int | None:
+    tables = (part for name, part in model.named_modules() if name.rpartition(".")[2] == SEGMENT_TABLE)
+    return min((table.num_embeddings for table in tables if isinstance(table, nn.Embedding)), default=None)
 
 
 def _index_faults(name: str, tensor: Tensor, bound: int) -> Iterator[Fault]:
     if tensor.is_floating_point() or tensor.is_complex():
         yield Fault(("inputs", name), "These are indices: send whole numbers.")
         return
+    cause = "; were they made by another model's tokenizer?" if name in TOKEN_INPUTS else "."
+    for row, wrong in _outside(tensor, bound):
+        at: Location = ("inputs", name, row)
+        yield Fault(at, f"{wrong} is outside the model's table of {bound} rows, 0 to {bound - 1}{cause}")
+
+
+def _outside(tensor: Tensor, bound: int) -> Iterator[tuple[int, int]]:
+    """Each row with an index outside 0 to `bound` - 1, and the first such index in it."""
     outside = (tensor < 0) | (tensor >= bound)
     if not outside.any():
         return
     for row, (values, wrong) in enumerate(zip(_by_row(tensor), _by_row(outside), strict=True)):
         if wrong.any():
-            value = int(values[wrong][0])
-            yield Fault(("inputs", name, row), f"{value} is outside the model's table of {bound}: 0 to {bound - 1}.")
+            yield row, int(values[wrong][0])
 
 
 def _by_row(tensor: Tensor) -> Tensor:
@@ -87,4 +128,5 @@ def _length_faults(name: str, tensor: Tensor, limit: int | None) -> Iterator[Fau
     elif tensor.shape[1] == 0:
         yield Fault(("inputs", name), "Its rows have no tokens.")
     elif limit is not None and tensor.shape[1] > limit:
-        yield Fault(("inputs", name), f"Its rows have {tensor.shape[1]} tokens; the model takes at most {limit}.")
+        message = f"Its rows have {tensor.shape[1]} tokens, and the model's position table has {limit} rows; send less."
+        yield Fault(("inputs", name), message)

@@ -1,0 +1,28 @@
+"""What a transformers config says where it says anything: composite configs lack most of what flat ones have."""
+
+from transformers import PreTrainedConfig, PreTrainedModel
+
+
+def text_config_of(config: PreTrainedConfig) -> PreTrainedConfig:
+    """The part of a composite config that describes the token inputs; the config itself where it has no such part."""
+    try:
+        return config.get_text_config()
+    except ValueError:  # two parts read tokens (a text encoder and a decoder, in Musicgen): what is sent goes to one
+        return config.get_text_config(encoder=True)
+
+
+def pad_token_of(model: PreTrainedModel) -> int | None:
+    """By the text config, else the config itself, else the generation config; None where none of them has one."""
+    generation = model.generation_config if model.can_generate() else None
+    for place in (text_config_of(model.config), model.config, generation):
+        token = getattr(place, "pad_token_id", None)  # composite configs have none, and other models' have no tokens
+        if isinstance(token, int):
+            return token
+    return None
+
+
+def set_pad_token(model: PreTrainedModel, token: int) -> None:
+    """Where a model's forward looks for it: in its own config if that has a place for it, and in the text's."""
+    for config in (model.config, text_config_of(model.config)):
+        if getattr(config, "pad_token_id", token) is None:
+            config.pad_token_id = token
