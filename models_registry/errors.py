@@ -51,7 +51,13 @@ class Invalid(RegistryError):
         self.faults = tuple(faults)
 
     def __str__(self) -> str:
-        return "\n".join([self.detail, *(f"  {'.'.join(map(str, f.loc))}: {f.message}" for f in self.faults)])
+        lines = [f"  {'.'.join(map(str, fault.loc))}: {fault.message}" for fault in self.further_faults]
+        return "\n".join([self.detail, *lines])
+
+    @property
+    def further_faults(self) -> tuple[Fault, ...]:
+        """Those that say more than `detail` does."""
+        return tuple(fault for fault in self.faults if fault.message != self.detail)
 
 
 class Unsupported(Invalid):

@@ -73,9 +73,13 @@ class Registry:
             remember_base_model(session, once, model)
             return model
 
+    def withdraw_base_model(self, model: BaseModel, once: Once | None = None) -> bool:
+        """Undo a registration, and forget its key. Whether it is gone: one that has got adapters since stays."""
+        with self._write() as session:
+            return base_model_rows.withdraw_base_model(session, model.id, model.created_at, once)
+
     def find_registered(self, once: Once) -> BaseModel | None:
-        """What was registered under this key, as it is now. Raises `Conflict` if the key was for something else, or if
-        the model was removed since."""
+        """What was registered under this key, as it is now. Raises `Conflict` if it was for another, or is removed."""
         with self._database.read() as session:
             return recall_base_model(session, once)
 

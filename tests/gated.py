@@ -143,6 +143,12 @@ def wayward(mode: str) -> nn.Module:
     return Wayward(mode)
 
 
+def fails_late(gate: str) -> nn.Module:
+    """Its build passes the gate, and fails."""
+    gate_named(gate).pass_through()
+    raise RuntimeError("no weights today")
+
+
 def exits() -> nn.Module:
     raise SystemExit("a factory that wants to end the process")
 

@@ -5,7 +5,7 @@ numbers are the strings of protobuf's JSON. Nothing here knows what a base model
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -46,10 +46,11 @@ class _Wrong(Exception):
         self.at = at
 
 
-def decode_inputs(raw: Mapping[str, Any], at: str = "inputs") -> Inputs:
+def decode_inputs(raw: Mapping[str, Any], at: str = "inputs", *, floats: Collection[str] = ()) -> Inputs:
     """`{"text": [...]}` or named tensors, from JSON. Raises `Invalid` with every input that is wrong, and its row.
 
-    `at` is where `raw` stands in what the caller sent, for the faults.
+    `at` is where `raw` stands in what the caller sent, for the faults. Whole numbers of the inputs `floats` are read as
+    float32.
     """
     if not raw:
         raise _invalid([Fault((at,), "is empty: give named tensors, or a list of strings as `text`")])
@@ -59,12 +60,18 @@ def decode_inputs(raw: Mapping[str, Any], at: str = "inputs") -> Inputs:
     faults: list[Fault] = []
     for name, value in raw.items():
         try:
-            tensors[name] = _decode_object(value) if isinstance(value, dict) else _decode_nested(value)
+            tensors[name] = _decode_object(value) if isinstance(value, dict) else _decode_nested(value, name in floats)
         except _Wrong as wrong:
             faults.append(Fault((at, name, *wrong.at), wrong.message))
     if faults:
         raise _invalid(faults)
     return Inputs(tensors=tensors)
+
+
+def whole_numbers(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """The inputs that `decode_inputs` reads as int64 because JSON's numbers have no dtype of their own."""
+    nested = {name: _flatten(value)[1] for name, value in raw.items() if name != "text" and isinstance(value, list)}
+    return tuple(name for name, flat in nested.items() if _dtype_for(flat) is torch.int64)
 
 
 def _decode_texts(raw: Mapping[str, Any], at: str) -> tuple[str, ...]:
@@ -83,9 +90,9 @@ def _decode_texts(raw: Mapping[str, Any], at: str) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _decode_nested(value: Any) -> torch.Tensor:
+def _decode_nested(value: Any, floating: bool = False) -> torch.Tensor:
     shape, flat = _flatten(value)
-    return _tensor(flat, _dtype_for(flat), shape)
+    return _tensor(flat, torch.float32 if floating else _dtype_for(flat), shape)
 
 
 def _decode_object(value: Mapping[str, Any]) -> torch.Tensor:

@@ -9,8 +9,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models_registry.errors import Conflict, NotFound
-from models_registry.records import Architecture, Source
+from models_registry.records import Architecture, Once, Source
 from models_registry.storage.adapter_rows import remove_adapters
+from models_registry.storage.creation_keys import forget_key
 from models_registry.storage.events import SHA256, log
 from models_registry.storage.reading import SOURCE, find_base_model_row
 from models_registry.storage.tables import AdapterRow, BaseModelRow
@@ -21,17 +22,24 @@ NAMED = 10
 
 
 class BaseModelWishes(TypedDict, total=False):
-    """What may be asked for beside the source; None, or left out, is the source's own or the service's."""
+    """What may be asked for beside the source; None, or left out, is the source's own or the service's.
+
+    `replacing` is when the failed model was registered whose place this one takes, if that has no adapters.
+    """
 
     dtype: str | None
     device: str | None
     task: str | None
     example_inputs: Mapping[str, Any] | None
+    replacing: datetime | None
 
 
 def add_base_model(session: Session, id: str, source: Source, wishes: BaseModelWishes) -> BaseModelRow:
-    if session.get(BaseModelRow, id):
-        raise Conflict(f"There is a base model {id!r} already; remove it or choose another id.")
+    if row := session.get(BaseModelRow, id):
+        if row.created_at != wishes.get("replacing") or row.failure is None:
+            raise Conflict(f"There is a base model {id!r} already; remove it or choose another id.")
+        remove_base_model(session, id, cascade=False)
+        session.flush()
     example_inputs = wishes.get("example_inputs")
     row = BaseModelRow(
         id=id,
@@ -77,6 +85,18 @@ def note_hosted(session: Session, id: str, hosted: bool) -> BaseModelRow:
         log(session, "model.hosted" if hosted else "model.unhosted", id)
     row.hosted = hosted
     return row
+
+
+def withdraw_base_model(session: Session, id: str, registered_at: datetime, once: Once | None) -> bool:
+    row = session.get(BaseModelRow, id)
+    if row is None or row.created_at != registered_at:
+        return True
+    if session.scalar(select(AdapterRow.name).where(AdapterRow.model == id).limit(1)):
+        return False
+    session.delete(row)
+    forget_key(session, once)
+    log(session, "model.removed", id, reason=row.failure)
+    return True
 
 
 def remove_base_model(session: Session, id: str, cascade: bool) -> None:

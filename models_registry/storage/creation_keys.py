@@ -53,6 +53,13 @@ def recall_version(session: Session, once: Once) -> tuple[AdapterVersion, tuple[
     return None if answer is None else (VERSION.validate_python(answer["version"]), tuple(answer["warnings"]))
 
 
+def forget_key(session: Session, once: Once | None) -> None:
+    """What was created under the key was taken back: the key is free again."""
+    if once is not None:
+        ours = (CreationKeyRow.key == once.key) & (CreationKeyRow.fingerprint == once.fingerprint)
+        session.execute(delete(CreationKeyRow).where(ours))
+
+
 def _remember(session: Session, once: Once | None, answer: dict[str, Any]) -> None:
     if once is None:
         return

@@ -12,12 +12,13 @@ from starlette.concurrency import run_in_threadpool
 
 from models_registry.adapters.catalog import METHODS
 from models_registry.errors import Invalid
-from models_registry.records import Fault, HuggingFaceSource, ModuleInfo, PythonSource, Source
+from models_registry.records import HuggingFaceSource, ModuleInfo, PythonSource, Source
 from service.api.bodies import JSON, JsonObject, media_type_of, read_json, reads
 from service.api.dependencies import ModelId, Name, TheEngine, TheSettings, drain_of
 from service.api.idempotency import IdempotencyKey, asked_once
 from service.api.paging import Page, PagingQuery
 from service.api.problems import documented
+from service.engine.engine import Engine
 from service.engine.request import ModelModules, ModelState, ModelStatus
 
 router = APIRouter(tags=["models"])
@@ -62,7 +63,11 @@ class NewModelBody(BaseModel):
     dtype: str | None = Field(default=None, description="torch's name without `torch.`", examples=["bfloat16"])
     device: str | None = Field(default=None, examples=["cuda:1"])
     task: str | None = Field(default=None, description="A Hugging Face pipeline tag", examples=["text-generation"])
-    example_inputs: JsonObject | None = None
+    example_inputs: JsonObject | None = Field(
+        default=None,
+        description="Inputs that the model takes, as a request writes them. What fails of them stands in `warnings`.",
+        examples=[{"x": [[1.0, 2.0, 3.0, 4.0]]}],
+    )
 
 
 class ModelAnswer(BaseModel):
@@ -81,6 +86,7 @@ class ModelAnswer(BaseModel):
     example_inputs: Mapping[str, Any] | None
     created_at: datetime
     resident: list[str] = Field(description="The adapter versions in memory with it.")
+    warnings: list[str] = Field(description="What its owner should know of what was registered, once it is in memory.")
 
 
 class ParameterAnswer(BaseModel):
@@ -118,6 +124,7 @@ def _show_model(status: ModelStatus) -> ModelAnswer:
         example_inputs=base.example_inputs,
         created_at=base.created_at,
         resident=list(status.resident),
+        warnings=list(status.warnings),
     )
 
 
@@ -149,10 +156,33 @@ async def _read_new_model(request: Request, settings: TheSettings) -> NewModelBo
     return await read_json(NewModelBody, request, settings.max_json_bytes)
 
 
+async def _when_loaded(engine: Engine, request: Request, status: ModelStatus, wait: float) -> ModelStatus:
+    """As it is once it is ready and its example was tried, or has failed, or `wait` seconds have passed, or the service
+    is to end."""
+    until, drain, look = monotonic() + wait, drain_of(request), engine.models.watch(status.base)
+    # Asked for again and again: whoever waits in a thread keeps one of the few that serve everyone.
+    while ((status := look()).state == "loading" or not status.is_probed) and not drain.begun:
+        if monotonic() >= until:
+            break
+        await asyncio.sleep(POLL_S)
+    return status if status.state == "failed" else await run_in_threadpool(engine.models.find, status.base.id)
+
+
+def _unbuildable(status: ModelStatus, what_is_left: str) -> Invalid:
+    error = status.error or Invalid(status.reason or "the log has the details")
+    return Invalid(
+        f"The base model {status.base.id!r} can't be built, and {what_is_left}: {error.detail}", error.faults
+    )
+
+
 # ---- routes -----------------------------------------------------------------------------------------------------
 
 POLL_S = 0.05
 
+Wait = Annotated[
+    float,
+    Query(ge=0, le=3600, allow_inf_nan=False, description="Seconds to wait until it is ready, or has failed."),
+]
 _STILL_LOADING: dict[int | str, dict[str, Any]] = {202: {"model": ModelAnswer, "description": "Loading"}}
 
 
@@ -169,10 +199,12 @@ async def register_model(
     request: Request,
     response: Response,
     key: IdempotencyKey = None,
-    wait: Annotated[float, Query(ge=0, le=3600, allow_inf_nan=False, description="Seconds to wait until ready.")] = 0,
+    wait: Wait = 0,
 ) -> ModelAnswer:
-    """Register a base model and begin loading it: 201 once it is ready, 202 while it is loading. Asked again under the
-    same key, it tells how far the model is by then."""
+    """Register a base model and begin loading it: 201 once it is ready, 202 while it is loading. Where it fails while
+    the caller waits, 422 says why, and nothing is registered; without `wait` it is listed as `failed`. A model of this
+    id that failed and has no adapters gives its place. Asked again under the same key, it tells how far the model is
+    by then."""
     once = await run_in_threadpool(asked_once, key, request, body) if key else None
     status = await run_in_threadpool(
         engine.models.register,
@@ -184,14 +216,11 @@ async def register_model(
         task=body.task,
         example_inputs=body.example_inputs,
     )
-    until, drain = monotonic() + wait, drain_of(request)
-    # Asked for again and again: whoever waits in a thread keeps one of the few that serve everyone.
-    while status.state == "loading" and monotonic() < until and not drain.begun:
-        await asyncio.sleep(POLL_S)
-        status = await run_in_threadpool(engine.models.find, body.id)
-    if status.state == "failed":
-        reason = status.reason or "the log has the details"
-        raise Invalid(f"The model {body.id} is registered, but can't be built: {reason}", [Fault(("source",), reason)])
+    if wait:
+        status = await _when_loaded(engine, request, status, wait)
+        if status.state == "failed":
+            gone = await run_in_threadpool(engine.models.withdraw, status.base, once)
+            raise _unbuildable(status, "nothing is registered" if gone else "it has adapters, so it stays registered")
     response.status_code = 201 if status.state == "ready" else 202
     response.headers["Location"] = f"/models/{body.id}"
     return _show_model(status)
@@ -215,10 +244,17 @@ def list_modules(model_id: ModelId, engine: TheEngine) -> ModulesAnswer:
     return _show_modules(engine.models.modules(model_id))
 
 
-@router.post("/models/{model_id}/load", responses={**_STILL_LOADING, **documented(404, 409, 507)})
-def load_model(model_id: ModelId, engine: TheEngine, response: Response) -> ModelAnswer:
-    """Into memory, also after a failure: 200 if it is there, 202 while it is loading."""
-    status = engine.models.load(model_id)
+@router.post("/models/{model_id}/load", responses={**_STILL_LOADING, **documented(404, 409, 422, 507)})
+async def load_model(
+    model_id: ModelId, engine: TheEngine, request: Request, response: Response, wait: Wait = 0
+) -> ModelAnswer:
+    """Into memory, also after a failure: 200 if it is there, 202 while it is loading, 422 with the reason where it
+    fails while the caller waits."""
+    status = await run_in_threadpool(engine.models.load, model_id)
+    if wait:
+        status = await _when_loaded(engine, request, status, wait)
+        if status.state == "failed":
+            raise _unbuildable(status, "it stays registered")
     response.status_code = 202 if status.state == "loading" else 200
     return _show_model(status)
 

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import nn
 
 from models_registry.architecture import describe
-from models_registry.base_models.json_inputs import decode_inputs
 from models_registry.base_models.sources import SourcePolicy, open_spec
 from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.errors import Conflict, RegistryError, Unavailable
@@ -20,6 +18,7 @@ from models_registry.injection.probe import UNKNOWN, Reach
 from models_registry.records import AdapterVersion, Architecture, BaseModel
 from models_registry.registry import Registry
 from service.engine.batcher import Batcher
+from service.engine.examples import check_example, learn_example
 from service.engine.figures import HostedFigures
 from service.engine.joining import Joining
 from service.engine.placement import (
@@ -49,7 +48,7 @@ class HostedModel:
     joining: Joining
     batcher: Batcher
     worker: Worker
-    probing: Future[None]
+    probing: Future[tuple[str, ...]]
     dtype: str | None
     device: str
 
@@ -58,6 +57,11 @@ class HostedModel:
         """Where the model takes its rows, once the forward that shows it has run; unknown where it takes for ever."""
         wait([self.probing], PROBING_S)
         return self.adapted.reach or UNKNOWN
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What its owner should know, as far as the forward that shows it has run."""
+        return self.probing.result() if self.probing.done() and not self.probing.exception() else ()
 
     @property
     def figures(self) -> HostedFigures:
@@ -121,11 +125,13 @@ def _read_fitting(registry: Registry, architecture: Architecture, version: Adapt
     return registry.read_weights(version)
 
 
-def _example(base: BaseModel, spec: BaseModelSpec, module: nn.Module) -> Rows | None:
-    """What the model surely takes: as its owner registered it (`Invalid` if not), or as its source shows."""
-    if base.example_inputs is None:
-        return spec.example(module)
-    return spec.read(module, decode_inputs(base.example_inputs, "example_inputs"))
+def _learn(
+    base: BaseModel, spec: BaseModelSpec, adapted: AdaptedModel, joining: Joining, example: Rows | None
+) -> tuple[str, ...]:
+    if base.example_inputs is not None:
+        return learn_example(base.example_inputs, spec, adapted.module, joining)
+    joining.learn(example)
+    return ()
 
 
 def host(
@@ -147,7 +153,9 @@ def host(
     merged = room // 8 if limits.max_merged_bytes is None else limits.max_merged_bytes
     adapted = AdaptedModel(module, architecture, KernelTable(max_merged_bytes=merged))
     adapted.calibrate()
-    example = _example(base, spec, module)
+    if base.example_inputs is not None:
+        check_example(base.example_inputs, spec, module)
+    example = spec.example(module) if base.example_inputs is None else None
     batcher = Batcher(limits.max_queue, limits.max_batch_rows)
     read_weights = partial(_read_fitting, registry, architecture)
     adapters = AdapterResidency(adapted, Preparer(adapted, read_weights), stagers, room, batcher.wake, batcher.fail)
@@ -155,7 +163,8 @@ def host(
     worker = Worker(base.id, spec, adapted, adapters, joining, batcher)
     worker.start()
     # The model is ready before it is probed: only who asks for its reach, and the first request, wait for that.
-    probing: Future[None] = batcher.call(partial(joining.learn, example))
+    learn = partial(_learn, base, spec, adapted, joining, example)
+    probing: Future[tuple[str, ...]] = batcher.call(learn)
     return HostedModel(
         spec, adapted, adapters, joining, batcher, worker, probing, dtype_of(module), str(device_of(module))
     )

@@ -11,8 +11,8 @@ from functools import partial
 from queue import SimpleQueue
 
 from models_registry.base_models.sources import SourcePolicy
-from models_registry.errors import Conflict, NotFound, RegistryError, Unavailable
-from models_registry.records import BaseModel
+from models_registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
+from models_registry.records import BaseModel, Fault
 from models_registry.registry import Registry
 from service.engine.hosted_model import HostedModel, host
 from service.engine.placement import give_memory_back
@@ -28,12 +28,14 @@ JOIN_S = 1.0
 class Place:
     """One attempt at hosting a model. Whoever no longer finds its own place in the table has been overtaken.
 
-    `registered_at` tells a model from one that came later under the same id.
+    `registered_at` tells a model from one that came later under the same id. `reason` is `error` as text that can be
+    stored.
     """
 
     state: ModelState
     registered_at: datetime | None = None
     reason: str | None = None
+    error: Invalid | None = None
     hosted: HostedModel | None = None
 
 
@@ -168,10 +170,10 @@ class Hosting:
             hosted = host(base, self._registry, self._policy, self._limits, self._stagers)
         except RegistryError as error:
             log.warning("model %s failed: %s", base.id, error)
-            self._fail(base.id, place, str(error))
+            self._fail(base.id, place, error.with_traceback(None))
         except BaseException as error:  # a factory may raise anything, even SystemExit: it is this model's failure
             log.exception("model %s failed", base.id)
-            self._fail(base.id, place, f"{type(error).__name__}: {error}")
+            self._fail(base.id, place, RegistryError(f"{type(error).__name__}: {error}"))
         else:
             log.info("model %s ready on %s after %.2f s", base.id, hosted.device, time.monotonic() - begun)
             self._settle(base.id, place, hosted)
@@ -183,15 +185,16 @@ class Hosting:
         if not wanted:
             hosted.close(Conflict(f"The base model {model!r} was unloaded; load it first."))
 
-    def _fail(self, model: str, place: Place, reason: str) -> None:
-        reason = _writable(reason)
+    def _fail(self, model: str, place: Place, error: RegistryError) -> None:
+        error = _writable(error)
+        reason = str(error)
         if self._places.get(model) is place:
             try:
                 self._registry.record_failure(model, reason, place.registered_at)
-            except RegistryError as error:  # removed meanwhile, or the database is away: the memory still says why
-                log.warning("the failure of model %s was not recorded: %s", model, error)
+            except RegistryError as trouble:  # removed meanwhile, or the database is away: the memory still says why
+                log.warning("the failure of model %s was not recorded: %s", model, trouble)
         with self._table:
-            place.state, place.reason = "failed", reason
+            place.state, place.reason, place.error = "failed", reason, error
         give_memory_back()
 
     def _leaving(self, model: str) -> Place:
@@ -213,8 +216,13 @@ class Hosting:
         log.info("model %s unloaded", model)
 
 
-def _writable(words: str) -> str:
+def _writable(error: RegistryError) -> Invalid:
     """A factory's words may hold what JSON, or a database's text, does not take."""
+    faults = error.further_faults if isinstance(error, Invalid) else ()
+    return Invalid(_writable_text(error.detail), [Fault(fault.loc, _writable_text(fault.message)) for fault in faults])
+
+
+def _writable_text(words: str) -> str:
     return words.encode(errors="backslashreplace").decode().replace("\0", "\\0")
 
 

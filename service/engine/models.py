@@ -2,17 +2,17 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Unpack
 
 from models_registry.base_models.json_inputs import decode_inputs
 from models_registry.base_models.sources import SourcePolicy, open_spec
-from models_registry.errors import Conflict, Unavailable
+from models_registry.errors import Conflict, NotFound, Unavailable
 from models_registry.injection.probe import UNKNOWN
 from models_registry.records import Architecture, BaseModel, Once, Source
 from models_registry.registry import BaseModelWishes, Registry
 from service.engine.figures import ModelFigures
-from service.engine.hosting import Hosting
+from service.engine.hosting import Hosting, Place
 from service.engine.once import create_once
 from service.engine.placement import choose_device, choose_dtype
 from service.engine.request import EngineLimits, ModelModules, ModelStatus
@@ -42,13 +42,44 @@ class Models:
     def register(
         self, id: str, source: Source, *, once: Once | None = None, **wishes: Unpack[BaseModelWishes]
     ) -> ModelStatus:
-        """Check the source, register, begin loading. Raises `Invalid` (nothing is registered) and `Conflict`.
+        """Check the source, register, begin loading. A model that failed and has no adapters gives its place to a new
+        one of its id. Raises `Invalid` (nothing is registered) and `Conflict`.
 
         Whoever asks again under the same `once` gets what was registered then, as it is now.
         """
         base = create_once(once, self._registry.find_registered, lambda: self._register(id, source, once, wishes))
         self._snapshot.refresh()
         return self._status(base)
+
+    def watch(self, base: BaseModel) -> Callable[[], ModelStatus]:
+        """What says how far this registration is, from memory alone; a failure also once it was withdrawn. It raises
+        `NotFound` once the model was removed."""
+        first = self._hosting.place(base.id)
+        place = first if first.registered_at == base.created_at else Place("loading", None)
+
+        def look() -> ModelStatus:
+            nonlocal place
+            now = self._hosting.place(base.id)
+            if now.registered_at == base.created_at:
+                place = now
+            elif place.state != "failed" and place.registered_at is not None:
+                raise NotFound(f"The base model {base.id!r} was removed while its caller waited for it.")
+            return model_status(base, place)
+
+        return look
+
+    def withdraw(self, base: BaseModel, once: Once | None = None) -> bool:
+        """Undo a registration that failed, so that its id and its key are free. Whether it is gone: a model that has
+        got adapters since, in a process where it could be built, stays."""
+        close = None
+        with self._lifecycle:
+            gone = self._registry.withdraw_base_model(base, once)
+            if gone and self._hosting.place(base.id).registered_at == base.created_at:
+                close = self._hosting.forget(base.id)
+        if close is not None:
+            close()
+        self._snapshot.refresh()
+        return gone
 
     def find(self, model: str) -> ModelStatus:
         """Raises `NotFound`."""
@@ -129,6 +160,8 @@ class Models:
         if (example_inputs := wishes.get("example_inputs")) is not None:
             decode_inputs(example_inputs, "example_inputs")
         with self._lifecycle:
+            former = self._hosting.place(id)
+            wishes["replacing"] = former.registered_at if former.state == "failed" else None
             base = self._registry.register_base_model(id, source, once=once, **wishes)
             self._hosting.load(base)
         return base

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from models_registry.adapters.recipe import Recipe
 from models_registry.base_models.spec import Inputs, OutputValue
+from models_registry.errors import Invalid
 from models_registry.records import Adapter, AdapterVersion, Architecture, BaseModel
 
 AdapterChoice: TypeAlias = str | Mapping[str, float] | None
@@ -142,7 +143,8 @@ class AdapterStatus:
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
     """`reason` says why a build failed. `dtype`, `device` and `task` are those of the hosted module, or as asked for
-    while it is not in memory; `resident` lists the references of the adapters that are in memory with it."""
+    while it is not in memory; `resident` lists the references of the adapters that are in memory with it. `error` is
+    the `reason` in its parts. `warnings` are about what its owner gave, all there will be once it `is_probed`."""
 
     base: BaseModel
     state: ModelState
@@ -151,6 +153,9 @@ class ModelStatus:
     device: str | None
     task: str | None
     resident: tuple[str, ...]
+    error: Invalid | None = None
+    warnings: tuple[str, ...] = ()
+    is_probed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,9 @@ def model_status(base: BaseModel, place: Place) -> ModelStatus:
         device=hosted.device if hosted else base.device,
         task=hosted.spec.task if hosted else base.task,
         resident=hosted.adapters.resident if hosted else (),
+        error=place.error,
+        warnings=hosted.warnings if hosted else (),
+        is_probed=hosted is None or base.example_inputs is None or hosted.probing.done(),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 from registering import ARCHITECTURE, OTHER_WEIGHTS, SOURCE, build, content
 
 from models_registry.errors import Conflict, Invalid, NotFound
-from models_registry.records import HuggingFaceSource, Source
+from models_registry.records import HuggingFaceSource, Once, Source
 from models_registry.registry import Registry
 
 WEIGHTS = sha256(b"weights").hexdigest()
@@ -32,6 +32,44 @@ def test_a_taken_id_is_a_conflict_and_keeps_the_first_model(registry: Registry) 
     with pytest.raises(Conflict, match="'base' already"):
         registry.register_base_model("base", HuggingFaceSource("other"))
     assert registry.list_base_models(10) == (first,)
+
+
+def test_a_failed_model_gives_its_place_to_another_source(registry: Registry) -> None:
+    failed = registry.register_base_model("base", SOURCE, dtype="bfloat16")
+    with pytest.raises(Conflict, match="'base' already"):  # it has not failed yet
+        registry.register_base_model("base", HuggingFaceSource("other"), replacing=failed.created_at)
+    registry.record_failure("base", "no memory")
+    with pytest.raises(Conflict, match="'base' already"):
+        registry.register_base_model("base", HuggingFaceSource("other"))
+
+    replaced = registry.register_base_model("base", HuggingFaceSource("other"), replacing=failed.created_at)
+    assert registry.list_base_models(10) == (replaced,)
+    assert (replaced.source, replaced.dtype, replaced.failure) == (HuggingFaceSource("other"), None, None)
+    with pytest.raises(Conflict, match="'base' already"):  # another has taken its place already
+        registry.register_base_model("base", SOURCE, replacing=failed.created_at)
+
+
+def test_a_failed_model_with_adapters_is_not_replaced_and_not_withdrawn(registry: Registry) -> None:
+    build(registry)
+    registry.create_adapter("base", "tone", **content())
+    failed = registry.record_failure("base", "no memory")
+
+    with pytest.raises(Conflict, match="has adapters: tone"):
+        registry.register_base_model("base", HuggingFaceSource("other"), replacing=failed.created_at)
+    assert not registry.withdraw_base_model(failed)
+    assert registry.list_base_models(10) == (failed,)
+
+
+def test_a_withdrawn_registration_leaves_its_id_and_its_key(registry: Registry) -> None:
+    once = Once("key", "1" * 64)
+    failed = registry.register_base_model("base", SOURCE, once=once)
+    registry.record_failure("base", "no memory")
+
+    assert registry.withdraw_base_model(failed, once)
+    assert (registry.list_base_models(10), registry.find_registered(once)) == ((), None)
+    again = registry.register_base_model("base", SOURCE, once=Once("key", "2" * 64))
+    assert registry.withdraw_base_model(failed, once)  # it is gone, and what has its id now stays
+    assert registry.list_base_models(10) == (again,)
 
 
 def test_the_first_build_says_what_the_model_is(registry: Registry) -> None:

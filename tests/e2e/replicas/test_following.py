@@ -56,6 +56,16 @@ def test_a_name_that_comes_back_means_the_new_adapter(pair: Pair) -> None:
     assert infer(pair.other, "again").json()["outputs"] == infer(pair.one, "again").json()["outputs"]
 
 
+def test_a_base_model_that_failed_at_one_leaves_nothing_at_the_other(pair: Pair) -> None:
+    one, other = pair.one.http, pair.other.http
+    broken = {"id": "broken", "source": {"kind": "python", "factory": "bases:broken"}}
+    assert one.post("/models", params={"wait": 60}, json=broken).status_code == 422
+    until(lambda: other.get("/models/broken").status_code == 404)
+    assert other.post("/models", params={"wait": 60}, json={**broken, "source": SOURCE}).status_code == 201
+    until(lambda: one.get("/models/broken").json().get("state") == "ready")
+    other.delete("/models/broken").raise_for_status()
+
+
 def test_a_base_model_comes_goes_and_returns_in_both(pair: Pair) -> None:
     one, other = pair.one.http, pair.other.http
     pair.one.register("second", SOURCE)

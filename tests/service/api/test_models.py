@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apps import LORA, ROWS, Start, create, expect, expect_problem, host, places
+from apps import ROWS, Start, create, expect, expect_problem, host, places
 from gated import gate_named
 from starlette.testclient import TestClient
 
@@ -53,19 +53,6 @@ def test_a_ready_model_says_what_it_is(client: TestClient) -> None:
     assert (model["state"], model["reason"], model["parameters"], model["bytes"]) == ("ready", None, 67, 268)
     assert (model["dtype"], model["device"]) == ("float32", "cpu")
     assert model["fingerprint"].startswith("sha256:")
-
-
-def test_a_factory_that_fails_is_listed_as_failed_with_its_reason(start: Start) -> None:
-    client = start()
-    body = {"id": "m", "source": {"kind": "python", "factory": "bases:broken"}}
-    problem = expect_problem(client.post("/models", params={"wait": 60}, json=body), 422, "invalid")
-    assert "no weights today" in problem["detail"]
-    model = expect(client.get("/models/m"), 200)
-    assert model["state"] == "failed"
-    assert "no weights today" in model["reason"]
-    assert "no weights today" in expect(client.get("/health/ready"), 200)["degraded"][0]
-    expect_problem(client.get("/models/m/modules"), 409, "conflict")
-    expect_problem(client.post("/models/m/adapters", json={"name": "a", "config": LORA}), 409, "conflict")
 
 
 def test_a_taken_id_is_a_conflict(client: TestClient) -> None:
