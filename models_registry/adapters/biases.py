@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models_registry.adapters.copies import copy_with
-from models_registry.adapters.folded import Folded
+from models_registry.adapters.folded import Folded, serving_dtype
 from models_registry.adapters.method import BaseWeights
 from models_registry.errors import Invalid
 from models_registry.records import Architecture, Fault, ModuleInfo, ParameterInfo
@@ -44,7 +44,8 @@ class BiasPlace:
         # A shift rounds a half-precision output a second time. Where nothing else does, a copy is as exact as PEFT is.
         rounds_twice = own.dtype.itemsize < 4 and self.alone
         if adds and not rounds_twice:
-            return Folded(output_shift=bias.float() - own.float())
+            wide = serving_dtype(own.dtype)
+            return Folded(output_shift=bias.to(wide) - own.to(wide))
         return Folded(copy=copy_with(layer, {self.parameter: bias.to(own.dtype)}))
 
 

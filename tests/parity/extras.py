@@ -51,7 +51,7 @@ def every_kind() -> nn.Module:
             for tensor in part.state_dict().values():
                 if tensor.is_floating_point():
                     tensor.uniform_(0.5, 1.5)
-    return model.eval()
+    return model.double().eval()
 
 
 def every_kind_inputs() -> dict[str, Tensor]:

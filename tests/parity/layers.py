@@ -1,4 +1,4 @@
-"""One target of every layer kind, in a model small enough to read: `layer` is adapted, `after` is not."""
+"""One target of every layer kind, in a float64 model small enough to read: `layer` is adapted, `after` is not."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,13 +30,14 @@ class Layer:
 
     def base(self) -> nn.Module:
         torch.manual_seed(0)
-        return Holder(self.build()).eval()
+        return Holder(self.build()).double().eval()
 
     def inputs(self, rows: int = 3) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(1)
         shape = (rows, *self.shape)
-        x = torch.randint(11, shape, generator=generator) if self.ids else torch.randn(shape, generator=generator) * 0.3
-        return {"x": x}
+        if self.ids:
+            return {"x": torch.randint(11, shape, generator=generator)}
+        return {"x": torch.randn(shape, generator=generator, dtype=torch.float64) * 0.3}
 
 
 LINEAR: Mapping[str, Layer] = {

@@ -69,10 +69,6 @@ def run_ours(adapted: AdaptedModel, inputs: Mapping[str, Tensor]) -> Tensor:
         return run(adapted.module, inputs)
 
 
-def assert_same(actual: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(actual, expected, atol=1e-6, rtol=1e-5)
-
-
 def assert_same_tensors(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     assert actual.keys() == expected.keys()
     for key in expected:

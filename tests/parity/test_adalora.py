@@ -13,7 +13,6 @@ from parity.architectures import architecture, token_ids
 from parity.layers import ADALORA, ADALORA_LAYERS, Layer
 from parity.oracle import (
     assert_differs,
-    assert_same,
     assert_same_tensors,
     ours,
     peft_config,
@@ -23,6 +22,7 @@ from parity.oracle import (
     run,
     run_ours,
 )
+from tolerance import assert_same
 from torch import Tensor, nn
 
 from models_registry.adapters.catalog import parse_config

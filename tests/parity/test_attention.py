@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from parity.oracle import assert_differs, assert_same, ours, peft_model, peft_state
+from parity.oracle import assert_differs, ours, peft_model, peft_state
+from tolerance import assert_same
 from torch import Tensor, nn
 
 from models_registry.adapters.catalog import parse_config
@@ -28,7 +29,7 @@ class Attend(nn.Module):
 
 def attend(*, bias: bool = True, batch_first: bool = True) -> nn.Module:
     torch.manual_seed(0)
-    model = Attend(bias=bias, batch_first=batch_first).eval()
+    model = Attend(bias=bias, batch_first=batch_first).double().eval()
     for name, parameter in model.named_parameters():
         if "bias" in name:
             nn.init.normal_(parameter)
@@ -46,23 +47,27 @@ def options() -> Iterator[dict[str, Any]]:
 OPTIONS = {"-".join(str(value) for value in option.values()): option for option in options()}
 
 
+def numbers(generator: torch.Generator, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
 def arguments(option: dict[str, Any]) -> dict[str, Tensor | bool]:
     """With rows first: of query, key, value, padding and 3-D masks."""
     generator = torch.Generator().manual_seed(1)
-    query = torch.randn(ROWS, QUERIES, WIDTH, generator=generator)
-    key = torch.randn(ROWS, KEYS, WIDTH, generator=generator) if option["cross"] else query
-    value = torch.randn(key.shape, generator=generator)
+    query = numbers(generator, ROWS, QUERIES, WIDTH)
+    key = numbers(generator, ROWS, KEYS, WIDTH) if option["cross"] else query
+    value = numbers(generator, *key.shape)
     given: dict[str, Tensor | bool] = {"query": query, "key": key, "value": value}
     if option["mask"] is not None:
         shape = (QUERIES, key.shape[1]) if "2-D" in option["mask"] else (ROWS * HEADS, QUERIES, key.shape[1])
         hidden = torch.rand(shape, generator=generator) < 0.4
         hidden[..., 0] = False
-        given["attn_mask"] = hidden if "bool" in option["mask"] else hidden.float() * -3.0
+        given["attn_mask"] = hidden if "bool" in option["mask"] else hidden.double() * -3.0
     if option["padding"]:
         given["key_padding_mask"] = torch.rand((ROWS, key.shape[1]), generator=generator) < 0.3
         given["key_padding_mask"][:, 0] = False
         if option["mask"] in ("2-D", "3-D"):  # torch wants both masks of one type
-            given["key_padding_mask"] = given["key_padding_mask"].float() * -3.0
+            given["key_padding_mask"] = given["key_padding_mask"].double() * -3.0
     return {**given, "need_weights": option["weights"], "average_attn_weights": option["average"]}
 
 
@@ -121,7 +126,7 @@ def test_rows_equal_their_solo_runs_under_every_option(option: dict[str, Any]) -
 
 def _doubled(adapted: AdaptedModel) -> dict[str, Tensor]:
     state = {key: 2 * tensor for key, tensor in adapted.adapter_state_dict("x").items()}
-    return {**state, "attention.base_layer.out_proj.base_layer.bias": torch.ones(WIDTH)}
+    return {**state, "attention.base_layer.out_proj.base_layer.bias": torch.ones(WIDTH, dtype=torch.float64)}
 
 
 def test_arguments_may_come_in_their_order() -> None:
@@ -141,7 +146,7 @@ def test_a_lone_sequence_has_no_rows_and_takes_one_adapter() -> None:
     base = attend(bias=False)
     theirs = peft_model(base, LORA)
     adapted = ours(base, LORA, peft_state(theirs))
-    x = torch.randn(QUERIES, WIDTH, generator=torch.Generator().manual_seed(1))
+    x = numbers(torch.Generator().manual_seed(1), QUERIES, WIDTH)
     with adapted.routed_whole({"x": 1.0}):
         actual = run(adapted.module, x, x, x)
     assert_same(actual[0], run(theirs, x, x, x)[0])
@@ -155,7 +160,7 @@ def encoder(norm_first: bool) -> nn.Module:
     layer = nn.TransformerEncoderLayer(
         WIDTH, HEADS, dim_feedforward=12, dropout=0.3, batch_first=True, norm_first=norm_first
     )
-    return nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=not norm_first).eval()
+    return nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=not norm_first).double().eval()
 
 
 def merged(base: nn.Module, adapted: AdaptedModel) -> nn.Module:
@@ -194,7 +199,7 @@ def test_torchs_fused_path_gives_way_to_adapters(norm_first: bool, targets: list
     """It reads weights without calling the layers; PEFT's adapters do nothing there."""
     base = encoder(norm_first)
     adapted = ours(base, {**LORA, "target_modules": targets, "init_lora_weights": False})
-    x = torch.randn(ROWS, QUERIES, WIDTH, generator=torch.Generator().manual_seed(1))
+    x = numbers(torch.Generator().manual_seed(1), ROWS, QUERIES, WIDTH)
     with torch.inference_mode():
         plain, expected = base(x), merged(base, adapted)(x)
         with adapted.routed_whole({"x": 1.0}):
@@ -202,8 +207,8 @@ def test_torchs_fused_path_gives_way_to_adapters(norm_first: bool, targets: list
         with adapted.routed([{}, {"x": 1.0}, {}]):
             mixed = adapted.module(x)
     assert_differs(expected, plain)
-    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(mixed, torch.stack([plain[0], expected[1], plain[2]]), atol=1e-5, rtol=1e-5)
+    assert_same(actual, expected)
+    assert_same(mixed, torch.stack([plain[0], expected[1], plain[2]]))
 
 
 @pytest.mark.usefixtures("fused_path_off")
@@ -212,7 +217,7 @@ def test_torchs_fused_path_gives_way_to_adapters(norm_first: bool, targets: list
 def test_padded_rows_of_an_encoder_use_their_adapters(norm_first: bool, targets: list[str]) -> None:
     base = encoder(norm_first)
     adapted = ours(base, {**LORA, "target_modules": targets, "init_lora_weights": False})
-    x = torch.randn(ROWS, QUERIES, WIDTH, generator=torch.Generator().manual_seed(1))
+    x = numbers(torch.Generator().manual_seed(1), ROWS, QUERIES, WIDTH)
     padding = torch.tensor([[False] * 4, [False, False, False, True], [False, False, True, True]])
     with torch.inference_mode():
         plain = base(x, src_key_padding_mask=padding)
@@ -229,18 +234,19 @@ def test_a_whole_transformer_uses_its_adapters() -> None:
     torch.manual_seed(0)
     base = nn.Transformer(
         WIDTH, HEADS, num_encoder_layers=1, num_decoder_layers=1, dim_feedforward=12, batch_first=True
-    ).eval()
+    )
+    base.double().eval()
     targets = ["self_attn", "multihead_attn", "linear1"]
     adapted = ours(base, {**LORA, "target_modules": targets, "init_lora_weights": False})
     generator = torch.Generator().manual_seed(1)
-    source = torch.randn(ROWS, KEYS, WIDTH, generator=generator)
-    target = torch.randn(ROWS, QUERIES, WIDTH, generator=generator)
-    causal = nn.Transformer.generate_square_subsequent_mask(QUERIES)
+    source = numbers(generator, ROWS, KEYS, WIDTH)
+    target = numbers(generator, ROWS, QUERIES, WIDTH)
+    causal = nn.Transformer.generate_square_subsequent_mask(QUERIES, dtype=torch.float64)
     with torch.inference_mode():
         expected = merged(base, adapted)(source, target, tgt_mask=causal)
         plain = base(source, target, tgt_mask=causal)
         with adapted.routed([{"x": 1.0}, {}, {"x": 1.0}]):
             mixed = adapted.module(source, target, tgt_mask=causal)
     assert_differs(expected, plain)
-    torch.testing.assert_close(mixed[::2], expected[::2], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(mixed[1], plain[1], atol=1e-5, rtol=1e-5)
+    assert_same(mixed[::2], expected[::2])
+    assert_same(mixed[1], plain[1])

@@ -8,17 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from parity.layers import ADALORA, BEYOND_PEFT, CASES, IA3, IA3_FEEDFORWARD, LORA, Layer
-from parity.oracle import (
-    assert_differs,
-    assert_same,
-    assert_same_tensors,
-    ours,
-    peft_config,
-    peft_model,
-    peft_state,
-    run,
-    run_ours,
-)
+from parity.oracle import assert_differs, assert_same_tensors, ours, peft_config, peft_model, peft_state, run, run_ours
+from tolerance import assert_same
 from torch import Tensor, nn
 
 FRESH: Mapping[str, Mapping[str, Any]] = {
@@ -82,6 +73,7 @@ def test_lora_on_a_convolution_is_the_convolution_by_its_product(layer: Layer) -
         conv.dilation,  # pyright: ignore[reportArgumentType]
         bias=False,
         padding_mode=conv.padding_mode,  # pyright: ignore[reportArgumentType]
+        dtype=torch.float64,
     )
     with torch.no_grad():
         wide.weight.copy_(delta)

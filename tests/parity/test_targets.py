@@ -9,7 +9,6 @@ import pytest
 from parity.architectures import BUILDERS, architecture, token_ids
 from parity.oracle import (
     assert_differs,
-    assert_same,
     assert_same_tensors,
     ours,
     peft_config,
@@ -20,6 +19,7 @@ from parity.oracle import (
     run_ours,
 )
 from peft.utils import constants
+from tolerance import assert_same
 from torch import nn
 
 from models_registry.adapters import defaults
