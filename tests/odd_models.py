@@ -234,7 +234,7 @@ class SharedMask(Plain):
         self.mixer = Mixer()
 
     def inner(self, x: Tensor) -> Tensor:
-        return self.mixer(x, torch.ones(x.shape[1], x.shape[1]).tril())
+        return self.mixer(x, x.new_ones(x.shape[1], x.shape[1]).tril())
 
 
 class Mixer(nn.Module):
@@ -282,4 +282,4 @@ MODELS: Mapping[str, Callable[[], nn.Module]] = {
 
 def odd_model(name: str, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return MODELS[name]().eval()
+    return MODELS[name]().double().eval()

@@ -133,13 +133,15 @@ class Recurrent(nn.Module):
 class TinyModel:
     """`targets` where PEFT has no default for a method; None where the method takes none of its layers.
 
-    `outputs` are the names of what belongs to rows; of a bare tensor none is needed.
+    `outputs` are the names of what belongs to rows; of a bare tensor none is needed. `terms` are those that a model
+    adds up in float32, whatever its dtype.
     """
 
     build: Callable[[], nn.Module]
     inputs: Callable[[], dict[str, Tensor]] = token_ids
     outputs: tuple[str, ...] = ("logits",)
     targets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    terms: int | None = None
 
     def base(self) -> nn.Module:
         torch.manual_seed(0)
@@ -303,6 +305,7 @@ TINY_MODELS: Mapping[str, TinyModel] = {
             "ADALORA": {"target_modules": ["x_proj", "in_proj"]},
             "IA3": {"target_modules": ["x_proj", "in_proj"], "feedforward_modules": ["x_proj"]},
         },
+        terms=2 * (16 + 4 + 32 + TOKENS * 4 + 32) + 16,  # projections, convolution and scan of each layer, and the head
     ),
     "mlp": TinyModel(MLP, lambda: {"x": numbers(4)}, targets=everywhere("fc1", "fc2", feedforward=("fc2",))),
     "cnn": TinyModel(

@@ -10,8 +10,9 @@ from models_registry.injection import AdaptedModel
 
 @pytest.fixture
 def base() -> nn.Module:
+    """In float64, so that what differs is not rounding."""
     torch.manual_seed(0)
-    return DummyModel().eval()
+    return DummyModel().double().eval()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 import torch
 from parity.oracle import peft_model, peft_state
 from tiny_models import TINY_MODELS, TinyModel
+from tolerance import assert_same
 from torch import Tensor, nn
 
 from models_registry.adapters.catalog import dump_config, parse_config
@@ -54,9 +55,9 @@ def one_row(batch: Mapping[str, Tensor], row: int) -> dict[str, Tensor]:
     return {name: tensor[row : row + 1] for name, tensor in batch.items()}
 
 
-def assert_same(actual: list[Tensor], expected: list[Tensor]) -> None:
+def assert_all_same(actual: list[Tensor], expected: list[Tensor], terms: int | None) -> None:
     for one, other in zip(actual, expected, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+        assert_same(one, other, terms)
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_each_adapter_computes_what_peft_computes(name: str, method: str) -> Non
     for adapter, oracle in theirs.items():
         expected = model.run(oracle, batch)
         with adapted.routed_whole({adapter: 1.0}):
-            assert_same(model.run(adapted.module, batch), expected)
+            assert_all_same(model.run(adapted.module, batch), expected, model.terms)
         assert any(float((one - other).abs().max()) > 1e-4 for one, other in zip(expected, plain, strict=True))
     assert all(torch.equal(one, other) for one, other in zip(model.run(adapted.module, batch), plain, strict=True))
 
@@ -94,7 +95,7 @@ def test_mixed_rows_equal_their_solo_runs(name: str, method: str) -> None:
     for row, adapter in enumerate(names):
         with adapted.routed_whole({} if adapter is None else {adapter: 1.0}):
             alone = model.run(adapted.module, one_row(batch, row))
-        assert_same([output[row : row + 1] for output in mixed], alone)
+        assert_all_same([output[row : row + 1] for output in mixed], alone, model.terms)
 
 
 def test_the_state_comes_back(name: str, method: str) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from bases import DummyModel
+from tolerance import assert_same
 from torch import Tensor, nn
 
 from models_registry.adapters.catalog import parse_config
@@ -24,7 +25,7 @@ KERNELS = KernelTable()
 @pytest.fixture
 def adapted() -> AdaptedModel:
     torch.manual_seed(0)
-    adapted = AdaptedModel(DummyModel().eval())
+    adapted = AdaptedModel(DummyModel().double().eval())
     for seed, name in enumerate(NAMES):
         raw = {"peft_type": "LORA", "target_modules": ["linear"], "init_lora_weights": False}
         adapted.inject_adapter(name, parse_config(raw), seed=seed)
@@ -87,12 +88,12 @@ def test_an_inner_block_wins_and_the_outer_comes_back(adapted: AdaptedModel) -> 
         with adapted.routed_whole({}):
             assert torch.equal(forward(adapted.module), expected[None])
     assert expected["b"] is not None
-    torch.testing.assert_close(inner[0], expected["b"][0])
+    assert_same(inner[0], expected["b"][0])
     assert torch.equal(inner[1], expected[None][1])
 
 
 def test_a_routing_is_for_the_model_that_it_was_made_for(adapted: AdaptedModel) -> None:
-    other = AdaptedModel(DummyModel().eval())
+    other = AdaptedModel(DummyModel().double().eval())
     raw = {"peft_type": "LORA", "target_modules": ["linear"], "init_lora_weights": False}
     other.inject_adapter("a", parse_config(raw), seed=9)
     theirs = forward(other.module)

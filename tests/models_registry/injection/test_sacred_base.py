@@ -18,6 +18,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from tolerance import assert_same
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
@@ -197,7 +198,7 @@ class SacredBase(RuleBasedStateMachine):
             mixed = self.model(IDS)
         for row, name in enumerate(names):
             expected = self.plain if name is None else self.injected[name]
-            torch.testing.assert_close(mixed[row], expected[row], atol=1e-9, rtol=1e-9)
+            assert_same(mixed[row], expected[row])
 
     @precondition(lambda self: self.injected)
     @rule(data=st.data())
