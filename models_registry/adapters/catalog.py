@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from models_registry.adapters.adalora import AdaLoraConfig
 from models_registry.adapters.ia3 import IA3Config
 from models_registry.adapters.lora import LoraConfig
+from models_registry.adapters.method import STORED
 from models_registry.errors import Invalid, Unsupported
 from models_registry.records import Fault
 
@@ -28,6 +29,15 @@ def parse_config(raw: Mapping[str, Any], accept_unknown: Collection[str] = ()) -
         Invalid: a missing or mistyped value, an unknown key that may change what the adapter computes; lists them all.
         Unsupported: a method, variant or initialisation that is refused by name; lists them all.
     """
+    return _parse(raw, accept_unknown)
+
+
+def parse_stored(config: Mapping[str, Any]) -> AdapterConfig:
+    """Read the config of a stored version: it was accepted once, unknown keys included."""
+    return _parse(config, config.keys(), STORED)
+
+
+def _parse(raw: Mapping[str, Any], accept_unknown: Collection[str], context: str | None = None) -> AdapterConfig:
     method = METHODS.get(raw["peft_type"]) if isinstance(raw.get("peft_type"), str) else None
     if method is None:
         fault = Fault(("config", "peft_type"), f"must be one of {SERVED}, not {raw.get('peft_type')!r}")
@@ -41,7 +51,7 @@ def parse_config(raw: Mapping[str, Any], accept_unknown: Collection[str] = ()) -
     ]
     refused = [Fault(("config", key), f"{key} {reason}") for key, reason in method.refused.items() if raw.get(key)]
     try:
-        config = method.model_validate(dict(raw))
+        config = method.model_validate(dict(raw), context=context)
     except ValidationError as error:
         faults = [*unknown, *refused, *_faults(error)]
         raise Invalid("The config is not a valid adapter_config.json.", faults) from error
@@ -50,11 +60,6 @@ def parse_config(raw: Mapping[str, Any], accept_unknown: Collection[str] = ()) -
     if refused:
         raise Unsupported("The config asks for what is not served.", refused)
     return config
-
-
-def parse_stored(config: Mapping[str, Any]) -> AdapterConfig:
-    """Read the config of a stored version: it was accepted once, unknown keys included."""
-    return parse_config(config, accept_unknown=config.keys())
 
 
 def dump_config(config: AdapterConfig) -> dict[str, Any]:

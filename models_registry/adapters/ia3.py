@@ -21,7 +21,7 @@ class IA3Config(MethodConfig):
     init_ia3_weights: bool = True
 
     def is_feedforward(self, target: ModuleInfo) -> bool:
-        return self.feedforward_modules is not None and matches(self.feedforward_modules, target.name)
+        return self.feedforward_modules is not None and matches(self.feedforward_modules, target.name, self.expressions)
 
     @property
     def addition_refusal(self) -> str | None:

@@ -53,7 +53,7 @@ class LoraConfig(LoraFields):
     @cached_property
     def rank_keys(self) -> PatternKeys[int]:
         """`rank_pattern`, made ready to be asked."""
-        return PatternKeys(self.rank_pattern)
+        return PatternKeys(self.rank_pattern, self.expressions)
 
     def rank(self, target: ModuleInfo) -> int:
         return self.rank_keys.first(target.name, self.r)

@@ -102,7 +102,7 @@ class LoraFields(MethodConfig):
     @cached_property
     def alpha_keys(self) -> PatternKeys[Alpha]:
         """`alpha_pattern`, made ready to be asked."""
-        return PatternKeys(self.alpha_pattern)
+        return PatternKeys(self.alpha_pattern, self.expressions)
 
     @property
     def addition_refusal(self) -> str | None:

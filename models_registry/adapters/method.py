@@ -6,12 +6,14 @@ state dict, its initial weights, and how they fold. It knows nothing of module t
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr
 from torch import Tensor, nn
 
+from models_registry.adapters.expressions import CREATING_S, LOADING_S, Expressions
 from models_registry.adapters.folded import Folded
 from models_registry.records import LayerKind, ModuleInfo
 
@@ -32,6 +34,9 @@ PEFT_PREFIX: Final = "base_model.model."
 
 FLOAT32_MAX: Final = torch.finfo(torch.float32).max
 """An adapter's part is multiplied by its alpha, and by its weight in a composition, in float32 at the least."""
+
+STORED: Final = "stored"
+"""The validation context of a config that was accepted when its version was stored."""
 
 BaseWeights: TypeAlias = Callable[[str], Tensor]
 """A base model's parameter or buffer by its full name; raises `Conflict` where the model isn't in memory."""
@@ -59,6 +64,17 @@ class MethodConfig(BaseModel):
     exclude_modules: Names | str | None = None
     modules_to_save: Names | None = None
     fan_in_fan_out: bool = False
+
+    _expressions_s: float = PrivateAttr(default=CREATING_S)
+
+    def model_post_init(self, context: Any, /) -> None:
+        if context is STORED:
+            self._expressions_s = LOADING_S
+
+    @cached_property
+    def expressions(self) -> Expressions:
+        """What runs this config's regular expressions; copies of the config share it, and so its time."""
+        return Expressions(self._expressions_s)
 
     @property
     @abstractmethod

@@ -8,9 +8,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-import regex
-
-from models_registry.adapters.patterns import LONGEST, compiled, run
+from models_registry.adapters.expression_size import LONGEST
+from models_registry.adapters.expressions import Expressions
 
 Value = TypeVar("Value")
 
@@ -20,16 +19,16 @@ _CHARACTER = re.compile(r"\\\.|[^^]")
 
 
 class PatternKeys(Generic[Value]):
-    """Raises `Invalid`, once it is asked for a name, where a key is no expression or takes too long."""
+    """Raises `Invalid` as `Expressions` does, once it is asked for a name."""
 
-    def __init__(self, pattern: Mapping[str, Value]) -> None:
+    def __init__(self, pattern: Mapping[str, Value], expressions: Expressions) -> None:
         self._keys = tuple(pattern)
         self._values = tuple(pattern.values())
         self._plain: dict[tuple[int, bool], dict[tuple[int, ...], dict[str, int]]] = {}
         """By length and whether they are a whole name, and by where any character may stand: each key's place in the
         order."""
         self._others: list[int] = []
-        self._compiled: dict[int, regex.Pattern[str]] = {}
+        self._expressions = expressions
         for place, key in enumerate(self._keys):
             if _PLAIN.fullmatch(key) and len(_expression(key)) <= LONGEST:
                 spelled = _CHARACTER.findall(key)
@@ -69,10 +68,7 @@ class PatternKeys(Generic[Value]):
                     yield place
 
     def _matches(self, place: int, name: str) -> bool:
-        expression = self._compiled.get(place)
-        if expression is None:
-            expression = self._compiled[place] = compiled(_expression(self._keys[place]))
-        return run(expression.match, expression.pattern, name) is not None
+        return self._expressions.match(_expression(self._keys[place]), name) is not None
 
 
 def _expression(key: str) -> str:

@@ -87,11 +87,11 @@ def _is_target(config: AdapterConfig, module: ModuleInfo, architecture: Architec
     name, entries = module.name, config.target_modules
     if not name or entries is None:
         return False
-    if config.exclude_modules and matches(config.exclude_modules, name):
+    if config.exclude_modules and matches(config.exclude_modules, name, config.expressions):
         return False
     if isinstance(entries, str) and entries.lower() == ALL_LINEAR:
         return module.kind in LINEAR_KINDS and name not in _heads(config, architecture)
-    if not matches(entries, name):
+    if not matches(entries, name, config.expressions):
         return False
     return isinstance(entries, str) or name in entries or _is_wanted_layer(config, name)
 
@@ -103,7 +103,7 @@ def _is_wanted_layer(config: AdapterConfig, name: str) -> bool:
         or (wanted := _as_indices(config.layers_to_transform)) is None
     ):
         return True
-    return index_in(name, _as_names(config.layers_pattern)) in wanted
+    return index_in(name, _as_names(config.layers_pattern), config.expressions) in wanted
 
 
 def _heads(config: AdapterConfig, architecture: Architecture) -> set[str | None]:
@@ -146,7 +146,9 @@ def _unmatched_keys(field: str, keys: PatternKeys[Any], names: list[str]) -> Ite
 
 def _unmatched_layers(config: LoraConfig | AdaLoraConfig, names: list[str]) -> Iterator[Fault]:
     wanted = _as_indices(config.layers_to_transform) or ()
-    found = {index_in(name, _as_names(config.layers_pattern)) for name in names} if wanted else set()
+    found = (
+        {index_in(name, _as_names(config.layers_pattern), config.expressions) for name in names} if wanted else set()
+    )
     for index in wanted:
         if index not in found:
             yield Fault(("config", "layers_to_transform"), f"the base model has no layer {index}")
