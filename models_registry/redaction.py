@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
 HIDDEN = "***"
-SHORTEST = 4
+SHORTEST = 6
 """Shorter values are found by their form only: they would be found in every other word."""
 
 _WORD = re.compile(r"[^\s'\"<>]+")

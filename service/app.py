@@ -28,6 +28,7 @@ from service.api.strict_query import require_known_query
 from service.api.unforeseen import AnswerUnforeseen
 from service.engine.engine import Engine
 from service.engine.request import EngineLimits
+from service.secret_values import redactor_of
 from service.settings import Settings
 
 REMOVALS = 4
@@ -57,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
     # Routes are tried one after the other, so the one that is called most goes first.
     for resource in (inference, models, adapters, loading, compositions, states, aliases, removals, events, health):
         app.include_router(resource.router)
-    install_problems(app)
+    install_problems(app, redactor_of(settings))
     # The last one added is the outermost.
     app.add_middleware(FollowGeneration)
     app.add_middleware(RefuseRepeatedHeaders)
@@ -89,6 +90,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
             settings.max_upload_bytes,  # an adapter that is made here may be as large as one that is sent
             settings.max_merged_bytes,
         ),
+        app.state.redact,
     )
     app.state.engine = engine
     app.state.drain.give_up = engine.give_up

@@ -1,4 +1,8 @@
-"""adapterctl: start the service, migrate its database, check and clear its blobs, print its OpenAPI document."""
+"""adapterctl: start the service, migrate its database, check and clear its blobs, print its OpenAPI document.
+
+What a command needs is imported when it runs: torch and transformers take seconds, in which `serve` has already said
+what it starts and has found out whether its port is free.
+"""
 
 import logging
 import os
@@ -9,18 +13,19 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from models_registry.errors import Invalid, RegistryError
-from models_registry.storage.database import migrate as migrate_database
-from service.api.openapi import export_document
-from service.app import create_app
+from models_registry.redaction import redacted
 from service.environment import injected_by_kubernetes
-from service.server import run_server
+from service.log import adopt_loggers, quiet_libraries, start_log
+from service.secret_values import redactor_of
 from service.settings import Settings, read_settings
-from service.upkeep import check_all, remove_garbage
+
+log = logging.getLogger(__name__)
 
 app = typer.Typer(
     help="The Adapter Service. Every flag is also an environment variable, ADAPTER_SERVICE_… .",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,  # they would show what is in the settings
 )
 
 DatabaseUrl = Annotated[str | None, typer.Option(help="sqlite:///path or postgresql://…")]
@@ -52,6 +57,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
     ] = None,
     max_batch_rows: Annotated[int | None, typer.Option(help="Rows in one forward.")] = None,
     max_queue: Annotated[int | None, typer.Option(help="Requests that may wait for one model.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="text, or json: one object a line.")] = None,
 ) -> None:
     """Start the service. It hosts what its registry holds."""
     settings = _settings(
@@ -70,11 +76,14 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         max_merged_bytes=max_merged_bytes,
         max_batch_rows=max_batch_rows,
         max_queue=max_queue,
+        log_format=log_format,
     )
-    # Requests run beside each other already; for a single text, handing it to a pool takes longer than reading it.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s:     %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    quiet_libraries()
+
+    from service.app import create_app
+    from service.server import run_server
+
+    adopt_loggers("transformers", "accelerate")
     served = create_app(settings)
     run_server(served, served.state.drain, settings)
 
@@ -83,6 +92,9 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
 def migrate(database_url: DatabaseUrl = None) -> None:
     """Bring the database to this version's schema."""
     settings = _settings(database_url=database_url)
+
+    from models_registry.storage.database import migrate as migrate_database
+
     try:
         migrate_database(settings.database_url)
     except RegistryError as error:
@@ -94,6 +106,9 @@ def migrate(database_url: DatabaseUrl = None) -> None:
 def fsck(database_url: DatabaseUrl = None, blob_url: BlobUrl = None, s3_endpoint: S3Endpoint = None) -> None:
     """Check every version against its blob, beside a running service. Ends with 1 unless all are sound."""
     settings = _settings(database_url=database_url, blob_url=blob_url, s3_endpoint=s3_endpoint)
+
+    from service.upkeep import check_all
+
     try:
         all_sound = check_all(settings, typer.echo)
     except RegistryError as error:
@@ -114,6 +129,9 @@ def gc(
 ) -> None:
     """Remove blobs that no version names and nobody put within the hour, beside a running service."""
     settings = _settings(database_url=database_url, blob_url=blob_url, s3_endpoint=s3_endpoint)
+
+    from service.upkeep import remove_garbage
+
     try:
         remove_garbage(settings, typer.echo, dry_run=dry_run, even_all=even_all)
     except RegistryError as error:
@@ -125,7 +143,12 @@ def openapi(
     file: Annotated[Path | None, typer.Argument(help="Where to write it; by default to the terminal.")] = None,
 ) -> None:
     """Export the OpenAPI document."""
-    document = export_document(create_app(_settings()))
+    settings = _settings()
+
+    from service.api.openapi import export_document
+    from service.app import create_app
+
+    document = export_document(create_app(settings))
     if file is None:
         typer.echo(document, nl=False)
     else:
@@ -136,28 +159,32 @@ def main() -> None:
     """Runs the command and ends the process."""
     try:
         app()
+        code = 0
     except SystemExit as ended:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # Not by way of the interpreter's end: a forward that outlived its grace still runs in a thread of its own, and
-        # taking the interpreter down beside it aborts the process.
-        os._exit(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except Exception:  # nobody foresaw it, and the interpreter's own report would hide no secret
+        log.critical("adapterctl failed", exc_info=True)
+        code = 1
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not by way of the interpreter's end: a forward that outlived its grace still runs in a thread of its own, and
+    # taking the interpreter down beside it aborts the process.
+    os._exit(code)
 
 
 def _settings(**flags: Any) -> Settings:
-    """Flags go before the environment. Ends the process with every setting that is wrong."""
+    """Flags go before the environment. Starts the log. Ends the process with every setting that is wrong."""
     try:
         settings = read_settings(**{name: value for name, value in flags.items() if value is not None})
     except Invalid as error:
         _fail(str(error))
+    start_log(settings.log_format, redactor_of(settings))
     if injected := injected_by_kubernetes(os.environ):
-        typer.echo(
-            f"Ignored, because Kubernetes sets them for a Service of this name: {', '.join(injected)}.", err=True
-        )
+        log.info("Ignored, as Kubernetes sets them for a Service of this name: %s.", ", ".join(injected))
     return settings
 
 
 def _fail(message: str) -> NoReturn:
-    typer.echo(message, err=True)
+    typer.echo(redacted(message), err=True)
     sys.exit(2)

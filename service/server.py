@@ -43,7 +43,8 @@ class DrainingServer(uvicorn.Server):
 def run_server(app: Callable[..., Any], drain: Drain, settings: Settings) -> None:
     """Serve until a signal. Raises `SystemExit` where the app can't start or the address is taken."""
     # What outlives the drain was answered by then, and has a second to be sent; the rest is cut off.
-    # Our own log has a line for each request, with where its time went (api/request_log.py).
+    # Our own log has a line for each request, with where its time went (api/request_log.py), and a form for the
+    # server's own lines (log.py).
     config = uvicorn.Config(
         PlainStart(app),
         settings.host,
@@ -52,5 +53,6 @@ def run_server(app: Callable[..., Any], drain: Drain, settings: Settings) -> Non
         ws="none",  # nothing here speaks it, and what answers it would read headers by rules of its own
         timeout_graceful_shutdown=1,
         access_log=False,
+        log_config=None,
     )
     DrainingServer(config, drain).run()

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from models_registry.errors import Invalid
 from models_registry.records import Fault
 from service.environment import PREFIX, StrictEnvironment, advice_on
+from service.log import LogFormat
 
 _DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
 _FACTORY = re.compile(rf"{_DOTTED}:(?:{_DOTTED}|\*)", re.ASCII)
@@ -72,6 +73,7 @@ class Settings(BaseSettings):
     max_merged_bytes: ByteSize | None = Field(default=None, ge=0)
     max_batch_rows: int = Field(default=64, gt=0)
     max_queue: int = Field(default=1024, gt=0)
+    log_format: LogFormat = "text"
 
     @property
     def migrates_at_start(self) -> bool:

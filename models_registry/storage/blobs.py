@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from models_registry.errors import Invalid
+from models_registry.redaction import redacted
 from models_registry.storage.digests import StoredBlob
 from models_registry.storage.directory import open_directory
 from models_registry.storage.s3 import open_s3
@@ -80,5 +81,5 @@ def open_blob_store(url: str, s3_endpoint: str | None = None) -> BlobStore:
         return open_s3(url, s3_endpoint)
     path = rest.removeprefix("//")
     if scheme != "file" or not path:
-        raise Invalid(f"The blob URL {url!r} is neither file:DIRECTORY nor s3://bucket/prefix.")
+        raise Invalid(f"The blob URL {redacted(repr(url))} is neither file:DIRECTORY nor s3://bucket/prefix.")
     return open_directory(Path(path).absolute())

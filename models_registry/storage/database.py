@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from models_registry.errors import Conflict, Invalid, NoRoom, RegistryError, Unavailable
+from models_registry.redaction import redacted
 from models_registry.storage.files import make_directory, translated
 from models_registry.storage.sqlite_file import SqliteFile
 
@@ -122,7 +123,7 @@ def open_engine(url: str, pragmas: Mapping[str, str]) -> Engine:
     address = _address(url)
     if address.drivername != "sqlite":
         patience = {key: value for key, value in PATIENCE.items() if key not in address.query}
-        engine = create_engine(address, pool_pre_ping=True, connect_args=patience)
+        engine = create_engine(address, pool_pre_ping=True, connect_args=patience, hide_parameters=True)
 
         @event.listens_for(engine, "begin")
         def bound(connection: Connection) -> None:
@@ -133,7 +134,7 @@ def open_engine(url: str, pragmas: Mapping[str, str]) -> Engine:
     with translated(f"the database {address.database}"):
         make_directory(Path(address.database or "").absolute().parent)
     # The driver itself never begins a transaction, so that `begin` below decides which kind it is.
-    engine = create_engine(address, connect_args={"isolation_level": None})
+    engine = create_engine(address, connect_args={"isolation_level": None}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -165,7 +166,7 @@ def told() -> Generator[None]:
             raise NoRoom("No room left in the database; nothing changed. Free some space and try again.") from error
         if _is(error.orig, sqlite3.SQLITE_BUSY, psycopg.errors.LockNotAvailable):
             raise Unavailable("Another change takes very long, so that this one was not made; try again.") from error
-        raise Unavailable(f"The database is away: {error.orig}") from error
+        raise Unavailable(f"The database is away: {redacted(str(error.orig))}") from error
     except NoConnection as error:
         raise Unavailable("Every connection to the database is in use; try again.") from error
 
@@ -201,13 +202,17 @@ def _is_sqlite(error: BaseException | None, kind: int) -> bool:
 def _address(url: str) -> URL:
     try:
         address = make_url(url)
-    except ArgumentError as error:
-        raise Invalid("The database URL can't be read; use sqlite:///PATH or postgresql://….") from error
+    except (ArgumentError, ValueError):  # their words quote parts of the password, where it holds `@` or `:`
+        message = (
+            "The database URL can't be read; use sqlite:///PATH or postgresql://…, with `@`, `:`, `/` and `?` in a "
+            "password written as %40, %3A, %2F and %3F."
+        )
+        raise Invalid(message) from None
     if address.drivername == "sqlite" and address.database not in {None, "", ":memory:"}:
         return address
     if address.drivername in {"postgresql", "postgresql+psycopg"}:
         return address.set(drivername="postgresql+psycopg")
-    raise Invalid(f"The database URL {address!r} is neither sqlite:///PATH nor postgresql://….")
+    raise Invalid(f"The database URL {redacted(repr(address))} is neither sqlite:///PATH nor postgresql://….")
 
 
 def _alembic() -> Config:

@@ -21,6 +21,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import S3Store
 
 from models_registry.errors import Damaged, Invalid, Unavailable
+from models_registry.redaction import redacted
 from models_registry.storage import files
 from models_registry.storage.digests import (
     REFRESHED_S,
@@ -78,10 +79,11 @@ def open_s3(url: str, endpoint: str | None) -> "S3BlobStore":
     """
     parts = urlsplit(url)
     if not _BUCKET.fullmatch(parts.netloc) or parts.query or parts.fragment:
-        raise Invalid(f"The blob URL {url!r} is not s3://bucket or s3://bucket/prefix.")
+        raise Invalid(f"The blob URL {redacted(repr(url))} is not s3://bucket or s3://bucket/prefix.")
     endpoint = endpoint or os.environ.get("AWS_ENDPOINT_URL")
     if endpoint is not None and not _ENDPOINT.fullmatch(endpoint):
-        raise Invalid(f"The S3 endpoint {endpoint!r} is not an address such as https://host or http://host:port.")
+        shown = redacted(repr(endpoint))
+        raise Invalid(f"The S3 endpoint {shown} is not an address such as https://host or http://host:port.")
     name = f"the bucket {parts.netloc!r}" + (f" at {endpoint}" if endpoint else "")
 
     def connect(client: "ClientConfig", retries: "RetryConfig") -> S3Store:

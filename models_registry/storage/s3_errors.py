@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from obstore.exceptions import BaseError
 
 from models_registry.errors import NoRoom, Unavailable
+from models_registry.redaction import redacted
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -54,7 +55,7 @@ class Answer:
         return 300 <= self.status < 500 and self.status not in {408, 429}
 
     def __str__(self) -> str:
-        said = ": ".join(part for part in (self.code, self.message.rstrip(".")) if part)
+        said = ": ".join(part for part in (self.code, redacted(self.message.rstrip("."))) if part)
         return f"it answers {self.status} {said}".rstrip()
 
 
@@ -79,7 +80,7 @@ def translated(store: str) -> Generator[None]:
     except (BaseError, OSError, ValueError) as error:
         answer = answer_in(error)
         if answer is None:
-            raise Unavailable(f"Can't reach {store}: {_cause(str(error))}.") from error
+            raise Unavailable(f"Can't reach {store}: {redacted(_cause(str(error)))}.") from error
         if answer.is_full:
             raise NoRoom(f"No room left in {store} ({answer}); free some space and try again.") from error
         advice = ADVICE.get(answer.code, "")

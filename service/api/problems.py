@@ -5,7 +5,7 @@ What only HTTP can get wrong (a body that isn't JSON, an unknown media type) is 
 A problem's `type` is one of the slugs below, stable, and what a client should compare.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -19,11 +19,14 @@ from starlette.requests import ClientDisconnect
 
 from models_registry import errors
 from models_registry.records import Fault
+from models_registry.redaction import redacted
 
 PROBLEM_JSON = "application/problem+json"
 
 # What a caller sent comes back in what is wrong with it: an answer is bounded, however large the request was.
 MOST_ERRORS = 1_000
+# More than these quote the caller's own input, in which no secret of ours is looked for; an exception is one.
+FEW_ERRORS = 20
 LONGEST_DETAIL, LONGEST_MESSAGE, LONGEST_KEY = 10_000, 2_000, 500
 """In characters."""
 
@@ -160,13 +163,18 @@ def problem(
     headers: Mapping[str, str] | None = None,
     *,
     hint: str | None = None,
+    redact: Callable[[str], str] = redacted,
 ) -> JSONResponse:
+    """`redact` takes the secrets out of what was wrong, which may be in the words of a driver or a factory."""
     faults = tuple(faults)
-    detail = _shortened(detail, LONGEST_DETAIL)
+    detail = _shortened(detail, LONGEST_DETAIL, redact)
     if len(faults) > MOST_ERRORS:
         detail += f" There are {len(faults)} errors; these are the first {MOST_ERRORS}."
     errors = [
-        ProblemError(loc=[_short_key(key) for key in fault.loc], message=_shortened(fault.message, LONGEST_MESSAGE))
+        ProblemError(
+            loc=[_short_key(key) for key in fault.loc],
+            message=_shortened(fault.message, LONGEST_MESSAGE, redact if len(faults) <= FEW_ERRORS else _as_it_is),
+        )
         for fault in faults[:MOST_ERRORS]
     ]
     body = Problem(
@@ -175,7 +183,7 @@ def problem(
         status=kind.status,
         detail=detail,
         errors=errors,
-        hint=hint and _shortened(hint, LONGEST_MESSAGE),
+        hint=hint and _shortened(hint, LONGEST_MESSAGE, redact),
         request_id=correlation_id.get() or "-",
     )
     retry = {} if kind.retry_after_s is None else {"Retry-After": str(kind.retry_after_s)}
@@ -191,8 +199,12 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def install_problems(app: FastAPI) -> None:
-    """Hand every error that leaves an endpoint to its translation, but those that nobody foresaw (`unforeseen.py`)."""
+def install_problems(app: FastAPI, redact: Callable[[str], str] = redacted) -> None:
+    """Hand every error that leaves an endpoint to its translation, but those that nobody foresaw (`unforeseen.py`).
+
+    `redact` takes the secrets out of them.
+    """
+    app.state.redact = redact
     app.add_exception_handler(errors.RegistryError, _of_registry_error)
     app.add_exception_handler(Refused, _of_refusal)
     app.add_exception_handler(RequestValidationError, _of_parameters)
@@ -203,15 +215,17 @@ def install_problems(app: FastAPI) -> None:
 # Starlette types every handler as taking an `Exception`; each is registered for the one class that it asserts.
 
 
-async def _of_registry_error(_: Request, error: Exception) -> JSONResponse:
+async def _of_registry_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.RegistryError)
     kind = next(_OF_ERROR[cls] for cls in type(error).__mro__ if cls in _OF_ERROR)
-    return problem(kind, error.detail, error.faults if isinstance(error, errors.Invalid) else (), hint=error.hint)
+    faults = error.faults if isinstance(error, errors.Invalid) else ()
+    return problem(kind, error.detail, faults, hint=error.hint, redact=request.app.state.redact)
 
 
-async def _of_refusal(_: Request, error: Exception) -> JSONResponse:
+async def _of_refusal(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refused)
-    return problem(error.kind, error.detail, error.faults, error.headers, hint=error.hint)
+    redact = request.app.state.redact
+    return problem(error.kind, error.detail, error.faults, error.headers, hint=error.hint, redact=redact)
 
 
 async def _of_parameters(request: Request, error: Exception) -> JSONResponse:
@@ -234,12 +248,18 @@ async def _of_a_lost_caller(_: Request, __: Exception) -> JSONResponse:
     return problem(MALFORMED, "The connection ended before the body did.")
 
 
-def _shortened(text: str, longest: int) -> str:
-    return text if len(text) <= longest else f"{text[:longest]}… ({len(text)} characters in all)"
+def _shortened(text: str, longest: int, redact: Callable[[str], str]) -> str:
+    # More than what is shown, so that no secret stands half behind the cut.
+    shown = redact(text[: 2 * longest])
+    return shown if len(text) <= longest else f"{shown[:longest]}… ({len(text)} characters in all)"
+
+
+def _as_it_is(text: str) -> str:
+    return text
 
 
 def _short_key(key: str | int) -> str | int:
-    return key if isinstance(key, int) else _shortened(key, LONGEST_KEY)
+    return key if isinstance(key, int) else _shortened(key, LONGEST_KEY, _as_it_is)
 
 
 def in_words(error: Mapping[str, Any]) -> str:

@@ -36,4 +36,6 @@ class LogRequests:
             caller = "-" if scope["client"] is None else scope["client"][0]
             path, milliseconds = quote(scope["path"], safe="/@:,"), (perf_counter() - started) * 1000
             where, id = f" {timing.decode()}" if timing else "", correlation_id.get() or "-"
-            log.info("%s %s %s %s %s %.1f ms%s", caller, id, scope["method"], path, status, milliseconds, where)
+            fields = {"caller": caller, "method": scope["method"], "path": path, "status": status, "ms": milliseconds}
+            words = ("%s %s %s %s %s %.1f ms%s", caller, id, scope["method"], path, status, milliseconds, where)
+            log.info(*words, extra={"fields": fields})

@@ -4,12 +4,14 @@ Every verb but `infer` is synchronous and may block (database, blob store, a for
 """
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from models_registry.base_models.sources import SourcePolicy
 from models_registry.errors import RegistryError, Unavailable
 from models_registry.records import Event
+from models_registry.redaction import redacted
 from models_registry.registry import Registry
 from service.engine.adapters import Adapters
 from service.engine.hosting import Hosting
@@ -30,12 +32,19 @@ SHUTTING_DOWN = "The service is shutting down; ask another instance."
 class Engine:
     """Hosts base models and answers with the adapters of the registry. Constructing it starts nothing."""
 
-    def __init__(self, registry: Registry, policy: SourcePolicy, limits: EngineLimits) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        policy: SourcePolicy,
+        limits: EngineLimits,
+        redact: Callable[[str], str] = redacted,
+    ) -> None:
+        """`redact` takes the secrets out of what a factory says when it fails."""
         self._registry = registry
         self._readers = ThreadPoolExecutor(READERS, "reader")
         self._stagers = ThreadPoolExecutor(STAGERS, "stager")
         self._snapshot = Snapshot(registry)
-        self._hosting = Hosting(registry, policy, limits, self._stagers)
+        self._hosting = Hosting(registry, policy, limits, self._stagers, redact)
         self._inference = Inference(self._snapshot, self._hosting, self._readers)
         self.models: Final = Models(registry, policy, limits, self._snapshot, self._hosting)
         self._watcher = Watcher(self._snapshot, self.models, self._inference)

@@ -43,8 +43,16 @@ UNKNOWN = Place("unloaded")
 
 
 class Hosting:
-    def __init__(self, registry: Registry, policy: SourcePolicy, limits: EngineLimits, stagers: Executor) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        policy: SourcePolicy,
+        limits: EngineLimits,
+        stagers: Executor,
+        redact: Callable[[str], str],
+    ) -> None:
         self._registry = registry
+        self._redact = redact
         self._policy = policy
         self._limits = limits
         self._stagers = stagers
@@ -186,7 +194,7 @@ class Hosting:
             hosted.close(Conflict(f"The base model {model!r} was unloaded; load it first."))
 
     def _fail(self, model: str, place: Place, error: RegistryError) -> None:
-        error = _writable(error)
+        error = _fit_to_show(error, self._redact)
         reason = str(error)
         if self._places.get(model) is place:
             try:
@@ -216,14 +224,14 @@ class Hosting:
         log.info("model %s unloaded", model)
 
 
-def _writable(error: RegistryError) -> Invalid:
-    """A factory's words may hold what JSON, or a database's text, does not take."""
+def _fit_to_show(error: RegistryError, redact: Callable[[str], str]) -> Invalid:
+    """A factory's words may hold secrets, and what JSON, or a database's text, does not take."""
+
+    def fit(words: str) -> str:
+        return redact(words.encode(errors="backslashreplace").decode().replace("\0", "\\0"))
+
     faults = error.further_faults if isinstance(error, Invalid) else ()
-    return Invalid(_writable_text(error.detail), [Fault(fault.loc, _writable_text(fault.message)) for fault in faults])
-
-
-def _writable_text(words: str) -> str:
-    return words.encode(errors="backslashreplace").decode().replace("\0", "\\0")
+    return Invalid(fit(error.detail), [Fault(fault.loc, fit(fault.message)) for fault in faults])
 
 
 def _beside(model: str, close: Callable[[], None]) -> None:

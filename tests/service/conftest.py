@@ -8,6 +8,7 @@ import pytest
 from apps import Start, host, settings_in
 from starlette.testclient import TestClient
 
+from service import cli
 from service.app import create_app
 from service.engine import hosted_model
 
@@ -19,6 +20,14 @@ def patient() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hosted_model, "PATIENCE_S", 60.0)
         yield
+
+
+@pytest.fixture
+def quiet_cli(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that run in this process leave its log and its environment as they are."""
+    monkeypatch.setattr(cli, "start_log", lambda *_: None)
+    monkeypatch.setattr(cli, "adopt_loggers", lambda *_: None)
+    monkeypatch.setattr(cli, "quiet_libraries", lambda: None)
 
 
 @pytest.fixture

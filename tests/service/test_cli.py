@@ -8,8 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from models_registry.storage.database import open_database
-from service import cli
+from service import cli, server
 from service.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("quiet_cli")
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     def run(_app: Any, _drain: Any, settings: Settings) -> None:
         seen.append(settings)
 
-    monkeypatch.setattr(cli, "run_server", run)
+    monkeypatch.setattr(server, "run_server", run)
     return seen
 
 
@@ -56,12 +58,15 @@ def test_every_command_refuses_a_misspelt_setting(command: str, monkeypatch: pyt
     assert "ADAPTER_SERVICE_DATABSE_URL: there is no such setting; did you mean" in result.output
 
 
-def test_what_kubernetes_sets_is_ignored_in_one_line(served: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_kubernetes_sets_is_ignored_in_one_line(
+    served: list[Settings], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("ADAPTER_SERVICE_PORT", "tcp://10.0.0.1:80")
     monkeypatch.setenv("ADAPTER_SERVICE_SERVICE_HOST", "10.0.0.1")
+    caplog.set_level("INFO", cli.__name__)
     result = CliRunner().invoke(cli.app, ["serve"])
     assert result.exit_code == 0, result.output
-    (line,) = [line for line in result.stderr.splitlines() if "Kubernetes" in line]
+    (line,) = [line for line in caplog.messages if "Kubernetes" in line]
     assert "ADAPTER_SERVICE_PORT, ADAPTER_SERVICE_SERVICE_HOST" in line
     assert served[0].port == 8000
 

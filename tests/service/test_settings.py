@@ -35,6 +35,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "max_merged_bytes": None,
         "max_batch_rows": 64,
         "max_queue": 1024,
+        "log_format": "text",
     }
 
 
@@ -72,6 +73,7 @@ def test_sqlite_is_always_migrated_and_postgres_only_when_asked() -> None:
         ("port", "70000", "65535"),
         ("max_upload_bytes", "much", "byte"),
         ("max_queue", "0", "greater than 0"),
+        ("log_format", "xml", "'text' or 'json'"),
     ],
 )
 def test_a_bad_value_is_named_with_what_it_must_be(

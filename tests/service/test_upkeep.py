@@ -10,6 +10,8 @@ from typer.testing import CliRunner, Result
 
 from service import cli
 
+pytestmark = pytest.mark.usefixtures("quiet_cli")
+
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Run":

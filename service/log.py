@@ -1,0 +1,138 @@
+"""The process's log: one form for every line, whoever writes it, with nothing in it that only looks like a line.
+
+A record's message may quote a file's name, an address or a library's complaint, so that control characters are escaped
+and secrets are hidden here, once, for all of them. As text, a record begins with its time and further lines of it (a
+stack trace) are indented; as JSON it is one object.
+"""
+
+import json
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Literal, TypeAlias
+
+from asgi_correlation_id import correlation_id
+
+LogFormat: TypeAlias = Literal["text", "json"]
+Redact: TypeAlias = Callable[[str], str]
+
+LONGEST_MESSAGE, LONGEST_TRACE = 16_384, 65_536
+"""In characters: what a line quotes may be as long as a request."""
+INDENT = "    "
+
+log = logging.getLogger(__name__)
+
+
+class LineFormatter(logging.Formatter):
+    """What both forms share: the parts of a record, without secrets."""
+
+    def __init__(self, redact: Redact) -> None:
+        super().__init__()
+        self._redact = redact
+
+    def message_of(self, record: logging.LogRecord) -> str:
+        try:
+            message = record.getMessage()
+        except Exception as error:  # somebody's arguments don't fit their message: both are worth a line
+            message = f"{record.msg} {record.args!r} ({type(error).__name__}: {error})"
+        return self._shown(message, LONGEST_MESSAGE)
+
+    def trace_of(self, record: logging.LogRecord) -> str:
+        """The exception and the stack that came with it; empty where there are none."""
+        traced = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else ""
+        return self._shown(
+            "\n".join(part for part in (traced.rstrip(), record.stack_info or "") if part), LONGEST_TRACE
+        )
+
+    def _shown(self, text: str, longest: int) -> str:
+        # More than what is shown, so that no secret stands half behind the cut.
+        shown = self._redact(text[: 2 * longest])
+        return shown if len(text) <= longest else f"{shown[:longest]}… ({len(text)} characters in all)"
+
+
+class TextFormatter(LineFormatter):
+    """`2026-11-28T05:15:48.123Z INFO service.api.request_log: …`, a stack trace indented below."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = f"{_time_of(record)} {record.levelname} {record.name}: {visible(self.message_of(record))}"
+        return "\n".join([line, *(INDENT + visible(part) for part in self.trace_of(record).splitlines())])
+
+
+class JsonFormatter(LineFormatter):
+    """One object a record, in ASCII: `time`, `level`, `logger`, `message`, in a request `request_id`, and `exception`.
+
+    A record that was given `extra={"fields": {…}}` has these beside them.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = {
+            "time": _time_of(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": self.message_of(record),
+            **getattr(record, "fields", {}),
+        }
+        if request_id := correlation_id.get():
+            entry["request_id"] = request_id
+        if trace := self.trace_of(record):
+            entry["exception"] = trace
+        return json.dumps(entry, default=str)
+
+
+def visible(text: str) -> str:
+    """`text` on one line: whatever doesn't print, ends a line or turns the direction of writing is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def start_log(form: LogFormat, redact: Redact) -> None:
+    """Send every record of INFO and above to stderr, also what threads and libraries would write there themselves."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter(redact) if form == "json" else TextFormatter(redact))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.captureWarnings(True)
+    # What libraries report on their own work is for developers: migrations one by one, deprecations.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)
+    sys.excepthook = _log_the_end
+    threading.excepthook = _log_a_threads_end
+
+
+def quiet_libraries() -> None:
+    """Keep progress bars and reports out of the log. Before torch and transformers are imported, which read these."""
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # Requests run beside each other already; for a single text, handing it to a pool takes longer than reading it.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def adopt_loggers(*libraries: str) -> None:
+    """Have these libraries, which write to stderr by handlers of their own, write to our log."""
+    for name in libraries:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+
+
+def _time_of(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _log_the_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    log.critical("the process ends: %s", kind.__name__, exc_info=(kind, error, trace))
+
+
+def _log_a_threads_end(ended: threading.ExceptHookArgs) -> None:
+    name = ended.thread.name if ended.thread else "a thread"
+    error = ended.exc_value or ended.exc_type()
+    log.error(
+        "thread %s ended: %s", name, ended.exc_type.__name__, exc_info=(ended.exc_type, error, ended.exc_traceback)
+    )
