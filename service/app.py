@@ -8,6 +8,7 @@ from importlib.metadata import version
 from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
+from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 
 from models_registry.base_models.sources import SourcePolicy
@@ -39,7 +40,7 @@ LOADS = 8
 
 def create_app(settings: Settings) -> FastAPI:
     """The service's ASGI app. Starts nothing: its lifespan does."""
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Adapter Service",
         version=version("adapter-service"),
         description="Injects named adapters (LoRA, AdaLoRA, IA3) into hosted base models. Every answer says in "
@@ -48,6 +49,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=_lifespan,
         generate_unique_id_function=_operation_id,
         dependencies=[Depends(require_known_query)],
+        redoc_url=None,  # its script shows an image of its makers' host
+        swagger_ui_parameters={"validatorUrl": None},  # else the page shows the document to a site of its makers'
     )
     app.state.settings = settings
     app.state.metrics = Metrics()
