@@ -18,6 +18,7 @@ from models_registry.storage.database import migrate, open_database
 from service.api import adapters, aliases, compositions, events, health, inference, loading, models, removals, states
 from service.api.draining import Drain, RefuseWhileDraining
 from service.api.generation import FollowGeneration, TellGeneration
+from service.api.json_reader import JsonReader
 from service.api.metrics import CountRequests, Metrics
 from service.api.openapi import build_document
 from service.api.problems import install_problems
@@ -55,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.metrics = Metrics()
     app.state.drain = Drain()
+    app.state.json_reader = JsonReader()
     app.state.removals = CapacityLimiter(REMOVALS)
     app.state.loads = CapacityLimiter(LOADS)
     app.openapi = partial(_document, app)
@@ -104,6 +106,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     finally:
         # No grace: the server has waited for its requests before this, and what still runs has lost its caller.
         await run_in_threadpool(engine.stop, 0.0)
+        await run_in_threadpool(app.state.json_reader.close)
         database.close()
 
 

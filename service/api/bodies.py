@@ -6,9 +6,8 @@ How their bytes arrive is told in spool.py; what the parts mean is the resource'
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, TypeVar
 
-import orjson
 import pydantic
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, Headers
@@ -17,6 +16,8 @@ from starlette.requests import Request
 
 from models_registry.errors import Invalid
 from models_registry.records import Location
+from service.api.dependencies import json_reader_of
+from service.api.json_text import MAX_VALUES
 from service.api.media_types import parse_media_type
 from service.api.problems import MALFORMED, UNSUPPORTED_MEDIA_TYPE, Refused
 from service.api.schema_faults import schema_faults
@@ -30,12 +31,7 @@ PARSED = 64 * 1024
 COPIED = 1 << 20
 """Bytes up to which parsing and copying take less time than handing the work to a thread and back."""
 _MAX_NESTING = 64
-_MAX_VALUES = 100_000
-"""How many values an object that is kept may hold: what is done with each of them costs more than reading it."""
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{1,70}")  # RFC 2046, 5.1.1
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
-_CONTAINERS = frozenset({dict, list})
-_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 BINARY: Mapping[str, Any] = {"type": "string", "format": "binary"}
 """The schema of a body that is a file."""
@@ -46,8 +42,8 @@ def _storable(value: dict[str, Any]) -> dict[str, Any]:
     for _ in range(_MAX_NESTING):
         level = [child for item in level for child in _children(item)]
         values += len(level)
-    if values > _MAX_VALUES:
-        raise ValueError(f"holds more than {_MAX_VALUES} values")
+    if values > MAX_VALUES:
+        raise ValueError(f"holds more than {MAX_VALUES} values")
     if level:
         raise ValueError(f"is nested more than {_MAX_NESTING} levels deep")
     try:
@@ -91,7 +87,8 @@ async def read_bytes(request: Request, limit: int, setting: str = MAX_UPLOAD) ->
 async def read_json(schema: type[M], request: Request, limit: int) -> M:
     """The body as JSON of this `schema`. Raises `Refused` (400) where it isn't JSON, `TooLarge`, `Invalid`."""
     body = await read_bytes(request, limit, MAX_JSON)
-    return await beside_the_loop(len(body), lambda: validate(schema, parse_json(body)))
+    value = await json_reader_of(request).read(body)
+    return await beside_the_loop(len(body), lambda: validate(schema, value))
 
 
 async def read_form(request: Request, limit: int) -> FormData:
@@ -116,37 +113,6 @@ async def read_form(request: Request, limit: int) -> FormData:
 async def beside_the_loop(size: int, work: Callable[[], T], at_once: int = PARSED) -> T:
     """Do `work` in a thread where `size` bytes would hold up the event loop, up to `at_once` of them on the spot."""
     return work() if size <= at_once else await run_in_threadpool(work)
-
-
-def parse_json(body: bytes) -> Any:
-    """Strict JSON in UTF-8: no bare NaN, no half of a surrogate pair, no key twice in one object, which readers take
-    for different things (RFC 8259, 4). Raises `Refused` (400)."""
-    try:
-        text = body.decode("utf-8-sig")
-        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object_of)
-        if _ESCAPED_SURROGATE.search(body):
-            json.dumps(value, ensure_ascii=False).encode()
-    except RecursionError as error:
-        raise Refused(MALFORMED, "The JSON is nested too deeply to be read.") from error
-    except UnicodeEncodeError as error:
-        raise Refused(MALFORMED, "The JSON holds half of a surrogate pair, which is no character.") from error
-    except UnicodeDecodeError as error:
-        raise Refused(MALFORMED, f"The JSON is not UTF-8: {error.reason} at byte {error.start}.") from error
-    except _RepeatedKey as error:
-        raise Refused(MALFORMED, f"The JSON has the key {error} more than once in one object; give it once.") from error
-    except ValueError as error:
-        raise Refused(MALFORMED, f"The body is not JSON: {error}.") from error
-    return value
-
-
-def parse_tensors(body: bytes) -> Any:
-    """As `parse_json`, many times as fast, and not for what is kept: a whole number beyond 64 bits becomes a float."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return parse_json(body)  # which takes a byte order mark, and has words for what is wrong
-    # Of a key that comes twice only one is left, and outside of strings a colon stands behind every key alone.
-    return value if _STRING.sub(b"", body).count(b":") == _count_keys(value) else parse_json(body)
 
 
 def validate(schema: type[M], value: Any, under: Location = ()) -> M:
@@ -175,34 +141,3 @@ class _FormParser(MultiPartParser):
 
     def on_end(self) -> None:
         self.ended = True
-
-
-class _RepeatedKey(ValueError):
-    """The key, as JSON writes it."""
-
-
-def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise _RepeatedKey(json.dumps(next(key for key in value if keys.count(key) > 1)))
-    return value
-
-
-def _count_keys(value: Any) -> int:
-    """In all of its objects. Works level by level, in C's loops for what holds neither lists nor objects."""
-    level, keys = [value], 0
-    while level:
-        below: list[Any] = []
-        for item in level:
-            if isinstance(item, dict):
-                keys += len(item)
-                below += item.values()
-            elif isinstance(item, list) and not _CONTAINERS.isdisjoint(map(type, item)):
-                below += item
-        level = below
-    return keys
-
-
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f'{constant} is not JSON; in tensors, write it as a string: "{constant}"')

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from models_registry.references import NAME
 from service.api.draining import Drain
+from service.api.json_reader import JsonReader
 from service.api.metrics import Metrics
 from service.engine.engine import Engine
 from service.settings import Settings
@@ -45,6 +46,10 @@ def drain_of(request: Request) -> Drain:
 
 def metrics_of(request: Request) -> Metrics:
     return cast(Metrics, request.app.state.metrics)
+
+
+def json_reader_of(request: Request) -> JsonReader:
+    return cast(JsonReader, request.app.state.json_reader)
 
 
 # Coroutines, though they await nothing: FastAPI would send plain functions to a thread and back, for each request.

@@ -19,13 +19,11 @@ from service.api.bodies import (
     JsonObject,
     beside_the_loop,
     media_type_of,
-    parse_json,
-    parse_tensors,
     read_bytes,
     reads,
     validate,
 )
-from service.api.dependencies import ModelId, engine_of, metrics_of, settings_of
+from service.api.dependencies import ModelId, engine_of, json_reader_of, metrics_of, settings_of
 from service.api.leaving import while_there
 from service.api.problems import MALFORMED, Refused, documented
 from service.api.spool import MAX_JSON, spooled
@@ -125,25 +123,26 @@ async def _read_call(
     if media_type_of(request, JSON, SAFETENSORS) == SAFETENSORS:
         async with spooled(request, settings.max_upload_bytes) as body:
             tensors = await beside_the_loop(body.size, lambda: read_safetensors(body.contents), COPIED)
-        call = validate(_Call, _from_query(adapter, outputs))
+        call = validate(_Call, await _from_query(request, adapter, outputs))
         asked = InferRequest(model_id, Inputs(tensors), call.choices, call.wanted, deadline=deadline)
         return _Asked(asked, begun, binary)
     if in_query := [name for name in ("adapter", "outputs") if name in request.query_params]:
         raise Refused(MALFORMED, f"With a JSON body, {' and '.join(in_query)} belong into it, not into the query.")
     body = await read_bytes(request, settings.max_json_bytes, MAX_JSON)
-    asked = await beside_the_loop(len(body), lambda: _parse_call(model_id, body, deadline))
+    value = await json_reader_of(request).read_call(body)
+    asked = await beside_the_loop(len(body), lambda: _call_of(model_id, value, deadline))
     return _Asked(asked, begun, binary)
 
 
-def _parse_call(model: str, body: bytes, deadline: float | None) -> InferRequest:
-    asked = validate(InferBody, parse_tensors(body))
+def _call_of(model: str, value: Any, deadline: float | None) -> InferRequest:
+    asked = validate(InferBody, value)
     return InferRequest(model, decode_inputs(asked.inputs), asked.choices, asked.wanted, asked.parameters, deadline)
 
 
-def _from_query(adapter: str | None, outputs: str | None) -> dict[str, Any]:
+async def _from_query(request: Request, adapter: str | None, outputs: str | None) -> dict[str, Any]:
     """A reference can't begin as the JSON of a list or of a composition does."""
     is_json = adapter is not None and adapter.startswith(("[", "{", '"'))
-    choice = parse_json(adapter.encode()) if adapter and is_json else adapter or None
+    choice = await json_reader_of(request).read(adapter.encode()) if adapter and is_json else adapter or None
     return {"adapter": choice, "outputs": outputs.split(",") if outputs else None}
 
 

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import orjson
 import torch
+from numpy.typing import NDArray
 
 from models_registry.architecture import dtype_name
 from models_registry.base_models.spec import OutputValue
 from models_registry.safetensors_files import write_safetensors
 
+_SLICE = 64 * 1024
+"""Numbers that are written at once: for that long, some ms, nobody else has Python's lock."""
 _OF_NUMPY = frozenset({torch.float16, torch.float32, torch.float64})
 
 
@@ -39,10 +42,21 @@ def _encode(tensor: torch.Tensor) -> dict[str, Any]:
     flat = tensor.detach().cpu().flatten()
     if tensor.dtype.is_floating_point and tensor.dtype not in _OF_NUMPY:
         flat = flat.float()
-    data: Any = flat.numpy()
-    if tensor.dtype.is_floating_point and not np.isfinite(data).all():
-        data = [number if math.isfinite(number) else _name_of(number) for number in flat.tolist()]
+    numbers: NDArray[Any] = flat.numpy()
+    data = _nameable(numbers) if numbers.size <= _SLICE else orjson.Fragment(_in_slices(numbers))
     return {"dtype": dtype_name(tensor.dtype), "shape": list(tensor.shape), "data": data}
+
+
+def _in_slices(numbers: NDArray[Any]) -> bytes:
+    slices = (numbers[start : start + _SLICE] for start in range(0, numbers.size, _SLICE))
+    return b"[%s]" % b",".join(write_json(_nameable(part))[1:-1] for part in slices)
+
+
+def _nameable(numbers: NDArray[Any]) -> Any:
+    """With the names of those that JSON has no word for."""
+    if numbers.dtype.kind != "f" or np.isfinite(numbers).all():
+        return numbers
+    return [number if math.isfinite(number) else _name_of(number) for number in numbers.tolist()]
 
 
 def _name_of(number: float) -> str:

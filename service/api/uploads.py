@@ -18,17 +18,19 @@ from service.api.bodies import (
     JsonObject,
     beside_the_loop,
     media_type_of,
-    parse_json,
     read_form,
     read_json,
     validate,
 )
-from service.api.dependencies import Name, TheSettings
-from service.api.problems import Refused
+from service.api.dependencies import Name, TheSettings, json_reader_of
+from service.api.json_reader import JsonReader
+from service.api.problems import TOO_LARGE, Refused
 from service.api.spool import MAX_JSON, RECEIVE, spool_of, temporary_room, too_large
 from service.settings import Settings
 
 _JSON_PARTS = ("config", "metadata")
+_MOST_KEYS = 64 * 1024
+"""Bytes of `accept_unknown`."""
 
 
 class _AdapterBody(BaseModel):
@@ -98,7 +100,7 @@ async def _read_upload(schema: type[Upload], request: Request, settings: Setting
             weights = [part for part in form.getlist("weights") if isinstance(part, UploadFile)]
             faults = [*_repeated(form), *_not_a_file(form)]
             parsed = sum(len(content) for contents in parts.values() for content in contents)
-            fields = await beside_the_loop(parsed, lambda: _as_fields(parts, faults))
+            fields = await _as_fields(parts, faults, json_reader_of(request))
             if weights:
                 fields["weights"] = spool_of(weights[0]).contents
             yield await beside_the_loop(parsed, lambda: validate(schema, fields))
@@ -106,7 +108,7 @@ async def _read_upload(schema: type[Upload], request: Request, settings: Setting
             await form.close()
 
 
-def _as_fields(parts: Mapping[str, list[bytes]], faults: list[Fault]) -> dict[str, Any]:
+async def _as_fields(parts: Mapping[str, list[bytes]], faults: list[Fault], reader: JsonReader) -> dict[str, Any]:
     """The form as the JSON that it stands for: JSON parts as objects, `accept_unknown` as a list.
 
     Raises `Invalid` with `faults` and every part that can't be read.
@@ -115,7 +117,7 @@ def _as_fields(parts: Mapping[str, list[bytes]], faults: list[Fault]) -> dict[st
     faults = list(faults)
     for name, contents in parts.items():
         try:
-            fields[name] = _read_part(name, contents)
+            fields[name] = await _read_part(name, contents, reader)
         except Refused as refusal:
             faults.append(Fault((name,), refusal.detail))
         except UnicodeDecodeError:
@@ -137,18 +139,21 @@ async def _content(part: UploadFile | str) -> bytes:
     return await part.read() if isinstance(part, UploadFile) else part.encode()
 
 
-def _read_part(name: str, contents: list[bytes]) -> Any:
+async def _read_part(name: str, contents: list[bytes], reader: JsonReader) -> Any:
     if name in _JSON_PARTS:
-        return parse_json(contents[0])
+        return await reader.read(contents[0])
     if name == "accept_unknown":
-        return [key for content in contents for key in _keys_in(content.decode())]
+        return [key for content in contents for key in await _keys_in(content, reader)]
     return contents[0].decode()
 
 
-def _keys_in(field: str) -> list[Any]:
+async def _keys_in(content: bytes, reader: JsonReader) -> list[Any]:
     """The field may be one key, several with commas between them, or a JSON list; and it may be repeated."""
-    if field.startswith("["):
-        return cast(list[Any], parse_json(field.encode()))
+    if len(content) > _MOST_KEYS:
+        raise Refused(TOO_LARGE, f"is longer than {_MOST_KEYS} bytes")
+    if content.startswith(b"["):
+        return cast(list[Any], await reader.read(content))
+    field = content.decode()
     return [key.strip() for key in field.split(",") if key.strip()]
 
 

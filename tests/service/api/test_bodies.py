@@ -1,7 +1,6 @@
 """Bodies as they arrive, chunk by chunk, over the bare ASGI interface: what is read, and when reading stops."""
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -15,8 +14,6 @@ from models_registry.errors import Invalid, TooLarge
 from service.api.bodies import (
     JsonObject,
     media_type_of,
-    parse_json,
-    parse_tensors,
     read_bytes,
     read_form,
     read_json,
@@ -86,58 +83,12 @@ def test_what_is_no_form_is_malformed(content_type: str | None, body: bytes) -> 
     assert caught.value.kind.status == 400
 
 
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        (b"{", "not JSON"),
-        (b"", "not JSON"),
-        (b"[NaN]", 'write it as a string: "NaN"'),
-        (b"[-Infinity]", '"-Infinity"'),
-        (b"\xff", "not UTF-8"),
-        (b'["\\ud800"]', "surrogate"),
-        (b"[" * 100_000, "too deeply"),
-        (b"1" * 10_000, "not JSON"),
-        (b'{"r": 1, "r": 2}', 'key "r" more than once'),
-        (b'[{"a": {"x": 1, "\\u0078": 1}}]', 'key "x" more than once'),
-    ],
-)
-def test_what_is_no_json_is_malformed_and_says_why(body: bytes, words: str) -> None:
-    with pytest.raises(Refused, match=words) as caught:
-        parse_json(body)
-    assert caught.value.kind.status == 400
-
-
-REPEATED = [
-    b'{"r": 1, "r": 2}',
-    b'{"x": [1, {"y": [[], {"r": 1, "\\u0072": 1}]}]}',
-    b'{":": 1, "r": ":,:", "r\\"": "\\\\", "r": 1}',
-]
-
-
-@pytest.mark.parametrize("parse", [parse_json, parse_tensors])
-@pytest.mark.parametrize("body", REPEATED)
-def test_a_key_that_comes_twice_is_refused_by_name(parse: Callable[[bytes], object], body: bytes) -> None:
-    with pytest.raises(Refused, match='key "r" more than once') as caught:
-        parse(body)
-    assert caught.value.kind.status == 400
-
-
-@pytest.mark.parametrize("parse", [parse_json, parse_tensors])
-def test_keys_may_come_again_in_other_objects_and_strings(parse: Callable[[bytes], object]) -> None:
-    value = {"r": [{"r": ":"}, {"r": '"r": 1, "r": 2'}], ":": "\\"}
-    assert parse(json.dumps(value).encode()) == value
-
-
 def test_an_object_that_is_kept_holds_a_bounded_number_of_values() -> None:
     few, many = [0] * 99_999, [[]] * 100_000
     assert validate(RootModel[JsonObject], {"few": few}).root == {"few": few}
     with pytest.raises(Invalid) as caught:
         validate(RootModel[JsonObject], {"many": many})
     assert "holds more than 100000 values" in caught.value.faults[0].message
-
-
-def test_both_halves_of_a_surrogate_pair_are_a_character() -> None:
-    assert parse_json(b'["\\ud83d\\ude00"]') == ["\N{GRINNING FACE}"]
 
 
 @pytest.mark.parametrize("given", ["application/json", "Application/JSON; charset=utf-8", "application/x+json"])

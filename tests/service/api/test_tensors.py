@@ -129,6 +129,15 @@ def test_non_finite_outputs_are_strings_so_that_the_json_is_json() -> None:
     assert written({"y": output}) == {"y": {"dtype": "float16", "shape": [2, 2], "data": data}}
 
 
+def test_an_output_that_is_written_in_slices_comes_back_whole() -> None:
+    output = torch.randn(3, 70_001, generator=torch.Generator().manual_seed(0))
+    output[1, 5], output[2, 70_000] = math.nan, -math.inf
+    answer = written({"y": output})["y"]
+    assert (answer["shape"], len(answer["data"])) == ([3, 70_001], 210_003)
+    assert torch.equal(decode_inputs({"y": answer}).tensors["y"].nan_to_num(7.0), output.nan_to_num(7.0))
+    assert answer["data"][70_001 + 5] == "NaN"
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_a_number_has_the_digits_that_bring_it_back_and_no_more(dtype: torch.dtype) -> None:
     output = torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64).to(dtype)
