@@ -4,7 +4,7 @@ The registry keeps the `Architecture`, so that an adapter can be checked against
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from models_registry.records import Architecture, LayerKind, ModuleInfo, ParameterInfo
+from models_registry.records import AbsentHead, Architecture, LayerKind, ModuleInfo, ParameterInfo
 
 # What PEFT looks for, in its order, to leave a classification head out of "all-linear".
 CLASSIFICATION_HEADS = ("score", "classifier")
@@ -30,19 +30,21 @@ EMBEDDING_REFUSAL = (
 LAZY_REFUSAL = "This layer's shape is unknown until its first forward; give the base model an initialised layer."
 
 
-def describe(module: nn.Module) -> Architecture:
+def describe(module: nn.Module, absent_head: AbsentHead | None = None) -> Architecture:
     """The module list of an untouched base model, in `named_modules()` order.
 
     Tied parameters are hashed and counted once. Non-persistent buffers stay out of the fingerprint: they are computed
-    from the config, and come out different in the last bit on another device.
+    from the config, and come out different in the last bit on another device. So does an `absent_head`, which no files
+    hold.
     """
     digests = _digest_tensors(module)
-    parameters = [p for p in module.parameters() if not is_lazy(p)]
+    made_up = frozenset(absent_head.parameters if absent_head else ())
+    parameters = [p for name, p in module.named_parameters() if name not in made_up and not is_lazy(p)]
     buffers = [b for b in module.buffers() if not is_lazy(b)]
     model_type, input_embedding, output_embedding, classification_head = _name_transformers_parts(module)
     return Architecture(
         modules=_list_modules(module, digests),
-        fingerprint=_fingerprint(module, digests),
+        fingerprint=_fingerprint(module, digests, made_up),
         parameters=sum(p.numel() for p in parameters),
         bytes=sum(t.nbytes for t in (*parameters, *buffers)),
         model_type=model_type,
@@ -50,6 +52,7 @@ def describe(module: nn.Module) -> Architecture:
         output_embedding=output_embedding,
         tied_embeddings=_tied_to(module, input_embedding),
         classification_head=classification_head,
+        absent_head=absent_head,
     )
 
 
@@ -203,12 +206,12 @@ def tensor_digest(tensor: Tensor) -> str:
     return hashlib.sha256(data.numpy().data).hexdigest()
 
 
-def _fingerprint(root: nn.Module, digests: Mapping[int, str]) -> str:
+def _fingerprint(root: nn.Module, digests: Mapping[int, str], made_up: Collection[str]) -> str:
     persistent = root.state_dict(keep_vars=True).keys()
     buffers = [(name, b) for name, b in root.named_buffers(remove_duplicate=False) if name in persistent]
     total = hashlib.sha256()
     for name, tensor in sorted([*root.named_parameters(remove_duplicate=False), *buffers], key=lambda entry: entry[0]):
-        if id(tensor) in digests:
+        if id(tensor) in digests and name not in made_up:
             line = f"{name}\0{list(tensor.shape)}\0{dtype_name(tensor.dtype)}\0{digests[id(tensor)]}\n"
             total.update(line.encode())
     return total.hexdigest()

@@ -58,10 +58,30 @@ class ModuleInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class AbsentHead:
+    """The weights of a classification head that a base model's files lack, and that each adapter brings.
+
+    `parameters` are their names, and `sized` those of them that have a row for each class. `labels` is the number of
+    classes where somebody said it (None: the first adapter's), `built_labels` the one that the module was built with.
+    """
+
+    parameters: tuple[str, ...]
+    sized: tuple[str, ...]
+    labels: int | None
+    built_labels: int
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """By the names that `modules_to_save` has for them."""
+        return tuple(dict.fromkeys(name.partition(".")[0] for name in self.parameters))
+
+
+@dataclass(frozen=True, slots=True)
 class Architecture:
     """A base model's module list, in `named_modules()` order, and the facts by which PEFT chooses targets.
 
-    `fingerprint` is the sha256 (hex) over every parameter's and buffer's name, shape, dtype and bytes.
+    `fingerprint` is the sha256 (hex) over every parameter's and buffer's name, shape, dtype and bytes; it, `parameters`
+    and `bytes` leave out an `absent_head`, which is made up anew by each build.
     `tied_embeddings` are the modules that share the input embedding's weight.
     """
 
@@ -74,6 +94,7 @@ class Architecture:
     output_embedding: str | None = None
     tied_embeddings: tuple[str, ...] = ()
     classification_head: str | None = None
+    absent_head: AbsentHead | None = None
 
 
 # ---- what the registry knows ------------------------------------------------------------------------------------
@@ -104,7 +125,8 @@ Source: TypeAlias = HuggingFaceSource | PythonSource
 class BaseModel:
     """A registered base model. `hosted` is what its owner wants (in memory or not), and survives a restart.
 
-    `dtype`, `device` and `task` are as asked for: None means the source's own, the service's, the architecture's.
+    `dtype`, `device`, `task` and `num_labels` are as asked for: None means the source's own, the service's, the
+    architecture's, the config's.
     `fingerprint`, `parameters` and `bytes` are None until it was built once; `failure` is the last build's reason.
     """
 
@@ -120,6 +142,7 @@ class BaseModel:
     parameters: int | None = None
     bytes: int | None = None
     failure: str | None = None
+    num_labels: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from math import prod
 import torch
 from torch import Tensor
 
+from models_registry.adapters.absent_heads import label_shapes, require_labels
 from models_registry.adapters.adalora import AdaLoraConfig
 from models_registry.adapters.catalog import AdapterConfig
 from models_registry.adapters.lora_fields import TRAINING_ONLY
@@ -68,6 +69,7 @@ def fresh_checkpoint(
     heads = with_heads(config.task_type, config.modules_to_save, architecture)
     config = complete_config(config.model_copy(update={"modules_to_save": heads or None}), architecture)
     places = resolve_places(config, architecture)
+    require_labels(architecture)
     targets = [place.module for place in places if isinstance(place, MethodPlace)]
     refusals = [(target.name, config.fresh_refusal(target)) for target in targets]
     if faults := [Fault(("config",), f"{name!r}: {refusal}") for name, refusal in refusals if refusal]:
@@ -112,7 +114,8 @@ class Layout:
     def match(self, tensors: Mapping[str, Tensor]) -> Checkpoint:
         """As `match_checkpoint`."""
         tensors = _without_prefix(tensors)
-        shapes = {key: shape for place in self.places for key, shape in place.shapes.items()}
+        placed = {key: shape for place in self.places for key, shape in place.shapes.items()}
+        shapes = label_shapes(placed, tensors, self.architecture.absent_head)
         counters = {key for place in self.places if isinstance(place, SavedModulePlace) for key in place.counters}
         training_only = sorted(key for key in tensors if _is_training_only(key))
         tensors = {

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from models_registry.adapters.absent_heads import require_head
 from models_registry.adapters.biases import all_places, lora_only_places
 from models_registry.adapters.catalog import AdapterConfig
 from models_registry.adapters.folded import Folded
@@ -75,6 +76,7 @@ def resolve_places(config: AdapterConfig, architecture: Architecture) -> tuple[P
     targets = resolve_targets(config, architecture)
     places: list[Place] = [_method_place(config, target) for target in targets]
     places += saved_places(config.modules_to_save, architecture)
+    require_head((key for place in places for key in place.shapes), architecture)
     if isinstance(config, IA3Config):
         return tuple(places)
     _refuse_tying(config, places, architecture)

@@ -80,7 +80,8 @@ def unmatched_saved(entries: tuple[str, ...] | None, architecture: Architecture)
     for entry in entries or ():
         is_other_head = entry in HEADS and HEADS & {name.rpartition(".")[2] for name in found}
         if not is_other_head and not any(module.name.endswith(entry) for module in architecture.modules):
-            yield Fault(("config", "modules_to_save"), f"{entry!r} matches no module of the base model")
+            way_out = "; to serve a classifier, host the base with task: text-classification" if entry in HEADS else ""
+            yield Fault(("config", "modules_to_save"), f"{entry!r} matches no module of the base model{way_out}")
 
 
 def is_inside(name: str, other: str) -> bool:

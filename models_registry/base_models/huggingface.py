@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, GgufConfig, PreTrainedConfig, PreTrainedModel
 
+from models_registry.base_models.absent_head import absent_head_of, declared_labels, is_head
 from models_registry.base_models.generation import generate_arguments, own_defaults, parse_parameters
 from models_registry.base_models.model_config import set_pad_token
 from models_registry.base_models.named_tensors import (
@@ -20,9 +21,11 @@ from models_registry.base_models.named_tensors import (
 )
 from models_registry.base_models.pooling import Pooling, read_pooling
 from models_registry.base_models.right_padding import RightPadding
+from models_registry.base_models.seeding import seeded
 from models_registry.base_models.spec import Inputs, OutputValue, Rows
 from models_registry.base_models.tasks import (
     FEATURE_EXTRACTION,
+    TASKS_WITH_LABELS,
     TEXT_CLASSIFICATION,
     TEXT_GENERATION,
     builder_for,
@@ -38,7 +41,7 @@ from models_registry.base_models.token_ids import (
     token_faults,
 )
 from models_registry.errors import Invalid, Unsupported
-from models_registry.records import Fault
+from models_registry.records import AbsentHead, Fault
 
 EXAMPLE_TEXTS = ("A ship leaves the harbour at dawn.", "Bread!", "Why do rivers bend on their way to the sea, then?")
 # Arguments of a forward that aren't data: caches, switches, and the labels of a training step.
@@ -50,13 +53,19 @@ NOT_INPUTS = frozenset(
 class HuggingFaceSpec:
     """Built by the task's Auto class. Its rows are tensors under the forward's own names, or texts."""
 
-    def __init__(self, directory: Path, file: str | None, task: str | None) -> None:
-        """`directory` and `file` as `open_spec` checked them. Raises `Invalid` for a config we can't build from."""
+    def __init__(self, directory: Path, file: str | None, task: str | None, num_labels: int | None = None) -> None:
+        """`directory` and `file` as `open_spec` checked them. Raises `Invalid` for a config we can't build from, and
+        where `num_labels` are asked of a model that has none."""
         self._directory = directory
         self._file = file
         self._config = None if file else _read_config(directory)
         self.task = task or (TEXT_GENERATION if self._config is None else _own_task(self._config))
         self._builder = builder_for(self.task, None if self._config is None else self._config.architectures)
+        self._num_labels = num_labels
+        if num_labels is not None and self.task not in TASKS_WITH_LABELS:
+            message = f"num_labels is for {', '.join(sorted(TASKS_WITH_LABELS))}; the task here is {self.task}."
+            raise Invalid(message, [Fault(("num_labels",), message)])
+        self.absent_head: AbsentHead | None = None
         self._text: Text | None = None
         self._tables = Tables()
         self._signature = Signature()
@@ -131,24 +140,35 @@ class HuggingFaceSpec:
         return self.task == TEXT_GENERATION and not parse_parameters(parameters).minds_company
 
     def _load(self, dtype: torch.dtype | None) -> PreTrainedModel:
-        gguf: dict[str, Any] = {"gguf_file": self._file, "quantization_config": GgufConfig(dequantize=True)}
+        more: dict[str, Any] = {} if self._num_labels is None else {"num_labels": self._num_labels}
+        if self._file:
+            more |= {"gguf_file": self._file, "quantization_config": GgufConfig(dequantize=True)}
         try:
-            module, report = self._builder.from_pretrained(
-                self._directory,
-                dtype=dtype or "auto",
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                **(gguf if self._file else {}),
-            )
+            with seeded():
+                module, report = self._builder.from_pretrained(
+                    self._directory,
+                    dtype=dtype or "auto",
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                    **more,
+                )
         except MemoryError:
             raise
         except Exception as error:  # transformers raises many kinds here; each says what is wrong with the files
             message = f"transformers can't load {self._directory.name}: {type(error).__name__}: {error}"
             raise Invalid(message, [Fault(("source", "path"), message)]) from error
-        _check_complete(module, report["missing_keys"])
+        self.absent_head = self._find_absent_head(module, report["missing_keys"])
         return module
+
+    def _find_absent_head(self, module: PreTrainedModel, missing: set[str]) -> AbsentHead | None:
+        """Raises `Invalid` where other weights are missing than those that adapters of the task bring."""
+        if self.task not in TASKS_WITH_LABELS or not missing or not is_head(module, missing):
+            _check_complete(module, missing)
+            return None
+        declared = None if self._file else declared_labels(self._directory)
+        return absent_head_of(module, missing, self._num_labels or declared)
 
     def _embed(self, outputs: Mapping[str, Tensor], rows: Rows) -> Tensor:
         if "last_hidden_state" not in outputs:
@@ -215,10 +235,12 @@ def _classify(config: PreTrainedConfig, logits: Tensor) -> dict[str, OutputValue
     numbers = logits.float()
     if config.problem_type == "regression":
         scores = numbers
-    elif config.problem_type == "multi_label_classification" or config.num_labels == 1:
+    elif config.problem_type == "multi_label_classification" or numbers.shape[-1] == 1:
         scores = numbers.sigmoid()
     else:
         scores = numbers.softmax(-1)
     best = scores.max(-1)
     names = dict[Any, str](config.id2label or {})
-    return {"label": tuple(names[int(index)] for index in best.indices), "score": best.values}
+    # An adapter's own head may have more classes than the base's config has names.
+    labels = tuple(names.get(int(index), f"LABEL_{int(index)}") for index in best.indices)
+    return {"label": labels, "score": best.values}

@@ -16,16 +16,17 @@ from models_registry.base_models.named_tensors import (
     signature_of,
     to_module,
 )
+from models_registry.base_models.seeding import seeded
 from models_registry.base_models.spec import Inputs, OutputValue, Rows
 from models_registry.base_models.token_ids import Tables, tables_of, token_faults
 from models_registry.errors import Invalid
 from models_registry.records import Fault, PythonSource
 
-SEED = 0
-
 
 class PythonSpec:
     """Built by calling the factory with exactly `source.kwargs`."""
+
+    absent_head = None
 
     def __init__(self, source: PythonSource, factory: Callable[..., object], task: str | None) -> None:
         self.task = task
@@ -37,8 +38,7 @@ class PythonSpec:
     def build(self, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
         # A factory that initialises at random would give another base model after each restart, and the adapters that
         # refer to this one would have lost it. Seeded, it gives the same one; one that seeds itself isn't affected.
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(SEED)
+        with seeded():
             module = self._call_factory()
         module.to(device=device, dtype=dtype).eval().requires_grad_(False)
         self._signature = signature_of(module)

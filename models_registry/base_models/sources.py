@@ -24,13 +24,17 @@ class SourcePolicy:
     factories: tuple[str, ...]
 
 
-def open_spec(source: Source, task: str | None, policy: SourcePolicy) -> BaseModelSpec:
-    """Raises `Invalid` for an unknown task, a path outside the roots after resolving links, a directory that is not
-    there or holds no safetensors, a file that is no GGUF, a factory that isn't on the list or can't be imported."""
+def open_spec(source: Source, task: str | None, policy: SourcePolicy, num_labels: int | None = None) -> BaseModelSpec:
+    """Raises `Invalid` for an unknown task, `num_labels` where no classifier is built from files, a path outside the
+    roots after resolving links, a directory that is not there or holds no safetensors, a file that is no GGUF, a
+    factory that isn't on the list or can't be imported."""
     if task is not None:
         check_task(task)
     match source:
         case PythonSource():
+            if num_labels is not None:
+                message = "num_labels is for huggingface sources; a factory gets its numbers as kwargs."
+                raise Invalid(message, [Fault(("num_labels",), message)])
             return PythonSpec(source, find_factory(source.factory, policy.factories), task)
         case HuggingFaceSource():
             directory = find_directory(source.path, policy.model_roots)
@@ -39,7 +43,7 @@ def open_spec(source: Source, task: str | None, policy: SourcePolicy) -> BaseMod
                 _check_safetensors(directory)
             else:
                 _check_gguf(directory, source.file)
-            return HuggingFaceSpec(directory, source.file, task)
+            return HuggingFaceSpec(directory, source.file, task, num_labels)
 
 
 def find_directory(path: str, roots: tuple[Path, ...]) -> Path:

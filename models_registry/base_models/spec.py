@@ -11,6 +11,8 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import nn
 
+from models_registry.records import AbsentHead
+
 OutputValue: TypeAlias = torch.Tensor | tuple[str, ...]
 
 
@@ -50,6 +52,11 @@ class BaseModelSpec(Protocol):
     """One base model and what its rows are. Created by `open_spec`; what it reads rows by, it learns when it builds."""
 
     task: str | None
+
+    @property
+    def absent_head(self) -> AbsentHead | None:
+        """The head that the files of the built module lack, which only adapters bring."""
+        ...
 
     def build(self, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
         """The module: in eval mode, frozen, on `device`, in `dtype` (None: the source's own). Raises `Invalid`."""

@@ -29,6 +29,10 @@ TEXT_GENERATION = "text-generation"
 TEXT_CLASSIFICATION = "text-classification"
 FEATURE_EXTRACTION = "feature-extraction"
 SPEECH_RECOGNITION = "automatic-speech-recognition"
+# What adapters are trained for on a base without a head: PEFT saves the head that they then bring.
+TASKS_WITH_LABELS = frozenset(
+    {TEXT_CLASSIFICATION, "token-classification", "image-classification", "audio-classification"}
+)
 
 # In the order in which an architecture's task is looked up: a few classes are listed under several.
 BUILDERS: Mapping[str, tuple[Builder, Mapping[Any, Any]]] = {

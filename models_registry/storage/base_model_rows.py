@@ -30,6 +30,7 @@ class BaseModelWishes(TypedDict, total=False):
     dtype: str | None
     device: str | None
     task: str | None
+    num_labels: int | None
     example_inputs: Mapping[str, Any] | None
     replacing: datetime | None
 
@@ -47,6 +48,7 @@ def add_base_model(session: Session, id: str, source: Source, wishes: BaseModelW
         dtype=wishes.get("dtype"),
         device=wishes.get("device"),
         task=wishes.get("task"),
+        num_labels=wishes.get("num_labels"),
         example_inputs=None if example_inputs is None else dict(example_inputs),
         hosted=True,
         created_at=datetime.now(UTC),

@@ -123,6 +123,7 @@ def base_model_record(row: BaseModelRow) -> BaseModel:
         parameters=row.parameters,
         bytes=row.bytes,
         failure=row.failure,
+        num_labels=row.num_labels,
     )
 
 

@@ -71,6 +71,7 @@ class BaseModelRow(Row):
     dtype: Mapped[str | None] = mapped_column(Text)
     device: Mapped[str | None] = mapped_column(Text)
     task: Mapped[str | None] = mapped_column(Text)
+    num_labels: Mapped[int | None]
     example_inputs: Mapped[dict[str, Any] | None]
     hosted: Mapped[bool]
     created_at: Mapped[datetime]

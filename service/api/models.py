@@ -23,6 +23,8 @@ from service.engine.request import ModelModules, ModelState, ModelStatus
 
 router = APIRouter(tags=["models"])
 
+MAX_LABELS = 1 << 20
+
 
 # ---- schemas ----------------------------------------------------------------------------------------------------
 
@@ -63,6 +65,13 @@ class NewModelBody(BaseModel):
     dtype: str | None = Field(default=None, description="torch's name without `torch.`", examples=["bfloat16"])
     device: str | None = Field(default=None, examples=["cuda:1"])
     task: str | None = Field(default=None, description="A Hugging Face pipeline tag", examples=["text-generation"])
+    num_labels: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_LABELS,
+        description="How many classes a classifier has whose head is not in its files; by default as many as its "
+        "config says, else as the first adapter has. Each adapter then brings its own head.",
+    )
     example_inputs: JsonObject | None = Field(
         default=None,
         description="Inputs that the model takes, as a request writes them. What fails of them stands in `warnings`.",
@@ -78,6 +87,7 @@ class ModelAnswer(BaseModel):
     reason: str | None
     source: HuggingFaceSourceBody | PythonSourceBody
     task: str | None
+    num_labels: int | None = Field(description="As asked for.")
     dtype: str | None
     device: str | None
     parameters: int | None
@@ -116,6 +126,7 @@ def _show_model(status: ModelStatus) -> ModelAnswer:
         reason=status.reason,
         source=_show_source(base.source),
         task=status.task,
+        num_labels=base.num_labels,
         dtype=status.dtype,
         device=status.device,
         parameters=base.parameters,
@@ -214,6 +225,7 @@ async def register_model(
         dtype=body.dtype,
         device=body.device,
         task=body.task,
+        num_labels=body.num_labels,
         example_inputs=body.example_inputs,
     )
     if wait:

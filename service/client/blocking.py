@@ -123,7 +123,7 @@ class Models:
     def register(self, id: str, source: Mapping[str, Any], *, wait_s: float = 600.0, **options: Any) -> Model:
         """Register a base model and wait until it is ready, for `wait_s` seconds at most.
 
-        `source` and `options` (`task`, `dtype`, `device`, `example_inputs`) are those of `POST /models`.
+        `source` and `options` (`task`, `num_labels`, `dtype`, `device`, `example_inputs`) are those of `POST /models`.
         """
         return self._send(model_calls.register_model(id, source, options, wait_s))
 

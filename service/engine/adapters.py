@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from models_registry.adapters.absent_heads import labels_of
 from models_registry.adapters.catalog import parse_config, parse_stored
 from models_registry.adapters.checkpoint import not_in_memory
 from models_registry.errors import NotFound, RegistryError
@@ -13,6 +15,7 @@ from models_registry.injection.adapted_model import PreparedAdapter
 from models_registry.records import Adapter, AdapterVersion, Once
 from models_registry.references import pick_removable
 from models_registry.registry import Registry
+from models_registry.safetensors_files import read_safetensors
 from service.engine.compositions import draft_composition
 from service.engine.drafts import Draft, draft_new, draft_upload
 from service.engine.hosted_model import HostedModel
@@ -20,8 +23,8 @@ from service.engine.hosting import Hosting
 from service.engine.inference import Inference
 from service.engine.models import Models
 from service.engine.once import create_once
-from service.engine.request import AdapterStatus, CreatedAdapter, EngineLimits, NewAdapter, NewComposition
-from service.engine.snapshot import Snapshot, find_adapter, is_there, require_free, resolve
+from service.engine.request import AdapterStatus, CreatedAdapter, EngineLimits, ModelModules, NewAdapter, NewComposition
+from service.engine.snapshot import Snapshot, find_adapter, first_adapter, is_there, require_free, resolve
 from service.engine.statuses import adapter_status
 
 log = logging.getLogger(__name__)
@@ -97,7 +100,7 @@ class Adapters:
         def add() -> CreatedAdapter:
             newest = self._registry.find_adapter(name).newest
             parsed = parse_stored(newest.config) if config is None else parse_config(config, accept_unknown)
-            draft = draft_upload(parsed, self._models.modules(newest.model), weights, metadata or {})
+            draft = draft_upload(parsed, self._modules(newest.model), weights, metadata or {})
             put = partial(self._registry.add_version, name, if_match=if_match, once=once)
             return self._store(newest.model, draft, put)
 
@@ -198,11 +201,20 @@ class Adapters:
         return version
 
     def _draft(self, new: NewAdapter) -> Draft:
-        modules = self._models.modules(new.model)
+        modules = self._modules(new.model)
         require_free(self._snapshot.view, new.name)
         hosted = self._hosting.hosted(new.model)
         base = hosted.adapted.base_weight if hosted else not_in_memory
         return draft_new(new, modules, base, self._limits.max_adapter_bytes // BYTES_A_NUMBER)
+
+    def _modules(self, model: str) -> ModelModules:
+        """As of the model. A head that only adapters bring has as many classes as the first one's, if nobody said."""
+        modules = self._models.modules(model)
+        head = modules.architecture.absent_head
+        if head is None or head.labels is not None or (first := first_adapter(self._snapshot.view, model)) is None:
+            return modules
+        labels = labels_of(head, read_safetensors(self._registry.read_weights(first.versions[0])))
+        return replace(modules, architecture=replace(modules.architecture, absent_head=replace(head, labels=labels)))
 
     def _draft_composition(self, new: NewComposition) -> Draft:
         modules = self._models.modules(new.model)

@@ -143,11 +143,11 @@ def host(
     a factory raises.
     """
     device = choose_device(base.device or limits.device)
-    spec = open_spec(base.source, base.task, policy)
+    spec = open_spec(base.source, base.task, policy, base.num_labels)
     # In eval mode torch's fused paths read weights without calling the layers that adapters hook.
     torch.backends.mha.set_fastpath_enabled(False)
     module = spec.build(device, choose_dtype(base.dtype))
-    architecture = describe(module)
+    architecture = describe(module, spec.absent_head)
     registry.record_built(base.id, architecture, base.created_at)
     room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
     merged = room // 8 if limits.max_merged_bytes is None else limits.max_merged_bytes

@@ -20,7 +20,7 @@ from service.engine.hosted_model import HostedModel
 from service.engine.hosting import Hosting
 from service.engine.job import Job, Kind
 from service.engine.request import InferAnswer, InferRequest
-from service.engine.selection import Selection, distinct_versions, select
+from service.engine.selection import Selection, check_heads, distinct_versions, select
 from service.engine.snapshot import Snapshot, is_there, without
 
 SHORT_CHARACTERS, SHORT_BYTES = 1024, 1 << 18
@@ -155,6 +155,7 @@ def _read(request: InferRequest, hosted: HostedModel, selections: tuple[Selectio
     rows = _rows(request, hosted)
     count = len(request.inputs.texts) if rows is None else rows.count
     check_selections(request.adapters, selections, count)
+    check_heads(hosted.adapted.architecture, selections)
     return rows, hosted.joining.kind(request, selections, rows)
 
 

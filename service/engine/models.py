@@ -156,7 +156,7 @@ class Models:
     def _register(self, id: str, source: Source, once: Once | None, wishes: BaseModelWishes) -> BaseModel:
         choose_dtype(wishes.get("dtype"))
         choose_device(wishes.get("device") or self._limits.device)
-        open_spec(source, wishes.get("task"), self._policy)
+        open_spec(source, wishes.get("task"), self._policy, wishes.get("num_labels"))
         if (example_inputs := wishes.get("example_inputs")) is not None:
             decode_inputs(example_inputs, "example_inputs")
         with self._lifecycle:

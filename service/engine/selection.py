@@ -1,12 +1,12 @@
 """Which adapter versions the rows of a request mean: references become exact versions, all faults at once."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from models_registry.adapters.catalog import parse_stored
 from models_registry.adapters.method import FLOAT32_MAX
 from models_registry.errors import Invalid, NotFound
-from models_registry.records import AdapterVersion, Fault, Location, RegistrySnapshot
+from models_registry.records import AdapterVersion, Architecture, Fault, Location, RegistrySnapshot
 from service.engine.request import AdapterChoice, AdapterChoices, Digest
 from service.engine.snapshot import resolve, slot
 
@@ -68,6 +68,17 @@ def select(view: RegistrySnapshot, model: str, adapters: AdapterChoices) -> tupl
     if faults:
         raise Invalid("These adapters can't be composed.", faults)
     return tuple(selections)
+
+
+def check_heads(architecture: Architecture, selections: Sequence[Selection]) -> None:
+    """Raises `Invalid` for base rows of a model whose head only adapters bring: its own would be made up."""
+    head = architecture.absent_head
+    rows = [row for row, selection in enumerate(selections) if not selection.parts]
+    if head is None or not rows:
+        return
+    message = f"the base model's files hold no {', '.join(head.modules)}; name an adapter that brings its own"
+    locs: list[Location] = [("adapter",)] if len(selections) == 1 else [("adapter", row) for row in rows]
+    raise Invalid("The base model has no head of its own.", [Fault(loc, message) for loc in locs])
 
 
 def resolve_composition(view: RegistrySnapshot, model: str, adapters: Mapping[str, float]) -> Selection:

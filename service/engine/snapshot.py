@@ -83,6 +83,11 @@ def find_adapter(view: RegistrySnapshot, name: str) -> Adapter:
     return adapter
 
 
+def first_adapter(view: RegistrySnapshot, model: str) -> Adapter | None:
+    """The oldest of the model's adapters."""
+    return min((a for a in view.adapters.values() if a.model == model), key=lambda a: a.created_at, default=None)
+
+
 def resolve(view: RegistrySnapshot, reference: str) -> AdapterVersion:
     """The exact version that `name`, `name@3` or `name@alias` means. Raises `NotFound` that says which part."""
     return pick_version(find_adapter(view, named_by(reference)), reference)

@@ -1,0 +1,32 @@
+"""The head that a directory's files lack, where the task is a classifier's: transformers makes one up at each build."""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from models_registry.records import AbsentHead
+
+
+def is_head(module: PreTrainedModel, missing: Collection[str]) -> bool:
+    """Whether all that is missing lies outside the model that the head stands on."""
+    body = f"{module.base_model_prefix}."
+    return module.base_model is not module and not any(name.startswith(body) for name in missing)
+
+
+def absent_head_of(module: PreTrainedModel, missing: Collection[str], labels: int | None) -> AbsentHead:
+    """The made-up weights among `module`'s parameters; `labels` is what somebody said of their number of classes."""
+    built = module.config.num_labels or 0
+    weights = {name: p for name, p in module.named_parameters() if name in missing}
+    sized = tuple(name for name, p in weights.items() if p.ndim and p.shape[0] == built)
+    return AbsentHead(tuple(weights), sized, labels, built)
+
+
+def declared_labels(directory: Path) -> int | None:
+    """What config.json itself says; a config that was read from it has two classes where it says nothing."""
+    config = json.loads((directory / "config.json").read_text())
+    if isinstance(number := config.get("num_labels"), int):
+        return number
+    names = config.get("id2label")
+    return len(names) if isinstance(names, dict) else None
