@@ -25,6 +25,7 @@ class Scribe:
     """Continues a text with what the module computes just then, so that a text shows which adapter wrote it."""
 
     task: str | None = "text-generation"
+    absent_head = None
 
     def build(self, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
         return bases.mlp().to(device, dtype)

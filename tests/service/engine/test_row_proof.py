@@ -25,6 +25,7 @@ class Plain:
     """Calls the module with the rows' tensors."""
 
     task: str | None = None
+    absent_head = None
 
     def build(self, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
         return bases.mlp()
