@@ -1,6 +1,7 @@
 """AdaLoRA (Zhang et al. 2023): `ΔW = B diag(E) A`, its ranks pruned during training, as PEFT 0.21.2 stores it."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal, Self
 
 import torch
@@ -43,6 +44,7 @@ class AdaLoraConfig(LoraFields):
             )
         return self
 
+    @cached_property
     def masks(self) -> dict[str, list[bool]]:
         """`rank_pattern` by the target's name."""
         pattern = self.rank_pattern or {}
@@ -50,13 +52,13 @@ class AdaLoraConfig(LoraFields):
 
     def rank(self, target: ModuleInfo) -> int:
         """How many ranks pruning left at `target`; may be 0."""
-        mask = self.masks().get(target.name)
+        mask = self.masks.get(target.name)
         return self.init_r if mask is None else sum(mask)
 
     def refusal(self, target: ModuleInfo) -> str | None:
         if target.groups > 1:
             return "AdaLoRA's product has the shape of an ungrouped convolution's weight; this one has groups"
-        mask = self.masks().get(target.name)
+        mask = self.masks.get(target.name)
         if mask is not None and len(mask) != self.init_r:
             return f"its rank_pattern mask has {len(mask)} entries where init_r is {self.init_r}"
         return None

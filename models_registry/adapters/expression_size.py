@@ -61,8 +61,8 @@ class _Reader:
                 return self._close()
             case "{":
                 return self._repeat()
-            case _:
-                return self._add(1, 1)
+            case _:  # a `+` is compiled as once and then any number more, so that each around another doubles it
+                return self._add(self._part if character == "+" else 1, 1)
 
     def _add(self, size: int, length: int) -> int:
         self._part = size

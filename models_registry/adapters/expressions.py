@@ -61,7 +61,7 @@ class Expressions:
         begun = thread_time()
         try:
             found = how(name, timeout=self._left_s, concurrent=True)
-        except TimeoutError:
+        except (TimeoutError, MemoryError):
             self._left_s = 0.0
             raise _too_slow(expression) from None
         self._spend(thread_time() - begun, expression)
@@ -77,8 +77,9 @@ def _compile(expression: str) -> "regex.Pattern[str]":
     require_bounded(expression)
     try:
         re.compile(expression)
-        return regex.compile(expression)
-    except (re.error, regex.error, OverflowError) as error:
+        # Not into its cache, which would keep hundreds of the largest ones that callers think of.
+        return regex.compile(expression, cache_pattern=False)
+    except (re.error, regex.error, OverflowError, RecursionError) as error:
         raise Invalid(f"{_shown(expression)} is not a regular expression: {error}.") from error
 
 

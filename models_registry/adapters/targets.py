@@ -126,7 +126,7 @@ def _unmatched(config: AdapterConfig, architecture: Architecture, targets: tuple
     if isinstance(config, LoraConfig):
         yield from _unmatched_keys("rank_pattern", config.rank_keys, target_names)
     if isinstance(config, AdaLoraConfig):
-        for name in sorted(config.masks().keys() - set(target_names)):
+        for name in sorted(config.masks.keys() - set(target_names)):
             yield Fault(("config", "rank_pattern"), f"{name!r} is none of the targets")
 
 

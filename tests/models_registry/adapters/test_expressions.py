@@ -54,6 +54,7 @@ def test_what_is_accepted_finds_what_re_finds(expression: str, name: str) -> Non
         r"model\.layers\.([0-9]|1[0-9]|2[0-3])\.mlp\.(gate|up)_proj",
         r"(?i)MODEL\.layers\.\d{1,3}\..*",
         r"[]a-z.\[\]-]{1,40}",
+        r"(?:(?:model|(?:\w+\.)+)layers\.(?:\d+\.)+)+(?:\w+\.)*q_proj",
         "|".join(re.escape(f"model.layers.{layer}.q_proj") for layer in range(300)),
     ],
 )
@@ -99,6 +100,9 @@ def test_what_the_two_engines_read_differently_is_refused(expression: str, reaso
         "(?:(?:.{500,}){500,}){500,}",
         "(?:(?:(?:.?){1000}){1000}){1000}",
         "(?:(.?){1000,}){1000,}",
+        "(" * 40 + "a" + ")+" * 40,
+        "(?:" * 40 + "a" + ")+?" * 40,
+        "(?:" * 40 + "a" + "){1,}" * 40,
         f"a{{{LARGEST + 1}}}",
         "a{999999999999}",
         "(?x) # [\n(?:.{999}){999} # ]",
