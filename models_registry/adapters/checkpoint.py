@@ -19,7 +19,7 @@ from models_registry.adapters.places import MethodPlace, Place, resolve_places
 from models_registry.adapters.saved_modules import SavedModulePlace, with_heads
 from models_registry.adapters.targets import complete_config
 from models_registry.architecture import dtype_name, dtype_named, tensor_digest
-from models_registry.errors import Conflict, Invalid, TooLarge, Unsupported
+from models_registry.errors import Conflict, Invalid, Unsupported
 from models_registry.records import Architecture, Fault, ModuleInfo, ParameterInfo
 
 WEIGHTS = "weights"
@@ -57,13 +57,12 @@ def fresh_checkpoint(
     architecture: Architecture,
     seed: int | None,
     base: BaseWeights = not_in_memory,
-    max_numbers: int | None = None,
+    max_bytes: int | None = None,
 ) -> Checkpoint:
     """The method's own initial weights, in each target's dtype; the same ones for the same `seed`.
 
     Raises:
-        Invalid: the config doesn't fit the base model; lists everything at once.
-        TooLarge: it would hold more than `max_numbers`.
+        Invalid: the config doesn't fit the base model, with everything at once; or it would hold more than `max_bytes`.
         Conflict: the weights start from the base's, which aren't at hand.
     """
     heads = with_heads(config.task_type, config.modules_to_save, architecture)
@@ -74,15 +73,21 @@ def fresh_checkpoint(
     refusals = [(target.name, config.fresh_refusal(target)) for target in targets]
     if faults := [Fault(("config",), f"{name!r}: {refusal}") for name, refusal in refusals if refusal]:
         raise Unsupported("The config's initial weights are not served.", faults)
-    numbers = sum(prod(shape) for place in places for shape in place.shapes.values())
-    if max_numbers is not None and numbers > max_numbers:
-        raise TooLarge(f"The adapter would hold {numbers} numbers, more than the {max_numbers} that are allowed here.")
+    if max_bytes is not None and (bytes_ := sum(map(_bytes_at, places))) > max_bytes:
+        raise Invalid(
+            f"The adapter would hold {bytes_} bytes, more than {max_bytes}, the service's limit "
+            "(ADAPTER_SERVICE_MAX_UPLOAD_BYTES); lower its rank or target fewer modules."
+        )
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
     tensors: dict[str, Tensor] = {}
     for place in places:
         tensors |= {key: tensor.cpu() for key, tensor in place.initial(generator, base).items()}
     return Checkpoint(config, places, tensors, _warnings(config))
+
+
+def _bytes_at(place: Place) -> int:
+    return sum(map(prod, place.shapes.values())) * dtype_named(place.module.dtype).itemsize
 
 
 def match_checkpoint(config: AdapterConfig, tensors: Mapping[str, Tensor], architecture: Architecture) -> Checkpoint:

@@ -24,6 +24,8 @@ from models_registry.errors import Invalid
 from models_registry.records import Architecture, Fault, ModuleInfo
 
 WHERE = "adapters"
+MOST_OPERATIONS = 4e12
+"""Of all decompositions of an svd: some minutes of two processor cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,11 @@ def compose(parts: Sequence[Component], architecture: Architecture, recipe: Reci
         raise Invalid("These adapters have no rank left at any target, so that there is nothing to compose.")
     if recipe.elementwise and (faults := [*_uneven(shares)]):
         raise Invalid("These adapters can't be composed like this.", faults)
+    if recipe.method == "svd" and (operations := _operations(shares)) > MOST_OPERATIONS:
+        raise Invalid(
+            f"An svd of these adapters takes about {operations:.0e} operations, more than {MOST_OPERATIONS:.0e}; take "
+            "fewer of them or such with lower ranks, or cat, which decomposes nothing."
+        )
     merged = _merge_all(shares, architecture, recipe)
     config = _config(parts, merged, architecture)
     checkpoint = match_checkpoint(config, _tensors(config, merged, architecture), architecture)
@@ -115,6 +122,18 @@ def _low_ranks(part: Component) -> Iterator[tuple[ModuleInfo, list[LowRank]]]:
     for target in part.checkpoint.targets:
         own = {key: _wide(tensors[f"{target.name}.{key}"]) for key in config.shapes(target)}
         yield target, config.low_ranks(target, own)
+
+
+def _operations(shares: Mapping[str, Sequence[_Share]]) -> float:
+    """Multiplications of `merging.truncate` at all targets, for the joint rank R: two QRs of `[features, R]`, and an
+    svd of `[R, R]`, which takes about 20 R³ (Golub and Van Loan, section 8.6). Groups, which lessen it, don't count."""
+    total = 0.0
+    for here in shares.values():
+        for products in zip(*(share.low_ranks for share in here), strict=True):
+            rank = sum(len(product.down) for product in products)
+            features = len(products[0].up) + products[0].down[0].numel()
+            total += 2.0 * features * rank**2 + 20.0 * min(rank, features) ** 3
+    return total
 
 
 def _wide(tensor: Tensor) -> Tensor:

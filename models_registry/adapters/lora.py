@@ -24,6 +24,9 @@ MAGNITUDE = "lora_magnitude_vector"
 OUT_PROJ_FACTOR = 2
 """PEFT 0.21.2 adds an attention module's out_proj delta twice, in training as well: its tensors are meant so."""
 
+MOST_ORTHOGONAL = 2_048
+"""The greatest rank of an orthogonal start, which decomposes a square matrix of that rank for each target."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
@@ -76,14 +79,13 @@ class LoraConfig(LoraFields):
     def fresh_refusal(self, target: ModuleInfo) -> str | None:
         if trained := [field for field in TRAINING_ONLY if getattr(self, field)]:
             return f"{trained[0]} changes training alone, and no adapter is trained here; upload its weights instead"
-        rank = self.rank(target)
         match self.init_lora_weights, target.kind:
             case "mica", _:
                 return 'init_lora_weights="mica" starts from the base weights; upload its weights instead'
             case "eva", _:
                 return 'init_lora_weights="eva" starts from what the base computes on data; upload its weights instead'
             case "orthogonal", "linear" | "hf_conv1d":
-                return f'init_lora_weights="orthogonal" needs an even rank, not {rank}' if rank % 2 else None
+                return _orthogonal_refusal(self.rank(target))
             case "orthogonal", _:
                 return 'init_lora_weights="orthogonal" is for linear layers only'
             case _:
@@ -165,6 +167,14 @@ class LoraConfig(LoraFields):
                 if init is False:
                     nn.init.kaiming_uniform_(b, a=math.sqrt(5), generator=generator)
         return a, b
+
+
+def _orthogonal_refusal(rank: int) -> str | None:
+    if rank % 2:
+        return f'init_lora_weights="orthogonal" needs an even rank, not {rank}'
+    if rank > MOST_ORTHOGONAL:
+        return f'init_lora_weights="orthogonal" takes very long beyond rank {MOST_ORTHOGONAL}, not {rank}'
+    return None
 
 
 def _orthogonal(target: ModuleInfo, rank: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -29,7 +29,6 @@ from service.engine.statuses import adapter_status
 
 log = logging.getLogger(__name__)
 
-BYTES_A_NUMBER = 4
 DRAIN_S = 30.0
 """So long a removal waits for the requests that run, where it is asked to."""
 
@@ -205,7 +204,7 @@ class Adapters:
         require_free(self._snapshot.view, new.name)
         hosted = self._hosting.hosted(new.model)
         base = hosted.adapted.base_weight if hosted else not_in_memory
-        return draft_new(new, modules, base, self._limits.max_adapter_bytes // BYTES_A_NUMBER)
+        return draft_new(new, modules, base, self._limits.max_adapter_bytes)
 
     def _modules(self, model: str) -> ModelModules:
         """As of the model. A head that only adapters bring has as many classes as the first one's, if nobody said."""
@@ -219,7 +218,9 @@ class Adapters:
     def _draft_composition(self, new: NewComposition) -> Draft:
         modules = self._models.modules(new.model)
         require_free(self._snapshot.view, new.name)
-        return draft_composition(new, modules, self._snapshot.view, self._registry.read_weights)
+        return draft_composition(
+            new, modules, self._snapshot.view, self._registry.read_weights, self._limits.max_adapter_bytes
+        )
 
     def _recall(self, once: Once) -> CreatedAdapter | None:
         created = self._registry.find_created(once)

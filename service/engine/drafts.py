@@ -45,13 +45,13 @@ class Draft:
         )
 
 
-def draft_new(new: NewAdapter, modules: ModelModules, base: BaseWeights, max_numbers: int) -> Draft:
+def draft_new(new: NewAdapter, modules: ModelModules, base: BaseWeights, max_bytes: int) -> Draft:
     """With its uploaded weights or the method's initial ones. Raises as `draft_upload`, and for initial weights
-    `TooLarge` beyond `max_numbers`, `Conflict` where they start from base weights that aren't in memory."""
+    `Invalid` beyond `max_bytes`, `Conflict` where they start from base weights that aren't in memory."""
     config = parse_config(new.config, new.accept_unknown)
     if new.weights is not None:
         return draft_upload(config, modules, new.weights, new.metadata)
-    checkpoint = fresh_checkpoint(config, modules.architecture, new.seed, base, max_numbers)
+    checkpoint = fresh_checkpoint(config, modules.architecture, new.seed, base, max_bytes)
     return draft(checkpoint, modules, new.metadata)
 
 

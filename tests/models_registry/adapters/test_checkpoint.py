@@ -82,6 +82,7 @@ def test_fresh_weights_have_the_targets_dtype() -> None:
     ("fields", "word"),
     [
         ({"init_lora_weights": "orthogonal", "r": 3}, "even"),
+        ({"init_lora_weights": "orthogonal", "r": 2_050}, "beyond rank 2048"),
         ({"init_lora_weights": "orthogonal", "target_modules": ["embedding"]}, "linear layers only"),
     ],
 )

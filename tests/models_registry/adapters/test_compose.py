@@ -297,3 +297,10 @@ def test_options_without_a_meaning_are_said_not_to_be_used(base: nn.Module) -> N
     assert [warning.split()[0] for warning in warnings] == ["density", "rank", "seed"]
     (alone,) = compose(parts[:1], describe(base), Recipe("ties", density=0.5)).warnings
     assert "only weighted" in alone
+
+
+def test_an_svd_that_would_take_very_long_is_refused_before_it_begins(base: nn.Module) -> None:
+    wide = part(base, 1.0, {**LORA, "r": 1_000_000})
+    with pytest.raises(Invalid, match="An svd of these adapters takes about 2e"):
+        compose([wide], describe(base), Recipe("svd", rank=2))
+    assert len(compose([wide], describe(base), Recipe("cat")).tensors["first.lora_A.weight"]) == 1_000_000

@@ -350,4 +350,5 @@ def test_a_fresh_adapter_larger_than_an_upload_may_be_is_refused_before_it_takes
     client: TestClient, rank: int
 ) -> None:
     body = {"name": "huge", "config": {**LORA, "r": rank}, "dry_run": True}
-    expect_problem(client.post("/models/mlp/adapters", json=body), 413, "too-large")
+    problem = expect_problem(client.post("/models/mlp/adapters", json=body), 422, "invalid")
+    assert "ADAPTER_SERVICE_MAX_UPLOAD_BYTES" in problem["detail"]

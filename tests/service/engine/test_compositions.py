@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 import torch
-from engines import ADALORA, IA3, RANDOM_LORA, Running, tensor
+from engines import ADALORA, IA3, RANDOM_LORA, Running, Start, tensor
 from safetensors.torch import load
 from torch import Tensor
 
 from models_registry.adapters.recipe import COMPOSITION_METHODS, Recipe
 from models_registry.errors import Conflict, Damaged, Invalid, NotFound
-from service.engine.request import CreatedAdapter, NewComposition
+from service.engine.request import CreatedAdapter, EngineLimits, NewComposition
 
 LAST: Mapping[str, Any] = {**RANDOM_LORA, "target_modules": ["second"]}
 """Deltas on the model's last layer add up in its output too."""
@@ -168,3 +168,13 @@ def test_damaged_parts_are_not_composed(running: Running) -> None:
     blob.write_bytes(blob.read_bytes()[:-1])
     with pytest.raises(Damaged, match=digest):
         compose(running, "sum", {"lora": 1.0, "ada": 1.0})
+
+
+def test_parts_that_are_too_large_together_are_refused_before_they_are_read(start: Start) -> None:
+    running = start(EngineLimits("cpu", max_adapter_bytes=500))
+    host_parts(running)
+    sizes = {name: running.engine.adapters.find(name).adapter.newest.bytes for name in ("lora", "rslora")}
+    assert max(sizes.values()) < 500 < sum(sizes.values())
+    compose(running, "one", {"lora": 1.0})
+    with pytest.raises(Invalid, match=f"have {sum(sizes.values())} bytes in all, more than 500"):
+        compose(running, "both", dict.fromkeys(sizes, 1.0))
