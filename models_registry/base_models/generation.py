@@ -88,25 +88,26 @@ def own_defaults(shipped: GenerationConfig, pad_token_id: int) -> GenerationConf
 
 def generate_arguments(
     parameters: GenerationParameters,
-    prompts: Tensor,
+    start: int,
+    device: torch.device,
     room: int,
     decode: Callable[[Tensor], tuple[str, ...]],
     stopped: Callable[[], bool],
 ) -> dict[str, Any]:
     """Keyword arguments for `generate`: transformers is always greedy, for our own last processor does the sampling.
 
-    `prompts` are the padded token ids [rows, tokens] and `room` is how many may follow; `decode` reads such rows. All
-    rows end once `stopped` says so.
+    `start` is how many tokens stand before the continuation and `room` how many may follow; `decode` reads rows of
+    them. All rows end once `stopped` says so.
     """
     stops: list[StoppingCriteria] = [StopOnceTold(stopped)]
     if parameters.stop_strings:
-        stops.append(StopAtStrings(parameters.stop_strings, prompts.shape[1], decode))
+        stops.append(StopAtStrings(parameters.stop_strings, start, decode))
     arguments: dict[str, Any] = {
         "do_sample": False,
         "max_new_tokens": room,
         "repetition_penalty": parameters.repetition_penalty,
         "no_repeat_ngram_size": parameters.no_repeat_ngram_size,
-        "logits_processor": _sampling(parameters, prompts.device),
+        "logits_processor": _sampling(parameters, device),
         "stopping_criteria": StoppingCriteriaList(stops),
     }
     if parameters.min_new_tokens:

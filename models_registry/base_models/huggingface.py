@@ -1,6 +1,8 @@
 """A transformers directory with safetensors weights, or a GGUF file in one: local files only, none of their code."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,13 @@ from torch import Tensor, nn
 from transformers import AutoConfig, GgufConfig, PreTrainedConfig, PreTrainedModel
 
 from models_registry.base_models.absent_head import absent_head_of, declared_labels, is_head
+from models_registry.base_models.encoder_decoder import (
+    lacks_decoder_inputs,
+    missing_decoder_inputs,
+    start_token_of,
+    with_decoder,
+)
+from models_registry.base_models.failed_forward import named_inputs
 from models_registry.base_models.generation import generate_arguments, own_defaults, parse_parameters
 from models_registry.base_models.model_config import set_pad_token
 from models_registry.base_models.named_tensors import (
@@ -28,6 +37,8 @@ from models_registry.base_models.tasks import (
     TASKS_WITH_LABELS,
     TEXT_CLASSIFICATION,
     TEXT_GENERATION,
+    TEXT_TO_TEXT,
+    WRITING_TASKS,
     builder_for,
     task_of,
 )
@@ -94,7 +105,7 @@ class HuggingFaceSpec:
             return Rows(to_module(tensors, model), len(inputs.texts), True, self._padding.of_rows(tensors))
         count = count_rows(inputs.tensors)
         known = [name for name in self._signature.names if name not in NOT_INPUTS]
-        required = [] if "inputs_embeds" in inputs.tensors else [model.main_input_name]
+        required = self._required(model, inputs.tensors)
         faults = [*name_faults(inputs.tensors, known, required), *token_faults(self._tables, inputs.tensors)]
         if faults:
             raise Invalid("The inputs don't fit the model.", faults)
@@ -105,7 +116,8 @@ class HuggingFaceSpec:
     def forward(self, module: nn.Module, rows: Rows) -> Mapping[str, OutputValue]:
         # A cache would only be thrown away: what isn't a tensor doesn't come back.
         no_cache = {"use_cache": False} if "use_cache" in self._signature.names else {}
-        outputs = name_outputs(module(**rows.tensors, **no_cache))
+        with self._explained(_transformers(module), rows):
+            outputs = name_outputs(module(**rows.tensors, **no_cache))
         if rows.from_text and self.task == FEATURE_EXTRACTION:
             return {**outputs, "embedding": self._embed(outputs, rows)}
         if rows.from_text and self.task == TEXT_CLASSIFICATION:
@@ -115,29 +127,48 @@ class HuggingFaceSpec:
     def example(self, module: nn.Module) -> Rows | None:
         if self._text is None or "input_ids" not in self._signature.names:
             return None
-        return self.read(module, Inputs(texts=EXAMPLE_TEXTS))
+        rows = self.read(module, Inputs(texts=EXAMPLE_TEXTS))
+        return replace(rows, tensors={**rows.tensors, **self._first_decoder_inputs(_transformers(module))})
 
     def generate(
         self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any], stopped: Callable[[], bool]
     ) -> tuple[str, ...]:
-        if self.task != TEXT_GENERATION:
-            message = f"`parameters` are for {TEXT_GENERATION}; this base model's task is {self.task}."
+        if self.task not in WRITING_TASKS:
+            message = (
+                f"`parameters` are for {' and '.join(sorted(WRITING_TASKS))}; this base model's task is {self.task}."
+            )
             raise Invalid(message, [Fault(("parameters",), message)])
         wanted = parse_parameters(parameters)
         model, text = _transformers(module), self._need_text(("parameters",))
         limit = self._limit(text)
-        prompts = text.prompts(texts, None if limit is None else limit - wanted.room)
-        length = prompts["input_ids"].shape[1]
-        room = wanted.max_new_tokens if limit is None else min(wanted.max_new_tokens, limit - length)
+        if self.task == TEXT_TO_TEXT:
+            prompts = text.rows(texts, limit)
+            length, room = 1, self._tables.decoder.room_for(wanted.max_new_tokens)
+        else:
+            prompts = text.prompts(texts, limit, wanted.room)
+            length = prompts["input_ids"].shape[1]
+            room = wanted.max_new_tokens if limit is None else min(wanted.max_new_tokens, limit - length)
         tensors = {name: prompts[name].to(model.device) for name in ("input_ids", "attention_mask")}
         # `generate` is a method that transformers mixes into models that can; the task says that this one can.
         generate: Any = model.generate
-        arguments = generate_arguments(wanted, tensors["input_ids"], room, text.decode, stopped)
+        arguments = generate_arguments(wanted, length, model.device, room, text.decode, stopped)
         tokens: Tensor = generate(**tensors, **arguments)
         return text.decode(tokens[:, length:])
 
     def joins(self, parameters: Mapping[str, Any]) -> bool:
-        return self.task == TEXT_GENERATION and not parse_parameters(parameters).minds_company
+        return self.task in WRITING_TASKS and not parse_parameters(parameters).minds_company
+
+    def _first_decoder_inputs(self, model: PreTrainedModel) -> dict[str, Tensor]:
+        """What an encoder-decoder model's rows of the example begin their answers with; nothing for all others."""
+        if not lacks_decoder_inputs(model, self._signature.names, ()):
+            return {}
+        starts = torch.full((len(EXAMPLE_TEXTS), 1), start_token_of(model) or 0, device=model.device)
+        return {"decoder_input_ids": starts}
+
+    def _required(self, model: PreTrainedModel, given: Mapping[str, Tensor]) -> list[str]:
+        """What no forward of the model does without; anything else shows in what it raises."""
+        name = model.main_input_name
+        return [] if {"inputs_embeds", "encoder_outputs"} & {*given} or name not in self._signature.names else [name]
 
     def _load(self, dtype: torch.dtype | None) -> PreTrainedModel:
         more: dict[str, Any] = {} if self._num_labels is None else {"num_labels": self._num_labels}
@@ -169,6 +200,18 @@ class HuggingFaceSpec:
             return None
         declared = None if self._file else declared_labels(self._directory)
         return absent_head_of(module, missing, self._num_labels or declared)
+
+    @contextmanager
+    def _explained(self, model: PreTrainedModel, rows: Rows) -> Generator[None]:
+        known = [name for name in self._signature.names if name not in NOT_INPUTS]
+        try:
+            with named_inputs(rows.tensors, known):
+                yield
+        except Invalid as error:
+            if not lacks_decoder_inputs(model, known, rows.tensors):
+                raise
+            # What the library says then is true of its own call, not of what was sent.
+            raise missing_decoder_inputs(model, rows.from_text, self.task == TEXT_TO_TEXT) from error
 
     def _embed(self, outputs: Mapping[str, Tensor], rows: Rows) -> Tensor:
         if "last_hidden_state" not in outputs:
@@ -217,7 +260,8 @@ def _settle_padding(module: PreTrainedModel, text: Text) -> None:
     # A decoder that classifies finds a row's last token by it, and refuses batches without.
     set_pad_token(module, text.pad_token_id)
     if module.can_generate():
-        module.generation_config = own_defaults(module.generation_config, text.pad_token_id)
+        own = own_defaults(module.generation_config, text.pad_token_id)
+        module.generation_config = with_decoder(own, module.generation_config, module)
 
 
 def _transformers(module: nn.Module) -> PreTrainedModel:

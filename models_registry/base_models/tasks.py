@@ -28,6 +28,8 @@ Builder: TypeAlias = Any
 TEXT_GENERATION = "text-generation"
 TEXT_CLASSIFICATION = "text-classification"
 FEATURE_EXTRACTION = "feature-extraction"
+TEXT_TO_TEXT = "text2text-generation"
+WRITING_TASKS = frozenset({TEXT_GENERATION, TEXT_TO_TEXT})
 SPEECH_RECOGNITION = "automatic-speech-recognition"
 # What adapters are trained for on a base without a head: PEFT saves the head that they then bring.
 TASKS_WITH_LABELS = frozenset(
@@ -40,8 +42,8 @@ BUILDERS: Mapping[str, tuple[Builder, Mapping[Any, Any]]] = {
     TEXT_CLASSIFICATION: (AutoModelForSequenceClassification, auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES),
     "token-classification": (AutoModelForTokenClassification, auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES),
     "question-answering": (AutoModelForQuestionAnswering, auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES),
+    TEXT_TO_TEXT: (AutoModelForSeq2SeqLM, auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES),
     "fill-mask": (AutoModelForMaskedLM, auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES),
-    "text2text-generation": (AutoModelForSeq2SeqLM, auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES),
     "image-classification": (AutoModelForImageClassification, auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES),
     "audio-classification": (AutoModelForAudioClassification, auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES),
     SPEECH_RECOGNITION: (AutoModelForSpeechSeq2Seq, auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES),

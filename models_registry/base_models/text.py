@@ -52,10 +52,11 @@ class Text:
         """Padded [rows, tokens]. Raises `Invalid` naming every text without tokens or with more than `limit`."""
         return self._encode(texts, limit, side, special_tokens=True)
 
-    def prompts(self, texts: Sequence[str], limit: int | None) -> dict[str, Tensor]:
-        """As `rows`, padded on the left so that each row ends where its continuation begins, in the chat template."""
+    def prompts(self, texts: Sequence[str], limit: int | None, new_tokens: int) -> dict[str, Tensor]:
+        """As `rows`, padded on the left so that each row ends where its continuation begins, in the chat template; with
+        room for `new_tokens` behind it."""
         if not self._tokenizer.chat_template:
-            return self.rows(texts, limit, "left")
+            return self._encode(texts, limit, "left", special_tokens=True, new_tokens=new_tokens)
         try:
             chats = [
                 self._tokenizer.apply_chat_template(
@@ -66,18 +67,24 @@ class Text:
         except TemplateError as error:
             message = f"The model's chat template refuses a single message of a user: {error}"
             raise Invalid(message, [Fault(("inputs", "text"), message)]) from error
-        return self._encode([str(chat) for chat in chats], limit, "left", special_tokens=False)
+        return self._encode([str(chat) for chat in chats], limit, "left", special_tokens=False, new_tokens=new_tokens)
 
     def decode(self, rows: Tensor) -> tuple[str, ...]:
         return tuple(self._tokenizer.batch_decode(rows, skip_special_tokens=True))
 
     def _encode(
-        self, texts: Sequence[str], limit: int | None, side: Literal["left", "right"], *, special_tokens: bool
+        self,
+        texts: Sequence[str],
+        limit: int | None,
+        side: Literal["left", "right"],
+        *,
+        special_tokens: bool,
+        new_tokens: int = 0,
     ) -> dict[str, Tensor]:
         encoded: Mapping[str, list[list[int]]] = self._tokenizer(
             list(texts), padding=False, truncation=False, add_special_tokens=special_tokens, verbose=False
         ).data
-        _check_lengths([len(row) for row in encoded["input_ids"]], limit)
+        _check_lengths([len(row) for row in encoded["input_ids"]], limit, new_tokens)
         fill: Mapping[str, Any] = {"input_ids": self.pad_token_id, "token_type_ids": self.pad_segment}
         return {name: _padded(rows, fill.get(name, 0), side) for name, rows in encoded.items()}
 
@@ -100,15 +107,23 @@ def _padded(rows: Sequence[Sequence[int]], fill: int, side: Literal["left", "rig
     return pad_sequence([torch.tensor(row) for row in rows], True, fill, side)
 
 
-def _check_lengths(lengths: Sequence[int], limit: int | None) -> None:
+def _check_lengths(lengths: Sequence[int], limit: int | None, new_tokens: int) -> None:
     faults = [Fault(("inputs", "text", row), "This text has no tokens.") for row, n in enumerate(lengths) if n == 0]
     faults += [
-        Fault(
-            ("inputs", "text", row),
-            f"This text has {n} tokens; at most {max(limit, 0)} fit, and it is not cut silently.",
-        )
+        Fault(("inputs", "text", row), _too_long(n, limit, new_tokens))
         for row, n in enumerate(lengths)
-        if limit is not None and n > limit
+        if limit is not None and n + new_tokens > limit
     ]
     if faults:
         raise Invalid("Some texts don't fit the model.", faults)
+
+
+def _too_long(tokens: int, limit: int, new_tokens: int) -> str:
+    if tokens > limit or not new_tokens:
+        return (
+            f"This text has {tokens} tokens; the model takes at most {limit}, and it is not cut silently. Shorten it."
+        )
+    return (
+        f"This text has {tokens} tokens; with the {new_tokens} that are to follow these are more than the {limit} that "
+        f"fit. Ask for fewer by max_new_tokens (at most {limit - tokens}), or shorten it."
+    )

@@ -21,6 +21,10 @@ class Table:
     tokens: int | None = None
     positions: int | None = None
 
+    def room_for(self, new_tokens: int) -> int:
+        """How many of them fit behind the one that a decoder begins with."""
+        return new_tokens if self.positions is None else min(new_tokens, self.positions - 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Tables:
