@@ -1,6 +1,7 @@
 """Databases and blob stores for whoever names one of these fixtures.
 
 Each test with a database runs on SQLite and on Postgres, each with a `blob_url` on a directory and on S3.
+Where several workers run the tests, each has servers of its own.
 """
 
 import shutil
@@ -13,6 +14,18 @@ from obstore.store import LocalStore, ObjectStore
 from stores import STORES, S3Server, directory_url, running_s3
 
 from models_registry.storage.database import Database, migrate, open_database
+
+SHARED = ("demo_models", "pair")
+"""Fixtures that take long: whatever uses one runs in one worker."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A worker takes all tests of a file, for they share what its module set up."""
+    for item in items:
+        used = item.fixturenames if isinstance(item, pytest.Function) else ()
+        group = next((name for name in SHARED if name in used), str(item.path))
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ from service.engine.request import (
     Residency,
 )
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 # Tests put what they need in the place of two by name: those are not the module's own then.
 FACTORIES = ("bases:*", "gated:*", "gated:exits", "gated:remembered")
 LORA: Mapping[str, Any] = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["first", "second"]}

@@ -5,7 +5,7 @@ import threading
 import torch
 from torch import Tensor, nn
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 
 
 class Gate:
@@ -33,6 +33,10 @@ class Gate:
 
     def wait_for_arrival(self) -> None:
         assert self._arrived.acquire(timeout=TIMEOUT_S), "nobody came to the gate"
+
+    def has_arrival(self, within_s: float) -> bool:
+        """Whether somebody came who was not waited for yet, or comes by then."""
+        return self._arrived.acquire(timeout=within_s)
 
 
 GATES: dict[str, Gate] = {}

@@ -237,6 +237,27 @@ class SharedMask(Plain):
         return self.mixer(x, x.new_ones(x.shape[1], x.shape[1]).tril())
 
 
+class TableForEachRow(Plain):
+    """As rotary positions that come for each row, alike; in a batch the processor rounds them another way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turner = Turner()
+
+    def inner(self, x: Tensor) -> Tensor:
+        table = torch.linspace(0.1, 1.0, x.shape[1], dtype=x.dtype)[None, :, None].repeat(len(x), 1, 1)
+        return self.turner(x, table * (1 + torch.finfo(x.dtype).eps) if len(x) > 1 else table)
+
+
+class Turner(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, table: Tensor) -> Tensor:
+        return self.inner(x * table)
+
+
 class Mixer(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -276,6 +297,7 @@ MODELS: Mapping[str, Callable[[], nn.Module]] = {
         Convolves,
         ChoosesSteps,
         SharedMask,
+        TableForEachRow,
     )
 }
 

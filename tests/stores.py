@@ -6,7 +6,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ import obstore
 from e2e.process import BIN, until
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
+from ports import hold_port, number_of
 
 from models_registry.storage.blobs import BlobStore
 
@@ -53,7 +54,8 @@ class S3Server:
         self._home = home
         servers = ("master", "volume", "filer", "s3", "admin")
         names = [f"{server}.port{kind}" for server in servers for kind in ("", ".grpc")]
-        self._ports = dict(zip(names, free_ports(len(names)), strict=True))
+        self._held = {name: hold_port() for name in names}
+        self._ports = {name: number_of(held) for name, held in self._held.items()}
         self._keeper: subprocess.Popen[str] | None = None
         self._server = 0
         self.endpoint = f"http://127.0.0.1:{self._ports['s3.port']}"
@@ -99,6 +101,8 @@ class S3Server:
         if self._keeper is not None:
             self._keeper.communicate()
             self._keeper = None
+        for held in self._held.values():
+            held.close()
 
     @contextmanager
     def away(self) -> Generator[None]:
@@ -186,12 +190,3 @@ def running_s3() -> Generator[S3Server]:
         yield server
     finally:
         server.close()
-
-
-def free_ports(number: int) -> list[int]:
-    """All different: each is held until the last is found."""
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(number)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]

@@ -13,6 +13,9 @@ from torch import Tensor
 EXACT: Final = 1e-10
 """In float64, as a part of the largest number (or of 1): half a million roundings fit in, no mistake does."""
 
+PROMISED: Final = 1e-5
+"""In float32, as a part of the largest number (or of 1): what any base model's row keeps to beside others."""
+
 
 def tolerance(expected: Tensor, terms: int | None = None, magnitude: float = 0.0) -> float:
     """The largest distance from `expected` that is rounding.
@@ -35,3 +38,9 @@ def assert_same(actual: Tensor, expected: Tensor, terms: int | None = None, magn
 
 def _largest(tensor: Tensor) -> float:
     return float(tensor.detach().abs().max()) if tensor.numel() else 0.0
+
+
+def assert_same_in_float32(actual: Tensor, expected: Tensor) -> None:
+    """The same numbers as far as the service promises: in float32 a row equals its solo run to `PROMISED`."""
+    magnitude = max(_largest(expected), 1.0)
+    torch.testing.assert_close(actual, expected, atol=PROMISED * magnitude, rtol=0)

@@ -23,10 +23,12 @@ Forward: TypeAlias = Callable[[Batch], object]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A tensor's shape, and samples `[rows, numbers]` in float64 if it has at most `PROBED_ROWS` rows."""
+    """A tensor's shape, and samples `[rows, numbers]` in float64 if it has at most `PROBED_ROWS` rows. `eps` is its
+    dtype's: 0 for whole numbers."""
 
     shape: tuple[int, ...]
     rows: Tensor | None
+    eps: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +96,5 @@ def _sample(tensor: Tensor) -> Seen:
     real = torch.view_as_real(tensor) if tensor.is_complex() else tensor
     flat = real.detach().flatten(1) if real.dim() > 1 else real.detach()[:, None]
     step = -(-flat.shape[1] // SAMPLED)
-    return Seen(shape, flat[:, ::step].double().nan_to_num().clamp(-LARGEST, LARGEST))
+    eps = torch.finfo(real.dtype).eps if real.is_floating_point() else 0.0
+    return Seen(shape, flat[:, ::step].double().nan_to_num().clamp(-LARGEST, LARGEST), eps)

@@ -17,6 +17,8 @@ from models_registry.injection.observation import PROBED_ROWS, Batch, Call, Forw
 
 NEARER = 0.1
 """How much nearer a row must be to itself than to the next one. Roundings of a batch differ from those of a row."""
+ALIKE = 2
+"""So many epsilons apart, as a part of their length, rows are alike: which of them is which then matters to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ def _is_row_wise(whole: Seen, alone: Sequence[Seen], told_apart: bool) -> bool:
         other = rows[(index + 1) % PROBED_ROWS]
         if told_apart and torch.equal(row, other):
             return False
-        if not torch.dist(whole.rows[index], row) <= NEARER * torch.dist(row, other):
+        alike = 0.0 if told_apart else ALIKE * whole.eps * torch.linalg.vector_norm(row)
+        if not torch.dist(whole.rows[index], row) <= max(NEARER * torch.dist(row, other), alike):
             return False
     return True

@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 from tests.bench.figures import Figure, medians
 from tests.bench.minilm import ADAPTERS, host, inject
 from tests.bench.processes import our_service, peer
-from tests.e2e.process import free_port, until
+from tests.e2e.process import until
+from tests.ports import hold_port, number_of
 
 CALLERS, DOWNLOADS, ROUNDS = 8, 160, 7
 GOAL = 1.5
@@ -55,14 +56,15 @@ def downloading(directory: Path) -> Iterator[Figure]:
 
 @contextmanager
 def _http_server(folder: str) -> Generator[int]:
-    port = free_port()
-    command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", folder]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            until(lambda: _listens(port), lambda: process.poll() is None)
-            yield port
-        finally:
-            process.terminate()
+    with hold_port() as held:
+        port = number_of(held)
+        command = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", folder]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                until(lambda: _listens(port), lambda: process.poll() is None)
+                yield port
+            finally:
+                process.terminate()
 
 
 def _listens(port: int) -> bool:

@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from tests.e2e.process import ROOT, Service, free_port, until
+from tests.e2e.process import ROOT, Service, until
+from tests.ports import hold_port, number_of
 
 
 @contextmanager
@@ -27,15 +28,16 @@ def our_service(models: Path, factories: str = "") -> Generator[Service]:
 @contextmanager
 def peer(app: str, environment: Mapping[str, str] | None = None) -> Generator[int]:
     """An ASGI app of ours (`module:app`) under uvicorn; its port, once it answers."""
-    port = free_port()
-    command = [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--no-access-log", "--log-level", "warning"]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
-    with subprocess.Popen(command, cwd=ROOT, env=settings) as process:
-        try:
-            until(lambda: _answers(port), lambda: process.poll() is None)
-            yield port
-        finally:
-            process.terminate()
+    with hold_port() as held:
+        port = number_of(held)
+        command = [sys.executable, "-m", "uvicorn", app, f"--port={port}", "--no-access-log", "--log-level=warning"]
+        with subprocess.Popen(command, cwd=ROOT, env=settings) as process:
+            try:
+                until(lambda: _answers(port), lambda: process.poll() is None)
+                yield port
+            finally:
+                process.terminate()
 
 
 def _answers(port: int) -> bool:

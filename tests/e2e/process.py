@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
+
+from tests.ports import hold_port, number_of
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -36,7 +37,8 @@ class Service:
         self.directory = directory
         self.own_root = directory / "roots"
         self.own_root.mkdir()
-        self.port = free_port()
+        self._held = hold_port()
+        self.port = number_of(self._held)
         self.address = f"http://127.0.0.1:{self.port}"
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ADAPTER_SERVICE_")},
@@ -47,7 +49,7 @@ class Service:
             "OMP_NUM_THREADS": "1",
             "ADAPTER_SERVICE_PORT": str(self.port),
             "ADAPTER_SERVICE_MODEL_ROOTS": f"{models}:{self.own_root}",
-            "ADAPTER_SERVICE_FACTORIES": "bases:*,e2e.gate:gated",
+            "ADAPTER_SERVICE_FACTORIES": "bases:*,e2e.gate:gated,e2e.gate:gated_forward",
             "ADAPTER_SERVICE_DEVICE": "cpu",
         }
         # The service closes what is idle for 5 s; one that is used again at that moment would be cut.
@@ -88,6 +90,7 @@ class Service:
 
     def close(self) -> None:
         self.http.close()
+        self._held.close()
         if self._process is not None:
             self.kill()
 
@@ -133,9 +136,3 @@ class Service:
             return self.http.get("/health/live").status_code == 200
         except httpx.TransportError:
             return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -7,6 +7,7 @@ import httpx
 import pytest
 import torch
 from e2e.adapters import CONFIGS, ask, create, rows, same_bits, state, trained, upload
+from tolerance import assert_same_in_float32
 from torch import Tensor
 
 MODEL = "minilm"
@@ -47,7 +48,7 @@ def test_a_row_of_a_mixed_batch_equals_its_solo_run(
     http: httpx.Client, inputs: Mapping[str, Tensor], mixed: Tensor, row: int
 ) -> None:
     alone = ask(http, MODEL, CHOICES[row], {name: tensor[row : row + 1] for name, tensor in inputs.items()})
-    torch.testing.assert_close(mixed[row], alone["last_hidden_state"][0], atol=1e-5, rtol=0)
+    assert_same_in_float32(mixed[row], alone["last_hidden_state"][0])
 
 
 def test_what_was_trained_acts_and_what_is_fresh_does_not_yet(
@@ -80,7 +81,7 @@ def test_text_rows_of_a_mixed_batch_equal_their_solo_runs(http: httpx.Client) ->
     choices = [None, "rows-lora-trained", "rows-adalora-trained", "rows-ia3-trained"]
     together = _embed(http, choices, texts)
     for row, (choice, text) in enumerate(zip(choices, texts, strict=True)):
-        torch.testing.assert_close(together[row], _embed(http, choice, [text])[0], atol=1e-5, rtol=0)
+        assert_same_in_float32(together[row], _embed(http, choice, [text])[0])
 
 
 def _embed(http: httpx.Client, adapter: Any, texts: list[str]) -> Tensor:

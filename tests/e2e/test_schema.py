@@ -1,6 +1,7 @@
 """A service whose database isn't at its schema ends, and says in one line what to do."""
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -13,8 +14,10 @@ from models_registry.storage.database import MIGRATING, open_engine
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Service:
-    return Service(tmp_path, tmp_path / "no-models")
+def service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(tmp_path, tmp_path / "no-models")
+    yield service
+    service.close()
 
 
 def refused(service: Service, database_url: str) -> str:

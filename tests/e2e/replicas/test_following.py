@@ -1,14 +1,9 @@
 """What one process acknowledges the other soon serves."""
 
-import statistics
-import time
-
 import pytest
 from e2e.adapters import create, state
 from e2e.process import until
 from e2e.replicas.pair import LORA, MODEL, SOURCE, Pair, answered_by, infer, put_state
-
-SOON_S = 2.0
 
 
 def test_an_adapter_that_one_made_the_other_serves_bit_by_bit(pair: Pair) -> None:
@@ -16,17 +11,6 @@ def test_an_adapter_that_one_made_the_other_serves_bit_by_bit(pair: Pair) -> Non
     until(lambda: answered_by(pair.other, "made") == "made@1")
     assert infer(pair.other, "made").json()["outputs"] == infer(pair.one, "made").json()["outputs"]
     assert state(pair.other.http, "made") == state(pair.one.http, "made")
-
-
-def test_it_is_served_within_two_seconds(pair: Pair) -> None:
-    delays: list[float] = []
-    for number in range(5):
-        create(pair.one.http, MODEL, f"soon-{number}", LORA, seed=number)
-        acknowledged_at = time.monotonic()
-        until(lambda name=f"soon-{number}": answered_by(pair.other, name) == f"{name}@1")
-        delays.append(time.monotonic() - acknowledged_at)
-    # Not each: whatever else runs on this machine may hold one up.
-    assert statistics.median(delays) < SOON_S, delays
 
 
 def test_a_new_version_is_the_newest_for_both(pair: Pair) -> None:

@@ -44,6 +44,7 @@ BY_ROW: Mapping[str, set[str]] = {
     "Convolves": {"first", "norm", "second"},
     "ChoosesSteps": set(),
     "SharedMask": {"first", "second", "mixer.inner"},
+    "TableForEachRow": {"first", "second", "turner", "turner.inner"},
 }
 UNDECIDED = {"Experts": {"gate"}, "TokenExperts": set[str]()}
 """Whether rows stay rows there depends on the weights of the gate; the gate itself sees them all."""

@@ -9,6 +9,7 @@ import torch
 from apps import RANDOM_LORA, ROWS, create, expect, expect_problem, places
 from safetensors.torch import load
 from starlette.testclient import TestClient
+from tolerance import assert_same_in_float32
 
 PATH = "/models/mlp/adapters/compose"
 WIDE = {**RANDOM_LORA, "r": 3, "use_rslora": True}
@@ -40,7 +41,7 @@ def test_a_composition_is_an_adapter_like_any_other(client: TestClient) -> None:
     assert response.headers["location"] == "/adapters/sum"
     assert (created["reference"], created["method"], created["warnings"]) == ("sum@1", "LORA", [])
     weighted = infer(client, {"part-a": 0.7, "part-b": -0.3})
-    torch.testing.assert_close(infer(client, "sum"), weighted, atol=1e-5, rtol=1e-5)
+    assert_same_in_float32(infer(client, "sum"), weighted)
     assert not torch.allclose(weighted, infer(client, None))
     adapter = expect(client.get("/adapters/sum"), 200)
     assert adapter["versions"][0]["metadata"]["composed"]["adapters"] == {"part-a@1": 0.7, "part-b@1": -0.3}

@@ -13,6 +13,7 @@ from apps import RANDOM_LORA, ROWS, SAFETENSORS, Start, create, expect, expect_p
 from gated import gate_named
 from safetensors.torch import load
 from starlette.testclient import TestClient
+from tolerance import assert_same_in_float32
 from torch import Tensor
 
 from service.api import inference
@@ -46,7 +47,7 @@ def base(rows: list[list[float]]) -> Tensor:
 def test_without_an_adapter_the_base_answers(adapted: TestClient, body: dict[str, Any]) -> None:
     answer = infer(adapted, **body)
     assert (answer["model"], answer["adapter"], answer["digest"]) == ("mlp", [None, None], [None, None])
-    torch.testing.assert_close(tensor_of(answer), base(ROWS))
+    assert_same_in_float32(tensor_of(answer), base(ROWS))
 
 
 def test_each_row_is_answered_with_its_own_adapter_as_if_it_were_alone(adapted: TestClient) -> None:
@@ -54,7 +55,7 @@ def test_each_row_is_answered_with_its_own_adapter_as_if_it_were_alone(adapted: 
     answer = infer(adapted, inputs={"x": [ROWS[0]] * 4}, adapter=["infer-a", None, composition, "infer-b@1"])
     assert answer["adapter"] == ["infer-a@1", None, {"infer-a@1": 0.5, "infer-b@1": -1.0}, "infer-b@1"]
     alone = [infer(adapted, inputs={"x": [ROWS[0]]}, adapter=a) for a in ("infer-a", None, composition, "infer-b")]
-    torch.testing.assert_close(tensor_of(answer), torch.cat([tensor_of(one) for one in alone]), rtol=1e-5, atol=1e-5)
+    assert_same_in_float32(tensor_of(answer), torch.cat([tensor_of(one) for one in alone]))
     assert not torch.allclose(tensor_of(alone[0]), tensor_of(alone[1]))
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from engines import ADALORA, IA3, RANDOM_LORA, Running, Start, tensor
 from safetensors.torch import load
+from tolerance import assert_same_in_float32
 from torch import Tensor
 
 from models_registry.adapters.recipe import COMPOSITION_METHODS, Recipe
@@ -57,7 +58,7 @@ def test_each_row_is_the_weighted_sum_that_it_asks_for(running: Running) -> None
     rows = [{"lora": 0.7, "ada": 0.3}, {"rslora": -1.5}, {}, {"lora": 1.0, "rslora": -2.0, "ada": 40.0}]
     x = torch.randn(4, 4, generator=torch.Generator().manual_seed(1))
     answer = running.answer(tuple(row or None for row in rows), x)
-    torch.testing.assert_close(tensor(answer.outputs["output"]), added_up(running, x, rows), atol=1e-5, rtol=1e-5)
+    assert_same_in_float32(tensor(answer.outputs["output"]), added_up(running, x, rows))
     assert answer.adapter[0] == {"lora@1": 0.7, "ada@1": 0.3}
 
 
@@ -71,7 +72,7 @@ def test_hundreds_of_weightings_are_served_without_reading_or_attaching_anything
     served = [
         running.output(tuple(rows[start : start + 64]), x[start : start + 64]) for start in range(0, len(rows), 64)
     ]
-    torch.testing.assert_close(torch.cat(served), added_up(running, x, rows), atol=1e-5, rtol=1e-5)
+    assert_same_in_float32(torch.cat(served), added_up(running, x, rows))
     assert sorted(running.engine.models.find("m").resident) == sorted(resident)
 
 
@@ -86,7 +87,7 @@ def test_cat_answers_as_the_same_weights_do_at_inference(running: Running) -> No
     assert (version.reference, version.method, version.targets) == ("sum@1", "LORA", ("second",))
     assert version.config["r"] == 2 + 3 + 2
     assert running.tier("sum") == "resident"
-    torch.testing.assert_close(running.output("sum"), running.output(weights), atol=1e-5, rtol=1e-5)
+    assert_same_in_float32(running.output("sum"), running.output(weights))
     assert (running.output("sum") - running.output()).abs().max() > 1e-2
 
 
@@ -114,7 +115,7 @@ def test_two_names_of_one_version_weigh_together(running: Running) -> None:
     host_parts(running)
     version = compose(running, "twice", {"lora": 0.5, "lora@1": 0.25}).version
     assert version.config["r"] == 2
-    torch.testing.assert_close(running.output("twice"), running.output({"lora": 0.75}), atol=1e-5, rtol=1e-5)
+    assert_same_in_float32(running.output("twice"), running.output({"lora": 0.75}))
 
 
 def test_a_composition_is_stored_for_a_model_that_is_not_in_memory(running: Running) -> None:
@@ -125,7 +126,7 @@ def test_a_composition_is_stored_for_a_model_that_is_not_in_memory(running: Runn
     assert running.tier("sum") == "stored"
     running.engine.models.load("m")
     running.wait_for_model("m")
-    torch.testing.assert_close(running.output("sum"), expected, atol=1e-5, rtol=1e-5)
+    assert_same_in_float32(running.output("sum"), expected)
 
 
 def test_a_composition_of_compositions_is_one_too(running: Running) -> None:
@@ -133,7 +134,7 @@ def test_a_composition_of_compositions_is_one_too(running: Running) -> None:
     compose(running, "inner", {"lora": 0.5, "rslora": 2.0})
     compose(running, "outer", {"inner": -1.0, "ada": 3.0})
     expected = running.output({"lora": -0.5, "rslora": -2.0, "ada": 3.0})
-    torch.testing.assert_close(running.output("outer"), expected, atol=1e-5, rtol=1e-5)
+    assert_same_in_float32(running.output("outer"), expected)
 
 
 def test_what_is_wrong_leaves_nothing_behind(running: Running) -> None:

@@ -7,6 +7,7 @@ import bases
 import pytest
 import torch
 from engines import FACTORIES, RANDOM_LORA, ROWS, Running, tensor, version_of
+from tolerance import assert_same_in_float32
 
 from models_registry.adapters.catalog import parse_config
 from models_registry.base_models.sources import SourcePolicy, open_spec
@@ -62,7 +63,7 @@ def test_the_answers_stay_the_same(running: Running) -> None:
     running.create("a", SMALL)
     first = running.output("a")
     for _ in range(2 * HOT_AFTER):
-        torch.testing.assert_close(running.output("a"), first, atol=1e-6, rtol=1e-5)
+        assert_same_in_float32(running.output("a"), first)
     assert not torch.allclose(first, running.output())
 
 
@@ -101,7 +102,7 @@ def test_merged_copies_go_before_a_request_fails_for_want_of_memory() -> None:
     assert starved.adapted.hot.bytes == LAYERS
     answer = starved.answer()
     assert starved.adapted.hot.bytes == 0
-    torch.testing.assert_close(answer, starved.answer())
+    assert_same_in_float32(answer, starved.answer())
 
 
 def test_a_request_that_finds_no_memory_without_them_either_is_told_so() -> None:

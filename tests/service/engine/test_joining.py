@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from engines import tensor, version_of
+from tolerance import assert_same_in_float32
 from torch import Tensor
 from transformers import BertModel, PreTrainedModel
 from word_models import bert_config, save, tiny_llama, word_tokenizer
@@ -72,7 +73,7 @@ class Host:
 
 def assert_same(one: OutputValue, other: OutputValue) -> None:
     if isinstance(other, Tensor):
-        torch.testing.assert_close(tensor(one), other, atol=1e-5, rtol=1e-5)
+        assert_same_in_float32(tensor(one), other)
     else:
         assert one == other
 

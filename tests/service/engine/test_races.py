@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from engines import LORA, TIMEOUT_S, Running, Start, lora_weights, tensor
 from gated import Gate
+from tolerance import assert_same_in_float32
 from torch import Tensor
 
 from models_registry.errors import Conflict, NotFound, RegistryError, Unavailable
@@ -88,7 +89,7 @@ def test_loading_and_unloading_a_model_under_traffic_ends_in_what_was_asked_last
         while not done.is_set():
             try:
                 # Not the same bits: a merged copy answers for an adapter that many ask for.
-                torch.testing.assert_close(running.output("a"), expected, atol=1e-5, rtol=1e-5)
+                assert_same_in_float32(running.output("a"), expected)
             except EXPECTED_TROUBLE:
                 pass  # it is out of memory at the moment, and said so
             except (AssertionError, RegistryError) as trouble:

@@ -19,6 +19,7 @@ from torch import nn
 
 from models_registry.errors import Conflict, NotFound
 from models_registry.records import PythonSource
+from service.engine import watcher
 from service.engine.snapshot import Snapshot
 
 
@@ -38,6 +39,10 @@ def there(here: Running, start: Start) -> Running:
 
 def state_of(running: Running, model: str = "m") -> str:
     return running.engine.models.find(model).state
+
+
+def test_changes_are_looked_for_often_enough_for_two_seconds() -> None:
+    assert watcher.PERIOD_S <= 0.5
 
 
 def test_an_adapter_that_another_process_made_answers_here(here: Running, there: Running) -> None:

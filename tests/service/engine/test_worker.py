@@ -10,6 +10,7 @@ import pytest
 import torch
 from engines import IA3, RANDOM_LORA, TIMEOUT_S, tensor, version_of
 from gated import Choosy, Gate
+from tolerance import assert_same_in_float32
 from torch import Tensor
 
 from models_registry.adapters.catalog import parse_config
@@ -108,7 +109,7 @@ def test_jobs_that_wait_together_run_together_and_each_gets_its_own() -> None:
     start = 0
     for adapters, one in asked.items():
         x = X[start : start + len(adapters)]
-        torch.testing.assert_close(output(one), place.alone(x, *adapters), atol=1e-5, rtol=1e-5)
+        assert_same_in_float32(output(one), place.alone(x, *adapters))
         assert one.result(0).adapter == tuple(adapter and f"{adapter}@1" for adapter in adapters)
         start += len(adapters)
 
@@ -129,8 +130,8 @@ def test_each_adapter_is_one_segment_however_the_rows_came(monkeypatch: pytest.M
     place.finish()
     assert mixtures == [["a", "a", "a", "base", "b"]]
     monkeypatch.undo()
-    torch.testing.assert_close(output(mixed), place.alone(X[:4], "a", None, "a", "b"), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(output(single), place.alone(X[4:5], "a"), atol=1e-5, rtol=1e-5)
+    assert_same_in_float32(output(mixed), place.alone(X[:4], "a", None, "a", "b"))
+    assert_same_in_float32(output(single), place.alone(X[4:5], "a"))
 
 
 def test_a_forward_has_no_more_rows_than_it_may_though_one_caller_sent_them() -> None:
@@ -138,7 +139,7 @@ def test_a_forward_has_no_more_rows_than_it_may_though_one_caller_sent_them() ->
     large = place.ask(X[:20], *["ia3", "a", None, "b"] * 5)
     others = [place.ask(X[:3]), place.ask(X[:4], "a"), place.ask(X[:3], "b")]
     assert place.finish() == [8, 7, 3 + 4, 8]
-    torch.testing.assert_close(output(large), place.alone(X[:20], *["ia3", "a", None, "b"] * 5), atol=1e-5, rtol=1e-5)
+    assert_same_in_float32(output(large), place.alone(X[:20], *["ia3", "a", None, "b"] * 5))
     assert large.result(0).adapter == ("ia3@1", "a@1", None, "b@1") * 5
     assert [len(output(one)) for one in others] == [3, 4, 3]
 
@@ -177,7 +178,7 @@ def test_one_that_fails_fails_alone() -> None:
     with pytest.raises(Invalid, match="nothing below zero"):
         bad.result(0)
     for n, one in enumerate(good):
-        torch.testing.assert_close(output(one), place.alone(X[n : n + 1], "a" if n < 3 else None))
+        assert_same_in_float32(output(one), place.alone(X[n : n + 1], "a" if n < 3 else None))
 
 
 def test_an_adapter_that_does_not_come_fails_its_own_requests_alone() -> None:
@@ -185,7 +186,7 @@ def test_an_adapter_that_does_not_come_fails_its_own_requests_alone() -> None:
     bad, good = place.ask(X[:1], "missing"), place.ask(X[:1], "a")
     place.finish()
     assert bad.exception(0) is not None
-    torch.testing.assert_close(output(good), place.alone(X[:1], "a"))
+    assert_same_in_float32(output(good), place.alone(X[:1], "a"))
 
 
 def test_who_left_and_who_is_late_never_run() -> None:
@@ -203,14 +204,14 @@ def test_a_forward_that_finds_no_memory_is_tried_again_at_half_the_rows() -> Non
     asked = [place.ask(X[n : n + 1], "ab"[n % 2]) for n in range(8)]
     assert place.finish() == [8, 4, 4]
     for n, one in enumerate(asked):
-        torch.testing.assert_close(output(one), place.alone(X[n : n + 1], "ab"[n % 2]))
+        assert_same_in_float32(output(one), place.alone(X[n : n + 1], "ab"[n % 2]))
 
 
 def test_a_single_request_too_is_tried_again_at_half_its_rows_and_once() -> None:
     place = Workplace(room=4)
     fits = place.ask(X[:7], *"aaabbbb")
     assert place.finish() == [7, 3, 4]
-    torch.testing.assert_close(output(fits), torch.cat([place.alone(X[:4], *"aaab"), place.alone(X[4:7], *"bbb")]))
+    assert_same_in_float32(output(fits), torch.cat([place.alone(X[:4], *"aaab"), place.alone(X[4:7], *"bbb")]))
     place = Workplace(room=3)
     too_large = place.ask(X[:8], "a")
     assert place.finish() == [8, 4]
