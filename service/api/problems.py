@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Match
 
 from models_registry import errors
 from models_registry.records import Fault
@@ -103,6 +104,7 @@ _OF_ERROR: Mapping[type[errors.RegistryError], Kind] = {
     errors.Damaged: DAMAGED,
     errors.RegistryError: INTERNAL,
 }
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _OF_STATUS = {kind.status: kind for kind in (MALFORMED, NOT_FOUND, METHOD_NOT_ALLOWED)}
 _KINDS = tuple(
     dict.fromkeys((*_OF_STATUS.values(), UNSUPPORTED_MEDIA_TYPE, RANGE_NOT_SATISFIABLE, *_OF_ERROR.values()))
@@ -240,7 +242,17 @@ async def _of_parameters(request: Request, error: Exception) -> JSONResponse:
 async def _of_routing(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     kind = _OF_STATUS.get(error.status_code, Kind(error.status_code, "refused", "The request is refused"))
-    return problem(kind, f"{request.method} {request.url.path}: {error.detail}", headers=error.headers)
+    headers = {"Allow": ", ".join(_allowed(request))} if kind is METHOD_NOT_ALLOWED else error.headers
+    return problem(kind, f"{request.method} {request.url.path}: {error.detail}", headers=headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that the address has. Each is a route of its own; Starlette's error knows the first one's alone."""
+    routes: list[BaseRoute] = request.app.routes
+    scopes = {method: {**request.scope, "method": method} for method in _METHODS}
+    return [
+        method for method, scope in scopes.items() if any(route.matches(scope)[0] is Match.FULL for route in routes)
+    ]
 
 
 async def _of_a_lost_caller(_: Request, __: Exception) -> JSONResponse:
@@ -249,8 +261,8 @@ async def _of_a_lost_caller(_: Request, __: Exception) -> JSONResponse:
 
 
 def _shortened(text: str, longest: int, redact: Callable[[str], str]) -> str:
-    # More than what is shown, so that no secret stands half behind the cut.
-    shown = redact(text[: 2 * longest])
+    # More than what is shown, so that no secret stands half behind the cut; and bytes of a file's name may be no text.
+    shown = redact(text[: 2 * longest].encode(errors="backslashreplace").decode())
     return shown if len(text) <= longest else f"{shown[:longest]}… ({len(text)} characters in all)"
 
 

@@ -102,12 +102,6 @@ def test_an_address_that_leads_nowhere_is_not_found(client: TestClient) -> None:
     expect_problem(client.get("/nowhere"), 404, "not-found")
 
 
-def test_a_method_that_does_not_apply_says_which_do(client: TestClient) -> None:
-    response = client.put("/models", json={})
-    expect_problem(response, 405, "method-not-allowed")
-    assert response.headers["allow"]
-
-
 @pytest.mark.parametrize(
     ("method", "path"),
     [("POST", "/models"), ("POST", "/models/mlp/adapters"), ("POST", "/models/mlp/infer")],
@@ -130,6 +124,30 @@ def test_a_media_type_that_is_not_read_is_named(client: TestClient, path: str) -
     response = client.post(path, content=b"a=b", headers={"content-type": "application/x-www-form-urlencoded"})
     problem = expect_problem(response, 415, "unsupported-media-type")
     assert "application/x-www-form-urlencoded" in problem["detail"]
+
+
+def test_what_is_no_text_is_escaped() -> None:
+    body = raising(errors.Invalid("a\udcff", [Fault(("b\ud800",), "c\udfff")])).get("/").json()
+    assert (body["detail"], body["errors"]) == ("a\\udcff", [{"loc": ["b\\ud800"], "message": "c\\udfff"}])
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/models", "GET, POST"),
+        ("/adapters/tone", "DELETE, GET"),
+        ("/adapters/tone/state", "GET, HEAD, PUT"),
+        ("/models/mlp/infer", "POST"),
+        ("/docs", "GET"),
+    ],
+)
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
+def test_a_method_that_does_not_apply_is_told_those_that_do(
+    client: TestClient, path: str, allowed: str, method: str
+) -> None:
+    response = client.request(method, path)
+    expect_problem(response, 405, "method-not-allowed")
+    assert response.headers["allow"] == allowed
 
 
 @pytest.fixture(scope="module")

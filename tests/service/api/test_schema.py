@@ -47,15 +47,33 @@ def hosting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         yield client
 
 
+def made_up(number: int) -> settings:
+    """So many requests for each operation, the same ones each time."""
+    return settings(
+        max_examples=number,
+        derandomize=True,
+        deadline=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+
+
 @schema.parametrize()
-@settings(
-    max_examples=20,
-    derandomize=True,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
+@made_up(20)
 def test_every_answer_is_as_the_document_says(case: schemathesis.Case[Any], hosting: TestClient) -> None:
+    require_documented(case, hosting)
+
+
+@pytest.mark.deep
+@schema.parametrize()
+@made_up(300)
+def test_every_one_of_very_many_answers_is_as_the_document_says(
+    case: schemathesis.Case[Any], hosting: TestClient
+) -> None:
+    require_documented(case, hosting)
+
+
+def require_documented(case: schemathesis.Case[Any], hosting: TestClient) -> None:
     # Names made up at random lead nowhere; with these, most requests get past the first 404. But none may end them.
     if case.method != "DELETE" and not case.path.endswith("/unload"):
         case.path_parameters.update((key, KNOWN[key]) for key in case.path_parameters)
