@@ -101,13 +101,9 @@ async def read_form(request: Request, limit: int) -> FormData:
     parser = _FormParser(headers, limited(request, limit), max_files=16, max_fields=64)
     try:
         with temporary_room(RECEIVE):
-            form = await parser.parse()
+            return await parser.parse()
     except MultiPartException as error:
         raise Refused(MALFORMED, f"The multipart body can't be read: {error.message}") from error
-    if not parser.ended:
-        await form.close()
-        raise Refused(MALFORMED, "The multipart body ends before its closing boundary.")
-    return form
 
 
 async def beside_the_loop(size: int, work: Callable[[], T], at_once: int = PARSED) -> T:
@@ -137,7 +133,15 @@ class _FormParser(MultiPartParser):
     """Notices whether the closing boundary came; Starlette's own silently leaves out a part that was cut off."""
 
     spool_max_size = IN_MEMORY
-    ended = False
+    _ended = False
 
     def on_end(self) -> None:
-        self.ended = True
+        self._ended = True
+
+    async def parse(self) -> FormData:
+        form = await super().parse()
+        if not self._ended:
+            for file in self._files_to_close_on_error:  # the form holds those of whole parts alone
+                file.close()
+            raise MultiPartException("It ends before its closing boundary.")
+        return form

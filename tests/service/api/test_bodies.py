@@ -1,6 +1,7 @@
 """Bodies as they arrive, chunk by chunk, over the bare ASGI interface: what is read, and when reading stops."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -89,6 +90,13 @@ def test_an_object_that_is_kept_holds_a_bounded_number_of_values() -> None:
     with pytest.raises(Invalid) as caught:
         validate(RootModel[JsonObject], {"many": many})
     assert "holds more than 100000 values" in caught.value.faults[0].message
+
+
+def test_a_form_that_is_cut_off_leaves_no_file_open() -> None:
+    arriving = Arriving([part("weights", b"x", "a"), part("config", b"y", "b")[:-2]], content_type=FORM)
+    with pytest.raises(Refused, match="closing boundary"):
+        asyncio.run(read_form(arriving.request, 1000))
+    gc.collect()  # a file that is left open warns, and warnings are errors
 
 
 @pytest.mark.parametrize("given", ["application/json", "Application/JSON; charset=utf-8", "application/x+json"])
