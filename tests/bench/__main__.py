@@ -14,6 +14,7 @@ from tests.bench.binary import sending
 from tests.bench.crowd import crowding
 from tests.bench.downloads import downloading
 from tests.bench.figures import Count, Figure
+from tests.bench.hostile import attacking
 from tests.bench.injection import injecting, loading
 from tests.bench.persisting import persisting
 from tests.bench.registry import registering
@@ -34,6 +35,7 @@ BENCHES: Mapping[str, Callable[[Path], Iterator[Figure | Count]]] = {
     "asking": asking,
     "persisting": persisting,
     "registering": registering,
+    "hostile": attacking,
 }
 
 
