@@ -17,11 +17,19 @@ def require_name(key: str, name: str) -> None:
         raise Invalid(message, [Fault((key,), message)])
 
 
+LATEST = "latest"
+"""In the place of an alias: the newest version."""
+
+
 def require_alias(alias: str) -> None:
-    """Raise `Invalid`, about the input `alias`, if `alias` can't name a version: digits are a version's number."""
+    """Raise `Invalid`, about the input `alias`, if `alias` can't be made to name a version: digits are a version's
+    number, and `latest` is the newest one."""
     require_name("alias", alias)
     if alias.isdecimal():
         message = f"{alias!r} is no alias: all digits would be a version's number; add a letter."
+        raise Invalid(message, [Fault(("alias",), message)])
+    if alias == LATEST:
+        message = f"{alias!r} is reserved: it names the newest version; choose another name, such as 'prod'."
         raise Invalid(message, [Fault(("alias",), message)])
 
 
@@ -31,13 +39,16 @@ def named_by(reference: str) -> str:
 
 
 def pick_version(adapter: Adapter, reference: str) -> AdapterVersion:
-    """The version of `adapter` that `reference` (`name`, `name@3`, `name@alias`) means. Raises `NotFound`."""
+    """The version of `adapter` that `reference` (`name`, `name@3`, `name@alias`, `name@latest`) means. Raises
+    `NotFound`."""
     _, separator, selector = reference.partition("@")
     if not separator:
         return adapter.newest
     numbered = {str(version.version): version for version in adapter.versions}
     if selector in adapter.aliases:
         selector = str(adapter.aliases[selector])
+    elif selector == LATEST:
+        return adapter.newest
     if selector not in numbered:
         what = "version" if selector.isdecimal() else "alias"
         raise NotFound(f"The adapter {adapter.name!r} has no {what} {selector!r}.")

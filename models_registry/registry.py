@@ -6,14 +6,13 @@ names it, so a crash leaves no row without its bytes.
 """
 
 from collections.abc import Collection, Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
-from typing import BinaryIO, Unpack
+from typing import BinaryIO, TypeAlias, Unpack
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from models_registry.errors import Damaged, NotFound, RegistryError
 from models_registry.records import (
     Adapter,
     AdapterVersion,
@@ -35,6 +34,7 @@ from models_registry.storage.creation_keys import (
     remember_base_model,
     remember_version,
 )
+from models_registry.storage.damage_notes import DamageNotes
 from models_registry.storage.database import Database
 from models_registry.storage.events import read_events
 from models_registry.storage.reading import (
@@ -46,6 +46,9 @@ from models_registry.storage.reading import (
 )
 from models_registry.storage.snapshots import read_generation, read_snapshot
 from models_registry.storage.tables import GenerationRow
+
+IfMatch: TypeAlias = Collection[str] | None
+"""Digests (hex) of which the newest version must have one; None where any will do."""
 
 
 class Registry:
@@ -59,7 +62,7 @@ class Registry:
     def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database = database
         self._blobs = blobs
-        self._found_damaged = set[str]()  # their versions, where they were found before, don't say so yet
+        self._damage_notes = DamageNotes(self.is_referenced, self.mark_damaged, self.mark_sound)
 
     # ---- base models --------------------------------------------------------------------------------------------
 
@@ -158,7 +161,7 @@ class Registry:
         self,
         name: str,
         *,
-        if_match: Collection[str] | None = None,
+        if_match: IfMatch = None,
         made_for: str | None = None,
         once: Once | None = None,
         warnings: Sequence[str] = (),
@@ -169,14 +172,29 @@ class Registry:
         `if_match` are digests (hex) of which the newest version must have one. Raises `NotFound`, `Stale` if it
         hasn't, `Conflict` as `create_adapter`.
         """
-        with self._database.read() as session:
-            adapter_rows.find_to_extend(session, name, if_match, made_for)
-        digest = self._blobs.put(content["weights"])
+        digest = self._put_to_extend(name, if_match, made_for, content["weights"])
         with self._write() as session:
             adapter, fingerprint = adapter_rows.find_to_extend(session, name, if_match, made_for)
             version = adapter_rows.append_version(session, adapter, fingerprint, digest, content)
             remember_version(session, once, version, warnings)
             return version
+
+    def change_weights(
+        self, name: str, *, if_match: IfMatch = None, made_for: str | None = None, **content: Unpack[VersionContent]
+    ) -> tuple[AdapterVersion, bool]:
+        """As `add_version`, with whether anything changed: where the newest version has this config and these weights
+        already, it is the answer, and only its blob was stored anew."""
+        digest = self._put_to_extend(name, if_match, made_for, content["weights"])
+        with self._write() as session:
+            adapter, fingerprint = adapter_rows.find_to_extend(session, name, if_match, made_for)
+            same = adapter_rows.find_same(session, name, digest, content)
+            return same or adapter_rows.append_version(session, adapter, fingerprint, digest, content), same is None
+
+    def _put_to_extend(self, name: str, if_match: IfMatch, made_for: str | None, weights: bytes) -> str:
+        """The blob's digest (hex), put once nothing stands against the version."""
+        with self._database.read() as session:
+            adapter_rows.find_to_extend(session, name, if_match, made_for)
+        return self._blobs.put(weights)
 
     def find_created(self, once: Once) -> tuple[AdapterVersion, tuple[str, ...]] | None:
         """What was created under this key, as it was then, with its warnings. Raises `Conflict` if the key was for
@@ -214,12 +232,16 @@ class Registry:
         with self._write() as session:
             adapter_rows.remove_adapter(session, name, with_aliases)
 
-    def move_alias(self, name: str, alias: str, number: int) -> AdapterVersion:
-        """Let `alias` point to that version, in one step, wherever it pointed before. Raises `Invalid` for the alias,
-        `NotFound` for the adapter or the version."""
+    def move_alias(
+        self, name: str, alias: str, number: int, *, if_match: IfMatch = None, reason: str | None = None
+    ) -> AdapterVersion:
+        """Let `alias` point to that version, in one step, wherever it pointed before. `if_match` as in `add_version`;
+        `reason` stands in the event. Raises `Invalid` for the alias, `NotFound` for the adapter or the version,
+        `Stale`."""
         require_alias(alias)
         with self._write() as session:
-            return adapter_rows.move_alias(session, name, alias, number)
+            adapter_rows.require_newest(session, name, if_match)
+            return adapter_rows.move_alias(session, name, alias, number, reason)
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Raises `NotFound`."""
@@ -234,12 +256,12 @@ class Registry:
 
         What is found out is marked for those who look; that this can't be written now spoils no reading.
         """
-        with self._noting_damage(version):
+        with self._damage_notes.noting(version):
             return self._blobs.get(version.digest)
 
     def open_weights(self, version: AdapterVersion) -> BinaryIO:
         """As `read_weights`, as a file of the operating system's for the caller to close. Raises `NoRoom` too."""
-        with self._noting_damage(version):
+        with self._damage_notes.noting(version):
             return self._blobs.open(version.digest)
 
     def presign_weights(self, version: AdapterVersion, expires_s: int) -> str | None:
@@ -276,29 +298,6 @@ class Registry:
     def ping_blobs(self) -> None:
         """Return if blobs can be read and written now. Raises `Unavailable`."""
         self._blobs.ping()
-
-    @contextmanager
-    def _noting_damage(self, version: AdapterVersion) -> Generator[None]:
-        try:
-            yield
-        except (NotFound, Damaged) as error:
-            if isinstance(error, NotFound) and not self._may_be_referenced(version.digest):
-                raise NotFound(f"{version.reference} was removed, and its bytes with it.") from error
-            self._found_damaged.add(version.digest)
-            with suppress(RegistryError):
-                self.mark_damaged(version.digest)
-            raise Damaged(version.digest, error.found if isinstance(error, Damaged) else "are gone") from error
-        if version.damaged or version.digest in self._found_damaged:
-            with suppress(RegistryError):
-                self.mark_sound(version.digest)
-                self._found_damaged.discard(version.digest)
-
-    def _may_be_referenced(self, digest: str) -> bool:
-        """Also while the database can't say."""
-        try:
-            return self.is_referenced(digest)
-        except RegistryError:
-            return True
 
     # ---- all of it ----------------------------------------------------------------------------------------------
 

@@ -110,6 +110,11 @@ def mlp(seed: int = 0) -> nn.Module:
     return _made(MLP, seed)
 
 
+def stacked(layers: int) -> nn.Module:
+    """Its modules' names are numbers from 0 on."""
+    return _made(lambda: nn.Sequential(*(nn.Linear(2, 2) for _ in range(layers))), 0)
+
+
 def dummy(seed: int = 0) -> nn.Module:
     return _made(DummyModel, seed)
 

@@ -1,6 +1,7 @@
 """What changes adapters, their versions and aliases: `registry.py` alone calls this, inside its transactions."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
@@ -50,12 +51,28 @@ def find_to_extend(
     session: Session, name: str, if_match: Collection[str] | None, made_for: str | None
 ) -> tuple[AdapterRow, str]:
     """The adapter whose newest version has one of the digests `if_match`, and its model's fingerprint."""
+    newest = require_newest(session, name, if_match)
+    return session.get_one(AdapterRow, name), _require_built(session, newest.model, made_for)
+
+
+def require_newest(session: Session, name: str, if_match: Collection[str] | None) -> AdapterVersion:
+    """The newest version, which has one of the digests `if_match`. Raises `NotFound`, `Stale`."""
     newest = find_adapter(session, name).newest
     if if_match is not None and newest.digest not in if_match:
         raise Stale(
-            f"The newest version is {newest.reference} with sha256:{newest.digest}, which If-Match doesn't name."
+            f"The newest version is {newest.reference} with sha256:{newest.digest}, which If-Match doesn't name.",
+            hint=f"Look at {newest.reference}, then ask again with its ETag.",
         )
-    return session.get_one(AdapterRow, name), _require_built(session, newest.model, made_for)
+    return newest
+
+
+def find_same(session: Session, name: str, digest: str, content: VersionContent) -> AdapterVersion | None:
+    """The newest version, if it has this digest and config. The blob was put just now, as in `append_version`."""
+    newest = find_adapter(session, name).newest
+    if newest.digest != digest or newest.config != content["config"]:
+        return None
+    mark_sound(session, digest)
+    return replace(newest, damaged=False)
 
 
 def append_version(
@@ -118,14 +135,15 @@ def remove_adapters(session: Session, chosen: Select[AdapterRow]) -> None:
 # ---- aliases ----------------------------------------------------------------------------------------------------
 
 
-def move_alias(session: Session, name: str, alias: str, number: int) -> AdapterVersion:
+def move_alias(session: Session, name: str, alias: str, number: int, reason: str | None) -> AdapterVersion:
     """The version to which `alias` points from now on."""
     adapter = find_adapter(session, name)
     version = pick_version(adapter, f"{name}@{number}")
     before = adapter.aliases.get(alias)
     if before != number:
         session.merge(AliasRow(adapter=name, alias=alias, version=number))
-        log(session, "alias.moved", f"{name}@{alias}", **{"from": before, "to": number})
+        why = {} if reason is None else {"reason": reason}
+        log(session, "alias.moved", f"{name}@{alias}", **{"from": before, "to": number}, **why)
     return version
 
 

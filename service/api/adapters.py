@@ -3,14 +3,15 @@ memory and out of it in loading.py, their end is in removals.py."""
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from models_registry.records import AdapterVersion
+from models_registry.references import pick_version
 from service.api.bodies import JSON, MULTIPART, reads
-from service.api.dependencies import AdapterName, ModelId, TheEngine
+from service.api.dependencies import AdapterName, ModelId, PathVersion, TheEngine
 from service.api.idempotency import IdempotencyKey, asked_once
 from service.api.paging import Page, PagingQuery
 from service.api.preconditions import IfMatch
@@ -26,6 +27,9 @@ from service.engine.request import AdapterStatus, CreatedAdapter, NewAdapter, Re
 
 router = APIRouter(tags=["adapters"])
 
+MOST_TARGETS_LISTED = 20
+"""PEFT, too, writes patterns for more names than that."""
+
 
 # ---- schemas ----------------------------------------------------------------------------------------------------
 
@@ -37,7 +41,13 @@ class _VersionFields(BaseModel):
     digest: str = Field(description="The sha256 of the stored state dict, as in `sha256:1f…`.")
     parameters: int
     bytes: int
-    targets: list[str] = Field(description="The modules of the base model that it acts on.")
+    target_count: int = Field(description="How many modules of the base model it acts on.")
+    target_modules: str | list[str] | None = Field(
+        description="The config's own pattern for them; null where it has none, or lists more than 20 names."
+    )
+
+
+_Targets = Annotated[list[str], Field(description="The modules of the base model that it acts on.")]
 
 
 class CreatedAnswer(_VersionFields):
@@ -45,7 +55,9 @@ class CreatedAnswer(_VersionFields):
 
     name: str
     model: str
+    targets: _Targets
     warnings: list[str]
+    unchanged: bool = Field(default=False, description="The newest version had these weights already; none was made.")
 
 
 class VersionAnswer(_VersionFields):
@@ -60,6 +72,15 @@ class VersionAnswer(_VersionFields):
     load_s: float | None = Field(description="Seconds that it took the last time to be read, checked and prepared.")
     damaged: bool = Field(description="Its stored bytes were found to be wrong or gone; they are not served.")
     without_effect: bool = Field(description="Its last request entered no module on which it acts, and was refused.")
+
+
+class WholeVersionAnswer(VersionAnswer):
+    """One version with all its targets, and the aliases that point to it."""
+
+    name: str
+    model: str
+    targets: _Targets
+    aliases: list[str]
 
 
 class VersionsAnswer(BaseModel):
@@ -88,8 +109,15 @@ def _fields(version: AdapterVersion) -> dict[str, Any]:
         "digest": f"sha256:{version.digest}",
         "parameters": version.parameters,
         "bytes": version.bytes,
-        "targets": list(version.targets),
+        "target_count": len(version.targets),
+        "target_modules": _pattern(version.config.get("target_modules")),
     }
+
+
+def _pattern(targets: Any) -> str | list[str] | None:
+    if isinstance(targets, str):
+        return targets
+    return list(targets) if targets and len(targets) <= MOST_TARGETS_LISTED else None
 
 
 def _show_residency(where: VersionResidency) -> dict[str, Any]:
@@ -105,7 +133,14 @@ def _show_residency(where: VersionResidency) -> dict[str, Any]:
 
 def show_created(created: CreatedAdapter) -> CreatedAnswer:
     version = created.version
-    return CreatedAnswer(**_fields(version), name=version.adapter, model=version.model, warnings=list(created.warnings))
+    return CreatedAnswer(
+        **_fields(version),
+        name=version.adapter,
+        model=version.model,
+        targets=list(version.targets),
+        warnings=list(created.warnings),
+        unchanged=created.unchanged,
+    )
 
 
 def show_new_version(created: CreatedAdapter, response: Response) -> CreatedAnswer:
@@ -116,19 +151,20 @@ def show_new_version(created: CreatedAdapter, response: Response) -> CreatedAnsw
     return show_created(created)
 
 
+def _show_version(version: AdapterVersion, status: AdapterStatus) -> dict[str, Any]:
+    return {
+        **_fields(version),
+        "created_at": version.created_at,
+        "created_by": version.created_by,
+        "metadata": version.metadata,
+        **_show_residency(status.residency[version.version]),
+        "damaged": version.damaged,
+        "without_effect": version.version in status.silent,
+    }
+
+
 def _show_versions(status: AdapterStatus) -> list[VersionAnswer]:
-    return [
-        VersionAnswer(
-            **_fields(version),
-            created_at=version.created_at,
-            created_by=version.created_by,
-            metadata=version.metadata,
-            **_show_residency(status.residency[version.version]),
-            damaged=version.damaged,
-            without_effect=version.version in status.silent,
-        )
-        for version in status.adapter.versions
-    ]
+    return [VersionAnswer(**_show_version(version, status)) for version in status.adapter.versions]
 
 
 def show_adapter(status: AdapterStatus) -> AdapterAnswer:
@@ -210,6 +246,20 @@ def get_adapter(name: AdapterName, engine: TheEngine) -> AdapterAnswer:
 def list_versions(name: AdapterName, engine: TheEngine) -> VersionsAnswer:
     """An adapter's history, in ascending order."""
     return VersionsAnswer(versions=_show_versions(engine.adapters.find(name)))
+
+
+@router.get("/adapters/{name}/versions/{version}", responses=documented(404))
+def get_version(name: AdapterName, version: PathVersion, engine: TheEngine) -> WholeVersionAnswer:
+    """One version, with every module that it acts on."""
+    status = engine.adapters.find(name)
+    found = pick_version(status.adapter, f"{name}@{version}")
+    return WholeVersionAnswer(
+        **_show_version(found, status),
+        name=found.adapter,
+        model=found.model,
+        targets=list(found.targets),
+        aliases=sorted(alias for alias, number in status.adapter.aliases.items() if number == version),
+    )
 
 
 @router.post(

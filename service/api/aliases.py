@@ -7,11 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.bodies import JSON, media_type_of, read_json, reads
 from service.api.dependencies import NAME_PATTERN, AdapterName, TheEngine, TheSettings
+from service.api.paging import Page, PagingQuery
+from service.api.preconditions import IfMatch
 from service.api.problems import documented
 
 router = APIRouter(tags=["adapters"])
 
-NewAlias = Annotated[str, Path(description="As a name, but never all digits: `prod`.")]
+NewAlias = Annotated[str, Path(description="As a name, but never all digits nor `latest`: `prod`.")]
 AliasName = Annotated[str, Path(pattern=NAME_PATTERN, description="An alias, such as `prod`.")]
 
 
@@ -19,6 +21,7 @@ class AliasBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     version: int = Field(strict=True, ge=1, lt=2**31, description="The version to which the alias points from now on.")
+    reason: str | None = Field(default=None, max_length=1000, description="Why; it stands in the event.")
 
 
 class AliasAnswer(BaseModel):
@@ -32,16 +35,32 @@ async def _read_alias(request: Request, settings: TheSettings) -> AliasBody:
     return await read_json(AliasBody, request, settings.max_json_bytes)
 
 
+@router.get("/adapters/{name}/aliases", responses=documented(400, 404))
+def list_aliases(name: AdapterName, engine: TheEngine, paging: PagingQuery) -> Page[AliasAnswer]:
+    """An adapter's aliases, by name."""
+    adapter = engine.adapters.find(name).adapter
+    found = [
+        AliasAnswer(name=adapter.name, alias=alias, version=version)
+        for alias, version in sorted(adapter.aliases.items())
+        if paging.after is None or alias > paging.after
+    ]
+    return paging.page(found, lambda answer: answer.alias, lambda answer: answer)
+
+
 @router.put(
     "/adapters/{name}/aliases/{alias}",
-    responses=documented(400, 404, 413, 415, 422, 507),
+    responses=documented(400, 404, 412, 413, 415, 422, 507),
     openapi_extra=reads({JSON: AliasBody}),
 )
 def move_alias(
-    name: AdapterName, alias: NewAlias, body: Annotated[AliasBody, Depends(_read_alias)], engine: TheEngine
+    name: AdapterName,
+    alias: NewAlias,
+    if_match: IfMatch,
+    body: Annotated[AliasBody, Depends(_read_alias)],
+    engine: TheEngine,
 ) -> AliasAnswer:
     """Let `name@alias` be that version, in one step: each request is answered by the one before or by this one."""
-    version = engine.adapters.move_alias(name, alias, body.version)
+    version = engine.adapters.move_alias(name, alias, body.version, if_match=if_match, reason=body.reason)
     return AliasAnswer(name=name, alias=alias, version=version.version)
 
 

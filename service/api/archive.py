@@ -8,6 +8,7 @@ from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 from models_registry.adapters.method import PEFT_PREFIX
+from models_registry.records import AdapterVersion
 from models_registry.safetensors_files import prefix_header, read_header
 from service.api.files import File, blocks
 from service.api.spool import temporary_room
@@ -16,9 +17,11 @@ from service.api.spool import temporary_room
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def peft_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """adapter_config.json of a version that is to be used, not trained on."""
-    written = {**config, "inference_mode": True}
+def peft_config(version: AdapterVersion) -> dict[str, Any]:
+    """adapter_config.json of a version that is to be used, not trained on. It names the base model by our id: where
+    the uploader had it leads nobody else there."""
+    ours = {"inference_mode": True, "base_model_name_or_path": version.model}
+    written: dict[str, Any] = {**version.config, **ours}
     if written["peft_type"] == "ADALORA" and not written.get("total_step"):
         # PEFT reads no AdaLoRA without a schedule, though only training follows it: the shortest one that it takes.
         written["total_step"] = written.get("tinit", 0) + written.get("tfinal", 0) + 1
@@ -37,7 +40,7 @@ def zip_checkpoint(config: Mapping[str, Any], state: BinaryIO) -> File:
     Raises `NoRoom`.
     """
     weights = as_peft(state)
-    text = json.dumps(peft_config(config), indent=2, sort_keys=True).encode()
+    text = json.dumps(config, indent=2, sort_keys=True).encode()
     with temporary_room("make the .zip"), ExitStack() as opened:
         archive = opened.enter_context(TemporaryFile())
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as writer:

@@ -30,6 +30,7 @@ def _one_spelling(text: str) -> str:
 
 # In lax mode pydantic reads `01`, `+1` and `1.0` too: further addresses of one thing, which no reference has.
 VersionNumber = Annotated[int, Field(ge=1, lt=2**31), BeforeValidator(_one_spelling)]
+PathVersion = Annotated[VersionNumber, Path(description="A version's number.")]
 
 
 def engine_of(request: Request) -> Engine:

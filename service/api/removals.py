@@ -3,9 +3,9 @@
 from typing import Annotated, cast
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 
-from service.api.dependencies import AdapterName, TheEngine, VersionNumber
+from service.api.dependencies import AdapterName, PathVersion, TheEngine
 from service.api.problems import documented
 
 router = APIRouter(tags=["adapters"])
@@ -18,7 +18,6 @@ DrainQuery = Annotated[
         "finish with what they hold."
     ),
 ]
-Version = Annotated[VersionNumber, Path(description="A version's number.")]
 
 
 async def _threads(request: Request) -> CapacityLimiter:
@@ -37,7 +36,7 @@ async def remove_adapter(name: AdapterName, engine: TheEngine, threads: TheThrea
 
 @router.delete("/adapters/{name}/versions/{version}", status_code=204, responses=documented(400, 404, 409, 507))
 async def remove_version(
-    name: AdapterName, version: Version, engine: TheEngine, threads: TheThreads, drain: DrainQuery = False
+    name: AdapterName, version: PathVersion, engine: TheEngine, threads: TheThreads, drain: DrainQuery = False
 ) -> None:
     """Remove one version; 409 while requests use it or an alias points to it, and if it is the only one, for then the
     adapter itself is to be removed. Its number is never given again."""

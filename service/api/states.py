@@ -1,17 +1,18 @@
 """An adapter version's files: its state dict, its config, and both as a PEFT checkpoint."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
+from pydantic import BaseModel
 
 from models_registry.errors import NotFound
 from models_registry.references import named_by, pick_version
 from service.api.adapters import CreatedAnswer, show_new_version
 from service.api.archive import as_peft, peft_config, zip_checkpoint
-from service.api.bodies import BINARY, SAFETENSORS, media_type_of, reads
+from service.api.bodies import BINARY, SAFETENSORS, JsonObject, media_type_of, parse_json, reads, validate
 from service.api.dependencies import NAME_PATTERN, AdapterName, TheEngine, TheSettings, VersionNumber
 from service.api.files import Download, File, serve_file, unchanged
 from service.api.preconditions import IfMatch
@@ -60,6 +61,22 @@ async def _read_state(request: Request, settings: TheSettings) -> AsyncGenerator
         yield body.contents
 
 
+class _Metadata(BaseModel):
+    metadata: JsonObject
+
+
+async def _read_metadata(
+    metadata: Annotated[
+        str | None,
+        Query(
+            description="A JSON object of the caller's own, kept and shown with the version.",
+            examples=['{"run": "2026-11-28"}'],
+        ),
+    ] = None,
+) -> Mapping[str, Any] | None:
+    return None if metadata is None else validate(_Metadata, {"metadata": parse_json(metadata.encode())}).metadata
+
+
 _STATE_RESPONSES = {**_file_responses(SAFETENSORS), 307: {"description": "Where the blob store itself gives it"}}
 
 
@@ -92,18 +109,26 @@ def get_state(
 @router.put(
     "/adapters/{name}/state",
     status_code=201,
-    responses=documented(400, 404, 409, 412, 413, 415, 422, 507),
+    responses={
+        200: {"model": CreatedAnswer, "description": "The newest version, which has these weights already"},
+        **documented(400, 404, 409, 412, 413, 415, 422, 507),
+    },
     openapi_extra=reads({SAFETENSORS: BINARY}),
 )
 def put_state(
     name: AdapterName,
     if_match: IfMatch,
+    metadata: Annotated[Mapping[str, Any] | None, Depends(_read_metadata)],
     weights: Annotated[bytes | Path, Depends(_read_state)],
     engine: TheEngine,
     response: Response,
+    force: Annotated[bool, Query(description="A new version also where the newest has these weights already.")] = False,
 ) -> CreatedAnswer:
-    """A new version with other weights and the newest version's config."""
-    created = engine.adapters.add_version(name, weights=weights, if_match=if_match)
+    """A new version with other weights and the newest version's config: 201. Weights equal to the newest version's
+    are 200 with that version and `unchanged: true`, unless `force` is given."""
+    put = engine.adapters.add_version if force else engine.adapters.change_weights
+    created = put(name, weights=weights, metadata=metadata, if_match=if_match)
+    response.status_code = 200 if created.unchanged else 201
     return show_new_version(created, response)
 
 
@@ -111,7 +136,7 @@ def put_state(
 def get_config(reference: ReferenceQuery, engine: TheEngine) -> dict[str, Any]:
     """adapter_config.json, as PEFT reads it."""
     adapter = engine.adapters.find(named_by(reference)).adapter
-    return peft_config(pick_version(adapter, reference).config)
+    return peft_config(pick_version(adapter, reference))
 
 
 @router.get("/adapters/{name}/checkpoint", response_class=Response, responses=_file_responses("application/zip"))
@@ -119,5 +144,5 @@ def get_checkpoint(reference: ReferenceQuery, engine: TheEngine, request: Reques
     """A .zip with PEFT's two files at its root, which `PeftModel.from_pretrained` loads after unzipping."""
     version = engine.adapters.find_version(reference)
     with engine.adapters.open_state(version) as state:
-        archive = zip_checkpoint(version.config, state)
+        archive = zip_checkpoint(peft_config(version), state)
     return serve_file(request, Download(archive, "application/zip", f"{version.reference}.zip"))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from models_registry.adapters.absent_heads import labels_of
 from models_registry.adapters.catalog import parse_config, parse_stored
@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 
 DRAIN_S = 30.0
 """So long a removal waits for the requests that run, where it is asked to."""
+
+
+_Memory: TypeAlias = tuple[HostedModel, PreparedAdapter]
+"""Where a version goes once it is stored, and what goes there."""
 
 
 class Adapters:
@@ -105,6 +109,30 @@ class Adapters:
 
         return create_once(once, self._recall, add)
 
+    def change_weights(
+        self,
+        name: str,
+        *,
+        weights: bytes | Path,
+        metadata: Mapping[str, Any] | None = None,
+        if_match: Collection[str] | None = None,
+    ) -> CreatedAdapter:
+        """As `add_version` with the newest version's own config; but that version, `unchanged`, where it has these
+        weights already: `metadata` of other content is then not stored, which is a warning."""
+        newest = self._registry.find_adapter(name).newest
+        draft = draft_upload(parse_stored(newest.config), self._models.modules(newest.model), weights, metadata or {})
+        memory = self._prepare(newest.model, draft)
+        version, changed = self._registry.change_weights(
+            name, if_match=if_match, made_for=draft.fingerprint, **draft.content
+        )
+        self._snapshot.refresh()
+        warnings = draft.checkpoint.warnings
+        if changed:
+            return CreatedAdapter(version, (*warnings, *self._attach(version, memory)))
+        if metadata is not None and metadata != version.metadata:
+            warnings = (*warnings, f"{version.reference} has these weights already, so the metadata was not stored.")
+        return CreatedAdapter(version, warnings, unchanged=True)
+
     # ---- reading --------------------------------------------------------------------------------------------
 
     def find(self, name: str) -> AdapterStatus:
@@ -156,9 +184,18 @@ class Adapters:
 
     # ---- aliases and removing -------------------------------------------------------------------------------
 
-    def move_alias(self, name: str, alias: str, number: int) -> AdapterVersion:
-        """From now on `name@alias` is that version. Raises `Invalid` for the alias, `NotFound`."""
-        version = self._registry.move_alias(name, alias, number)
+    def move_alias(
+        self,
+        name: str,
+        alias: str,
+        number: int,
+        *,
+        if_match: Collection[str] | None = None,
+        reason: str | None = None,
+    ) -> AdapterVersion:
+        """From now on `name@alias` is that version; `if_match` as in `add_version`. Raises `Invalid` for the alias,
+        `NotFound`, `Stale`."""
+        version = self._registry.move_alias(name, alias, number, if_match=if_match, reason=reason)
         self._snapshot.refresh()
         return version
 
@@ -228,17 +265,22 @@ class Adapters:
         return created and CreatedAdapter(*created)
 
     def _store(self, model: str, draft: Draft, put: Callable[..., AdapterVersion]) -> CreatedAdapter:
-        hosted = self._hosting.hosted(model)
-        prepared = hosted.adapted.prepare_adapter(draft.checkpoint) if hosted else None
+        memory = self._prepare(model, draft)
         warnings = draft.checkpoint.warnings
         version = put(made_for=draft.fingerprint, warnings=warnings, **draft.content)
         self._snapshot.refresh()
-        if hosted and prepared:
-            warnings = (*warnings, *self._attach(hosted, version, prepared))
-        return CreatedAdapter(version, warnings)
+        return CreatedAdapter(version, (*warnings, *self._attach(version, memory)))
 
-    def _attach(self, hosted: HostedModel, version: AdapterVersion, prepared: PreparedAdapter) -> tuple[str, ...]:
+    def _prepare(self, model: str, draft: Draft) -> _Memory | None:
+        """None where the model isn't in memory."""
+        hosted = self._hosting.hosted(model)
+        return hosted and (hosted, hosted.adapted.prepare_adapter(draft.checkpoint))
+
+    def _attach(self, version: AdapterVersion, memory: _Memory | None) -> tuple[str, ...]:
         """From the commit on the version exists: what goes wrong now is a warning."""
+        if memory is None:
+            return ()
+        hosted, prepared = memory
         try:
             hosted.attach(version, prepared)
         except RegistryError as error:

@@ -105,8 +105,11 @@ class NewComposition:
 
 @dataclass(frozen=True, slots=True)
 class CreatedAdapter:
+    """`unchanged`: the version was there before, with the same config and weights."""
+
     version: AdapterVersion
     warnings: tuple[str, ...]
+    unchanged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

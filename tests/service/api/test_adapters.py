@@ -38,8 +38,11 @@ def test_a_fresh_adapter_is_version_1_and_at_once_in_memory(client: TestClient) 
         "reference": "fresh@1",
         "method": "LORA",
         "parameters": 2 * (4 + 8) + 2 * (8 + 3),
+        "target_count": 2,
+        "target_modules": ["first", "second"],
         "targets": ["first", "second"],
         "warnings": [],
+        "unchanged": False,
     }
     adapter = expect(client.get("/adapters/fresh"), 200)
     assert adapter["residency"] == "resident"
@@ -215,7 +218,39 @@ def test_a_version_brings_its_own_config(client: TestClient) -> None:
     assert [version["version"] for version in versions] == [1, 2]
     assert versions[1]["metadata"] == {"why": "smaller"}
     newest = client.get("/adapters/versioned").json()
-    assert (newest["version"], newest["targets"]) == (2, ["first"])
+    assert (newest["version"], newest["target_modules"]) == (2, ["first"])
+
+
+def test_lists_count_the_targets_and_a_version_alone_names_them_all(client: TestClient) -> None:
+    config = {**RANDOM_LORA, "target_modules": "first|second"}
+    create(client, "patterned", config)
+    adapter = expect(client.get("/adapters/patterned"), 200)
+    listed = expect(client.get("/adapters/patterned/versions"), 200)["versions"][0]
+    for shown in (adapter, adapter["versions"][0], listed):
+        assert (shown["target_count"], shown["target_modules"]) == (2, "first|second")
+        assert "targets" not in shown
+    expect(client.put("/adapters/patterned/aliases/prod", json={"version": 1}), 200)
+    whole = expect(client.get("/adapters/patterned/versions/1"), 200)
+    assert (whole.pop("name"), whole.pop("model"), whole.pop("aliases")) == ("patterned", "mlp", ["prod"])
+    assert whole.pop("targets") == ["first", "second"]
+    assert whole == listed
+
+
+def test_a_version_that_is_not_there_is_not_found(client: TestClient) -> None:
+    create(client, "alone")
+    for path in ("alone/versions/2", "alone/versions/01", "alone/versions/x", "none/versions/1"):
+        expect_problem(client.get(f"/adapters/{path}"), 404, "not-found")
+
+
+def test_an_adapter_on_many_modules_stays_a_short_entry(start: Start) -> None:
+    client = start()
+    host(client, "deep", "bases:stacked", layers=100)
+    config = {**RANDOM_LORA, "target_modules": [str(number) for number in range(100)]}
+    assert len(create(client, "wide", config, "deep")["targets"]) == 100
+    response = client.get("/adapters/wide")
+    assert response.json()["target_modules"] is None
+    assert response.json()["target_count"] == 100
+    assert len(response.content) < 2_000
 
 
 def test_a_version_has_no_name_of_its_own_and_an_adapter_to_belong_to(client: TestClient) -> None:

@@ -48,6 +48,7 @@ def test_an_alias_is_forgotten(client: TestClient) -> None:
         ("pointed/aliases/prod", {"version": 2}, 404, "not-found"),
         ("none/aliases/prod", {"version": 1}, 404, "not-found"),
         ("pointed/aliases/12", {"version": 1}, 422, "invalid"),
+        ("pointed/aliases/latest", {"version": 1}, 422, "invalid"),
         ("pointed/aliases/a@b", {"version": 1}, 422, "invalid"),
         ("pointed/aliases/.prod", {"version": 1}, 422, "invalid"),
         (f"pointed/aliases/{'p' * 129}", {"version": 1}, 422, "invalid"),
@@ -76,6 +77,43 @@ def test_what_is_wrong_with_an_alias_is_named(client: TestClient) -> None:
     problem = expect_problem(client.put("/adapters/wrongly/aliases/x", json={"version": "1"}), 422, "invalid")
     assert places(problem) == ["version"]
     expect_problem(client.put("/adapters/wrongly/aliases/x", content=b"{"), 400, "malformed")
+
+
+def test_latest_is_the_newest_version_without_being_an_alias(client: TestClient) -> None:
+    two_versions(client, "late")
+    assert answering(client, "late@latest") == "late@2"
+    newest = client.get("/adapters/late/state").headers["etag"]
+    assert client.get("/adapters/late/state?alias=latest").headers["etag"] == newest
+    assert client.get("/adapters/late").json()["aliases"] == {}
+
+
+def test_the_aliases_of_an_adapter_are_paged_by_name(client: TestClient) -> None:
+    two_versions(client, "many")
+    for alias, version in (("prod", 1), ("canary", 2), ("dev", 2)):
+        expect(client.put(f"/adapters/many/aliases/{alias}", json={"version": version}), 200)
+    first = expect(client.get("/adapters/many/aliases?limit=2"), 200)
+    assert first["items"] == [
+        {"name": "many", "alias": "canary", "version": 2},
+        {"name": "many", "alias": "dev", "version": 2},
+    ]
+    rest = expect(client.get("/adapters/many/aliases", params={"cursor": first["next_cursor"]}), 200)
+    assert rest == {"items": [{"name": "many", "alias": "prod", "version": 1}], "next_cursor": None}
+    expect_problem(client.get("/adapters/none/aliases"), 404, "not-found")
+
+
+def test_an_alias_moves_only_while_its_callers_newest_version_is_the_newest(client: TestClient) -> None:
+    create(client, "guarded")
+    first = client.get("/adapters/guarded/state").headers["etag"]
+    path = "/adapters/guarded/aliases/prod"
+    expect_problem(client.put(path, json={"version": 1}, headers={"If-Match": "nonsense"}), 400, "malformed")
+    expect_problem(client.put(path, json={"version": 1}, headers={"If-Match": '"0"'}), 412, "stale")
+    assert client.get("/adapters/guarded").json()["aliases"] == {}
+    expect(client.put(path, json={"version": 1}, headers={"If-Match": first}), 200)
+    halved = save({key: tensor / 2 for key, tensor in load(client.get("/adapters/guarded/state").content).items()})
+    second = client.put("/adapters/guarded/state", content=halved, headers=SAFETENSORS).headers["etag"]
+    expect_problem(client.put(path, json={"version": 2}, headers={"If-Match": first}), 412, "stale")
+    assert client.get("/adapters/guarded").json()["aliases"] == {"prod": 1}
+    expect(client.put(path, json={"version": 2}, headers={"If-Match": f"{first}, {second}"}), 200)
 
 
 def test_an_adapter_or_version_with_an_alias_goes_only_with_it(client: TestClient) -> None:

@@ -13,9 +13,10 @@ def test_every_change_can_be_read_a_page_at_a_time(start: Start) -> None:
     host(client, "mlp", "bases:mlp")
     digest = create(client, "a")["digest"]
     state = client.get("/adapters/a/state").content
-    expect(client.put("/adapters/a/state", content=state, headers=SAFETENSORS), 201)
+    expect(client.put("/adapters/a/state", content=state, headers=SAFETENSORS), 200)  # no change, so no event
+    expect(client.put("/adapters/a/state?force=true", content=state, headers=SAFETENSORS), 201)
     expect(client.put("/adapters/a/aliases/prod", json={"version": 1}), 200)
-    expect(client.put("/adapters/a/aliases/prod", json={"version": 2}), 200)
+    expect(client.put("/adapters/a/aliases/prod", json={"version": 2, "reason": "better"}), 200)
     expect(client.delete("/adapters/a/aliases/prod"), 204)
     expect(client.delete("/adapters/a/versions/2"), 204)
     expect(client.delete("/adapters/a"), 204)
@@ -41,7 +42,11 @@ def test_every_change_can_be_read_a_page_at_a_time(start: Start) -> None:
         ("adapter.removed", "a"),
         ("model.removed", "mlp"),
     ]
-    assert [event["detail"] for event in events[5:8]] == [{"from": None, "to": 1}, {"from": 1, "to": 2}, {"from": 2}]
+    assert [event["detail"] for event in events[5:8]] == [
+        {"from": None, "to": 1},
+        {"from": 1, "to": 2, "reason": "better"},
+        {"from": 2},
+    ]
     assert events[3]["detail"]["digest"] == digest
     assert {event["by"] for event in events} == {None}
     times = [datetime.fromisoformat(event["at"]) for event in events]

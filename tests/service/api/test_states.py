@@ -215,6 +215,69 @@ def test_the_config_is_an_adapter_config_json_for_inference(client: TestClient) 
     assert {key: config[key] for key in LORA} == LORA
 
 
+def test_the_config_names_our_base_model_wherever_its_uploader_had_it(client: TestClient) -> None:
+    create(client, "moved", {**RANDOM_LORA, "base_model_name_or_path": "/home/somebody/weights"})
+    assert client.get("/adapters/moved/config").json()["base_model_name_or_path"] == "mlp"
+    with zipfile.ZipFile(io.BytesIO(client.get("/adapters/moved/checkpoint").content)) as archive:
+        assert json.loads(archive.read("adapter_config.json"))["base_model_name_or_path"] == "mlp"
+
+
+def test_weights_that_the_newest_version_has_make_no_new_one(client: TestClient) -> None:
+    created = create(client, "kept")
+    state = state_of(client, "kept")
+    peft = client.get("/adapters/kept/state?keys=peft").content
+    for same in (state, peft):
+        response = client.put("/adapters/kept/state", content=same, headers=SAFETENSORS)
+        answer = expect(response, 200)
+        assert answer["unchanged"] is True
+        assert (answer["reference"], answer["digest"]) == ("kept@1", created["digest"])
+        assert response.headers["location"] == "/adapters/kept/state?version=1"
+        assert response.headers["etag"] == f'"{created["digest"].removeprefix("sha256:")}"'
+    changed = client.put("/adapters/kept/state", content=halved(state), headers=SAFETENSORS)
+    assert expect(changed, 201)["unchanged"] is False
+    back = client.put("/adapters/kept/state", content=state, headers=SAFETENSORS)  # as version 1, not as the newest
+    assert expect(back, 201)["reference"] == "kept@3"
+    forced = client.put("/adapters/kept/state?force=true", content=state, headers=SAFETENSORS)
+    assert (expect(forced, 201)["reference"], forced.json()["unchanged"]) == ("kept@4", False)
+
+
+def test_an_unchanged_state_must_build_on_the_newest_too(client: TestClient) -> None:
+    create(client, "stale-same")
+    headers = {**SAFETENSORS, "If-Match": '"0"'}
+    answer = client.put("/adapters/stale-same/state", content=state_of(client, "stale-same"), headers=headers)
+    assert expect_problem(answer, 412, "stale")["hint"]
+
+
+def test_a_state_takes_metadata_in_its_query(client: TestClient) -> None:
+    create(client, "noted")
+    state = state_of(client, "noted")
+    query = {"metadata": '{"run": 7, "by": ["me"]}'}
+    expect(client.put("/adapters/noted/state", params=query, content=halved(state), headers=SAFETENSORS), 201)
+    assert client.get("/adapters/noted/versions/2").json()["metadata"] == {"run": 7, "by": ["me"]}
+    query = {"metadata": '{"run": 8}'}
+    same = client.put("/adapters/noted/state", params=query, content=halved(state), headers=SAFETENSORS)
+    assert "metadata was not stored" in expect(same, 200)["warnings"][0]
+    for wrong, status in (("{", 400), ("[1]", 422), ("7", 422)):
+        answer = client.put("/adapters/noted/state", params={"metadata": wrong}, content=state, headers=SAFETENSORS)
+        expect(answer, status)
+    assert len(client.get("/adapters/noted").json()["versions"]) == 2
+
+
+def test_putting_the_newest_state_again_mends_its_blob(start: Start, tmp_path: Path) -> None:
+    client = start()
+    host(client, "mlp", "bases:mlp")
+    digest = create(client, "torn")["digest"].removeprefix("sha256:")
+    state = state_of(client, "torn")
+    (blob,) = (path for path in (tmp_path / "blobs").rglob(f"*{digest}*") if path.is_file())
+    blob.chmod(0o600)
+    blob.write_bytes(b"torn")
+    assert "same file again" in expect_problem(client.get("/adapters/torn/state"), 500, "damaged-blob")["hint"]
+    assert client.get("/adapters/torn").json()["damaged"] is True
+    expect(client.put("/adapters/torn/state", content=state, headers=SAFETENSORS), 200)
+    assert client.get("/adapters/torn").json()["damaged"] is False
+    assert state_of(client, "torn") == state
+
+
 def test_a_config_is_that_of_the_version_that_is_asked_for(client: TestClient) -> None:
     create(client, "configs")
     config = json.dumps({**RANDOM_LORA, "r": 1, "target_modules": ["first"]}).encode()
