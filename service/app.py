@@ -39,6 +39,13 @@ LOADS = 8
 """So many adapters may be on their way into memory for somebody who waits for that; the others wait for these."""
 
 
+SERVERS = [
+    {"url": "/", "description": "The service that this document came from."},
+    {"url": "http://127.0.0.1:8000", "description": "A service on this machine, with its default settings."},
+]
+"""For those who read the document beside a running service, and from a file."""
+
+
 def create_app(settings: Settings) -> FastAPI:
     """The service's ASGI app. Starts nothing: its lifespan does."""
     app = FastAPIOffline(
@@ -47,6 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
         description="Injects named adapters (LoRA, AdaLoRA, IA3) into hosted base models. Every answer says in "
         "`X-Registry-Generation` which state of the registry it saw; a request that sends it back is answered from "
         "that state or a newer one, also by another process, or with 503 where that can't see it yet.",
+        servers=SERVERS,
         lifespan=_lifespan,
         generate_unique_id_function=_operation_id,
         dependencies=[Depends(require_known_query)],

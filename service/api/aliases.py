@@ -13,21 +13,29 @@ from service.api.problems import documented
 
 router = APIRouter(tags=["adapters"])
 
-NewAlias = Annotated[str, Path(description="As a name, but never all digits nor `latest`: `prod`.")]
-AliasName = Annotated[str, Path(pattern=NAME_PATTERN, description="An alias, such as `prod`.")]
+NewAlias = Annotated[str, Path(description="As a name, but never all digits nor `latest`.", examples=["prod"])]
+AliasName = Annotated[str, Path(pattern=NAME_PATTERN, description="An alias.", examples=["prod"])]
 
 
 class AliasBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    version: int = Field(strict=True, ge=1, lt=2**31, description="The version to which the alias points from now on.")
-    reason: str | None = Field(default=None, max_length=1000, description="Why; it stands in the event.")
+    version: int = Field(
+        strict=True,
+        ge=1,
+        lt=2**31,
+        description="The version to which the alias points from now on.",
+        examples=[3],
+    )
+    reason: str | None = Field(
+        default=None, max_length=1000, description="Why; it stands in the event.", examples=["better on dialogues"]
+    )
 
 
 class AliasAnswer(BaseModel):
-    name: str
-    alias: str
-    version: int
+    name: str = Field(description="The adapter's name.", examples=["pirate"])
+    alias: str = Field(description="The alias.", examples=["prod"])
+    version: int = Field(description="The version to which it points.", examples=[3])
 
 
 async def _read_alias(request: Request, settings: TheSettings) -> AliasBody:

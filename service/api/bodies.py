@@ -26,6 +26,8 @@ from service.api.spool import IN_MEMORY, MAX_JSON, MAX_UPLOAD, RECEIVE, limited,
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
 SAFETENSORS = "application/vnd.safetensors"
+OCTETS = "application/octet-stream"
+"""Any bytes: what clients that are generated know instead of a file's own media type."""
 
 PARSED = 64 * 1024
 COPIED = 1 << 20

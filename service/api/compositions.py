@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from models_registry.adapters.recipe import CompositionMethod, Recipe
-from service.api.adapters import CreatedAnswer, show_created
+from service.api.adapter_answers import CreatedAnswer, show_created
 from service.api.bodies import JSON, media_type_of, read_json, reads
 from service.api.dependencies import ModelId, Name, TheEngine, TheSettings
 from service.api.idempotency import IdempotencyKey, asked_once
@@ -22,20 +22,36 @@ class CompositionBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Name
+    name: Name = Field(description="Of the new adapter.", examples=["both"])
     adapters: Composition = Field(
         description="Stored adapters of this model, `{reference: weight}`; a negative weight subtracts.",
         examples=[{"tone@2": 0.7, "style": 0.3}],
     )
-    method: CompositionMethod
+    method: CompositionMethod = Field(
+        description="`cat` adds exactly, `svd` to a rank; the others as PEFT computes them.", examples=["svd"]
+    )
     density: float | None = Field(
-        default=None, strict=True, gt=0, le=1, description="The share of numbers that `ties` and `dare_*` keep."
+        default=None,
+        strict=True,
+        gt=0,
+        le=1,
+        description="The share of numbers that `ties` and `dare_*` keep.",
+        examples=[0.5],
     )
     rank: int | None = Field(
-        default=None, strict=True, gt=0, description="Of the result, for `svd`; by default the greatest of the ranks."
+        default=None,
+        strict=True,
+        gt=0,
+        description="Of the result, for `svd`; by default the greatest of the ranks.",
+        examples=[8],
     )
     seed: int | None = Field(
-        default=None, strict=True, ge=0, lt=2**63, description="Makes what `dare_*` draws the same each time."
+        default=None,
+        strict=True,
+        ge=0,
+        lt=2**63,
+        description="Makes what `dare_*` draws the same each time.",
+        examples=[1],
     )
 
 

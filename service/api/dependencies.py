@@ -16,8 +16,8 @@ from service.settings import Settings
 NAME_PATTERN = f"^{NAME.pattern}$"
 
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-ModelId = Annotated[str, Path(pattern=NAME_PATTERN, description="A base model's id.")]
-AdapterName = Annotated[str, Path(pattern=NAME_PATTERN, description="An adapter's name.")]
+ModelId = Annotated[str, Path(pattern=NAME_PATTERN, description="A base model's id.", examples=["smollm2"])]
+AdapterName = Annotated[str, Path(pattern=NAME_PATTERN, description="An adapter's name.", examples=["pirate"])]
 
 _NUMBER = re.compile(r"[1-9][0-9]*")
 
@@ -30,7 +30,7 @@ def _one_spelling(text: str) -> str:
 
 # In lax mode pydantic reads `01`, `+1` and `1.0` too: further addresses of one thing, which no reference has.
 VersionNumber = Annotated[int, Field(ge=1, lt=2**31), BeforeValidator(_one_spelling)]
-PathVersion = Annotated[VersionNumber, Path(description="A version's number.")]
+PathVersion = Annotated[VersionNumber, Path(description="A version's number.", examples=[3])]
 
 
 def engine_of(request: Request) -> Engine:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from models_registry.errors import Unavailable
 from service.api.dependencies import TheEngine, TheMetrics
@@ -14,14 +14,14 @@ router = APIRouter(tags=["health"])
 
 
 class LiveAnswer(BaseModel):
-    status: Literal["live"]
+    status: Literal["live"] = Field(description="Always the same.")
 
 
 class ReadyAnswer(BaseModel):
     """`degraded` names what is away or has failed, while the rest goes on answering."""
 
-    status: Literal["ready"]
-    degraded: list[str]
+    status: Literal["ready"] = Field(description="Always the same.")
+    degraded: list[str] = Field(description="What is away or has failed.", examples=[["the blob store is away"]])
 
 
 @router.get("/health/live", responses=documented())
@@ -42,7 +42,10 @@ def ready(engine: TheEngine) -> ReadyAnswer:
 @router.get(
     "/metrics",
     response_class=Response,
-    responses={200: {"description": "Prometheus's text format", "content": {"text/plain": {}}}, **documented()},
+    responses={
+        200: {"description": "Prometheus's text format", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **documented(),
+    },
 )
 def metrics(counted: TheMetrics) -> Response:
     """The service's figures, for Prometheus to scrape."""

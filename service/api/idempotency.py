@@ -19,6 +19,7 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
+        examples=["8f14e45f-ea1f-4bd6-9c5e-2f0e1c6b7a90"],
         pattern="^[!-~]{1,255}$",
         description="The caller's own word for this creation, of 1 to 255 visible ASCII characters. For 24 hours the "
         "same request under the same key creates nothing more and is answered as the first was, while another request "

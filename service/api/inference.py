@@ -51,7 +51,9 @@ class _Call(BaseModel):
         description="A reference, null for the base, a composition `{reference: weight}`, or a list with one a row.",
         examples=["tone@prod", ["a", None, {"b": 0.7, "c": 0.3}]],
     )
-    outputs: list[str] | None = Field(default=None, description="Only these of the model's outputs.")
+    outputs: list[str] | None = Field(
+        default=None, description="Only these of the model's outputs.", examples=[["logits"]]
+    )
 
     @property
     def choices(self) -> AdapterChoice | tuple[AdapterChoice, ...]:
@@ -65,31 +67,43 @@ class _Call(BaseModel):
 class InferBody(_Call):
     """`inputs` are named tensors, as nested lists or `{dtype, shape, data}`; or `{"text": [...]}`, one string a row."""
 
-    inputs: dict[str, Any] = Field(examples=[{"input_ids": [[1, 2, 3]]}, {"text": ["Tell me about the sea."]}])
-    parameters: JsonObject | None = Field(default=None, description="Ask a text-generation model to write.")
+    inputs: dict[str, Any] = Field(
+        description="Named tensors, or texts.",
+        examples=[{"input_ids": [[1, 2, 3]]}, {"text": ["Tell me about the sea."]}],
+    )
+    parameters: JsonObject | None = Field(
+        default=None, description="Ask a text-generation model to write.", examples=[{"max_new_tokens": 32}]
+    )
 
 
 class TensorAnswer(BaseModel):
     """`data` is flat and row-major; numbers that JSON can't write are `"NaN"`, `"Infinity"` and `"-Infinity"`."""
 
-    dtype: str
-    shape: list[int]
-    data: list[float | int | bool | str]
+    dtype: str = Field(description="torch's name without `torch.`.", examples=["float32"])
+    shape: list[int] = Field(description="As torch has it.", examples=[[2, 2]])
+    data: list[float | int | bool | str] = Field(description="Flat and row-major.", examples=[[0.25, -1.5, "NaN", 3.0]])
 
 
 class TimingAnswer(BaseModel):
-    queue_ms: float
-    forward_ms: float
+    queue_ms: float = Field(description="Milliseconds from the request's arrival to its forward.", examples=[0.4])
+    forward_ms: float = Field(description="Milliseconds of the forward that it shared.", examples=[7.9])
 
 
 class InferAnswerBody(BaseModel):
     """One `adapter` and one `digest` a row (one in all where there are no rows): exactly what produced it."""
 
-    model: str
-    adapter: list[str | dict[str, float] | None]
-    digest: list[str | dict[str, str] | None]
-    outputs: dict[str, TensorAnswer | list[str]]
-    timing: TimingAnswer
+    model: str = Field(description="The base model's id.", examples=["smollm2"])
+    adapter: list[str | dict[str, float] | None] = Field(
+        description="The exact versions, null for the base.", examples=[["tone@3", None, {"b@1": 0.7, "c@4": 0.3}]]
+    )
+    digest: list[str | dict[str, str] | None] = Field(
+        description="The sha256 of their stored state dicts.", examples=[[f"sha256:{'1f' * 32}", None]]
+    )
+    outputs: dict[str, TensorAnswer | list[str]] = Field(
+        description="The model's outputs by name.",
+        examples=[{"logits": {"dtype": "float32", "shape": [1, 2], "data": [0.5, -2.0]}}],
+    )
+    timing: TimingAnswer = Field(title="Timing", description="Where the time went.")
 
 
 # ---- reading and writing ----------------------------------------------------------------------------------------
@@ -110,10 +124,16 @@ async def _read_call(
     model_id: ModelId,
     timeout: Annotated[
         float | None,
-        Header(alias="X-Request-Timeout", gt=0, allow_inf_nan=False, description="Seconds that it may wait."),
+        Header(
+            alias="X-Request-Timeout", gt=0, allow_inf_nan=False, description="Seconds that it may wait.", examples=[30]
+        ),
     ] = None,
-    adapter: Annotated[str | None, Query(description="With a safetensors body: a reference, or JSON.")] = None,
-    outputs: Annotated[str | None, Query(description="With a safetensors body: names, split at commas.")] = None,
+    adapter: Annotated[
+        str | None, Query(description="With a safetensors body: a reference, or JSON.", examples=["tone@prod"])
+    ] = None,
+    outputs: Annotated[
+        str | None, Query(description="With a safetensors body: names, split at commas.", examples=["logits"])
+    ] = None,
 ) -> _Asked:
     """Raises `Refused` (400, 415), `TooLarge`, and `Invalid` with every field or input that is wrong."""
     begun = time.monotonic()

@@ -6,7 +6,7 @@ from typing import Annotated, cast
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from service.api.adapters import AdapterAnswer, show_adapter
+from service.api.adapter_answers import AdapterAnswer, show_adapter
 from service.api.dependencies import AdapterName, ModelId, TheEngine
 from service.api.problems import documented
 
@@ -27,7 +27,9 @@ async def load_adapter(
     name: AdapterName,
     engine: TheEngine,
     loads: TheLoads,
-    pin: Annotated[bool, Query(description="Keep it in memory until it is unloaded or the service ends.")] = False,
+    pin: Annotated[
+        bool, Query(description="Keep it in memory until it is unloaded or the service ends.", examples=[True])
+    ] = False,
 ) -> AdapterAnswer:
     """Make the newest version resident now, rather than at its first request; 507 where pinned ones leave no room."""
     return show_adapter(await to_thread.run_sync(partial(engine.adapters.load, model_id, name, pin), limiter=loads))

@@ -34,9 +34,11 @@ class HuggingFaceSourceBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["huggingface"]
-    path: str = Field(min_length=1)
-    file: str | None = None
+    kind: Literal["huggingface"] = Field(description="A directory as transformers saves it.")
+    path: str = Field(min_length=1, description="Under one of the service's model roots.", examples=["smollm2"])
+    file: str | None = Field(
+        default=None, description="A GGUF file in it, instead of safetensors.", examples=["model-q8_0.gguf"]
+    )
 
     def source(self) -> Source:
         return HuggingFaceSource(self.path, self.file)
@@ -47,9 +49,11 @@ class PythonSourceBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Literal["python"]
-    factory: str = Field(min_length=1, examples=["package.module:callable"])
-    kwargs: JsonObject = {}
+    kind: Literal["python"] = Field(description="A callable that the operator allows.")
+    factory: str = Field(
+        min_length=1, description="`package.module:callable`, on the service's list.", examples=["mymodels:tiny"]
+    )
+    kwargs: JsonObject = Field(default={}, description="What it is called with.", examples=[{"width": 8}])
 
     def source(self) -> Source:
         return PythonSource(self.factory, self.kwargs)
@@ -60,15 +64,18 @@ class NewModelBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: Name
-    source: Annotated[HuggingFaceSourceBody | PythonSourceBody, Field(discriminator="kind")]
+    id: Name = Field(description="What it is called from now on.", examples=["smollm2"])
+    source: Annotated[HuggingFaceSourceBody | PythonSourceBody, Field(discriminator="kind")] = Field(
+        description="Where its module comes from.", examples=[{"kind": "huggingface", "path": "smollm2"}]
+    )
     dtype: str | None = Field(default=None, description="torch's name without `torch.`", examples=["bfloat16"])
-    device: str | None = Field(default=None, examples=["cuda:1"])
+    device: str | None = Field(default=None, description="Where it runs.", examples=["cuda:1"])
     task: str | None = Field(default=None, description="A Hugging Face pipeline tag", examples=["text-generation"])
     num_labels: int | None = Field(
         default=None,
         ge=1,
         le=MAX_LABELS,
+        examples=[3],
         description="How many classes a classifier has whose head is not in its files; by default as many as its "
         "config says, else as the first adapter has. Each adapter then brings its own head.",
     )
@@ -82,40 +89,55 @@ class NewModelBody(BaseModel):
 class ModelAnswer(BaseModel):
     """`parameters`, `bytes` and `fingerprint` are null until the model was built once; `reason` says why it failed."""
 
-    id: str
-    state: ModelState
-    reason: str | None
-    source: HuggingFaceSourceBody | PythonSourceBody
-    task: str | None
-    num_labels: int | None = Field(description="As asked for.")
-    dtype: str | None
-    device: str | None
-    parameters: int | None
-    bytes: int | None
-    fingerprint: str | None = Field(description="The sha256 over every weight's name, shape, dtype and bytes.")
-    example_inputs: Mapping[str, Any] | None
-    created_at: datetime
-    resident: list[str] = Field(description="The adapter versions in memory with it.")
-    warnings: list[str] = Field(description="What its owner should know of what was registered, once it is in memory.")
+    id: str = Field(description="The base model's id.", examples=["smollm2"])
+    state: ModelState = Field(title="State", description="Requests are answered while it is `ready`.")
+    reason: str | None = Field(description="Why it failed.", examples=[None])
+    source: HuggingFaceSourceBody | PythonSourceBody = Field(
+        description="Where its module comes from.", examples=[{"kind": "huggingface", "path": "smollm2", "file": None}]
+    )
+    task: str | None = Field(description="Its Hugging Face pipeline tag.", examples=["text-generation"])
+    num_labels: int | None = Field(description="As asked for.", examples=[3])
+    dtype: str | None = Field(description="torch's name without `torch.`.", examples=["bfloat16"])
+    device: str | None = Field(description="Where it runs.", examples=["cpu"])
+    parameters: int | None = Field(description="How many numbers it has.", examples=[134515008])
+    bytes: int | None = Field(description="What they take in memory.", examples=[269030016])
+    fingerprint: str | None = Field(
+        description="The sha256 over every weight's name, shape, dtype and bytes.", examples=[f"sha256:{'2e' * 32}"]
+    )
+    example_inputs: Mapping[str, Any] | None = Field(
+        description="As they were registered.", examples=[{"x": [[1.0, 2.0, 3.0, 4.0]]}]
+    )
+    created_at: datetime = Field(description="When it was registered.", examples=["2026-11-28T07:00:00Z"])
+    resident: list[str] = Field(description="The adapter versions in memory with it.", examples=[["pirate@3"]])
+    warnings: list[str] = Field(
+        description="What its owner should know of what was registered, once it is in memory.", examples=[[]]
+    )
 
 
 class ParameterAnswer(BaseModel):
-    shape: list[int]
-    dtype: str
+    shape: list[int] = Field(description="As torch has it.", examples=[[576, 576]])
+    dtype: str = Field(description="torch's name without `torch.`.", examples=["bfloat16"])
 
 
 class ModuleAnswer(BaseModel):
     """A module that an adapter could target, and the methods that take it."""
 
-    name: str
-    type: str
-    parameters: dict[str, ParameterAnswer]
-    methods: list[str]
-    entered: bool | None = Field(description="Whether a small forward was seen to call it; null while none has run.")
+    name: str = Field(
+        description="As in `named_modules()`; a config's `target_modules` may name it.",
+        examples=["model.layers.0.self_attn.q_proj"],
+    )
+    type: str = Field(description="Its class.", examples=["Linear"])
+    parameters: dict[str, ParameterAnswer] = Field(
+        description="Its own, by their short names.", examples=[{"weight": {"shape": [576, 576], "dtype": "bfloat16"}}]
+    )
+    methods: list[str] = Field(description="The `peft_type`s that take it.", examples=[["LORA", "ADALORA", "IA3"]])
+    entered: bool | None = Field(
+        description="Whether a small forward was seen to call it; null while none has run.", examples=[True]
+    )
 
 
 class ModulesAnswer(BaseModel):
-    modules: list[ModuleAnswer]
+    modules: list[ModuleAnswer] = Field(description="In `named_modules()` order.")
 
 
 def _show_model(status: ModelStatus) -> ModelAnswer:
@@ -192,7 +214,13 @@ POLL_S = 0.05
 
 Wait = Annotated[
     float,
-    Query(ge=0, le=3600, allow_inf_nan=False, description="Seconds to wait until it is ready, or has failed."),
+    Query(
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="Seconds to wait until it is ready, or has failed.",
+        examples=[60],
+    ),
 ]
 _STILL_LOADING: dict[int | str, dict[str, Any]] = {202: {"model": ModelAnswer, "description": "Loading"}}
 
@@ -278,6 +306,10 @@ def unload_model(model_id: ModelId, engine: TheEngine) -> ModelAnswer:
 
 
 @router.delete("/models/{model_id}", status_code=204, responses=documented(400, 404, 409, 507))
-def remove_model(model_id: ModelId, engine: TheEngine, cascade: bool = False) -> None:
+def remove_model(
+    model_id: ModelId,
+    engine: TheEngine,
+    cascade: Annotated[bool, Query(description="Remove its adapters, too.", examples=[True])] = False,
+) -> None:
     """Forget a base model; 409 while adapters refer to it, unless `cascade` removes them too."""
     engine.models.remove(model_id, cascade)

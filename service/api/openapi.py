@@ -32,7 +32,9 @@ _NOT_OURS = ("HTTPValidationError", "ValidationError")
 
 def build_document(app: FastAPI) -> dict[str, Any]:
     """The document of `app`'s routes, the same one for the same code."""
-    document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, servers=app.servers
+    )
     schemas: dict[str, Any] = {**_our_schemas(), **document["components"]["schemas"]}
     for name in _NOT_OURS:
         schemas.pop(name, None)

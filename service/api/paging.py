@@ -16,8 +16,10 @@ Item = TypeVar("Item")
 
 
 class Page(BaseModel, Generic[T]):
-    items: list[T]
-    next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null on the last one.")
+    items: list[T] = Field(description="By name, in ascending order.")
+    next_cursor: str | None = Field(
+        description="Pass it as `cursor` for the next page; null on the last one.", examples=["cGlyYXRl"]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,10 @@ class Paging:
 
 
 def read_paging(
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[str | None, Query(max_length=256, description="`next_cursor` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="At most so many items.", examples=[50])] = 50,
+    cursor: Annotated[
+        str | None, Query(max_length=256, description="`next_cursor` of the page before.", examples=["cGlyYXRl"])
+    ] = None,
 ) -> Paging:
     return Paging(limit, None if cursor is None else _name_at(cursor))
 

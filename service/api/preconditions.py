@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request
 
 from service.api.problems import MALFORMED, Refused
 
@@ -23,12 +23,18 @@ def parse_if_match(header: str) -> frozenset[str] | None:
 
 
 async def _if_match(
-    values: Annotated[
-        list[str] | None,
-        Header(alias="If-Match", description="ETags of states: the newest one must be among them, else 412."),
+    request: Request,
+    header: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            description="ETags of states, with commas between, or `*`: the newest one must be among them, else 412.",
+            examples=[f'"{"1f" * 32}"'],
+        ),
     ] = None,
 ) -> frozenset[str] | None:
-    return None if values is None else parse_if_match(", ".join(values))
+    # A list's lines belong together (RFC 9110); clients that are generated can only send one of text.
+    return None if header is None else parse_if_match(", ".join(request.headers.getlist("if-match")))
 
 
 IfMatch = Annotated[frozenset[str] | None, Depends(_if_match)]

@@ -132,8 +132,8 @@ class Refused(Exception):
 
 
 class ProblemError(BaseModel):
-    loc: list[str | int] = Field(description="Where it is, from the outside in.")
-    message: str = Field(description="What is wrong with it, and what to do.")
+    loc: list[str | int] = Field(description="Where it is, from the outside in.", examples=[["config", "r"]])
+    message: str = Field(description="What is wrong with it, and what to do.", examples=["must be at least 1"])
 
 
 class Problem(BaseModel):

@@ -13,9 +13,10 @@ router = APIRouter(tags=["adapters"])
 DrainQuery = Annotated[
     bool,
     Query(
+        examples=[True],
         description="Its aliases go with it, and this process's running requests are waited for, at most 30 seconds "
         "(then 409, and nothing was changed); new ones are answered as if it were gone. Another process's requests "
-        "finish with what they hold."
+        "finish with what they hold.",
     ),
 ]
 

@@ -10,10 +10,17 @@ from pydantic import BaseModel
 
 from models_registry.errors import NotFound
 from models_registry.references import named_by, pick_version
-from service.api.adapters import CreatedAnswer, show_new_version
+from service.api.adapter_answers import CreatedAnswer, show_new_version
 from service.api.archive import as_peft, peft_config, zip_checkpoint
-from service.api.bodies import BINARY, SAFETENSORS, JsonObject, media_type_of, parse_json, reads, validate
-from service.api.dependencies import NAME_PATTERN, AdapterName, TheEngine, TheSettings, VersionNumber
+from service.api.bodies import BINARY, OCTETS, SAFETENSORS, JsonObject, media_type_of, reads, validate
+from service.api.dependencies import (
+    NAME_PATTERN,
+    AdapterName,
+    TheEngine,
+    TheSettings,
+    VersionNumber,
+    json_reader_of,
+)
 from service.api.files import Download, File, serve_file, unchanged
 from service.api.preconditions import IfMatch
 from service.api.problems import MALFORMED, Refused, documented
@@ -21,6 +28,7 @@ from service.api.spool import spooled
 
 router = APIRouter(tags=["adapters"])
 
+ZIP = "application/zip"
 PRESIGNED_S = 900
 """How long the store's own URL is good for, in seconds."""
 PRESIGN = (
@@ -30,7 +38,7 @@ PRESIGN = (
 
 
 def _file_responses(media_type: str) -> dict[int | str, dict[str, Any]]:
-    content = {media_type: {"schema": BINARY}}
+    content = {name: {"schema": BINARY} for name in (media_type, OCTETS)}
     return {
         200: {"description": "The file", "content": content},
         206: {"description": "The part of it that Range asks for", "content": content},
@@ -39,10 +47,18 @@ def _file_responses(media_type: str) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def _preferred(request: Request, media_type: str) -> str:
+    """The file's own type, unless only that of any bytes is accepted, which every generated client understands."""
+    accepted = ", ".join(request.headers.getlist("accept")).lower()
+    return OCTETS if OCTETS in accepted and media_type not in accepted else media_type
+
+
 def _reference(
     name: AdapterName,
-    version: Annotated[VersionNumber | None, Query(description="This version, not the newest.")] = None,
-    alias: Annotated[str | None, Query(pattern=NAME_PATTERN, description="The version that it names.")] = None,
+    version: Annotated[VersionNumber | None, Query(description="This version, not the newest.", examples=[3])] = None,
+    alias: Annotated[
+        str | None, Query(pattern=NAME_PATTERN, description="The version that it names.", examples=["prod"])
+    ] = None,
 ) -> str:
     if version is not None and alias is not None:
         raise Refused(MALFORMED, "Give version or alias, not both.")
@@ -56,7 +72,7 @@ ReferenceQuery = Annotated[str, Depends(_reference)]
 
 
 async def _read_state(request: Request, settings: TheSettings) -> AsyncGenerator[bytes | Path]:
-    media_type_of(request, SAFETENSORS)
+    media_type_of(request, SAFETENSORS, OCTETS)
     async with spooled(request, settings.max_upload_bytes) as body:
         yield body.contents
 
@@ -66,6 +82,7 @@ class _Metadata(BaseModel):
 
 
 async def _read_metadata(
+    request: Request,
     metadata: Annotated[
         str | None,
         Query(
@@ -74,7 +91,9 @@ async def _read_metadata(
         ),
     ] = None,
 ) -> Mapping[str, Any] | None:
-    return None if metadata is None else validate(_Metadata, {"metadata": parse_json(metadata.encode())}).metadata
+    if metadata is None:
+        return None
+    return validate(_Metadata, {"metadata": await json_reader_of(request).read(metadata.encode())}).metadata
 
 
 _STATE_RESPONSES = {**_file_responses(SAFETENSORS), 307: {"description": "Where the blob store itself gives it"}}
@@ -87,15 +106,16 @@ def get_state(
     engine: TheEngine,
     request: Request,
     keys: Annotated[
-        Literal["peft"] | None, Query(description="`peft`: keys as in PEFT's adapter_model.safetensors.")
+        Literal["peft"] | None,
+        Query(description="`peft`: keys as in PEFT's adapter_model.safetensors.", examples=["peft"]),
     ] = None,
-    presign: Annotated[bool, Query(description=PRESIGN)] = False,
+    presign: Annotated[bool, Query(description=PRESIGN, examples=[True])] = False,
 ) -> Response:
     """The state dict as safetensors, with the keys of the injected model."""
     version = engine.adapters.find_version(reference)
     if keys == "peft":
         file = as_peft(engine.adapters.open_state(version))
-        return serve_file(request, Download(file, SAFETENSORS, "adapter_model.safetensors"))
+        return serve_file(request, Download(file, _preferred(request, SAFETENSORS), "adapter_model.safetensors"))
     if (answer := unchanged(request, version.digest)) is not None:
         return answer
     # Such a URL is signed for a GET alone, and leads past the check by which damaged bytes are never served.
@@ -103,7 +123,9 @@ def get_state(
     if signed and (url := engine.adapters.presign_state(version, PRESIGNED_S)) is not None:
         return RedirectResponse(url, headers={"ETag": f'"{version.digest}"', "Cache-Control": "no-store"})
     file = File.of(engine.adapters.open_state(version))
-    return serve_file(request, Download(file, SAFETENSORS, f"{version.reference}.safetensors", version.digest))
+    return serve_file(
+        request, Download(file, _preferred(request, SAFETENSORS), f"{version.reference}.safetensors", version.digest)
+    )
 
 
 @router.put(
@@ -113,7 +135,7 @@ def get_state(
         200: {"model": CreatedAnswer, "description": "The newest version, which has these weights already"},
         **documented(400, 404, 409, 412, 413, 415, 422, 507),
     },
-    openapi_extra=reads({SAFETENSORS: BINARY}),
+    openapi_extra=reads({SAFETENSORS: BINARY, OCTETS: BINARY}),
 )
 def put_state(
     name: AdapterName,
@@ -122,7 +144,9 @@ def put_state(
     weights: Annotated[bytes | Path, Depends(_read_state)],
     engine: TheEngine,
     response: Response,
-    force: Annotated[bool, Query(description="A new version also where the newest has these weights already.")] = False,
+    force: Annotated[
+        bool, Query(description="A new version also where the newest has these weights already.", examples=[True])
+    ] = False,
 ) -> CreatedAnswer:
     """A new version with other weights and the newest version's config: 201. Weights equal to the newest version's
     are 200 with that version and `unchanged: true`, unless `force` is given."""
@@ -139,10 +163,10 @@ def get_config(reference: ReferenceQuery, engine: TheEngine) -> dict[str, Any]:
     return peft_config(pick_version(adapter, reference))
 
 
-@router.get("/adapters/{name}/checkpoint", response_class=Response, responses=_file_responses("application/zip"))
+@router.get("/adapters/{name}/checkpoint", response_class=Response, responses=_file_responses(ZIP))
 def get_checkpoint(reference: ReferenceQuery, engine: TheEngine, request: Request) -> Response:
     """A .zip with PEFT's two files at its root, which `PeftModel.from_pretrained` loads after unzipping."""
     version = engine.adapters.find_version(reference)
     with engine.adapters.open_state(version) as state:
         archive = zip_checkpoint(peft_config(version), state)
-    return serve_file(request, Download(archive, "application/zip", f"{version.reference}.zip"))
+    return serve_file(request, Download(archive, _preferred(request, ZIP), f"{version.reference}.zip"))

@@ -36,30 +36,41 @@ _MOST_KEYS = 64 * 1024
 class _AdapterBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    config: JsonObject = Field(description="PEFT's adapter_config.json as it stands")
-    metadata: JsonObject = Field(default={}, description="Anything; it is kept and shown with the version")
-    accept_unknown: tuple[str, ...] = Field(default=(), description="Keys of the config to keep without knowing them")
+    config: JsonObject = Field(
+        description="PEFT's adapter_config.json as it stands.",
+        examples=[{"peft_type": "LORA", "r": 8, "target_modules": ["q_proj", "v_proj"]}],
+    )
+    metadata: JsonObject = Field(
+        default={}, description="Anything; it is kept and shown with the version.", examples=[{"run": "7"}]
+    )
+    accept_unknown: tuple[str, ...] = Field(
+        default=(), description="Keys of the config to keep without knowing them.", examples=[["my_note"]]
+    )
 
 
 class FreshAdapterBody(_AdapterBody):
     """A new adapter with its method's own initial weights, the same ones for the same `seed`."""
 
-    name: Name
-    seed: int | None = Field(default=None, strict=True, ge=0, lt=2**63)
-    dry_run: bool = Field(default=False, description="Check everything, store nothing")
+    name: Name = Field(description="Of the new adapter.", examples=["pirate"])
+    seed: int | None = Field(
+        default=None, strict=True, ge=0, lt=2**63, description="Makes the weights the same each time.", examples=[1]
+    )
+    dry_run: bool = Field(default=False, description="Check everything, store nothing.", examples=[True])
 
 
 class UploadedVersionBody(_AdapterBody):
     """A new version of an adapter, with its own config."""
 
-    weights: Annotated[bytes | Path, WithJsonSchema(dict(BINARY))] = Field(description="adapter_model.safetensors")
+    weights: Annotated[bytes | Path, WithJsonSchema(dict(BINARY))] = Field(
+        description="PEFT's adapter_model.safetensors, as a file part.", examples=["adapter_model.safetensors"]
+    )
 
 
 class UploadedAdapterBody(UploadedVersionBody):
     """A trained adapter as PEFT saved it: its two files, of any media type."""
 
-    name: Name
-    dry_run: bool = Field(default=False, description="Check everything, store nothing")
+    name: Name = Field(description="Of the new adapter.", examples=["pirate"])
+    dry_run: bool = Field(default=False, description="Check everything, store nothing.", examples=[True])
 
 
 Upload = TypeVar("Upload", bound=UploadedVersionBody)

@@ -41,7 +41,7 @@ def test_every_error_of_every_route_is_a_problem(operations: dict[str, dict[str,
     [
         ("POST /models/{model_id}/adapters", {"application/json", "multipart/form-data"}),
         ("POST /adapters/{name}/versions", {"multipart/form-data"}),
-        ("PUT /adapters/{name}/state", {"application/vnd.safetensors"}),
+        ("PUT /adapters/{name}/state", {"application/vnd.safetensors", "application/octet-stream"}),
         ("POST /models/{model_id}/infer", {"application/json", "application/vnd.safetensors"}),
     ],
 )
