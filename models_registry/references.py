@@ -33,6 +33,17 @@ def require_alias(alias: str) -> None:
         raise Invalid(message, [Fault(("alias",), message)])
 
 
+def name_taken(name: str, owner: str, model: str) -> Conflict:
+    """For who would create the adapter `name` on `model`, though the base model `owner` has one of that name."""
+    versions = f"POST /adapters/{name}/versions adds a version to it"
+    if owner == model:
+        return Conflict(f"There is an adapter {name!r} already.", hint=f"{versions}; or choose another name.")
+    return Conflict(
+        f"There is an adapter {name!r} already, on the base model {owner!r}: names are unique over all base models.",
+        hint=f"Choose another name for the one on {model!r}; {versions}, on {owner!r}.",
+    )
+
+
 def named_by(reference: str) -> str:
     """The adapter's name in `name`, `name@3` or `name@alias`."""
     return reference.partition("@")[0]

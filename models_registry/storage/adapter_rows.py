@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from models_registry.errors import Conflict, NotFound, Stale
 from models_registry.records import AdapterVersion
-from models_registry.references import pick_removable, pick_version
+from models_registry.references import name_taken, pick_removable, pick_version
 from models_registry.storage.damage import forget_unreferenced, mark_sound
 from models_registry.storage.events import SHA256, log
 from models_registry.storage.reading import find_adapter, find_base_model_row, read_adapters, version_record
@@ -34,8 +34,8 @@ class VersionContent(TypedDict):
 def require_place(session: Session, model: str, name: str, made_for: str | None) -> str:
     """The fingerprint of `model`, on which an adapter `name` may be created that was made for those weights."""
     fingerprint = _require_built(session, model, made_for)
-    if session.get(AdapterRow, name):
-        raise Conflict(f"There is an adapter {name!r} already; add a version to it or choose another name.")
+    if taken := session.get(AdapterRow, name):
+        raise name_taken(name, taken.model, model)
     return fingerprint
 
 

@@ -1,12 +1,14 @@
 """The two ways to bring an adapter: JSON, for fresh weights, or a form with PEFT's own two files."""
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
 from models_registry.errors import Invalid
@@ -22,6 +24,7 @@ from service.api.bodies import (
     read_json,
     validate,
 )
+from service.api.checkpoint_zip import read_checkpoint
 from service.api.dependencies import Name, TheSettings, json_reader_of
 from service.api.json_reader import JsonReader
 from service.api.problems import TOO_LARGE, Refused
@@ -29,6 +32,28 @@ from service.api.spool import MAX_JSON, RECEIVE, spool_of, temporary_room, too_l
 from service.settings import Settings
 
 _JSON_PARTS = ("config", "metadata")
+_FILE_PARTS = ("weights", "checkpoint")
+# PEFT's own words for the two, with and without their files' endings.
+_SPELLINGS = {
+    "adapter_config": "config",
+    "adapter_config.json": "config",
+    "adapter_model": "weights",
+    "adapter_model.safetensors": "weights",
+}
+
+
+def _or_a_checkpoint(schema: dict[str, Any]) -> None:
+    """A `checkpoint` takes the place of `config` and `weights`. Not as alternatives: clients are generated from this,
+    and few generators know them in forms."""
+    schema["properties"]["checkpoint"] = {
+        **BINARY,
+        "title": "Checkpoint",
+        "description": "Instead of `config` and `weights`: a .zip with both at its root, as `GET …/checkpoint` gives.",
+        "examples": ["pirate@3.zip"],
+    }
+    schema["required"] = [name for name in schema["required"] if name not in {"config", "weights"}]
+
+
 _MOST_KEYS = 64 * 1024
 """Bytes of `accept_unknown`."""
 
@@ -59,7 +84,9 @@ class FreshAdapterBody(_AdapterBody):
 
 
 class UploadedVersionBody(_AdapterBody):
-    """A new version of an adapter, with its own config."""
+    """A new version of an adapter, with its own config: PEFT's two files, or one .zip with both."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_or_a_checkpoint)
 
     weights: Annotated[bytes | Path, WithJsonSchema(dict(BINARY))] = Field(
         description="PEFT's adapter_model.safetensors, as a file part.", examples=["adapter_model.safetensors"]
@@ -67,7 +94,7 @@ class UploadedVersionBody(_AdapterBody):
 
 
 class UploadedAdapterBody(UploadedVersionBody):
-    """A trained adapter as PEFT saved it: its two files, of any media type."""
+    """A trained adapter as PEFT saved it: its two files, of any media type, or one .zip with both."""
 
     name: Name = Field(description="Of the new adapter.", examples=["pirate"])
     dry_run: bool = Field(default=False, description="Check everything, store nothing.", examples=[True])
@@ -104,19 +131,29 @@ NewVersionBody = Annotated[UploadedVersionBody, Depends(read_new_version)]
 @asynccontextmanager
 async def _read_upload(schema: type[Upload], request: Request, settings: Settings) -> AsyncGenerator[Upload]:
     with temporary_room(RECEIVE):
-        form = await read_form(request, settings.max_upload_bytes)
-        try:
-            _bound_fields(form, settings.max_json_bytes)
-            parts = {name: [await _content(part) for part in form.getlist(name)] for name in form if name != "weights"}
-            weights = [part for part in form.getlist("weights") if isinstance(part, UploadFile)]
-            faults = [*_repeated(form), *_not_a_file(form)]
-            parsed = sum(len(content) for contents in parts.values() for content in contents)
-            fields = await _as_fields(parts, faults, json_reader_of(request))
-            if weights:
-                fields["weights"] = spool_of(weights[0]).contents
-            yield await beside_the_loop(parsed, lambda: validate(schema, fields))
-        finally:
-            await form.close()
+        sent = await read_form(request, settings.max_upload_bytes)
+        form = FormData([(_SPELLINGS.get(name, name), part) for name, part in sent.multi_items()])
+        with ExitStack() as opened:
+            try:
+                _bound_fields(form, settings.max_json_bytes)
+                texts = [name for name in form if name not in _FILE_PARTS]
+                parts = {name: [await _content(part) for part in form.getlist(name)] for name in texts}
+                faults = [*_repeated(form), *_not_a_file(form), *_beside_a_checkpoint(form)]
+                parsed = sum(len(content) for contents in parts.values() for content in contents)
+                fields = await _as_fields(parts, faults, json_reader_of(request))
+                if isinstance(weights := form.get("weights"), UploadFile):
+                    fields["weights"] = spool_of(weights).contents
+                if isinstance(checkpoint := form.get("checkpoint"), UploadFile):
+                    unzip = partial(
+                        read_checkpoint, checkpoint.file, settings.max_json_bytes, settings.max_upload_bytes
+                    )
+                    unzipped = await run_in_threadpool(unzip)
+                    opened.enter_context(unzipped.weights.file)
+                    fields["config"] = await json_reader_of(request).read(unzipped.config)
+                    fields["weights"] = unzipped.weights.contents
+                yield await beside_the_loop(parsed, lambda: validate(schema, fields))
+            finally:
+                await form.close()
 
 
 async def _as_fields(parts: Mapping[str, list[bytes]], faults: list[Fault], reader: JsonReader) -> dict[str, Any]:
@@ -139,8 +176,8 @@ async def _as_fields(parts: Mapping[str, list[bytes]], faults: list[Fault], read
 
 
 def _bound_fields(form: FormData, limit: int) -> None:
-    """Raises `TooLarge` where what is read into memory, all but the weights, is larger than a JSON body may be."""
-    fields = [part for name, part in form.multi_items() if name != "weights" or isinstance(part, str)]
+    """Raises `TooLarge` where what is read into memory, all but the files, is larger than a JSON body may be."""
+    fields = [part for name, part in form.multi_items() if name not in _FILE_PARTS or isinstance(part, str)]
     size = sum((part.size or 0) if isinstance(part, UploadFile) else len(part) for part in fields)
     if size > limit:
         raise too_large(limit, MAX_JSON, "The form's fields but weights are")
@@ -177,6 +214,14 @@ def _repeated(form: FormData) -> list[Fault]:
 
 
 def _not_a_file(form: FormData) -> list[Fault]:
-    if isinstance(form.get("weights"), str):
-        return [Fault(("weights",), "must be a file part: give it a filename")]
-    return []
+    return [
+        Fault((name,), "must be a file part: give it a filename")
+        for name in _FILE_PARTS
+        if isinstance(form.get(name), str)
+    ]
+
+
+def _beside_a_checkpoint(form: FormData) -> list[Fault]:
+    if "checkpoint" not in form:
+        return []
+    return [Fault((name,), "is in the checkpoint already") for name in ("config", "weights") if name in form]

@@ -120,7 +120,7 @@ class Adapters:
         """As `add_version` with the newest version's own config; but that version, `unchanged`, where it has these
         weights already: `metadata` of other content is then not stored, which is a warning."""
         newest = self._registry.find_adapter(name).newest
-        draft = draft_upload(parse_stored(newest.config), self._models.modules(newest.model), weights, metadata or {})
+        draft = draft_upload(parse_stored(newest.config), self._modules(newest.model), weights, metadata or {})
         memory = self._prepare(newest.model, draft)
         version, changed = self._registry.change_weights(
             name, if_match=if_match, made_for=draft.fingerprint, **draft.content
@@ -238,7 +238,7 @@ class Adapters:
 
     def _draft(self, new: NewAdapter) -> Draft:
         modules = self._modules(new.model)
-        require_free(self._snapshot.view, new.name)
+        require_free(self._snapshot.view, new.name, new.model)
         hosted = self._hosting.hosted(new.model)
         base = hosted.adapted.base_weight if hosted else not_in_memory
         return draft_new(new, modules, base, self._limits.max_adapter_bytes)
@@ -254,7 +254,7 @@ class Adapters:
 
     def _draft_composition(self, new: NewComposition) -> Draft:
         modules = self._models.modules(new.model)
-        require_free(self._snapshot.view, new.name)
+        require_free(self._snapshot.view, new.name, new.model)
         return draft_composition(
             new, modules, self._snapshot.view, self._registry.read_weights, self._limits.max_adapter_bytes
         )

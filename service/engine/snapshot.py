@@ -10,9 +10,9 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 
-from models_registry.errors import Conflict, NotFound, Unavailable
+from models_registry.errors import NotFound, Unavailable
 from models_registry.records import Adapter, AdapterVersion, RegistrySnapshot
-from models_registry.references import named_by, pick_version, require_name
+from models_registry.references import name_taken, named_by, pick_version, require_name
 from models_registry.registry import Registry
 
 
@@ -93,11 +93,11 @@ def resolve(view: RegistrySnapshot, reference: str) -> AdapterVersion:
     return pick_version(find_adapter(view, named_by(reference)), reference)
 
 
-def require_free(view: RegistrySnapshot, name: str) -> None:
-    """Raise `Invalid` if `name` can't name a new adapter, `Conflict` if it is taken."""
+def require_free(view: RegistrySnapshot, name: str, model: str) -> None:
+    """Raise `Invalid` if `name` can't name a new adapter on `model`, `Conflict` if it is taken."""
     require_name("name", name)
-    if name in view.adapters:
-        raise Conflict(f"There is an adapter {name!r} already; add a version to it or choose another name.")
+    if taken := view.adapters.get(name):
+        raise name_taken(name, taken.model, model)
 
 
 def is_there(view: RegistrySnapshot, version: AdapterVersion) -> bool:

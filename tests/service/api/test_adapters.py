@@ -197,8 +197,12 @@ def test_metadata_that_could_not_be_written_again_is_refused(client: TestClient,
 def test_a_taken_name_is_a_conflict_on_every_model(client: TestClient) -> None:
     create(client, "taken")
     config = {**LORA, "target_modules": ["linear"]}
-    expect_problem(client.post(PATH, json=_json("taken")), 409, "conflict")
-    expect_problem(client.post("/models/dummy/adapters", json={"name": "taken", "config": config}), 409, "conflict")
+    here = expect_problem(client.post(PATH, json=_json("taken")), 409, "conflict")
+    assert "POST /adapters/taken/versions" in here["hint"]
+    there = client.post("/models/dummy/adapters", json={"name": "taken", "config": config})
+    elsewhere = expect_problem(there, 409, "conflict")
+    assert "on the base model 'mlp'" in elsewhere["detail"]
+    assert "POST /adapters/taken/versions" in elsewhere["hint"]
 
 
 def test_an_adapter_on_an_unknown_model_is_not_found(client: TestClient) -> None:
