@@ -18,6 +18,7 @@ from models_registry.adapters.method import PEFT_PREFIX, BaseWeights
 from models_registry.adapters.places import MethodPlace, Place, resolve_places
 from models_registry.adapters.saved_modules import SavedModulePlace, with_heads
 from models_registry.adapters.targets import complete_config
+from models_registry.adapters.unmatched import unmatched_entries, unmatched_exclusions
 from models_registry.architecture import dtype_name, dtype_named, tensor_digest
 from models_registry.errors import Conflict, Invalid, Unsupported
 from models_registry.records import Architecture, Fault, ModuleInfo, ParameterInfo
@@ -58,16 +59,18 @@ def fresh_checkpoint(
     seed: int | None,
     base: BaseWeights = not_in_memory,
     max_bytes: int | None = None,
+    accept_unmatched: bool = False,
 ) -> Checkpoint:
     """The method's own initial weights, in each target's dtype; the same ones for the same `seed`.
 
     Raises:
         Invalid: the config doesn't fit the base model, with everything at once; or it would hold more than `max_bytes`.
+            With `accept_unmatched`, what it names and the base model lacks is a warning.
         Conflict: the weights start from the base's, which aren't at hand.
     """
     heads = with_heads(config.task_type, config.modules_to_save, architecture)
     config = complete_config(config.model_copy(update={"modules_to_save": heads or None}), architecture)
-    places = resolve_places(config, architecture)
+    places = resolve_places(config, architecture, accept_unmatched)
     require_labels(architecture)
     targets = [place.module for place in places if isinstance(place, MethodPlace)]
     refusals = [(target.name, config.fresh_refusal(target)) for target in targets]
@@ -83,28 +86,36 @@ def fresh_checkpoint(
     tensors: dict[str, Tensor] = {}
     for place in places:
         tensors |= {key: tensor.cpu() for key, tensor in place.initial(generator, base).items()}
-    return Checkpoint(config, places, tensors, _warnings(config))
+    return Checkpoint(
+        config, places, tensors, (*_warnings(config), *_unmatched(config, architecture, places, accept_unmatched))
+    )
 
 
 def _bytes_at(place: Place) -> int:
     return sum(map(prod, place.shapes.values())) * dtype_named(place.module.dtype).itemsize
 
 
-def match_checkpoint(config: AdapterConfig, tensors: Mapping[str, Tensor], architecture: Architecture) -> Checkpoint:
-    """Give every tensor of an upload its place. Keys may carry PEFT's `base_model.model.` in front.
+def match_checkpoint(
+    config: AdapterConfig, tensors: Mapping[str, Tensor], architecture: Architecture, accept_unmatched: bool = False
+) -> Checkpoint:
+    """Give every tensor of an upload its place. Keys may carry PEFT's `base_model.model.` in front. With
+    `accept_unmatched`, what the config names and the base model lacks is a warning, as long as no tensor belongs to it.
 
     Raises:
         Invalid: lists every key without a place, missing tensor, wrong shape or dtype, and non-finite number.
     """
-    return lay_out(config, architecture).match(tensors)
+    return lay_out(config, architecture, accept_unmatched).match(tensors)
 
 
-def lay_out(config: AdapterConfig, architecture: Architecture) -> "Layout":
+def lay_out(config: AdapterConfig, architecture: Architecture, accept_unmatched: bool = False) -> "Layout":
     """The places of a config's adapters. Raises `Invalid` where it doesn't fit the base model, with all reasons."""
     trained = [field for field in TRAINING_ONLY if getattr(config, field, None)]
     config = complete_config(config.model_copy(update=dict.fromkeys(trained)), architecture)
-    warnings = tuple(f"{field} changes training alone and is not stored: this is a plain LoRA." for field in trained)
-    return Layout(config, architecture, resolve_places(config, architecture), warnings)
+    places = resolve_places(config, architecture, accept_unmatched)
+    warnings = [f"{field} changes training alone and is not stored: this is a plain LoRA." for field in trained]
+    return Layout(
+        config, architecture, places, (*warnings, *_unmatched(config, architecture, places, accept_unmatched))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +227,16 @@ def _wrong_numbers(tensors: Mapping[str, Tensor], places: tuple[Place, ...]) -> 
         finite = torch.isfinite(extremes.to(dtype_named(dtype))).all(dim=1)
         wrong = (key for key, is_finite in zip(keys, finite.tolist(), strict=True) if not is_finite)
         yield from (Fault((WEIGHTS, key), f"holds NaN or Inf, or overflows {dtype}") for key in wrong)
+
+
+def _unmatched(
+    config: AdapterConfig, architecture: Architecture, places: tuple[Place, ...], accepted: bool
+) -> Iterator[str]:
+    """Where entries that name nothing were not accepted, there are none."""
+    targets = tuple(place.module for place in places if isinstance(place, MethodPlace))
+    faults = unmatched_entries(config, architecture, targets) if accepted else []
+    for fault in (*faults, *unmatched_exclusions(config, architecture)):
+        yield f"{'.'.join(str(part) for part in fault.loc[1:])}: {fault.message}."
 
 
 def _warnings(config: AdapterConfig) -> tuple[str, ...]:

@@ -105,6 +105,18 @@ class LoraFields(MethodConfig):
         return PatternKeys(self.alpha_pattern, self.expressions)
 
     @property
+    def wanted_layers(self) -> tuple[int, ...] | None:
+        """`layers_to_transform` as a list of indices; an empty one means that all layers are wanted, as in PEFT."""
+        indices = self.layers_to_transform
+        return (indices,) if isinstance(indices, int) else indices or None
+
+    @property
+    def layer_lists(self) -> tuple[str, ...]:
+        """`layers_pattern` as a list of names; the empty string means none, as in PEFT."""
+        names = self.layers_pattern
+        return ((names,) if names else ()) if isinstance(names, str) else names or ()
+
+    @property
     def addition_refusal(self) -> str | None:
         """Whatever replaces instead of adding (magnitudes, biases, copies, token rows) can't be weighted and added."""
         replacing = {

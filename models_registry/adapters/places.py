@@ -67,13 +67,16 @@ def _method_place(config: AdapterConfig, target: ModuleInfo) -> MethodPlace:
     return MethodPlace(config, target, shapes)
 
 
-def resolve_places(config: AdapterConfig, architecture: Architecture) -> tuple[Place, ...]:
+def resolve_places(
+    config: AdapterConfig, architecture: Architecture, accept_unmatched: bool = False
+) -> tuple[Place, ...]:
     """All places of a completed config: its targets' first, in `named_modules()` order.
 
     Raises:
-        Invalid: the config doesn't fit the base model; lists everything at once.
+        Invalid: the config doesn't fit the base model; lists everything at once. What it names and the base model lacks
+            is fine where the caller says `accept_unmatched`.
     """
-    targets = resolve_targets(config, architecture)
+    targets = resolve_targets(config, architecture, accept_unmatched)
     places: list[Place] = [_method_place(config, target) for target in targets]
     places += saved_places(config.modules_to_save, architecture)
     require_head((key for place in places for key in place.shapes), architecture)

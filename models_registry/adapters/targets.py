@@ -1,24 +1,25 @@
 """Which modules of a base model a config targets: PEFT 0.21.2's rules, on the module list of the untouched model.
 
-Unlike PEFT, nothing is passed over in silence: every entry of a config must match, and what can't be adapted is named.
+Unlike PEFT, nothing is passed over in silence: what matches nothing is refused, or warned about where a caller accepts
+it, and what can't be adapted is named.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from models_registry.adapters import defaults
 from models_registry.adapters.adalora import AdaLoraConfig
 from models_registry.adapters.catalog import AdapterConfig
 from models_registry.adapters.ia3 import IA3Config
 from models_registry.adapters.lora import LoraConfig
-from models_registry.adapters.pattern_keys import PatternKeys
-from models_registry.adapters.patterns import endings, ends_with, index_in, matches
-from models_registry.adapters.saved_modules import is_inside, saved_modules, unmatched_saved
+from models_registry.adapters.patterns import ends_with, index_in, matches
+from models_registry.adapters.saved_modules import is_inside, saved_modules
+from models_registry.adapters.unmatched import unmatched_entries
 from models_registry.errors import Invalid
 from models_registry.records import Architecture, Fault, ModuleInfo
 
 ALL_LINEAR = "all-linear"
 SUGGESTED = 20
+ACCEPT_UNMATCHED = "Remove what names nothing; or set accept_unmatched, which takes the config as it is, as PEFT does."
 LINEAR_KINDS = frozenset({"linear", "hf_conv1d"})
 
 
@@ -60,11 +61,14 @@ def _default(
     return tuple(entry for entry in entries if any(ends_with(name, entry) for name in names))
 
 
-def resolve_targets(config: AdapterConfig, architecture: Architecture) -> tuple[ModuleInfo, ...]:
+def resolve_targets(
+    config: AdapterConfig, architecture: Architecture, accept_unmatched: bool = False
+) -> tuple[ModuleInfo, ...]:
     """The targets of a completed config, in `named_modules()` order.
 
     Raises:
-        Invalid: lists everything: nothing matched, an entry that matched nothing, a layer that can't be adapted.
+        Invalid: lists everything: nothing matched, a layer that can't be adapted, and without `accept_unmatched` each
+            entry that matched nothing.
     """
     saved = [module.name for module in saved_modules(config.modules_to_save, architecture)]
     targets = tuple(
@@ -74,12 +78,13 @@ def resolve_targets(config: AdapterConfig, architecture: Architecture) -> tuple[
         # A copy of its own has no use for a delta too; PEFT leaves such modules out as well.
         and not any(module.name == name or is_inside(module.name, name) for name in saved)
     )
-    faults = [*_unmatched(config, architecture, targets), *_refused(config, targets)]
-    faults += unmatched_saved(config.modules_to_save, architecture)
+    unmatched = [] if accept_unmatched else unmatched_entries(config, architecture, targets)
+    faults = list(_refused(config, targets))
     if not targets:
         faults.append(Fault(("config", "target_modules"), f"matches no module. {_suggestion(config, architecture)}"))
-    if faults:
-        raise Invalid("The config doesn't fit the base model.", faults)
+    if unmatched or faults:
+        hint = None if faults else ACCEPT_UNMATCHED
+        raise Invalid("The config doesn't fit the base model.", [*unmatched, *faults], hint=hint)
     return targets
 
 
@@ -98,12 +103,9 @@ def _is_target(config: AdapterConfig, module: ModuleInfo, architecture: Architec
 
 def _is_wanted_layer(config: AdapterConfig, name: str) -> bool:
     """`layers_to_transform`; an entry that is a module's whole name is beyond it."""
-    if (
-        not isinstance(config, LoraConfig | AdaLoraConfig)
-        or (wanted := _as_indices(config.layers_to_transform)) is None
-    ):
+    if not isinstance(config, LoraConfig | AdaLoraConfig) or (wanted := config.wanted_layers) is None:
         return True
-    return index_in(name, _as_names(config.layers_pattern), config.expressions) in wanted
+    return index_in(name, config.layer_lists, config.expressions) in wanted
 
 
 def _heads(config: AdapterConfig, architecture: Architecture) -> set[str | None]:
@@ -111,47 +113,6 @@ def _heads(config: AdapterConfig, architecture: Architecture) -> set[str | None]
     if architecture.output_embedding is not None:
         return {architecture.output_embedding}
     return {architecture.classification_head} if config.task_type == "SEQ_CLS" else set()
-
-
-def _unmatched(config: AdapterConfig, architecture: Architecture, targets: tuple[ModuleInfo, ...]) -> Iterator[Fault]:
-    """Every entry that names nothing: it would be an adapter, a rank or a scaling that silently isn't there."""
-    names = [module.name for module in architecture.modules if module.name]
-    target_names = [target.name for target in targets]
-    yield from _unmatched_names("target_modules", config.target_modules, names)
-    if isinstance(config, IA3Config):
-        yield from _unmatched_names("feedforward_modules", config.feedforward_modules, target_names)
-    else:
-        yield from _unmatched_layers(config, names)
-        yield from _unmatched_keys("alpha_pattern", config.alpha_keys, target_names)
-    if isinstance(config, LoraConfig):
-        yield from _unmatched_keys("rank_pattern", config.rank_keys, target_names)
-    if isinstance(config, AdaLoraConfig):
-        for name in sorted(config.masks.keys() - set(target_names)):
-            yield Fault(("config", "rank_pattern"), f"{name!r} is none of the targets")
-
-
-def _unmatched_names(field: str, entries: str | tuple[str, ...] | None, names: list[str]) -> Iterator[Fault]:
-    if not isinstance(entries, tuple):
-        return
-    known = frozenset(ending for name in names for ending in endings(name))
-    for entry in entries:
-        if entry not in known:
-            yield Fault(("config", field), f"{entry!r} matches none of the {len(names)} modules it may name")
-
-
-def _unmatched_keys(field: str, keys: PatternKeys[Any], names: list[str]) -> Iterator[Fault]:
-    for key in keys.unmatched(names):
-        yield Fault(("config", field, key), "matches none of the targets")
-
-
-def _unmatched_layers(config: LoraConfig | AdaLoraConfig, names: list[str]) -> Iterator[Fault]:
-    wanted = _as_indices(config.layers_to_transform) or ()
-    found = (
-        {index_in(name, _as_names(config.layers_pattern), config.expressions) for name in names} if wanted else set()
-    )
-    for index in wanted:
-        if index not in found:
-            yield Fault(("config", "layers_to_transform"), f"the base model has no layer {index}")
 
 
 def _refused(config: AdapterConfig, targets: tuple[ModuleInfo, ...]) -> Iterator[Fault]:
@@ -169,17 +130,3 @@ def _suggestion(config: AdapterConfig, architecture: Architecture) -> str:
     if not endings:
         return f"{config.peft_type} can adapt none of this base model's modules."
     return f"{config.peft_type} can adapt: {', '.join(list(endings)[:SUGGESTED])}."
-
-
-def _as_names(entries: tuple[str, ...] | str | None) -> tuple[str, ...]:
-    """As a list of names; the empty string means none, as in PEFT."""
-    if isinstance(entries, str):
-        return (entries,) if entries else ()
-    return entries or ()
-
-
-def _as_indices(indices: tuple[int, ...] | int | None) -> tuple[int, ...] | None:
-    """As a list of indices; an empty list means that all layers are wanted, as in PEFT."""
-    if isinstance(indices, int):
-        return (indices,)
-    return indices or None

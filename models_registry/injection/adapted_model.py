@@ -84,10 +84,12 @@ class AdaptedModel:
         tensors: Mapping[str, Tensor] | None = None,
         *,
         seed: int | None = None,
+        accept_unmatched: bool = False,
     ) -> Checkpoint:
         """Inject an adapter with the method's initial weights (`seed` makes them reproducible) or with `tensors`.
 
-        All or nothing: whatever fails leaves the model as it was.
+        All or nothing: whatever fails leaves the model as it was. With `accept_unmatched`, what the config names and
+        the model lacks is a warning.
 
         Raises:
             Conflict: the name is taken.
@@ -96,9 +98,9 @@ class AdaptedModel:
         if name in self._attached:
             raise Conflict(f"An adapter named {name!r} is already injected; eject it first.")
         checkpoint = (
-            fresh_checkpoint(config, self.architecture, seed, self.base_weight)
+            fresh_checkpoint(config, self.architecture, seed, self.base_weight, accept_unmatched=accept_unmatched)
             if tensors is None
-            else match_checkpoint(config, _own(tensors), self.architecture)
+            else match_checkpoint(config, _own(tensors), self.architecture, accept_unmatched)
         )
         self.attach_adapter(name, self.prepare_adapter(checkpoint))
         self._checkpoints[name] = checkpoint
@@ -181,7 +183,8 @@ class AdaptedModel:
 
     def load_adapter_state_dict(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Replace the adapter's weights. Raises `Invalid` as `inject_adapter` does, and then changes nothing."""
-        checkpoint = match_checkpoint(self.checkpoint(name).config, _own(tensors), self.architecture)
+        config = self.checkpoint(name).config
+        checkpoint = match_checkpoint(config, _own(tensors), self.architecture, accept_unmatched=True)
         self.attach_adapter(name, self.prepare_adapter(checkpoint))
         self._checkpoints[name] = checkpoint
 

@@ -27,7 +27,7 @@ from service.api.uploads import (
     UploadedAdapterBody,
     UploadedVersionBody,
 )
-from service.engine.request import NewAdapter
+from service.engine.request import Accepted, NewAdapter
 
 router = APIRouter(tags=["adapters"])
 
@@ -57,7 +57,7 @@ def create_adapter(
         weights=body.weights if isinstance(body, UploadedAdapterBody) else None,
         seed=body.seed if isinstance(body, FreshAdapterBody) else None,
         metadata=body.metadata,
-        accept_unknown=body.accept_unknown,
+        accept=Accepted(body.accept_unknown, body.accept_unmatched),
     )
     if body.dry_run:
         response.status_code = 200
@@ -120,7 +120,7 @@ def add_version(
         config=body.config,
         weights=body.weights,
         metadata=body.metadata,
-        accept_unknown=body.accept_unknown,
+        accept=Accepted(body.accept_unknown, body.accept_unmatched),
         if_match=if_match,
         once=asked_once(key, request, body),
     )

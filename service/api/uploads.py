@@ -71,6 +71,11 @@ class _AdapterBody(BaseModel):
     accept_unknown: tuple[str, ...] = Field(
         default=(), description="Keys of the config to keep without knowing them.", examples=[["my_note"]]
     )
+    accept_unmatched: bool = Field(
+        default=False,
+        description="Accept, with a warning, that the config names modules which the base model lacks, as PEFT does.",
+        examples=[True],
+    )
 
 
 class FreshAdapterBody(_AdapterBody):

@@ -23,7 +23,16 @@ from service.engine.hosting import Hosting
 from service.engine.inference import Inference
 from service.engine.models import Models
 from service.engine.once import create_once
-from service.engine.request import AdapterStatus, CreatedAdapter, EngineLimits, ModelModules, NewAdapter, NewComposition
+from service.engine.request import (
+    STRICT,
+    Accepted,
+    AdapterStatus,
+    CreatedAdapter,
+    EngineLimits,
+    ModelModules,
+    NewAdapter,
+    NewComposition,
+)
 from service.engine.snapshot import Snapshot, find_adapter, first_adapter, is_there, require_free, resolve
 from service.engine.statuses import adapter_status
 
@@ -90,7 +99,7 @@ class Adapters:
         config: Mapping[str, Any] | None = None,
         weights: bytes | Path,
         metadata: Mapping[str, Any] | None = None,
-        accept_unknown: tuple[str, ...] = (),
+        accept: Accepted = STRICT,
         if_match: Collection[str] | None = None,
         once: Once | None = None,
     ) -> CreatedAdapter:
@@ -102,8 +111,10 @@ class Adapters:
 
         def add() -> CreatedAdapter:
             newest = self._registry.find_adapter(name).newest
-            parsed = parse_stored(newest.config) if config is None else parse_config(config, accept_unknown)
-            draft = draft_upload(parsed, self._modules(newest.model), weights, metadata or {})
+            parsed = parse_stored(newest.config) if config is None else parse_config(config, accept.unknown)
+            # What the newest version's config names and the base model lacks was accepted with it.
+            lenient = accept.unmatched or config is None
+            draft = draft_upload(parsed, self._modules(newest.model), weights, metadata or {}, lenient)
             put = partial(self._registry.add_version, name, if_match=if_match, once=once)
             return self._store(newest.model, draft, put)
 

@@ -38,7 +38,8 @@ def draft_composition(
 
 def _read(part: Part, architecture: Architecture, read_weights: Callable[[AdapterVersion], bytes]) -> Component:
     version = part.version
-    checkpoint = match_checkpoint(parse_stored(version.config), read_safetensors(read_weights(version)), architecture)
+    tensors = read_safetensors(read_weights(version))
+    checkpoint = match_checkpoint(parse_stored(version.config), tensors, architecture, accept_unmatched=True)
     return Component(version.reference, checkpoint, part.weight)
 
 

@@ -48,19 +48,24 @@ class Draft:
 def draft_new(new: NewAdapter, modules: ModelModules, base: BaseWeights, max_bytes: int) -> Draft:
     """With its uploaded weights or the method's initial ones. Raises as `draft_upload`, and for initial weights
     `Invalid` beyond `max_bytes`, `Conflict` where they start from base weights that aren't in memory."""
-    config = parse_config(new.config, new.accept_unknown)
+    config = parse_config(new.config, new.accept.unknown)
     if new.weights is not None:
-        return draft_upload(config, modules, new.weights, new.metadata)
-    checkpoint = fresh_checkpoint(config, modules.architecture, new.seed, base, max_bytes)
+        return draft_upload(config, modules, new.weights, new.metadata, new.accept.unmatched)
+    checkpoint = fresh_checkpoint(config, modules.architecture, new.seed, base, max_bytes, new.accept.unmatched)
     return draft(checkpoint, modules, new.metadata)
 
 
 def draft_upload(
-    config: AdapterConfig, modules: ModelModules, weights: bytes | Path, metadata: Mapping[str, Any]
+    config: AdapterConfig,
+    modules: ModelModules,
+    weights: bytes | Path,
+    metadata: Mapping[str, Any],
+    accept_unmatched: bool = False,
 ) -> Draft:
     """With uploaded safetensors. Raises `Invalid` where they aren't, or don't fit the config and the base model,
-    `WithoutEffect` where the model enters none of its places."""
-    checkpoint = match_checkpoint(config, read_safetensors(weights), modules.architecture)
+    `WithoutEffect` where the model enters none of its places. With `accept_unmatched` the config may name what the base
+    model lacks."""
+    checkpoint = match_checkpoint(config, read_safetensors(weights), modules.architecture, accept_unmatched)
     drafted = draft(checkpoint, modules, metadata)
     if not isinstance(weights, Path):
         return drafted

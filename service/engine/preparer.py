@@ -54,4 +54,5 @@ class Preparer:
 
 
 def _lay_out(architecture: Architecture, config: str) -> Layout:
-    return lay_out(parse_stored(json.loads(config)), architecture)
+    # What a stored config names and the base model lacks was accepted once.
+    return lay_out(parse_stored(json.loads(config)), architecture, accept_unmatched=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from models_registry.adapters.recipe import Recipe
 from models_registry.base_models.spec import Inputs, OutputValue
@@ -80,6 +80,18 @@ class InferAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a caller takes in a config that is refused otherwise: keys that are `unknown` here, and with `unmatched` the
+    names of what the base model lacks."""
+
+    unknown: tuple[str, ...] = ()
+    unmatched: bool = False
+
+
+STRICT: Final = Accepted()
+
+
+@dataclass(frozen=True, slots=True)
 class NewAdapter:
     """An adapter to create: `config` as adapter_config.json holds it, `weights` as safetensors, in memory or
     in a file (None: initial ones)."""
@@ -90,7 +102,7 @@ class NewAdapter:
     weights: bytes | Path | None = None
     seed: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    accept_unknown: tuple[str, ...] = ()
+    accept: Accepted = STRICT
 
 
 @dataclass(frozen=True, slots=True)

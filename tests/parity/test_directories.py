@@ -147,3 +147,24 @@ def test_what_a_config_leaves_out_is_what_peft_would_take(config: peft.PeftConfi
     if "total_step" in saved:
         given["total_step"] = saved["total_step"]
     assert dump_config(parse_config(given)) == saved
+
+
+def test_what_the_base_lacks_is_passed_over_as_in_peft_where_it_is_accepted(tmp_path: Path) -> None:
+    targets = ["q_proj", "v_proj", "query_key_value", "w1"]
+    raw: dict[str, Any] = {"r": 2, "target_modules": targets, "exclude_modules": ["vision"], "init_lora_weights": False}
+    base, inputs = architecture("llama"), token_ids("llama")
+    made = peft.get_peft_model(copy.deepcopy(base), peft.LoraConfig(**raw), autocast_adapter_dtype=False)
+    made.save_pretrained(str(tmp_path))
+    saved = saved_config(tmp_path)
+    assert set(saved["target_modules"]) == set(targets)  # else this test proves nothing
+    adapted = AdaptedModel(copy.deepcopy(base))
+    tensors = read_safetensors((tmp_path / "adapter_model.safetensors").read_bytes())
+    checkpoint = adapted.inject_adapter("x", parse_config(saved), tensors, accept_unmatched=True)
+    assert sorted(warning.split(" matches")[0] for warning in checkpoint.warnings) == [
+        "exclude_modules: 'vision'",
+        "target_modules: 'query_key_value'",
+        "target_modules: 'w1'",
+    ]
+    assert_same(run_ours(adapted, inputs), run(made.eval(), inputs))
+    assert_differs(run_ours(adapted, inputs), run(base, inputs))
+    adapted.load_adapter_state_dict("x", adapted.adapter_state_dict("x"))

@@ -96,6 +96,27 @@ def test_an_unknown_key_of_a_config_is_refused_unless_it_is_accepted(
     expect(client.post(PATH, **form), 200)
 
 
+def test_targets_that_the_base_lacks_are_refused_unless_they_are_accepted(client: TestClient) -> None:
+    config = {**RANDOM_LORA, "target_modules": [*RANDOM_LORA["target_modules"], "w1"]}
+    form = as_form(json.dumps(config).encode(), WEIGHTS, name="unmatched")
+    problem = expect_problem(client.post(PATH, **form), 422, "invalid")
+    assert places(problem) == ["config.target_modules"]
+    assert "accept_unmatched" in problem["hint"]
+    form["data"]["accept_unmatched"] = "true"
+    (warning,) = expect(client.post(PATH, **form), 201)["warnings"]
+    assert warning.startswith("target_modules: 'w1' matches none of")
+    expect(client.post("/models/mlp/adapters/unmatched/unload"), 200)
+    expect(client.post("/models/mlp/adapters/unmatched/load"), 200)
+    state = {"content-type": "application/vnd.safetensors"}
+    expect(client.put("/adapters/unmatched/state", content=WEIGHTS, headers=state), 201)
+    files = {"config": ("c", json.dumps(config).encode()), "weights": ("w", WEIGHTS)}
+    expect_problem(client.post("/adapters/unmatched/versions", files=files), 422, "invalid")
+    expect(client.post("/adapters/unmatched/versions", files=files, data={"accept_unmatched": "true"}), 201)
+    fresh = {"name": "unmatched-fresh", "config": config}
+    expect_problem(client.post(PATH, json=fresh), 422, "invalid")
+    assert len(expect(client.post(PATH, json={**fresh, "accept_unmatched": True}), 201)["warnings"]) == 1
+
+
 def _json(name: str, **others: Any) -> dict[str, Any]:
     return {"name": name, "config": LORA, **others}
 

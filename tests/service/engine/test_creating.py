@@ -12,7 +12,7 @@ from tolerance import assert_same_in_float32
 from torch import Tensor
 
 from models_registry.errors import Conflict, Invalid, NotFound, Stale, Unavailable
-from service.engine.request import EngineLimits, NewAdapter
+from service.engine.request import Accepted, EngineLimits, NewAdapter
 
 
 def test_a_created_adapter_is_resident_at_once_and_its_state_is_what_is_stored(running: Running) -> None:
@@ -141,7 +141,7 @@ def test_an_accepted_unknown_key_is_kept_and_does_not_stop_later_loads(running: 
     config = {**RANDOM_LORA, "invented": 1}
     with pytest.raises(Invalid, match="invented"):
         running.create("a", config)
-    running.engine.adapters.create(NewAdapter("m", "a", config, accept_unknown=("invented",)))
+    running.engine.adapters.create(NewAdapter("m", "a", config, accept=Accepted(unknown=("invented",))))
     assert json.loads(json.dumps(dict(running.engine.adapters.find("a").adapter.newest.config)))["invented"] == 1
     running.engine.adapters.unload("m", "a")
     assert running.answer("a").adapter == ("a@1",) * 3
