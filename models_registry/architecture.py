@@ -11,9 +11,25 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import (
+    MergeModulelist,
+    PrefixChange,
+    WeightConverter,
+    WeightRenaming,
+    WeightTransform,
+)
 from transformers.pytorch_utils import Conv1D
 
-from models_registry.records import AbsentHead, Architecture, LayerKind, ModuleInfo, ParameterInfo
+from models_registry.records import (
+    AbsentHead,
+    Architecture,
+    FusedLayers,
+    LayerKind,
+    ModuleInfo,
+    ParameterInfo,
+    Renaming,
+)
 
 # What PEFT looks for, in its order, to leave a classification head out of "all-linear".
 CLASSIFICATION_HEADS = ("score", "classifier")
@@ -41,6 +57,7 @@ def describe(module: nn.Module, absent_head: AbsentHead | None = None) -> Archit
     made_up = frozenset(absent_head.parameters if absent_head else ())
     parameters = [p for name, p in module.named_parameters() if name not in made_up and not is_lazy(p)]
     buffers = [b for b in module.buffers() if not is_lazy(b)]
+    renamings, fused_layers = _list_renamings(module)
     model_type, input_embedding, output_embedding, classification_head = _name_transformers_parts(module)
     return Architecture(
         modules=_list_modules(module, digests),
@@ -53,6 +70,8 @@ def describe(module: nn.Module, absent_head: AbsentHead | None = None) -> Archit
         tied_embeddings=_tied_to(module, input_embedding),
         classification_head=classification_head,
         absent_head=absent_head,
+        renamings=renamings,
+        fused_layers=fused_layers,
     )
 
 
@@ -172,6 +191,33 @@ def _tied_to(root: nn.Module, embedding: str | None) -> tuple[str, ...]:
         return ()
     sharing = {name for name, p in root.named_parameters(remove_duplicate=False) if p is weight}
     return tuple(sorted({name.removesuffix(".weight") for name in sharing} - {embedding}))
+
+
+def _list_renamings(root: nn.Module) -> tuple[tuple[Renaming, ...], tuple[FusedLayers, ...]]:
+    """What transformers renames, and what it stacks into one parameter, as it reads files of its older versions."""
+    if not isinstance(root, PreTrainedModel):
+        return (), ()
+    transforms = get_model_conversion_mapping(root)
+    renamings = [
+        Renaming(transform.compiled_sources.pattern, transform.target_patterns[0], _scopes(transform))
+        for transform in transforms
+        if type(transform) in (WeightRenaming, PrefixChange)  # others count or pair layers as they go
+    ]
+    fused = [
+        FusedLayers(transform.compiled_sources.pattern, transform.target_patterns[0].strip("."))
+        for transform in transforms
+        if isinstance(transform, WeightConverter) and any(isinstance(o, MergeModulelist) for o in transform.operations)
+    ]
+    return tuple(renamings), tuple(fused)
+
+
+def _scopes(transform: WeightTransform) -> tuple[str, ...]:
+    """What a name may begin with before that which is renamed, the longer one first."""
+    if transform.scope_prefix is None:
+        return ("",)
+    scope = f"{transform.scope_prefix}." if transform.scope_prefix else ""
+    model = f"{transform.base_model_prefix}." if transform.base_model_prefix else ""
+    return (f"{model}{scope}", scope)
 
 
 def _name_of(root: nn.Module, part: object) -> str | None:

@@ -77,12 +77,34 @@ class AbsentHead:
 
 
 @dataclass(frozen=True, slots=True)
+class Renaming:
+    r"""What transformers calls otherwise than an older version of it did: behind the first of `scopes` that a name
+    begins with, the first match of the expression `pattern` becomes `replacement`, whose `\1` is what it captured."""
+
+    pattern: str
+    replacement: str
+    scopes: tuple[str, ...] = ("",)
+
+
+@dataclass(frozen=True, slots=True)
+class FusedLayers:
+    """Layers that older versions of transformers had, one for each expert, and that are one `parameter` now. The
+    expression `pattern` is found in their weights' names."""
+
+    pattern: str
+    parameter: str
+
+
+@dataclass(frozen=True, slots=True)
 class Architecture:
     """A base model's module list, in `named_modules()` order, and the facts by which PEFT chooses targets.
 
     `fingerprint` is the sha256 (hex) over every parameter's and buffer's name, shape, dtype and bytes; it, `parameters`
     and `bytes` leave out an `absent_head`, which is made up anew by each build.
     `tied_embeddings` are the modules that share the input embedding's weight.
+    `fingerprint` is the sha256 (hex) over every parameter's and buffer's name, shape, dtype and bytes.
+    `tied_embeddings` are the modules that share the input embedding's weight. `renamings` (in their order) and
+    `fused_layers` say how files of older versions of transformers are read.
     """
 
     modules: tuple[ModuleInfo, ...]
@@ -95,6 +117,8 @@ class Architecture:
     tied_embeddings: tuple[str, ...] = ()
     classification_head: str | None = None
     absent_head: AbsentHead | None = None
+    renamings: tuple[Renaming, ...] = ()
+    fused_layers: tuple[FusedLayers, ...] = ()
 
 
 # ---- what the registry knows ------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 Everything is checked here, against the module list alone, so that it works for a base model that isn't in memory.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -13,8 +13,10 @@ from torch import Tensor
 from models_registry.adapters.absent_heads import label_shapes, require_labels
 from models_registry.adapters.adalora import AdaLoraConfig
 from models_registry.adapters.catalog import AdapterConfig
+from models_registry.adapters.keys import WEIGHTS, plain_keys, todays_keys
 from models_registry.adapters.lora_fields import TRAINING_ONLY
-from models_registry.adapters.method import PEFT_PREFIX, BaseWeights
+from models_registry.adapters.method import BaseWeights
+from models_registry.adapters.misfits import likely_cause, why_shaped
 from models_registry.adapters.places import MethodPlace, Place, resolve_places
 from models_registry.adapters.saved_modules import SavedModulePlace, with_heads
 from models_registry.adapters.targets import complete_config
@@ -22,8 +24,6 @@ from models_registry.adapters.unmatched import unmatched_entries, unmatched_excl
 from models_registry.architecture import dtype_name, dtype_named, tensor_digest
 from models_registry.errors import Conflict, Invalid, Unsupported
 from models_registry.records import Architecture, Fault, ModuleInfo, ParameterInfo
-
-WEIGHTS = "weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +129,9 @@ class Layout:
 
     def match(self, tensors: Mapping[str, Tensor]) -> Checkpoint:
         """As `match_checkpoint`."""
-        tensors = _without_prefix(tensors)
+        tensors = plain_keys(tensors, self.architecture)
         placed = {key: shape for place in self.places for key, shape in place.shapes.items()}
+        tensors, renamed = todays_keys(tensors, self._has_place(placed), self.architecture.renamings)
         shapes = label_shapes(placed, tensors, self.architecture.absent_head)
         counters = {key for place in self.places if isinstance(place, SavedModulePlace) for key in place.counters}
         training_only = sorted(key for key in tensors if _is_training_only(key))
@@ -145,25 +146,24 @@ class Layout:
         found = [key for key in shapes if key in tensors]
         faults = [
             *(Fault((WEIGHTS, key), "is missing") for key in shapes if key not in tensors),
-            *(_misplaced(key, targets, self.architecture) for key in unplaced),
-            *(fault for key in found for fault in _wrong_shape(key, tensors[key], shapes[key])),
+            *(_misplaced(key, tensors[key], targets, self.architecture) for key in unplaced),
+            *(fault for key in found for fault in _wrong_shape(key, tensors[key], shapes[key], self.architecture)),
             *_wrong_numbers({key: tensors[key] for key in found if key not in counters}, self.places),
         ]
         if faults:
-            raise Invalid("The weights don't fit the config and the base model.", faults)
+            cause = likely_cause([key for key in tensors if key not in copies], shapes, self.architecture)
+            raise Invalid(cause or "The weights don't fit the config and the base model.", faults)
         warnings = [f"{key} equals the base model's own and is not stored." for key in sorted(copies)]
         warnings += [f"{key} is used in training only and is not stored." for key in training_only]
+        if first := next(iter(renamed.items()), None):
+            old, new = first
+            warnings.append(f"{len(renamed)} keys have names of older versions of transformers: {old} is {new} now.")
         ordered = {key: tensors[key] for key in shapes}
         return Checkpoint(self.config, self.places, ordered, (*_warnings(self.config), *self.warnings, *warnings))
 
-
-def _without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    stripped = {key.removeprefix(PEFT_PREFIX): tensor for key, tensor in tensors.items()}
-    if len(stripped) < len(tensors):
-        doubled = [key for key in tensors if key.startswith(PEFT_PREFIX) and key.removeprefix(PEFT_PREFIX) in tensors]
-        faults = [Fault((WEIGHTS, key), f"also stands there without {PEFT_PREFIX}") for key in doubled]
-        raise Invalid("The weights name tensors twice.", faults)
-    return stripped
+    def _has_place(self, shapes: Collection[str]) -> Callable[[str], bool]:
+        """Also as a copy of the base's own."""
+        return lambda key: key in shapes or _base_parameter(key, self.architecture) is not None
 
 
 def _is_twin(key: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> bool:
@@ -192,23 +192,28 @@ def _base_parameter(key: str, architecture: Architecture) -> ParameterInfo | Non
     return None if owner is None else owner.parameters.get(parameter)
 
 
-def _misplaced(key: str, targets: Collection[str], architecture: Architecture) -> Fault:
+def _misplaced(key: str, tensor: Tensor, targets: Collection[str], architecture: Architecture) -> Fault:
     """Why a key has no place, by the longest module name that it begins with."""
-    if _base_parameter(key, architecture) is not None:
-        return Fault((WEIGHTS, key), "is a copy of a base weight but differs from this base model's")
+    if (parameter := _base_parameter(key, architecture)) is not None:
+        reasons = why_shaped(tuple(tensor.shape), parameter.shape, architecture)
+        differs = "is a copy of a base weight but differs from this base model's"
+        return Fault((WEIGHTS, key), "; ".join([differs, *reasons]))
     owner = max((m.name for m in architecture.modules if key.startswith(f"{m.name}.")), key=len, default="")
+    rest = key.removeprefix(f"{owner}.").split(".")[0]
     if owner in targets:
         reason = f"is no tensor of this method on {owner!r}"
-    elif "lora_" in (rest := key.removeprefix(f"{owner}.").split(".")[0]) or rest == "ia3_l":
+    elif owner and ("lora_" in rest or rest == "ia3_l"):
         reason = f"has no place: the config doesn't target {owner!r}"
     else:
         reason = f"has no place: the base model has no module {key.partition('.lora_')[0].removesuffix('.ia3_l')!r}"
     return Fault((WEIGHTS, key), reason)
 
 
-def _wrong_shape(key: str, tensor: Tensor, shape: tuple[int, ...]) -> Iterator[Fault]:
-    if tuple(tensor.shape) != shape:
-        yield Fault((WEIGHTS, key), f"has shape {list(tensor.shape)} where {list(shape)} is needed")
+def _wrong_shape(key: str, tensor: Tensor, shape: tuple[int, ...], architecture: Architecture) -> Iterator[Fault]:
+    actual = tuple(tensor.shape)
+    if actual != shape:
+        message = f"has shape {list(actual)} where {list(shape)} is needed"
+        yield Fault((WEIGHTS, key), "; ".join([message, *why_shaped(actual, shape, architecture)]))
 
 
 def _wrong_numbers(tensors: Mapping[str, Tensor], places: tuple[Place, ...]) -> Iterator[Fault]:

@@ -10,6 +10,7 @@ from models_registry.adapters.adalora import AdaLoraConfig
 from models_registry.adapters.catalog import AdapterConfig
 from models_registry.adapters.ia3 import IA3Config
 from models_registry.adapters.lora import LoraConfig
+from models_registry.adapters.misfits import fused_into, why_fused
 from models_registry.adapters.pattern_keys import PatternKeys
 from models_registry.adapters.patterns import endings, index_in, matches
 from models_registry.adapters.saved_modules import unmatched_saved
@@ -22,7 +23,7 @@ def unmatched_entries(
     """Every entry that names nothing of the base model, or none of the `targets` that the others name."""
     names = _names(architecture)
     target_names = [target.name for target in targets]
-    found = list(_unmatched_names("target_modules", config.target_modules, names))
+    found = list(_unmatched_targets(config, architecture, names))
     if isinstance(config, IA3Config):
         found += _unmatched_names("feedforward_modules", config.feedforward_modules, target_names)
     else:
@@ -50,13 +51,24 @@ def _names(architecture: Architecture) -> list[str]:
     return [module.name for module in architecture.modules if module.name]
 
 
+def _unmatched_targets(config: AdapterConfig, architecture: Architecture, names: list[str]) -> Iterator[Fault]:
+    for entry in _absent(config.target_modules, names):
+        parameter = fused_into(entry, architecture.fused_layers)
+        reason = "" if parameter is None else f": {why_fused(parameter)}"
+        message = f"{entry!r} matches none of the {len(names)} modules it may name{reason}"
+        yield Fault(("config", "target_modules"), message)
+
+
 def _unmatched_names(field: str, entries: str | tuple[str, ...] | None, names: list[str]) -> Iterator[Fault]:
+    for entry in _absent(entries, names):
+        yield Fault(("config", field), f"{entry!r} matches none of the {len(names)} modules it may name")
+
+
+def _absent(entries: str | tuple[str, ...] | None, names: list[str]) -> list[str]:
     if not isinstance(entries, tuple):
-        return
+        return []
     known = frozenset(ending for name in names for ending in endings(name))
-    for entry in entries:
-        if entry not in known:
-            yield Fault(("config", field), f"{entry!r} matches none of the {len(names)} modules it may name")
+    return [entry for entry in entries if entry not in known]
 
 
 def _unmatched_keys(field: str, keys: PatternKeys[Any], names: list[str]) -> Iterator[Fault]:
