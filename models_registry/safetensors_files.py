@@ -14,6 +14,20 @@ from torch import Tensor
 from models_registry.errors import Invalid
 
 PICKLE_SIGNATURES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+OTHER_FILES: Mapping[tuple[bytes, ...], str] = {
+    PICKLE_SIGNATURES: (
+        "This is a pickle, which can run code when it is read, whatever its name; save the weights as safetensors "
+        "(save_pretrained does)."
+    ),
+    (b"GGUF",): "This is a GGUF file; upload PEFT's adapter_model.safetensors, from which it was made.",
+    (b"version https://git-lfs",): "This is a Git LFS pointer, not the file it stands for; run git lfs pull first.",
+    (
+        b"<!DOCTYPE",
+        b"<!doctype",
+        b"<html",
+    ): "This is a web page, not the file itself; download that.",
+}
+"""What is uploaded in the place of a safetensors file, by how it begins."""
 PYTORCH: Mapping[str, str] = {"format": "pt"}
 """The metadata of every file that PyTorch's tools write."""
 METADATA = "__metadata__"
@@ -30,9 +44,10 @@ def read_safetensors(contents: bytes | Path) -> dict[str, Tensor]:
         return _mapped(contents) if isinstance(contents, Path) else load(contents)
     except SafetensorError as error:
         # Asked only now, for a safetensors file may begin with the same bytes: its header's length.
-        if _beginning(contents).startswith(PICKLE_SIGNATURES):
-            detail = "This is a pickle, which can run code when it is read; save the weights as safetensors."
-            raise Invalid(detail) from error
+        beginning = _beginning(contents)
+        for signatures, detail in OTHER_FILES.items():
+            if beginning.startswith(signatures):
+                raise Invalid(detail) from error
         raise Invalid(f"This is not a safetensors file: {error}.") from error
     except KeyError as error:  # how the library says that torch has no such numbers, though the format does
         raise Invalid(f"This safetensors file holds numbers of dtype {error}, which can't be read.") from error
@@ -77,4 +92,4 @@ def _beginning(contents: bytes | Path) -> bytes:
     if not isinstance(contents, Path):
         return contents
     with contents.open("rb") as opened:
-        return opened.read(max(map(len, PICKLE_SIGNATURES)))
+        return opened.read(max(len(one) for signatures in OTHER_FILES for one in signatures))

@@ -4,7 +4,7 @@ import re
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Request
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from models_registry.references import NAME
 from service.api.draining import Drain
@@ -15,7 +15,16 @@ from service.settings import Settings
 
 NAME_PATTERN = f"^{NAME.pattern}$"
 
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+
+def _as_name(name: str) -> str:
+    if NAME.fullmatch(name):
+        return name
+    meant = re.sub(r"[^A-Za-z0-9._-]+", "-", name[:128]).strip("._-")
+    suggestion = f"; {meant!r} would do" if NAME.fullmatch(meant) else ""
+    raise ValueError(f"must be 1 to 128 letters, digits, '.', '_' and '-', a letter or a digit first{suggestion}")
+
+
+Name = Annotated[str, AfterValidator(_as_name), Field(json_schema_extra={"pattern": NAME_PATTERN})]
 ModelId = Annotated[str, Path(pattern=NAME_PATTERN, description="A base model's id.", examples=["smollm2"])]
 AdapterName = Annotated[str, Path(pattern=NAME_PATTERN, description="An adapter's name.", examples=["pirate"])]
 

@@ -121,6 +121,19 @@ def test_a_dtype_that_torch_lacks_is_invalid(dtype: str, size: int, expected: bo
     assert read_or_refuse(data) is expected
 
 
+@pytest.mark.parametrize(
+    ("contents", "told"),
+    [
+        (b"GGUF\x03\0\0\0", "GGUF"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"<!DOCTYPE html><html>", "web page"),
+    ],
+)
+def test_what_is_uploaded_in_its_place_is_told_as_what_it_is(contents: bytes, told: str) -> None:
+    with pytest.raises(Invalid, match=told):
+        read_safetensors(contents)
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_pickle_is_never_opened(protocol: int) -> None:
     with pytest.raises(Invalid, match="pickle"):

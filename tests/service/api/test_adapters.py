@@ -96,6 +96,18 @@ def test_an_unknown_key_of_a_config_is_refused_unless_it_is_accepted(
     expect(client.post(PATH, **form), 200)
 
 
+@pytest.mark.parametrize(("name", "meant"), [("org/name", "org-name"), (".a b", "a-b"), ("\u00e9", None)])
+def test_a_name_that_is_none_is_told_what_names_are_and_one_that_would_do(
+    client: TestClient, name: str, meant: str | None
+) -> None:
+    problem = expect_problem(client.post(PATH, json=_json(name)), 422, "invalid")
+    assert places(problem) == ["name"]
+    message = problem["errors"][0]["message"]
+    assert "letters, digits" in message
+    assert ("would do" in message) is (meant is not None)
+    assert meant is None or f"{meant!r} would do" in message
+
+
 def test_targets_that_the_base_lacks_are_refused_unless_they_are_accepted(client: TestClient) -> None:
     config = {**RANDOM_LORA, "target_modules": [*RANDOM_LORA["target_modules"], "w1"]}
     form = as_form(json.dumps(config).encode(), WEIGHTS, name="unmatched")
