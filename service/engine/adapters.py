@@ -131,7 +131,9 @@ class Adapters:
         """As `add_version` with the newest version's own config; but that version, `unchanged`, where it has these
         weights already: `metadata` of other content is then not stored, which is a warning."""
         newest = self._registry.find_adapter(name).newest
-        draft = draft_upload(parse_stored(newest.config), self._modules(newest.model), weights, metadata or {})
+        # What its config names and the base model lacks was accepted with it.
+        config, modules = parse_stored(newest.config), self._modules(newest.model)
+        draft = draft_upload(config, modules, weights, metadata or {}, accept_unmatched=True)
         memory = self._prepare(newest.model, draft)
         version, changed = self._registry.change_weights(
             name, if_match=if_match, made_for=draft.fingerprint, **draft.content

@@ -120,7 +120,8 @@ def test_targets_that_the_base_lacks_are_refused_unless_they_are_accepted(client
     expect(client.post("/models/mlp/adapters/unmatched/unload"), 200)
     expect(client.post("/models/mlp/adapters/unmatched/load"), 200)
     state = {"content-type": "application/vnd.safetensors"}
-    expect(client.put("/adapters/unmatched/state", content=WEIGHTS, headers=state), 201)
+    other = save({key: tensor + 1 for key, tensor in TENSORS.items()})
+    expect(client.put("/adapters/unmatched/state", content=other, headers=state), 201)
     files = {"config": ("c", json.dumps(config).encode()), "weights": ("w", WEIGHTS)}
     expect_problem(client.post("/adapters/unmatched/versions", files=files), 422, "invalid")
     expect(client.post("/adapters/unmatched/versions", files=files, data={"accept_unmatched": "true"}), 201)
