@@ -1,10 +1,11 @@
 """How a caller steers text generation, under transformers' own names, and how the next token is drawn."""
 
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 from transformers import (
     GenerationConfig,
@@ -21,14 +22,29 @@ from models_registry.errors import Invalid
 from models_registry.records import Fault
 
 MAX_NEW_TOKENS = 4096
+LONGEST_NAME = 64
+"""In characters: what is longer looks like no parameter, and comparing takes as many steps as both have characters."""
+
+
+def _listed(stop: object) -> object:
+    """OpenAI takes one string, several, or null."""
+    return [] if stop is None else [stop] if isinstance(stop, str) else stop
+
+
+StopString = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class GenerationParameters(BaseModel):
-    """Greedy unless `do_sample`; `temperature`, `top_k`, `top_p` and `seed` act only then, as in transformers."""
+    """Greedy unless `do_sample`; `temperature`, `top_k`, `top_p` and `seed` act only then, as in transformers.
+
+    `max_tokens` and `stop` are OpenAI's: the first is another word for `max_new_tokens`, and a text ends before what
+    `stop` names, while it ends behind one of transformers' `stop_strings`.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     max_new_tokens: int = Field(default=64, ge=1, le=MAX_NEW_TOKENS)
+    max_tokens: int | None = Field(default=None, ge=1, le=MAX_NEW_TOKENS)
     min_new_tokens: int = Field(default=0, ge=0, le=MAX_NEW_TOKENS)
     do_sample: bool = False
     temperature: float = Field(default=1.0, gt=0, le=100)
@@ -36,13 +52,31 @@ class GenerationParameters(BaseModel):
     top_p: float = Field(default=1.0, gt=0, le=1)
     repetition_penalty: float = Field(default=1.0, gt=0, le=100)
     no_repeat_ngram_size: int = Field(default=0, ge=0, le=MAX_NEW_TOKENS)
-    stop_strings: list[Annotated[str, Field(min_length=1, max_length=256)]] = Field(default=[], max_length=16)
+    stop_strings: list[StopString] = Field(default=[], max_length=16)
+    stop: Annotated[list[StopString], BeforeValidator(_listed)] = Field(default=[], max_length=16)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
+
+    @property
+    def length(self) -> int:
+        """How many tokens to write at most."""
+        return self.max_tokens or self.max_new_tokens
 
     @property
     def room(self) -> int:
         """How many new tokens must fit: all that were asked for by name, of the default at least one."""
-        return self.max_new_tokens if "max_new_tokens" in self.model_fields_set else 1
+        return self.length if self._has_length else 1
+
+    @property
+    def stops(self) -> list[str]:
+        return [*self.stop_strings, *self.stop]
+
+    def cut(self, text: str) -> str:
+        """What stands before the first of the strings that `stop` names."""
+        return text[: min((at for string in self.stop if (at := text.find(string)) >= 0), default=None)]
+
+    @property
+    def _has_length(self) -> bool:
+        return self.max_tokens is not None or "max_new_tokens" in self.model_fields_set
 
     @property
     def minds_company(self) -> bool:
@@ -52,13 +86,15 @@ class GenerationParameters(BaseModel):
             self.do_sample
             or self.repetition_penalty != 1.0
             or self.no_repeat_ngram_size > 0
-            or bool(self.stop_strings)
-            or "max_new_tokens" not in self.model_fields_set
+            or bool(self.stops)
+            or not self._has_length
         )
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
-        if self.min_new_tokens > self.max_new_tokens:
+        if self.max_tokens is not None and "max_new_tokens" in self.model_fields_set:
+            raise ValueError("max_tokens and max_new_tokens are the same; give one of them")
+        if self.min_new_tokens > self.length:
             raise ValueError("min_new_tokens is larger than max_new_tokens")
         return self
 
@@ -68,15 +104,21 @@ def parse_parameters(raw: Mapping[str, Any]) -> GenerationParameters:
     try:
         return GenerationParameters.model_validate(dict(raw))
     except ValidationError as error:
-        known = ", ".join(GenerationParameters.model_fields)
         faults = [
             Fault(
                 ("parameters", *entry["loc"]),
-                f"Not a parameter we know; use {known}." if entry["type"] == "extra_forbidden" else f"{entry['msg']}.",
+                _unknown(str(entry["loc"][-1])) if entry["type"] == "extra_forbidden" else f"{entry['msg']}.",
             )
             for entry in error.errors()
         ]
         raise Invalid("The generation parameters are wrong.", faults) from error
+
+
+def _unknown(name: str) -> str:
+    known = GenerationParameters.model_fields
+    close = get_close_matches(name.lower(), known, n=1) if len(name) <= LONGEST_NAME else []
+    way_out = f"Did you mean {close[0]!r}?" if close else f"Known here: {', '.join(known)}."
+    return f"is not known here. {way_out}"
 
 
 def own_defaults(shipped: GenerationConfig, pad_token_id: int) -> GenerationConfig:
@@ -100,8 +142,8 @@ def generate_arguments(
     them. All rows end once `stopped` says so.
     """
     stops: list[StoppingCriteria] = [StopOnceTold(stopped)]
-    if parameters.stop_strings:
-        stops.append(StopAtStrings(parameters.stop_strings, start, decode))
+    if parameters.stops:
+        stops.append(StopAtStrings(parameters.stops, start, decode))
     arguments: dict[str, Any] = {
         "do_sample": False,
         "max_new_tokens": room,

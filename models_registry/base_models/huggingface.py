@@ -1,6 +1,6 @@
 """A transformers directory with safetensors weights, or a GGUF file in one: local files only, none of their code."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from models_registry.base_models.named_tensors import (
     signature_of,
     to_module,
 )
+from models_registry.base_models.next_token import next_tokens
 from models_registry.base_models.pooling import Pooling, read_pooling
 from models_registry.base_models.right_padding import RightPadding
 from models_registry.base_models.seeding import seeded
@@ -55,6 +56,12 @@ from models_registry.errors import Invalid, Unsupported
 from models_registry.records import AbsentHead, Fault
 
 EXAMPLE_TEXTS = ("A ship leaves the harbour at dawn.", "Bread!", "Why do rivers bend on their way to the sea, then?")
+# What a text gets where its caller names no outputs: a model's hidden states or logits are hundreds of kilobytes.
+OUTPUTS_OF_TEXT = {
+    FEATURE_EXTRACTION: ("embedding",),
+    TEXT_CLASSIFICATION: ("label", "score", "logits"),
+    TEXT_GENERATION: ("next_token", "score"),
+}
 # Arguments of a forward that aren't data: caches, switches, and the labels of a training step.
 NOT_INPUTS = frozenset(
     {"cache", "past_key_values", "use_cache", "labels", "logits_to_keep", "return_dict", "return_loss"}
@@ -94,11 +101,23 @@ class HuggingFaceSpec:
         nn.Module.to(module, device)  # transformers' own `to` only guards quantised models, and is untyped
         return module.eval().requires_grad_(False)
 
+    def prepare(self, inputs: Inputs, chat: bool | None, parameters: Mapping[str, Any] | None) -> Inputs:
+        has_text = bool(inputs.texts or inputs.chats)
+        if parameters is not None:
+            self._check_writing(has_text)
+            parse_parameters(parameters)
+        if not has_text:
+            if chat is not None:
+                raise Invalid("There is no text.", [Fault(("chat",), "is for text and messages; leave it out")])
+            return inputs
+        text = self._need_text(("inputs", "messages" if inputs.chats else "text"))
+        return text.prepare(inputs, chat, parameters is not None)
+
     def read(self, module: nn.Module, inputs: Inputs) -> Rows:
         model = _transformers(module)
         if inputs.texts:
             text = self._need_text(("inputs", "text"))
-            rows = text.rows(inputs.texts, self._limit(text))
+            rows = text.rows(inputs, self._limit(text))
             if faults := list(text_faults(self._tables, rows["input_ids"])):
                 raise Invalid("The tokenizer and the model don't belong together.", faults)
             tensors = {name: tensor for name, tensor in rows.items() if name in self._signature.names}
@@ -118,11 +137,17 @@ class HuggingFaceSpec:
         no_cache = {"use_cache": False} if "use_cache" in self._signature.names else {}
         with self._explained(_transformers(module), rows):
             outputs = name_outputs(module(**rows.tensors, **no_cache))
-        if rows.from_text and self.task == FEATURE_EXTRACTION:
+        if rows.from_text and self.task == FEATURE_EXTRACTION and "last_hidden_state" in outputs:
             return {**outputs, "embedding": self._embed(outputs, rows)}
         if rows.from_text and self.task == TEXT_CLASSIFICATION:
             return {**outputs, **_classify(_transformers(module).config, outputs["logits"])}
+        if rows.from_text and self.task == TEXT_GENERATION:
+            mask = rows.tensors.get("attention_mask")
+            return {**outputs, **next_tokens(outputs, mask, self._need_text(("inputs", "text")).decode_all)}
         return outputs
+
+    def default_outputs(self, inputs: Inputs) -> tuple[str, ...] | None:
+        return OUTPUTS_OF_TEXT.get(self.task) if inputs.texts and self.task else None
 
     def example(self, module: nn.Module) -> Rows | None:
         if self._text is None or "input_ids" not in self._signature.names:
@@ -131,29 +156,25 @@ class HuggingFaceSpec:
         return replace(rows, tensors={**rows.tensors, **self._first_decoder_inputs(_transformers(module))})
 
     def generate(
-        self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any], stopped: Callable[[], bool]
+        self, module: nn.Module, inputs: Inputs, parameters: Mapping[str, Any], stopped: Callable[[], bool]
     ) -> tuple[str, ...]:
-        if self.task not in WRITING_TASKS:
-            message = (
-                f"`parameters` are for {' and '.join(sorted(WRITING_TASKS))}; this base model's task is {self.task}."
-            )
-            raise Invalid(message, [Fault(("parameters",), message)])
+        self._check_writing(bool(inputs.texts))
         wanted = parse_parameters(parameters)
         model, text = _transformers(module), self._need_text(("parameters",))
         limit = self._limit(text)
         if self.task == TEXT_TO_TEXT:
-            prompts = text.rows(texts, limit)
-            length, room = 1, self._tables.decoder.room_for(wanted.max_new_tokens)
+            prompts = text.rows(inputs, limit)
+            length, room = 1, self._tables.decoder.room_for(wanted.length)
         else:
-            prompts = text.prompts(texts, limit, wanted.room)
+            prompts = text.rows(inputs, limit, "left", wanted.room)
             length = prompts["input_ids"].shape[1]
-            room = wanted.max_new_tokens if limit is None else min(wanted.max_new_tokens, limit - length)
+            room = wanted.length if limit is None else min(wanted.length, limit - length)
         tensors = {name: prompts[name].to(model.device) for name in ("input_ids", "attention_mask")}
         # `generate` is a method that transformers mixes into models that can; the task says that this one can.
         generate: Any = model.generate
         arguments = generate_arguments(wanted, length, model.device, room, text.decode, stopped)
         tokens: Tensor = generate(**tensors, **arguments)
-        return text.decode(tokens[:, length:])
+        return tuple(wanted.cut(written) for written in text.decode(tokens[:, length:]))
 
     def joins(self, parameters: Mapping[str, Any]) -> bool:
         return self.task in WRITING_TASKS and not parse_parameters(parameters).minds_company
@@ -213,9 +234,17 @@ class HuggingFaceSpec:
             # What the library says then is true of its own call, not of what was sent.
             raise missing_decoder_inputs(model, rows.from_text, self.task == TEXT_TO_TEXT) from error
 
+    def _check_writing(self, has_text: bool) -> None:
+        """Raises `Invalid` unless `parameters` have a model that writes, and something to continue."""
+        if self.task not in WRITING_TASKS:
+            message = f"parameters ask for text, which this base model doesn't write: its task is {self.task}, not "
+            message += f"{' or '.join(sorted(WRITING_TASKS))}. Leave them out."
+            raise Invalid(message, [Fault(("parameters",), message)])
+        if not has_text:
+            message = "parameters ask for text, and there is nothing to continue: give inputs.text or inputs.messages."
+            raise Invalid(message, [Fault(("inputs", "text"), message)])
+
     def _embed(self, outputs: Mapping[str, Tensor], rows: Rows) -> Tensor:
-        if "last_hidden_state" not in outputs:
-            raise Invalid(f"The model gives {', '.join(outputs)} and no hidden states, so a text has no embedding.")
         return self._pooling.embed(outputs["last_hidden_state"], rows.tensors["attention_mask"])
 
     def _limit(self, text: Text) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from models_registry.base_models.chats import decode_chats
 from models_registry.base_models.json_arrays import DTYPES, JsonArray, Unreadable, json_type, read_array
 from models_registry.base_models.spec import Inputs
 from models_registry.errors import Invalid
@@ -17,15 +18,24 @@ _DTYPES: Mapping[str, torch.dtype] = {name: getattr(torch, name) for name in DTY
 
 
 def decode_inputs(raw: Mapping[str, Any], at: str = "inputs", *, floats: Collection[str] = ()) -> Inputs:
-    """`{"text": [...]}` or named tensors, from JSON. Raises `Invalid` with every input that is wrong, and its row.
+    """`{"text": [...]}`, `{"messages": [...]}` or named tensors, from JSON.
+
+    Raises `Invalid` with every input that is wrong, and its row.
 
     `at` is where `raw` stands in what the caller sent, for the faults. Whole numbers of the inputs `floats` are read as
     float32. A tensor may have been read already.
     """
     if not raw:
-        raise _invalid([Fault((at,), "is empty: give named tensors, or a list of strings as `text`")])
+        raise _invalid(
+            [Fault((at,), "is empty: give named tensors, a list of strings as `text`, or of chats as `messages`")]
+        )
+    for name in ("text", "messages"):
+        if name in raw:
+            _refuse_others(raw, name, at)
     if "text" in raw:
-        return Inputs(texts=_decode_texts(raw, at))
+        return Inputs(texts=_decode_texts(raw["text"], at))
+    if "messages" in raw:
+        return Inputs(chats=decode_chats(raw["messages"], (at, "messages")))
     read = {
         name: value if isinstance(value, JsonArray | Unreadable) else read_array(value, floating=name in floats)
         for name, value in raw.items()
@@ -42,11 +52,17 @@ def whole_numbers(raw: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name, array in nested.items() if isinstance(array, JsonArray) and array.dtype == "int64")
 
 
-def _decode_texts(raw: Mapping[str, Any], at: str) -> tuple[str, ...]:
-    faults = [Fault((at, name), "can't be mixed with `text`: send tensors or text") for name in raw.keys() - {"text"}]
-    texts = raw["text"]
+def _refuse_others(raw: Mapping[str, Any], name: str, at: str) -> None:
+    others = sorted(raw.keys() - {name})
+    if others:
+        message = f"can't be mixed with `{name}`: send tensors, text or messages"
+        raise _invalid([Fault((at, other), message) for other in others])
+
+
+def _decode_texts(texts: Any, at: str) -> tuple[str, ...]:
+    faults: list[Fault] = []
     if not isinstance(texts, list) or not texts:
-        faults.append(Fault((at, "text"), "must be a list of strings, one for each row"))
+        faults.append(Fault((at, "text"), 'must be a list of strings, one for each row: ["…"]'))
     else:
         faults += [
             Fault((at, "text", row), f"must be a string, not {json_type(text)}")

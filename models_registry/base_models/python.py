@@ -1,6 +1,6 @@
 """Any `nn.Module`, from a factory that the operator allow-listed. It has no tokenizer: its rows are named tensors."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,8 @@ from models_registry.base_models.spec import Inputs, OutputValue, Rows
 from models_registry.base_models.token_ids import Tables, tables_of, token_faults
 from models_registry.errors import Invalid
 from models_registry.records import Fault, PythonSource
+
+NO_TOKENIZER = "This base model is from a Python factory and has no tokenizer."
 
 
 class PythonSpec:
@@ -48,10 +50,18 @@ class PythonSpec:
             _guard_embeddings(module)
         return module
 
+    def prepare(self, inputs: Inputs, chat: bool | None, parameters: Mapping[str, Any] | None) -> Inputs:
+        if parameters is not None:
+            message = f"parameters ask for text, which this base model doesn't write: {NO_TOKENIZER} Leave them out."
+            raise Invalid(message, [Fault(("parameters",), message)])
+        if chat is not None or inputs.texts or inputs.chats:
+            loc = ("inputs", "messages" if inputs.chats else "text") if chat is None else ("chat",)
+            message = f"{NO_TOKENIZER} Send named tensors."
+            raise Invalid(message, [Fault(loc, message)])
+        return inputs
+
     def read(self, module: nn.Module, inputs: Inputs) -> Rows:
-        if inputs.texts:
-            message = "This base model has no tokenizer; send named tensors instead of text."
-            raise Invalid(message, [Fault(("inputs", "text"), message)])
+        self.prepare(inputs, None, None)
         signature = self._signature
         known = (*signature.names, *inputs.tensors) if signature.takes_any else signature.names
         count = count_rows(inputs.tensors)
@@ -66,14 +76,16 @@ class PythonSpec:
         positional = [tensors.pop(name) for name in self._signature.positional if name in tensors]
         return name_outputs(module(*positional, **tensors))
 
+    def default_outputs(self, inputs: Inputs) -> None:
+        return None
+
     def example(self, module: nn.Module) -> Rows | None:
         return None
 
     def generate(
-        self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any], stopped: Callable[[], bool]
+        self, module: nn.Module, inputs: Inputs, parameters: Mapping[str, Any], stopped: Callable[[], bool]
     ) -> tuple[str, ...]:
-        message = "A base model from a Python factory has no tokenizer; it can't generate text."
-        raise Invalid(message, [Fault(("parameters",), message)])
+        raise Invalid(f"It can't write text. {NO_TOKENIZER}", [Fault(("parameters",), NO_TOKENIZER)])
 
     def joins(self, parameters: Mapping[str, Any]) -> bool:
         return False

@@ -4,7 +4,7 @@ A spec knows one *kind* of base model (a transformers directory, any torch modul
 adapters: `service/engine` calls it inside `adapted.routed(...)` and the adapters act without the spec's knowledge.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -16,12 +16,21 @@ from models_registry.records import AbsentHead
 OutputValue: TypeAlias = torch.Tensor | tuple[str, ...]
 
 
+Chat: TypeAlias = tuple[Mapping[str, str], ...]
+"""Messages in turn, each with its `role` and its `content`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a caller sent: named tensors, or texts (one a row). Exactly one of the two is non-empty."""
+    """What a caller sent: named tensors, texts or chats (one a row). Exactly one of the three is non-empty.
+
+    `is_templated` says of texts that a chat template wrote them, with the special tokens that belong there.
+    """
 
     tensors: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
     texts: tuple[str, ...] = ()
+    chats: tuple[Chat, ...] = ()
+    is_templated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,15 @@ class BaseModelSpec(Protocol):
         """The module: in eval mode, frozen, on `device`, in `dtype` (None: the source's own). Raises `Invalid`."""
         ...
 
+    def prepare(self, inputs: Inputs, chat: bool | None, parameters: Mapping[str, Any] | None) -> Inputs:
+        """What `read` and `generate` take: chats, and texts that are to be turns of one, as the chat template writes
+        them. With `chat` None, texts are turns where `parameters` ask for text and there is a template.
+
+        Raises `Invalid` where the model has no text or no template, for a chat that the template refuses, and for
+        `parameters` that `generate` doesn't take.
+        """
+        ...
+
     def read(self, module: nn.Module, inputs: Inputs) -> Rows:
         """Check and convert. Raises `Invalid` listing every unknown input name, missing input, ragged leading
         dimension, and every token id outside the embedding with its row; before anything reaches the device."""
@@ -69,7 +87,11 @@ class BaseModelSpec(Protocol):
 
     def forward(self, module: nn.Module, rows: Rows) -> Mapping[str, OutputValue]:
         """One forward. Outputs under their field names (`output` for a bare tensor, `output_0…` for a tuple); text rows
-        also give what the task promises (`embedding`; `label` and `score`)."""
+        also give what the task promises (`embedding`; `label` and `score`; `next_token` and `score`)."""
+        ...
+
+    def default_outputs(self, inputs: Inputs) -> tuple[str, ...] | None:
+        """The outputs that these inputs get where nobody names any; None: all of them."""
         ...
 
     def example(self, module: nn.Module) -> Rows | None:
@@ -77,9 +99,9 @@ class BaseModelSpec(Protocol):
         ...
 
     def generate(
-        self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any], stopped: Callable[[], bool]
+        self, module: nn.Module, inputs: Inputs, parameters: Mapping[str, Any], stopped: Callable[[], bool]
     ) -> tuple[str, ...]:
-        """Continue each text (chat template applied where the tokenizer has one). `stopped` is asked after each token:
+        """Continue each text, as `prepare` made it. `stopped` is asked after each token:
         once it says so, what there is comes back. Raises `Invalid` where the task isn't text generation or a parameter
         is unknown, of the wrong type or out of range."""
         ...

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from jinja2 import TemplateError
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from models_registry.base_models.chat_template import render_chats
+from models_registry.base_models.spec import Inputs
 from models_registry.errors import Invalid
 from models_registry.records import Fault
 
@@ -46,31 +47,36 @@ class Text:
         length = self._tokenizer.model_max_length
         return length if length < UNLIMITED else None
 
-    def rows(
-        self, texts: Sequence[str], limit: int | None, side: Literal["left", "right"] = "right"
-    ) -> dict[str, Tensor]:
-        """Padded [rows, tokens]. Raises `Invalid` naming every text without tokens or with more than `limit`."""
-        return self._encode(texts, limit, side, special_tokens=True)
+    def prepare(self, inputs: Inputs, chat: bool | None, writes: bool) -> Inputs:
+        """Chats, and texts that are turns of one, as the chat template writes them. Raises `Invalid`."""
+        has_template = bool(self._tokenizer.chat_template)
+        if inputs.chats and chat is False:
+            raise Invalid("Chats need the template.", [Fault(("chat",), "is false; without the template, send text")])
+        if not has_template and (inputs.chats or chat):
+            message = "This base model's tokenizer has no chat template; send text, and leave chat out."
+            raise Invalid(message, [Fault(("inputs", "messages") if inputs.chats else ("chat",), message)])
+        if inputs.chats:
+            texts = render_chats(self._tokenizer, inputs.chats, ("inputs", "messages"))
+        elif writes and has_template if chat is None else chat:
+            chats = [({"role": "user", "content": text},) for text in inputs.texts]
+            texts = render_chats(self._tokenizer, chats, ("inputs", "text"))
+        else:
+            return inputs
+        return Inputs(texts=texts, is_templated=True)
 
-    def prompts(self, texts: Sequence[str], limit: int | None, new_tokens: int) -> dict[str, Tensor]:
-        """As `rows`, padded on the left so that each row ends where its continuation begins, in the chat template; with
-        room for `new_tokens` behind it."""
-        if not self._tokenizer.chat_template:
-            return self._encode(texts, limit, "left", special_tokens=True, new_tokens=new_tokens)
-        try:
-            chats = [
-                self._tokenizer.apply_chat_template(
-                    [{"role": "user", "content": text}], add_generation_prompt=True, tokenize=False
-                )
-                for text in texts
-            ]
-        except TemplateError as error:
-            message = f"The model's chat template refuses a single message of a user: {error}"
-            raise Invalid(message, [Fault(("inputs", "text"), message)]) from error
-        return self._encode([str(chat) for chat in chats], limit, "left", special_tokens=False, new_tokens=new_tokens)
+    def rows(
+        self, inputs: Inputs, limit: int | None, side: Literal["left", "right"] = "right", new_tokens: int = 0
+    ) -> dict[str, Tensor]:
+        """Padded [rows, tokens], on the left where a continuation of `new_tokens` is to follow. Raises `Invalid` naming
+        every text without tokens, or with more than `limit` has room for."""
+        return self._encode(inputs.texts, limit, side, special_tokens=not inputs.is_templated, new_tokens=new_tokens)
 
     def decode(self, rows: Tensor) -> tuple[str, ...]:
         return tuple(self._tokenizer.batch_decode(rows, skip_special_tokens=True))
+
+    def decode_all(self, rows: Tensor) -> tuple[str, ...]:
+        """With the special tokens."""
+        return tuple(self._tokenizer.batch_decode(rows))
 
     def _encode(
         self,

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from models_registry.base_models.json_inputs import decode_inputs
 from models_registry.base_models.spec import Inputs
+from models_registry.errors import Invalid
+from models_registry.records import Fault, Location
 from models_registry.safetensors_files import read_safetensors
 from service.api.bodies import (
     BINARY,
@@ -52,7 +54,11 @@ class _Call(BaseModel):
         examples=["tone@prod", ["a", None, {"b": 0.7, "c": 0.3}]],
     )
     outputs: list[str] | None = Field(
-        default=None, description="Only these of the model's outputs.", examples=[["logits"]]
+        default=None,
+        description="Only these of the model's outputs. By default all of them; for text what the task is about: "
+        "`embedding` (feature-extraction), `label`, `score` and `logits` (text-classification), `next_token` and its "
+        "`score` (text-generation). All others, such as `logits` and `last_hidden_state`, come if they are named.",
+        examples=[["logits"]],
     )
 
     @property
@@ -65,14 +71,38 @@ class _Call(BaseModel):
 
 
 class InferBody(_Call):
-    """`inputs` are named tensors, as nested lists or `{dtype, shape, data}`; or `{"text": [...]}`, one string a row."""
+    """`inputs` are named tensors, `{"text": [...]}` or `{"messages": [...]}`.
+
+    Without `parameters` the base model runs once on a text as it stands. With them a text-generation model writes, and
+    where it has a chat template, a text is then a user's turn in a chat, and its continuation the answer. `chat` says
+    otherwise.
+    """
 
     inputs: dict[str, Any] = Field(
-        description="Named tensors, or texts.",
-        examples=[{"input_ids": [[1, 2, 3]]}, {"text": ["Tell me about the sea."]}],
+        description="Named tensors, as nested lists or `{dtype, shape, data}`; or `text`, one string a row; or "
+        "`messages`, a list with one chat a row, each a list of `{role, content}` as OpenAI writes them, which the "
+        "model's chat template turns into text.",
+        examples=[
+            {"input_ids": [[1, 2, 3]]},
+            {"text": ["Tell me about the sea."]},
+            {
+                "messages": [
+                    [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why is it salty?"}]
+                ]
+            },
+        ],
     )
     parameters: JsonObject | None = Field(
-        default=None, description="Ask a text-generation model to write.", examples=[{"max_new_tokens": 32}]
+        default=None,
+        description="Have a text-generation model write: `max_new_tokens` (or `max_tokens`), `min_new_tokens`, "
+        "`do_sample`, `temperature`, `top_k`, `top_p`, `repetition_penalty`, `no_repeat_ngram_size`, `seed`, and "
+        "`stop` (the text ends before it) or `stop_strings` (the text ends with it). `{}` is greedy, of 64 tokens.",
+        examples=[{"max_new_tokens": 32, "stop": ["\n"]}],
+    )
+    chat: bool | None = Field(
+        default=None,
+        description="Whether each text is a user's turn, put into the model's chat template (true), or is taken as it "
+        "stands (false). By default true with `parameters` where the model has a template, else false.",
     )
 
 
@@ -104,6 +134,29 @@ class InferAnswerBody(BaseModel):
         examples=[{"logits": {"dtype": "float32", "shape": [1, 2], "data": [0.5, -2.0]}}],
     )
     timing: TimingAnswer = Field(title="Timing", description="Where the time went.")
+
+
+STEERING = (
+    "max_tokens",
+    "max_new_tokens",
+    "stop",
+    "stop_strings",
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "do_sample",
+)
+# What other APIs have at the top of a body, and where it stands here.
+PLACES: Mapping[Location, str] = {
+    ("text",): 'belongs into inputs: "inputs": {"text": ["…"]}',
+    ("prompt",): 'is a text: "inputs": {"text": ["…"]}, with "chat": false where it is to be continued as it stands',
+    (
+        "messages",
+    ): 'belongs into inputs, as a list of chats: "inputs": {"messages": [[{"role": "user", "content": "…"}]]}',
+    ("model",): "is in the address: POST /models/{id}/infer",
+    **{(name,): f'belongs into parameters: "parameters": {{"{name}": …}}' for name in STEERING},
+}
 
 
 # ---- reading and writing ----------------------------------------------------------------------------------------
@@ -155,8 +208,18 @@ async def _read_call(
 
 
 def _call_of(model: str, value: Any, deadline: float | None) -> InferRequest:
-    asked = validate(InferBody, value)
-    return InferRequest(model, decode_inputs(asked.inputs), asked.choices, asked.wanted, asked.parameters, deadline)
+    asked = _validated(value)
+    inputs = decode_inputs(asked.inputs)
+    return InferRequest(model, inputs, asked.choices, asked.wanted, asked.parameters, deadline, asked.chat)
+
+
+def _validated(body: Any) -> InferBody:
+    """Raises `Invalid`; what stands one level too high, as in other APIs, is told its place."""
+    try:
+        return validate(InferBody, body)
+    except Invalid as error:
+        faults = [Fault(fault.loc, PLACES.get(fault.loc, fault.message)) for fault in error.faults]
+        raise Invalid(error.detail, faults, hint=error.hint) from error
 
 
 async def _from_query(request: Request, adapter: str | None, outputs: str | None) -> dict[str, Any]:

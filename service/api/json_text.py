@@ -59,7 +59,7 @@ def read_call(body: bytes) -> Any:
     text."""
     value = parse_tensors(body)
     inputs = value.get("inputs") if isinstance(value, dict) else None
-    if isinstance(inputs, dict) and "text" not in inputs:
+    if isinstance(inputs, dict) and not {"text", "messages"} & inputs.keys():
         value["inputs"] = {name: read_array(item) for name, item in inputs.items()}
     return value
 

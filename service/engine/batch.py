@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-from models_registry.base_models.spec import Rows
+from models_registry.base_models.spec import Inputs, Rows
 from service.engine.job import Job
 from service.engine.rows import Values, join_rows, rows_at, tokens_of, values_at
 from service.engine.selection import Selection
@@ -26,14 +26,14 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`selections` is one for all, or one per row. Without `rows` the texts are to be continued.
+    """`selections` is one for all, or one per row. Without `rows` the texts of `inputs` are to be continued.
 
     `shares` is empty where everything is one job's as it stands. Only what is `divisible` may run in two halves. Once
     `stopped` says so, nobody waits for any of it any more.
     """
 
     rows: Rows | None
-    texts: tuple[str, ...]
+    inputs: Inputs
     parameters: Mapping[str, Any]
     selections: tuple[Selection, ...]
     outputs: tuple[str, ...] | None
@@ -43,14 +43,15 @@ class Batch:
 
     @property
     def size(self) -> int | None:
-        return len(self.texts) if self.rows is None else self.rows.count
+        return len(self.inputs.texts) if self.rows is None else self.rows.count
 
     def at(self, indices: Sequence[int]) -> "Batch":
         """Some of its rows, in that order; nobody's share any more."""
         selections = self.selections if len(self.selections) == 1 else tuple(self.selections[i] for i in indices)
         rows = None if self.rows is None else rows_at(self.rows, indices)
-        texts = self.texts and tuple(self.texts[index] for index in indices)
-        return replace(self, rows=rows, texts=texts, selections=selections, shares=())
+        texts = self.inputs.texts and tuple(self.inputs.texts[index] for index in indices)
+        inputs = replace(self.inputs, texts=texts)
+        return replace(self, rows=rows, inputs=inputs, selections=selections, shares=())
 
 
 def join_jobs(jobs: Sequence[Job]) -> Batch:
@@ -82,13 +83,17 @@ def _in_turn(jobs: Sequence[Job]) -> Batch:
     wanted = dict.fromkeys(name for wish in wishes if wish is not None for name in wish)
     return Batch(
         rows=join_rows(rows) if rows else None,
-        texts=() if rows else tuple(text for job in jobs for text in job.request.inputs.texts),
+        inputs=Inputs() if rows else _joined_texts([job.request.inputs for job in jobs]),
         parameters=first.request.parameters or {},
         selections=selections,
         outputs=None if None in wishes else tuple(wanted),
         divisible=all(job.kind is not None for job in jobs),
         stopped=lambda: all(job.left.is_set() for job in jobs),
     )
+
+
+def _joined_texts(inputs: Sequence[Inputs]) -> Inputs:
+    return replace(inputs[0], texts=tuple(text for one in inputs for text in one.texts))
 
 
 def _each_row(job: Job) -> tuple[Selection, ...]:

@@ -5,7 +5,7 @@ Runs on the model's own thread. Knows rows and mixtures; nothing of queues, resi
 
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -123,11 +123,11 @@ def _forward(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch, rows: Row
 
 
 def _generate(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs:
-    texts = batch.texts
+    texts = batch.inputs.texts
     groups = _rows_by_selection(batch.selections, len(texts))
 
     def run(indices: Sequence[int]) -> Values:
-        some = [texts[index] for index in indices]
+        some = replace(batch.inputs, texts=tuple(texts[index] for index in indices))
         return {"text": spec.generate(adapted.module, some, batch.parameters, batch.stopped)}
 
     values = _run_mixed(adapted, batch.selections, groups, run)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Generator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeAlias
 
 from models_registry.base_models.spec import Rows
@@ -25,7 +26,7 @@ from service.engine.snapshot import Snapshot, is_there, without
 
 SHORT_CHARACTERS, SHORT_BYTES = 1024, 1 << 18
 
-Read: TypeAlias = tuple[Rows | None, Kind | None]
+Read: TypeAlias = tuple[InferRequest, Rows | None, Kind | None]
 
 
 class Inference:
@@ -46,8 +47,8 @@ class Inference:
         admitted_at = time.monotonic()
         try:
             selections = self._admit(request, hosted, future)
-            rows, kind = await self._read(request, hosted, selections)
-            hosted.batcher.put(Job(request, selections, rows, future, admitted_at, kind, left=left))
+            prepared, rows, kind = await self._read(request, hosted, selections)
+            hosted.batcher.put(Job(prepared, selections, rows, future, admitted_at, kind, left=left))
             return await _answer(future, request.deadline)
         except DeadlinePassed:
             hosted.batcher.note_expired()
@@ -145,28 +146,34 @@ def _still_running(futures: Collection[Future[InferAnswer]], patience_s: float) 
 
 def _is_short(request: InferRequest) -> bool:
     """Whether reading the inputs takes less time than a trip to a thread and back."""
-    if request.parameters is not None:
+    if request.parameters is not None or request.chat or request.inputs.chats:
         return False
     characters = sum(map(len, request.inputs.texts))
     return characters <= SHORT_CHARACTERS and sum(x.nbytes for x in request.inputs.tensors.values()) <= SHORT_BYTES
 
 
 def _read(request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]) -> Read:
-    rows = _rows(request, hosted)
+    request = _prepared(request, hosted)
+    # Texts that are to be continued are read by the spec itself.
+    generates = request.parameters is not None
+    rows = None if generates else hosted.spec.read(hosted.adapted.module, request.inputs)
     count = len(request.inputs.texts) if rows is None else rows.count
     check_selections(request.adapters, selections, count)
     check_heads(hosted.adapted.architecture, selections)
-    return rows, hosted.joining.kind(request, selections, rows)
+    return request, rows, hosted.joining.kind(request, selections, rows)
 
 
-def _rows(request: InferRequest, hosted: HostedModel) -> Rows | None:
-    """The checked rows, or None where texts are to be continued, which the spec reads itself."""
-    if request.parameters is None:
-        return hosted.spec.read(hosted.adapted.module, request.inputs)
-    if not request.inputs.texts:
-        fault = Fault(("inputs", "text"), "give the texts to continue; parameters are for text generation")
-        raise Invalid("Generating text needs texts.", [fault])
-    return None
+def _prepared(request: InferRequest, hosted: HostedModel) -> InferRequest:
+    """With its chats as texts, and with the outputs that it gets where it names none."""
+    inputs = hosted.spec.prepare(request.inputs, request.chat, request.parameters)
+    outputs = request.outputs
+    if request.parameters is not None:
+        if unknown := [name for name in outputs or () if name != "text"]:
+            faults = [Fault(("outputs", name), "doesn't exist; with parameters there is text") for name in unknown]
+            raise Invalid("The model doesn't give every output that was asked for.", faults)
+    elif outputs is None:
+        outputs = hosted.joining.default_outputs(inputs)
+    return replace(request, inputs=inputs, outputs=outputs)
 
 
 async def _answer(future: Future[InferAnswer], deadline: float | None) -> InferAnswer:

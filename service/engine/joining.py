@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from models_registry.base_models.spec import BaseModelSpec, Rows
+from models_registry.base_models.spec import BaseModelSpec, Inputs, Rows
 from models_registry.injection.adapted_model import AdaptedModel
 from service.engine.forward import learn_reach
 from service.engine.job import Kind
@@ -34,6 +34,12 @@ class Joining:
             learn_reach(self._spec, self._adapted, rows)
             self._proof = prove_rows(self._spec, self._adapted.module, rows)
 
+    def default_outputs(self, inputs: Inputs) -> tuple[str, ...] | None:
+        """What these inputs get where their caller names nothing; None: all that the model gives."""
+        names = self._spec.default_outputs(inputs)
+        known = self.proof.by_row | self.proof.whole
+        return None if names is None or (known and not known.issuperset(names)) else names
+
     def kind(self, request: InferRequest, selections: Sequence[Selection], rows: Rows | None) -> Kind | None:
         """What a request must have in common with others to share their forward; None: it runs alone. Any thread may
         ask. Raises as the spec's `joins`."""
@@ -56,4 +62,4 @@ class Joining:
         parameters = request.parameters or {}
         if request.outputs not in (None, ("text",)) or not self._spec.joins(parameters):
             return None
-        return Kind(json.dumps(dict(parameters), sort_keys=True))
+        return Kind((request.inputs.is_templated, json.dumps(dict(parameters), sort_keys=True)))

@@ -8,7 +8,6 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import replace
 
-from models_registry.base_models.spec import Inputs
 from service.engine.job import Job
 from service.engine.request import InferAnswer
 from service.engine.rows import join_values, rows_at
@@ -24,7 +23,8 @@ def cut(job: Job, max_rows: int) -> tuple[Job, ...]:
 
 
 def _part(job: Job, start: int, end: int) -> Job:
-    request = replace(job.request, inputs=Inputs(texts=job.request.inputs.texts[start:end]))
+    inputs = replace(job.request.inputs, tensors={}, texts=job.request.inputs.texts[start:end])
+    request = replace(job.request, inputs=inputs)
     return replace(
         job,
         request=request,

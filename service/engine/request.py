@@ -47,8 +47,9 @@ class EngineLimits:
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """One call. `outputs` keeps only these of the model's outputs (None: all). `parameters` asks for text generation.
-    `deadline` bounds the wait in the queue, in `time.monotonic()` seconds.
+    """One call. `outputs` keeps only these of the model's outputs (None: all, of texts what the task gives by default).
+    `parameters` asks for text generation; `chat` has texts be turns of a chat, or not (None: where they are continued
+    and the model has a template). `deadline` bounds the wait in the queue, in `time.monotonic()` seconds.
     """
 
     model: str
@@ -57,6 +58,7 @@ class InferRequest:
     outputs: tuple[str, ...] | None = None
     parameters: Mapping[str, Any] | None = None
     deadline: float | None = None
+    chat: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

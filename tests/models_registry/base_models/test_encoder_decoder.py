@@ -87,13 +87,13 @@ def test_texts_are_rewritten_as_transformers_does_it_alone(
     texts = ["a b c", "d", "e f g h i"]
     expected = tuple(generated(path, cls, tokenizer, text) for text in texts)
     assert spec.task == "text2text-generation"
-    assert spec.generate(module, texts, {"max_new_tokens": 6}, never) == expected
+    assert spec.generate(module, Inputs(texts=tuple(texts)), {"max_new_tokens": 6}, never) == expected
     assert len(set(expected)) > 1
 
 
 def test_a_text_is_written_no_longer_than_the_decoders_table(opened: Open, bart: Path) -> None:
     spec, module = built(opened(bart))
-    assert spec.generate(module, ["a b"], {"max_new_tokens": 40, "min_new_tokens": 40}, never)
+    assert spec.generate(module, Inputs(texts=("a b",)), {"max_new_tokens": 40, "min_new_tokens": 40}, never)
 
 
 def test_a_decoder_that_gets_nothing_is_what_is_missing(opened: Open, t5: Path) -> None:
@@ -146,5 +146,5 @@ def test_what_else_a_forward_takes_is_named_before_the_librarys_words(opened: Op
 def test_new_tokens_that_leave_no_room_are_named_as_the_cause(opened: Open, llama: Path) -> None:
     spec, module = built(opened(llama))
     with pytest.raises(Invalid) as caught:
-        spec.generate(module, ["a " * 20], {"max_new_tokens": 20}, never)
+        spec.generate(module, Inputs(texts=("a " * 20,)), {"max_new_tokens": 20}, never)
     assert "at most 12" in caught.value.faults[0].message

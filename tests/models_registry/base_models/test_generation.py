@@ -10,6 +10,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from models_registry.base_models.generation import GumbelSampler, parse_parameters
 from models_registry.base_models.huggingface import HuggingFaceSpec
+from models_registry.base_models.spec import Inputs
 from models_registry.errors import Invalid
 
 Open = Callable[..., HuggingFaceSpec]
@@ -22,6 +23,10 @@ def generator(opened: Open, llama: Path) -> tuple[HuggingFaceSpec, nn.Module]:
 
 def built(spec: HuggingFaceSpec) -> tuple[HuggingFaceSpec, nn.Module]:
     return spec, spec.build(torch.device("cpu"), None)
+
+
+def texts_of(texts: list[str]) -> Inputs:
+    return Inputs(texts=tuple(texts))
 
 
 def never() -> bool:
@@ -42,30 +47,30 @@ def test_it_continues_a_text_as_transformers_does_greedily(
     model: Any = LlamaForCausalLM.from_pretrained(llama)
     tokens = model.generate(ids, max_new_tokens=6, do_sample=False, pad_token_id=0)
     expected = tokenizer.decode(tokens[0, 3:], skip_special_tokens=True)
-    assert spec.generate(module, ["a b c"], {"max_new_tokens": 6}, never) == (expected,)
+    assert spec.generate(module, texts_of(["a b c"]), {"max_new_tokens": 6}, never) == (expected,)
     assert expected
 
 
 def test_a_text_among_others_is_continued_as_it_is_alone(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
     spec, module = generator
     texts = ["a", "b c d e f g", "h i"]
-    together = spec.generate(module, texts, {"max_new_tokens": 5}, never)
-    assert together == tuple(spec.generate(module, [text], {"max_new_tokens": 5}, never)[0] for text in texts)
+    together = spec.generate(module, texts_of(texts), {"max_new_tokens": 5}, never)
+    assert together == tuple(spec.generate(module, texts_of([text]), {"max_new_tokens": 5}, never)[0] for text in texts)
 
 
 def test_a_models_own_taste_in_sampling_does_not_leak_in(opened: Open, llama: Path) -> None:
     greedy = opened(llama)
-    expected = greedy.generate(greedy.build(torch.device("cpu"), None), ["a b"], {"max_new_tokens": 8}, never)
+    expected = greedy.generate(greedy.build(torch.device("cpu"), None), texts_of(["a b"]), {"max_new_tokens": 8}, never)
     shipped = {"do_sample": True, "temperature": 5.0, "repetition_penalty": 9.0, "eos_token_id": 2, "max_length": 3}
     (llama / "generation_config.json").write_text(json.dumps(shipped))
     spec, module = built(opened(llama))
-    assert spec.generate(module, ["a b"], {"max_new_tokens": 8}, never) == expected
+    assert spec.generate(module, texts_of(["a b"]), {"max_new_tokens": 8}, never) == expected
 
 
 def test_a_seed_makes_sampling_reproducible(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
     spec, module = generator
     sample = {"do_sample": True, "temperature": 3.0, "max_new_tokens": 12}
-    first, again, other = (spec.generate(module, ["a"], sample | {"seed": seed}, never) for seed in (1, 1, 2))
+    first, again, other = (spec.generate(module, texts_of(["a"]), sample | {"seed": seed}, never) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
@@ -73,8 +78,8 @@ def test_a_seed_makes_sampling_reproducible(generator: tuple[HuggingFaceSpec, nn
 def test_sampling_leaves_the_global_generator_alone(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
     spec, module = generator
     before = torch.random.get_rng_state()
-    spec.generate(module, ["a"], {"do_sample": True, "seed": 1}, never)
-    spec.generate(module, ["a"], {"do_sample": True}, never)
+    spec.generate(module, texts_of(["a"]), {"do_sample": True, "seed": 1}, never)
+    spec.generate(module, texts_of(["a"]), {"do_sample": True}, never)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -90,42 +95,60 @@ def test_the_sampler_draws_from_the_softmax() -> None:
 def test_top_k_of_one_is_greedy_at_any_temperature(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
     spec, module = generator
     sampled = spec.generate(
-        module, ["a b"], {"do_sample": True, "top_k": 1, "temperature": 9.0, "max_new_tokens": 6}, never
+        module, texts_of(["a b"]), {"do_sample": True, "top_k": 1, "temperature": 9.0, "max_new_tokens": 6}, never
     )
-    assert sampled == spec.generate(module, ["a b"], {"max_new_tokens": 6}, never)
-
-
-def test_the_chat_template_is_applied_where_there_is_one(
-    opened: Open, llama: Path, tokenizer: PreTrainedTokenizerFast
-) -> None:
-    plain, module = built(opened(llama))
-    expected = plain.generate(module, ["user: a b bot:"], {"max_new_tokens": 5}, never)
-    template = "{% for m in messages %}user: {{ m.content }}{% endfor %}{% if add_generation_prompt %} bot:{% endif %}"
-    (llama / "chat_template.jinja").write_text(template)
-    spec, module = built(opened(llama))
-    assert spec.generate(module, ["a b"], {"max_new_tokens": 5}, never) == expected
-    assert expected != plain.generate(module, ["a b"], {"max_new_tokens": 5}, never)
+    assert sampled == spec.generate(module, texts_of(["a b"]), {"max_new_tokens": 6}, never)
 
 
 def test_a_stop_string_ends_a_continuation(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
     spec, module = generator
-    whole = spec.generate(module, ["a b"], {"max_new_tokens": 8}, never)[0].split()
-    stopped = spec.generate(module, ["a b"], {"max_new_tokens": 8, "stop_strings": [whole[2]]}, never)[0].split()
+    whole = spec.generate(module, texts_of(["a b"]), {"max_new_tokens": 8}, never)[0].split()
+    stopped = spec.generate(module, texts_of(["a b"]), {"max_new_tokens": 8, "stop_strings": [whole[2]]}, never)[
+        0
+    ].split()
     assert len(stopped) == whole.index(whole[2]) + 1
+
+
+def test_a_text_ends_before_what_stop_names_as_openai_means_it(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
+    spec, module = generator
+    whole = spec.generate(module, texts_of(["a b"]), {"max_new_tokens": 8}, never)[0]
+    words = whole.split()
+    for stop in (words[2], [words[5], words[2]]):
+        (stopped,) = spec.generate(module, texts_of(["a b"]), {"max_new_tokens": 8, "stop": stop}, never)
+        assert stopped == whole[: whole.index(words[2])]
+    for nothing in (None, [], "nowhere"):
+        assert spec.generate(module, texts_of(["a b"]), {"max_new_tokens": 8, "stop": nothing}, never) == (whole,)
+
+
+def test_max_tokens_is_another_word_for_max_new_tokens(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
+    spec, module = generator
+    expected = spec.generate(module, texts_of(["a b"]), {"max_new_tokens": 3}, never)
+    assert spec.generate(module, texts_of(["a b"]), {"max_tokens": 3}, never) == expected
+    assert parse_parameters({"max_tokens": None}).length == 64
+    with pytest.raises(Invalid):
+        parse_parameters({"max_tokens": 3, "max_new_tokens": 3})
+
+
+def test_an_unknown_parameter_is_answered_with_what_was_meant() -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_parameters({"temperatur": 0.5, "frequency": 1})
+    messages = [fault.message for fault in caught.value.faults]
+    assert "Did you mean 'temperature'?" in messages[0]
+    assert "max_new_tokens" in messages[1]
 
 
 def test_the_default_length_gives_way_to_the_models_positions(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
     spec, module = generator
-    assert spec.generate(module, ["a " * 30], {}, never)
+    assert spec.generate(module, texts_of(["a " * 30]), {}, never)
     with pytest.raises(Invalid, match="fit") as caught:
-        spec.generate(module, ["a", "a " * 30], {"max_new_tokens": 3}, never)
+        spec.generate(module, texts_of(["a", "a " * 30]), {"max_new_tokens": 3}, never)
     assert [fault.loc for fault in caught.value.faults] == [("inputs", "text", 1)]
 
 
 def test_only_a_text_generation_model_generates(opened: Open, bert: Path) -> None:
     spec, module = built(opened(bert))
     with pytest.raises(Invalid, match="feature-extraction"):
-        spec.generate(module, ["a"], {}, never)
+        spec.generate(module, texts_of(["a"]), {}, never)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +195,7 @@ def test_a_continuation_ends_at_the_token_at_which_nobody_waits_for_it_any_more(
         asked.append(None)
         return len(asked) == 3
 
-    whole = spec.generate(module, ["a b", "c"], {"max_new_tokens": 8}, never)
-    ended = spec.generate(module, ["a b", "c"], {"max_new_tokens": 8}, after_three)
+    whole = spec.generate(module, texts_of(["a b", "c"]), {"max_new_tokens": 8}, never)
+    ended = spec.generate(module, texts_of(["a b", "c"]), {"max_new_tokens": 8}, after_three)
     assert len(asked) == 3
     assert all(all_of.startswith(part) and part != all_of for part, all_of in zip(ended, whole, strict=True))

@@ -72,4 +72,4 @@ def test_a_gguf_file_gives_what_the_model_it_was_written_from_gives(
     assert spec.task == "text-generation"
     assert isinstance(outputs["logits"], torch.Tensor)
     assert_same_in_float32(outputs["logits"], model(ids).logits.detach())
-    assert spec.generate(module, ["abc"], {"max_new_tokens": 4}, lambda: False)
+    assert spec.generate(module, Inputs(texts=("abc",)), {"max_new_tokens": 4}, lambda: False)

@@ -132,7 +132,7 @@ def test_texts_need_a_tokenizer() -> None:
     with pytest.raises(Invalid, match="tokenizer"):
         spec.read(module, Inputs(texts=("a",)))
     with pytest.raises(Invalid, match="tokenizer"):
-        spec.generate(module, ["a"], {}, lambda: False)
+        spec.generate(module, Inputs(texts=("a",)), {}, lambda: False)
 
 
 def test_a_positional_only_input_is_given_by_its_place() -> None:

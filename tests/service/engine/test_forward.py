@@ -30,6 +30,12 @@ class Scribe:
     def build(self, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
         return bases.mlp().to(device, dtype)
 
+    def prepare(self, inputs: Inputs, chat: bool | None, parameters: Mapping[str, Any] | None) -> Inputs:
+        return inputs
+
+    def default_outputs(self, inputs: Inputs) -> None:
+        return None
+
     def read(self, module: nn.Module, inputs: Inputs) -> Rows:
         return Rows(inputs.tensors, len(inputs.texts))
 
@@ -43,10 +49,10 @@ class Scribe:
         return False
 
     def generate(
-        self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any], stopped: Callable[[], bool]
+        self, module: nn.Module, inputs: Inputs, parameters: Mapping[str, Any], stopped: Callable[[], bool]
     ) -> tuple[str, ...]:
         mark = float(module(ROWS[:1]).sum())
-        return tuple(f"{text} {parameters['word']} {mark:.4f}" for text in texts)
+        return tuple(f"{text} {parameters['word']} {mark:.4f}" for text in inputs.texts)
 
 
 @pytest.fixture
@@ -79,9 +85,9 @@ def test_one_adapter_continues_every_text(adapted: AdaptedModel, selections: Map
     assert answer.selections == (selections["a"],) * 2
 
 
-def test_parameters_need_texts(running: Running) -> None:
+def test_parameters_need_a_model_that_writes(running: Running) -> None:
     running.host()
-    with pytest.raises(Invalid, match="texts"):
+    with pytest.raises(Invalid, match="doesn't write"):
         running.answer_for(InferRequest("m", Inputs({"x": ROWS}), parameters={"max_new_tokens": 3}))
 
 

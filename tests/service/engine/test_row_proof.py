@@ -1,6 +1,6 @@
 """What a base model may look like from the outside and still mix its rows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,12 @@ class Plain:
     def build(self, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
         return bases.mlp()
 
+    def prepare(self, inputs: Inputs, chat: bool | None, parameters: Mapping[str, Any] | None) -> Inputs:
+        return inputs
+
+    def default_outputs(self, inputs: Inputs) -> None:
+        return None
+
     def read(self, module: nn.Module, inputs: Inputs) -> Rows:
         return Rows(inputs.tensors, 1)
 
@@ -40,7 +46,7 @@ class Plain:
         return None
 
     def generate(
-        self, module: nn.Module, texts: Sequence[str], parameters: Mapping[str, Any], stopped: Callable[[], bool]
+        self, module: nn.Module, inputs: Inputs, parameters: Mapping[str, Any], stopped: Callable[[], bool]
     ) -> tuple[str, ...]:
         return ()
 
@@ -144,7 +150,7 @@ def test_padding_is_allowed_only_where_no_token_sees_what_is_behind_it(
             {"last_hidden_state"},
         ),
         (lambda: BertForSequenceClassification(bert_config()), None, {"logits", "label", "score"}, set[str]()),
-        (tiny_llama, None, {"logits"}, {"logits"}),
+        (tiny_llama, None, {"logits", "next_token", "score"}, {"logits"}),
     ],
 )
 def test_transformers_are_proven_by_their_own_example(

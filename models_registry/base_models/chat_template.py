@@ -1,0 +1,34 @@
+"""Chats as a model's own chat template writes them for it.
+
+transformers runs templates in jinja2's immutable sandbox, so that a template from a model's directory reads and changes
+nothing of ours.
+"""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from models_registry.base_models.spec import Chat
+from models_registry.errors import Invalid
+from models_registry.records import Fault, Location
+
+
+def render_chats(tokenizer: PreTrainedTokenizerBase, chats: Sequence[Chat], at: Location) -> tuple[str, ...]:
+    """Each chat up to where the answer begins. Raises `Invalid` naming every row that the template doesn't take."""
+    texts: list[str] = []
+    faults: list[Fault] = []
+    for row, chat in enumerate(chats):
+        try:
+            text = tokenizer.apply_chat_template(
+                [dict(message) for message in chat], add_generation_prompt=True, tokenize=False
+            )
+        except MemoryError:
+            raise
+        except Exception as error:  # a template is code from the model's directory: it may fail in any way
+            reason = " ".join(f"{error}".split()) or type(error).__name__
+            faults.append(Fault((*at, row), f"The model's chat template refuses this chat: {reason}"))
+        else:
+            texts.append(str(text))
+    if faults:
+        raise Invalid("The model's chat template can't write every row.", faults)
+    return tuple(texts)
