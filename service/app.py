@@ -21,6 +21,7 @@ from service.api.generation import FollowGeneration, TellGeneration
 from service.api.json_reader import JsonReader
 from service.api.metrics import CountRequests, Metrics
 from service.api.openapi import build_document
+from service.api.prefix import UnderPrefix
 from service.api.problems import install_problems
 from service.api.request_bounds import RefuseUnreadable
 from service.api.request_ids import IdentifyRequests
@@ -28,6 +29,7 @@ from service.api.request_log import LogRequests
 from service.api.single_headers import RefuseRepeatedHeaders
 from service.api.strict_query import require_known_query
 from service.api.unforeseen import AnswerUnforeseen
+from service.api.version import router as version_router
 from service.engine.engine import Engine
 from service.engine.request import EngineLimits
 from service.secret_values import redactor_of
@@ -54,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
         description="Injects named adapters (LoRA, AdaLoRA, IA3) into hosted base models. Every answer says in "
         "`X-Registry-Generation` which state of the registry it saw; a request that sends it back is answered from "
         "that state or a newer one, also by another process, or with 503 where that can't see it yet.",
-        servers=SERVERS,
+        servers=[{"url": settings.root_path}] if settings.root_path else SERVERS,
         lifespan=_lifespan,
         generate_unique_id_function=_operation_id,
         dependencies=[Depends(require_known_query)],
@@ -71,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     # Routes are tried one after the other, so the one that is called most goes first.
     for resource in (inference, models, adapters, loading, compositions, states, aliases, removals, events, health):
         app.include_router(resource.router)
+    app.include_router(version_router)
     install_problems(app, redactor_of(settings))
     # The last one added is the outermost.
     app.add_middleware(FollowGeneration)
@@ -82,6 +85,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(CountRequests, metrics=app.state.metrics)
     app.add_middleware(LogRequests)
     app.add_middleware(IdentifyRequests)
+    if settings.root_path:
+        app.add_middleware(UnderPrefix, prefix=settings.root_path)
     return app
 
 

@@ -6,7 +6,9 @@ what it starts and has found out whether its port is free.
 
 import logging
 import os
+import socket
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,7 +16,9 @@ import typer
 
 from models_registry.errors import Invalid, RegistryError
 from models_registry.redaction import redacted
+from service.banner import OPEN_TO_ALL, banner
 from service.environment import injected_by_kubernetes
+from service.listening import bound_sockets
 from service.log import adopt_loggers, quiet_libraries, start_log
 from service.secret_values import redactor_of
 from service.settings import Settings, read_settings
@@ -22,7 +26,6 @@ from service.settings import Settings, read_settings
 log = logging.getLogger(__name__)
 
 app = typer.Typer(
-    help="The Adapter Service. Every flag is also an environment variable, ADAPTER_SERVICE_… .",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # they would show what is in the settings
@@ -31,6 +34,21 @@ app = typer.Typer(
 DatabaseUrl = Annotated[str | None, typer.Option(help="sqlite:///path or postgresql://…")]
 BlobUrl = Annotated[str | None, typer.Option(help="file:directory or s3://bucket/prefix")]
 S3Endpoint = Annotated[str | None, typer.Option(help="For S3 that isn't Amazon's.")]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(version("adapter-service"))
+        raise typer.Exit
+
+
+@app.callback()
+def adapterctl(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """The Adapter Service. Every flag is also an environment variable, ADAPTER_SERVICE_… ."""
 
 
 @app.command()
@@ -58,6 +76,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
     max_batch_rows: Annotated[int | None, typer.Option(help="Rows in one forward.")] = None,
     max_queue: Annotated[int | None, typer.Option(help="Requests that may wait for one model.")] = None,
     log_format: Annotated[str | None, typer.Option(help="text, or json: one object a line.")] = None,
+    root_path: Annotated[str | None, typer.Option(help="The path under which a proxy publishes the service.")] = None,
 ) -> None:
     """Start the service. It hosts what its registry holds."""
     settings = _settings(
@@ -77,15 +96,31 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         max_batch_rows=max_batch_rows,
         max_queue=max_queue,
         log_format=log_format,
+        root_path=root_path,
     )
+    for line in banner(settings, redactor_of(settings)):
+        log.info(line)
+    log.warning(OPEN_TO_ALL)
+    try:
+        with bound_sockets(settings.host, settings.port) as sockets:
+            _serve(settings, sockets)
+    except RegistryError as error:
+        log.critical(error.detail)
+        sys.exit(2)
+
+
+def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     quiet_libraries()
 
-    from service.app import create_app
-    from service.server import run_server
+    from models_registry.storage.serving_lock import serving_lock
 
-    adopt_loggers("transformers", "accelerate")
-    served = create_app(settings)
-    run_server(served, served.state.drain, settings)
+    with serving_lock(settings.database_url):
+        from service.app import create_app
+        from service.server import run_server
+
+        adopt_loggers("transformers", "accelerate")
+        served = create_app(settings)
+        run_server(served, served.state.drain, sockets)
 
 
 @app.command()

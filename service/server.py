@@ -1,5 +1,6 @@
 """A uvicorn server that ends politely: on SIGTERM it refuses new requests, finishes those that run, exits with 0."""
 
+import socket
 from collections.abc import Callable
 from time import monotonic
 from types import FrameType
@@ -10,7 +11,6 @@ import uvicorn
 from service.api.draining import Drain
 from service.api.starting import PlainStart
 from service.http_protocol import BoundedHttp
-from service.settings import Settings
 
 GRACE_S = 10.0
 """How long requests that run may take once the process is asked to end."""
@@ -40,19 +40,17 @@ class DrainingServer(uvicorn.Server):
         return await super().on_tick(counter)
 
 
-def run_server(app: Callable[..., Any], drain: Drain, settings: Settings) -> None:
-    """Serve until a signal. Raises `SystemExit` where the app can't start or the address is taken."""
+def run_server(app: Callable[..., Any], drain: Drain, sockets: list[socket.socket]) -> None:
+    """Serve on these sockets until a signal. Raises `SystemExit` where the app can't start."""
     # What outlives the drain was answered by then, and has a second to be sent; the rest is cut off.
     # Our own log has a line for each request, with where its time went (api/request_log.py), and a form for the
     # server's own lines (log.py).
     config = uvicorn.Config(
         PlainStart(app),
-        settings.host,
-        settings.port,
         http=BoundedHttp,
         ws="none",  # nothing here speaks it, and what answers it would read headers by rules of its own
         timeout_graceful_shutdown=1,
         access_log=False,
         log_config=None,
     )
-    DrainingServer(config, drain).run()
+    DrainingServer(config, drain).run(sockets)

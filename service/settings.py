@@ -21,6 +21,7 @@ _FACTORY = re.compile(rf"{_DOTTED}:(?:{_DOTTED}|\*)", re.ASCII)
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII)
 _DATABASE = re.compile(r"(sqlite|postgresql)(\+\w+)?://.*", re.ASCII | re.DOTALL)
 _BLOBS = re.compile(r"file:.+|s3://.+", re.ASCII | re.DOTALL)
+_PREFIX = re.compile(r"(/[\w.~-]+)*", re.ASCII)
 _ENDPOINT = re.compile(r"https?://[^/].*", re.ASCII)
 
 
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     max_batch_rows: int = Field(default=64, gt=0)
     max_queue: int = Field(default=1024, gt=0)
     log_format: LogFormat = "text"
+    root_path: Annotated[str, _matches(_PREFIX, "a path such as `/adapters`, without a slash at its end")] = ""
 
     @property
     def migrates_at_start(self) -> bool:

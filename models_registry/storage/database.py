@@ -8,6 +8,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
+from urllib.parse import unquote, urlsplit
 
 import psycopg
 from alembic import command
@@ -132,7 +133,7 @@ def open_engine(url: str, pragmas: Mapping[str, str]) -> Engine:
 
         return engine
     with translated(f"the database {address.database}"):
-        make_directory(Path(address.database or "").absolute().parent)
+        make_directory(_path_in(address).absolute().parent)
     # The driver itself never begins a transaction, so that `begin` below decides which kind it is.
     engine = create_engine(address, connect_args={"isolation_level": None}, hide_parameters=True)
 
@@ -150,6 +151,12 @@ def open_engine(url: str, pragmas: Mapping[str, str]) -> Engine:
         connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
 
     return engine
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of a SQLite database, whether it is there or not; None for Postgres. Raises `Invalid`."""
+    address = _address(url)
+    return _path_in(address) if address.drivername == "sqlite" else None
 
 
 @contextmanager
@@ -213,6 +220,12 @@ def _address(url: str) -> URL:
     if address.drivername in {"postgresql", "postgresql+psycopg"}:
         return address.set(drivername="postgresql+psycopg")
     raise Invalid(f"The database URL {redacted(repr(address))} is neither sqlite:///PATH nor postgresql://….")
+
+
+def _path_in(address: URL) -> Path:
+    """SQLite also takes `file:` and a path with `?uri=true`."""
+    name = address.database or ""
+    return Path(unquote(urlsplit(name).path) if name.startswith("file:") else name)
 
 
 def _alembic() -> Config:

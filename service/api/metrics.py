@@ -9,6 +9,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api.model_metrics import ModelMetrics, Watch
 from service.engine.request import InferAnswer
 
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+"""Bounds of the histograms' buckets: texts and large files take minutes."""
+
 
 class Metrics:
     """The service's own counters. `text` is what a scrape returns."""
@@ -22,13 +25,18 @@ class Metrics:
             registry=self._registry,
         )
         self._request_seconds = Histogram(
-            "adapter_service_request_seconds", "Time to answer.", ("method", "route"), registry=self._registry
+            "adapter_service_request_seconds",
+            "Time to answer.",
+            ("method", "route"),
+            registry=self._registry,
+            buckets=SECONDS,
         )
         self._infer_seconds = Histogram(
             "adapter_service_infer_seconds",
             "Inferences, by where their time went: waiting in the queue, in the forward.",
             ("model", "phase"),
             registry=self._registry,
+            buckets=SECONDS,
         )
 
     def watch_models(self, watch: Watch) -> None:

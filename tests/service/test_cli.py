@@ -1,13 +1,19 @@
 """adapterctl: what it prints, where it stops, and that a flag goes before the environment."""
 
 import json
+import subprocess
+import sys
+from contextlib import nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from typer.testing import CliRunner
 
 from models_registry.storage.database import open_database
+from models_registry.storage.serving_lock import serving_lock
 from service import cli, server
 from service.settings import Settings
 
@@ -15,14 +21,16 @@ pytestmark = pytest.mark.usefixtures("quiet_cli")
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """With what `serve` would have started a server."""
     seen: list[Settings] = []
+    monkeypatch.setenv("ADAPTER_SERVICE_DATABASE_URL", f"sqlite:///{tmp_path}/registry.db")
 
-    def run(_app: Any, _drain: Any, settings: Settings) -> None:
-        seen.append(settings)
+    def run(served: FastAPI, _drain: Any, _sockets: Any) -> None:
+        seen.append(served.state.settings)
 
     monkeypatch.setattr(server, "run_server", run)
+    monkeypatch.setattr(cli, "bound_sockets", lambda *_: nullcontext([]))
     return seen
 
 
@@ -69,6 +77,45 @@ def test_what_kubernetes_sets_is_ignored_in_one_line(
     (line,) = [line for line in caplog.messages if "Kubernetes" in line]
     assert "ADAPTER_SERVICE_PORT, ADAPTER_SERVICE_SERVICE_HOST" in line
     assert served[0].port == 8000
+
+
+def test_the_version_is_printed() -> None:
+    assert CliRunner().invoke(cli.app, ["--version"]).output.strip() == version("adapter-service")
+
+
+def test_the_first_line_of_the_log_waits_for_no_large_import() -> None:
+    code = (
+        "import service.cli, sys; print(sorted({'torch', 'transformers', 'sqlalchemy', 'fastapi'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_serve_says_first_what_it_works_on_and_who_may_change_it(
+    served: list[Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", cli.__name__)
+    url = "postgresql://me:s3cret@host/registry"
+    result = CliRunner().invoke(cli.app, ["serve", "--database-url", url, "--model-roots", "/a:/b", "--port", "1"])
+    assert result.exit_code == 0, result.output
+    said = "\n".join(caplog.messages)
+    assert f"Adapter Service {version('adapter-service')}, for http://127.0.0.1:1" in said
+    assert "database postgresql://me:***@host/registry, blobs file:var/blobs" in said
+    assert "model roots /a, /b; factories none; device auto" in said
+    assert all(name in said for name in Settings.model_fields if name.startswith("max_"))
+    assert "There are no keys: whoever reaches this port may change everything." in said
+
+
+def test_a_second_process_on_one_sqlite_file_is_refused(
+    served: list[Settings], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"sqlite:///{tmp_path}/registry.db"
+    with serving_lock(url):
+        assert CliRunner().invoke(cli.app, ["serve"]).exit_code == 2
+        assert CliRunner().invoke(cli.app, ["migrate"]).exit_code == 0
+        assert CliRunner().invoke(cli.app, ["gc", "--blob-url", f"file:{tmp_path}/blobs"]).exit_code == 0
+    assert not served
+    assert "serves from the database" in caplog.messages[-1]
+    assert CliRunner().invoke(cli.app, ["serve"]).exit_code == 0
 
 
 def test_migrate_makes_a_database_that_can_be_opened(tmp_path: Path) -> None:

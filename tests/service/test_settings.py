@@ -36,6 +36,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "max_batch_rows": 64,
         "max_queue": 1024,
         "log_format": "text",
+        "root_path": "",
     }
 
 
@@ -74,6 +75,8 @@ def test_sqlite_is_always_migrated_and_postgres_only_when_asked() -> None:
         ("max_upload_bytes", "much", "byte"),
         ("max_queue", "0", "greater than 0"),
         ("log_format", "xml", "'text' or 'json'"),
+        ("root_path", "adapters", "a path such as `/adapters`"),
+        ("root_path", "/adapters/", "without a slash at its end"),
     ],
 )
 def test_a_bad_value_is_named_with_what_it_must_be(

@@ -1,5 +1,6 @@
 """Health and figures: what a supervisor and a Prometheus read."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 from apps import ROWS, Start, create, expect, expect_problem, host, settings_in
@@ -23,6 +24,21 @@ def figures(client: TestClient) -> dict[tuple[str, frozenset[str]], float]:
 
 def test_a_process_that_answers_lives(client: TestClient) -> None:
     assert expect(client.get("/health/live"), 200) == {"status": "live"}
+
+
+def test_the_version_is_the_packages(client: TestClient) -> None:
+    assert expect(client.get("/version"), 200) == {"version": version("adapter-service")}
+
+
+def test_times_beyond_ten_seconds_have_buckets_of_their_own(client: TestClient) -> None:
+    client.get("/models")
+    bounds = {
+        float(sample.labels["le"])
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+        if sample.name == "adapter_service_request_seconds_bucket"
+    }
+    assert {10, 30, 60, 120, 300, 600} <= bounds
 
 
 def test_a_service_with_everything_loaded_is_ready(client: TestClient) -> None:
