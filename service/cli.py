@@ -76,6 +76,9 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
     max_batch_rows: Annotated[int | None, typer.Option(help="Rows in one forward.")] = None,
     max_queue: Annotated[int | None, typer.Option(help="Requests that may wait for one model.")] = None,
     log_format: Annotated[str | None, typer.Option(help="text, or json: one object a line.")] = None,
+    drain_delay: Annotated[
+        float | None, typer.Option(help="Seconds after SIGTERM in which new requests are still answered.")
+    ] = None,
     root_path: Annotated[str | None, typer.Option(help="The path under which a proxy publishes the service.")] = None,
 ) -> None:
     """Start the service. It hosts what its registry holds."""
@@ -96,6 +99,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         max_batch_rows=max_batch_rows,
         max_queue=max_queue,
         log_format=log_format,
+        drain_delay=drain_delay,
         root_path=root_path,
     )
     for line in banner(settings, redactor_of(settings)):
@@ -120,7 +124,7 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
 
         adopt_loggers("transformers", "accelerate")
         served = create_app(settings)
-        run_server(served, served.state.drain, sockets)
+        run_server(served, served.state.drain, sockets, settings.drain_delay)
 
 
 @app.command()

@@ -1,4 +1,5 @@
-"""A uvicorn server that ends politely: on SIGTERM it refuses new requests, finishes those that run, exits with 0."""
+"""A uvicorn server that ends politely: on SIGTERM it is no longer ready, refuses new requests after a delay, finishes
+those that run, and exits with 0."""
 
 import socket
 from collections.abc import Callable
@@ -19,19 +20,26 @@ GRACE_S = 10.0
 class DrainingServer(uvicorn.Server):
     """Keeps its socket open while requests run, so that new ones are told 503 rather than find nobody."""
 
-    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+    def __init__(self, config: uvicorn.Config, drain: Drain, delay_s: float) -> None:
         super().__init__(config)
         self._drain = drain
-        self._give_up_at = float("inf")
+        self._delay_s = delay_s
+        self._begin_at = self._give_up_at = float("inf")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal begins the drain; a second one ends it at once."""
-        if self._drain.begun:
+        """The first signal announces the drain, which begins `delay_s` later; a second one ends it at once."""
+        if self._drain.announced:
             super().handle_exit(sig, frame)
-        self._drain.begin()
-        self._give_up_at = min(self._give_up_at, monotonic() + GRACE_S)
+            self._begin()
+            return
+        self._drain.announce()
+        self._begin_at = monotonic() + self._delay_s
+        if self._delay_s == 0:
+            self._begin()
 
     async def on_tick(self, counter: int) -> bool:
+        if not self._drain.begun and monotonic() >= self._begin_at:
+            self._begin()
         if self._drain.finished:
             self.should_exit = True
         elif monotonic() > self._give_up_at:
@@ -39,9 +47,14 @@ class DrainingServer(uvicorn.Server):
             self.should_exit = True
         return await super().on_tick(counter)
 
+    def _begin(self) -> None:
+        self._drain.begin()
+        self._give_up_at = min(self._give_up_at, monotonic() + GRACE_S)
 
-def run_server(app: Callable[..., Any], drain: Drain, sockets: list[socket.socket]) -> None:
-    """Serve on these sockets until a signal. Raises `SystemExit` where the app can't start."""
+
+def run_server(app: Callable[..., Any], drain: Drain, sockets: list[socket.socket], delay_s: float) -> None:
+    """Serve on these sockets until a signal, and new requests for `delay_s` longer. Raises `SystemExit` where the app
+    can't start."""
     # What outlives the drain was answered by then, and has a second to be sent; the rest is cut off.
     # Our own log has a line for each request, with where its time went (api/request_log.py), and a form for the
     # server's own lines (log.py).
@@ -53,4 +66,4 @@ def run_server(app: Callable[..., Any], drain: Drain, sockets: list[socket.socke
         access_log=False,
         log_config=None,
     )
-    DrainingServer(config, drain).run(sockets)
+    DrainingServer(config, drain, delay_s).run(sockets)

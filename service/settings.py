@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     max_batch_rows: int = Field(default=64, gt=0)
     max_queue: int = Field(default=1024, gt=0)
     log_format: LogFormat = "text"
+    drain_delay: float = Field(default=0.0, ge=0, le=3600)
     root_path: Annotated[str, _matches(_PREFIX, "a path such as `/adapters`, without a slash at its end")] = ""
 
     @property

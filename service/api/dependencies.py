@@ -77,6 +77,11 @@ async def _metrics(request: Request) -> Metrics:
     return metrics_of(request)
 
 
+async def _drain(request: Request) -> Drain:
+    return drain_of(request)
+
+
+TheDrain = Annotated[Drain, Depends(_drain)]
 TheEngine = Annotated[Engine, Depends(_engine)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheMetrics = Annotated[Metrics, Depends(_metrics)]

@@ -15,11 +15,16 @@ class Drain:
 
     def __init__(self) -> None:
         self.running = 0
+        self.announced = False
         self.begun = False
         self.give_up: Callable[[], None] = lambda: None
 
+    def announce(self) -> None:
+        """Not ready from now on, so that a balancer looks away; new requests are still let in."""
+        self.announced = True
+
     def begin(self) -> None:
-        self.begun = True
+        self.announced = self.begun = True
 
     @property
     def finished(self) -> bool:

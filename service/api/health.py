@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
 from models_registry.errors import Unavailable
-from service.api.dependencies import TheEngine, TheMetrics
+from service.api.dependencies import TheDrain, TheEngine, TheMetrics
 from service.api.problems import documented
 
 router = APIRouter(tags=["health"])
@@ -31,8 +31,10 @@ async def live() -> LiveAnswer:
 
 
 @router.get("/health/ready", responses=documented())
-def ready(engine: TheEngine) -> ReadyAnswer:
+def ready(engine: TheEngine, drain: TheDrain) -> ReadyAnswer:
     """200 once the database answers and no registered model is still loading; else 503, saying why."""
+    if drain.announced:
+        raise Unavailable("Not ready: The service is about to shut down.")
     readiness = engine.readiness()
     if not readiness.ready:
         raise Unavailable(f"Not ready: {'; '.join(readiness.reasons)}.")

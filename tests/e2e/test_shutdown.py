@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -82,6 +83,22 @@ def test_the_process_ends_with_0(end: End) -> None:
     assert end.exit_code == 0
 
 
+def test_new_requests_are_answered_for_the_delay_while_readiness_says_no(demo_models: Path, tmp_path: Path) -> None:
+    service = Service(tmp_path, demo_models)
+    service.environment["ADAPTER_SERVICE_DRAIN_DELAY"] = "3600"  # ended by a second signal, not by the time
+    try:
+        service.start()
+        service.ask_to_end()
+        refused = until(lambda: _not_ready(service.http))
+        assert "about to shut down" in refused.json()["detail"]
+        assert service.http.get("/models").status_code == 200
+        assert service.http.get("/health/live").status_code == 200
+        service.ask_to_end()
+        assert service.wait_for_the_end() == -signal.SIGTERM
+    finally:
+        service.close()
+
+
 @pytest.mark.deep
 def test_what_can_not_be_finished_in_time_is_told_so_in_our_own_words(demo_models: Path, tmp_path: Path) -> None:
     service = Service(tmp_path, demo_models)
@@ -110,4 +127,9 @@ def _generate(http: httpx.Client, tokens: int) -> httpx.Response:
 
 def _refusal(http: httpx.Client) -> httpx.Response | None:
     answer = http.get("/models")
+    return answer if answer.status_code == 503 else None
+
+
+def _not_ready(http: httpx.Client) -> httpx.Response | None:
+    answer = http.get("/health/ready")
     return answer if answer.status_code == 503 else None

@@ -26,7 +26,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     seen: list[Settings] = []
     monkeypatch.setenv("ADAPTER_SERVICE_DATABASE_URL", f"sqlite:///{tmp_path}/registry.db")
 
-    def run(served: FastAPI, _drain: Any, _sockets: Any) -> None:
+    def run(served: FastAPI, _drain: Any, _sockets: Any, _delay_s: float) -> None:
         seen.append(served.state.settings)
 
     monkeypatch.setattr(server, "run_server", run)

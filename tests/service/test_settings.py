@@ -36,6 +36,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "max_batch_rows": 64,
         "max_queue": 1024,
         "log_format": "text",
+        "drain_delay": 0.0,
         "root_path": "",
     }
 
@@ -75,6 +76,7 @@ def test_sqlite_is_always_migrated_and_postgres_only_when_asked() -> None:
         ("max_upload_bytes", "much", "byte"),
         ("max_queue", "0", "greater than 0"),
         ("log_format", "xml", "'text' or 'json'"),
+        ("drain_delay", "-1", "greater than or equal to 0"),
         ("root_path", "adapters", "a path such as `/adapters`"),
         ("root_path", "/adapters/", "without a slash at its end"),
     ],
