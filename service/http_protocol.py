@@ -19,6 +19,8 @@ ADDRESS_BYTES = 32 * 1024
 HEAD_BYTES = 64 * 1024
 """The header block; the trailers of a chunked body count as part of it."""
 HEADERS = 200
+PIPELINED = 16
+"""Requests that wait on one connection while the first is answered; each is read and kept as it arrives."""
 HEAD_S = 30.0
 """How long a connection may take to send a request's head."""
 LINGER_S = 2.0
@@ -93,6 +95,8 @@ class BoundedHttp(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= PIPELINED:
+            self._stop(MALFORMED, f"More than {PIPELINED} requests wait on this connection.")
         self._in_head = False
         self._head_came()
         super().on_headers_complete()

@@ -1,6 +1,7 @@
 """What pydantic finds wrong with a body, as faults at places in the body as it came, in words that lead on."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, cast, get_args
 
 import pydantic
@@ -9,6 +10,8 @@ from models_registry.records import Fault, Location
 from service.api.problems import in_words
 from service.suggestions import did_you_mean, name_known
 
+MOST_DESCRIBED = 10_000
+"""Beyond these pydantic isn't asked for its list, which it writes in one go while nobody else is answered."""
 _MOST_SUGGESTED = 20
 """Unknown fields: each is compared with every known one, and a hostile body has a hundred thousand."""
 
@@ -16,7 +19,12 @@ _MOST_SUGGESTED = 20
 def schema_faults(
     error: pydantic.ValidationError, schema: type[pydantic.BaseModel], value: Any, under: Location
 ) -> tuple[tuple[Fault, ...], str | None]:
-    """Every offending place of `value`, and a hint where a field's name may have been meant otherwise."""
+    """Every offending place of `value`, and a hint where a field's name may have been meant otherwise. Where there are
+    more than `MOST_DESCRIBED`, their number and the unknown fields at the top."""
+    if (count := error.error_count()) > MOST_DESCRIBED:
+        names = value.keys() - schema.model_fields.keys() if isinstance(value, Mapping) else ()
+        unknown = [Fault((*under, str(name)), "is not known here.") for name in islice(names, MOST_DESCRIBED)]
+        return (Fault(under, f"has {count} wrong places, too many to list"), *unknown), None
     faults: list[Fault] = []
     hint, suggested = None, 0
     for found in error.errors(include_url=False, include_context=False, include_input=False):

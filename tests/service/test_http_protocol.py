@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from service import http_protocol
-from service.http_protocol import ADDRESS_BYTES, HEAD_BYTES, HEADERS, BoundedHttp
+from service.http_protocol import ADDRESS_BYTES, HEAD_BYTES, HEADERS, PIPELINED, BoundedHttp
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[bytes]]
 
@@ -145,3 +145,10 @@ def test_a_request_that_came_whole_is_answered_before_the_next_is_refused() -> N
 def test_who_sends_no_head_is_closed_in_time(start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "HEAD_S", 0.05)
     assert talk(start) == b""
+
+
+def test_only_so_many_requests_wait_on_one_connection() -> None:
+    one = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
+    answers = talk(one * 100).split(b"HTTP/1.1 ")[1:]
+    assert {answer[:6] for answer in answers} == {b"200 OK"}
+    assert len(answers) == 1 + PIPELINED

@@ -6,6 +6,8 @@ import pytest
 from apps import LORA, expect_problem, places
 from starlette.testclient import TestClient
 
+from service.api.schema_faults import MOST_DESCRIBED
+
 
 @pytest.mark.parametrize(
     ("path", "body", "place", "meant"),
@@ -37,3 +39,11 @@ def test_a_body_of_unknown_fields_is_answered_in_short(client: TestClient) -> No
     answer = client.put("/adapters/a/aliases/b", json=body)
     assert len(places(expect_problem(answer, 422, "invalid"))) == 1_000
     assert answer.json()["errors"][500]["message"] == "is not known here"
+
+
+def test_a_body_of_very_many_unknown_fields_is_answered_with_their_number(client: TestClient) -> None:
+    body = {"version": 1, **{f"unknown{number}": 1 for number in range(MOST_DESCRIBED + 1)}}
+    problem = expect_problem(client.put("/adapters/a/aliases/b", json=body), 422, "invalid")
+    first, *others = problem["errors"]
+    assert first["message"] == f"has {MOST_DESCRIBED + 1} wrong places, too many to list"
+    assert {error["message"] for error in others} == {"is not known here."}
