@@ -41,5 +41,5 @@ def test_a_parameter_that_is_given_twice_is_refused(client: TestClient) -> None:
 
 
 def test_very_many_unknown_parameters_are_answered_in_short(client: TestClient) -> None:
-    query = "&".join(f"{'p' * 60}{number}=1" for number in range(300))
+    query = "&".join(f"{'p' * 60}{number}=1" for number in range(50))
     assert len(expect_problem(client.get(f"/adapters?{query}"), 400, "malformed")["errors"]) == 20
