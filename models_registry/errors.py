@@ -68,6 +68,10 @@ class WithoutEffect(Invalid):
     pass
 
 
+class RowsNotIndependent(Invalid):
+    """More rows than one forward takes, and nothing has shown that they may be given to several. Send fewer."""
+
+
 class RowsLost(Invalid):
     pass
 

@@ -74,6 +74,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         str | None, typer.Option(help="Copies of layers with a hot adapter in their weights; 0 for none.")
     ] = None,
     max_batch_rows: Annotated[int | None, typer.Option(help="Rows in one forward.")] = None,
+    max_request_rows: Annotated[int | None, typer.Option(help="Requests of more rows are refused.")] = None,
     max_queue: Annotated[int | None, typer.Option(help="Requests that may wait for one model.")] = None,
     log_format: Annotated[str | None, typer.Option(help="text, or json: one object a line.")] = None,
     drain_delay: Annotated[
@@ -97,6 +98,7 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         max_resident_bytes=max_resident_bytes,
         max_merged_bytes=max_merged_bytes,
         max_batch_rows=max_batch_rows,
+        max_request_rows=max_request_rows,
         max_queue=max_queue,
         log_format=log_format,
         drain_delay=drain_delay,

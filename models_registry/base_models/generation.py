@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from hashlib import sha256
 from typing import Annotated, Any, Self
 
 import torch
@@ -135,11 +136,12 @@ def generate_arguments(
     room: int,
     decode: Callable[[Tensor], tuple[str, ...]],
     stopped: Callable[[], bool],
+    places: Sequence[int],
 ) -> dict[str, Any]:
     """Keyword arguments for `generate`: transformers is always greedy, for our own last processor does the sampling.
 
     `start` is how many tokens stand before the continuation and `room` how many may follow; `decode` reads rows of
-    them. All rows end once `stopped` says so.
+    them. All rows end once `stopped` says so. What a row draws is decided by the seed and by its one of `places`.
     """
     stops: list[StoppingCriteria] = [StopOnceTold(stopped)]
     if parameters.stops:
@@ -149,7 +151,7 @@ def generate_arguments(
         "max_new_tokens": room,
         "repetition_penalty": parameters.repetition_penalty,
         "no_repeat_ngram_size": parameters.no_repeat_ngram_size,
-        "logits_processor": _sampling(parameters, device),
+        "logits_processor": _sampling(parameters, device, places),
         "stopping_criteria": StoppingCriteriaList(stops),
     }
     if parameters.min_new_tokens:
@@ -186,20 +188,22 @@ class StopAtStrings(StoppingCriteria):
 
 
 class GumbelSampler(LogitsProcessor):
-    """Adds Gumbel noise from a generator of its own: the largest sum is then a draw from the softmax.
+    """Adds Gumbel noise, to each row from a generator of its own: the largest sum is then a draw from the softmax.
 
     transformers draws from torch's global generator, which all threads share; seeding it would change what they draw.
     """
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self._generator = generator
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+        self._generators = generators
 
     def __call__(self, input_ids: torch.LongTensor, scores: Tensor) -> torch.FloatTensor:
-        waiting = torch.empty_like(scores).exponential_(generator=self._generator)
+        waiting = torch.empty_like(scores)
+        for row, generator in zip(waiting, self._generators, strict=True):
+            row.exponential_(generator=generator)
         return scores - waiting.log()  # pyright: ignore[reportReturnType] - torch types every difference as Tensor
 
 
-def _sampling(parameters: GenerationParameters, device: torch.device) -> LogitsProcessorList:
+def _sampling(parameters: GenerationParameters, device: torch.device, places: Sequence[int]) -> LogitsProcessorList:
     processors = LogitsProcessorList()
     if not parameters.do_sample:
         return processors
@@ -209,10 +213,15 @@ def _sampling(parameters: GenerationParameters, device: torch.device) -> LogitsP
         processors.append(TopKLogitsWarper(parameters.top_k))
     if parameters.top_p < 1.0:
         processors.append(TopPLogitsWarper(parameters.top_p))
+    processors.append(GumbelSampler([_generator(parameters.seed, place, device) for place in places]))
+    return processors
+
+
+def _generator(seed: int | None, place: int, device: torch.device) -> torch.Generator:
+    """Neighbouring seeds and places have nothing in common: the row 1 of one seed isn't the row 0 of the next."""
     generator = torch.Generator(device)
-    if parameters.seed is None:
+    if seed is None:
         generator.seed()
     else:
-        generator.manual_seed(parameters.seed)
-    processors.append(GumbelSampler(generator))
-    return processors
+        generator.manual_seed(int.from_bytes(sha256(f"{seed} {place}".encode()).digest()[:7]))
+    return generator

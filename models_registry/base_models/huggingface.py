@@ -1,6 +1,6 @@
 """A transformers directory with safetensors weights, or a GGUF file in one: local files only, none of their code."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -156,7 +156,12 @@ class HuggingFaceSpec:
         return replace(rows, tensors={**rows.tensors, **self._first_decoder_inputs(_transformers(module))})
 
     def generate(
-        self, module: nn.Module, inputs: Inputs, parameters: Mapping[str, Any], stopped: Callable[[], bool]
+        self,
+        module: nn.Module,
+        inputs: Inputs,
+        parameters: Mapping[str, Any],
+        stopped: Callable[[], bool],
+        places: Sequence[int] = (),
     ) -> tuple[str, ...]:
         self._check_writing(bool(inputs.texts))
         wanted = parse_parameters(parameters)
@@ -172,7 +177,8 @@ class HuggingFaceSpec:
         tensors = {name: prompts[name].to(model.device) for name in ("input_ids", "attention_mask")}
         # `generate` is a method that transformers mixes into models that can; the task says that this one can.
         generate: Any = model.generate
-        arguments = generate_arguments(wanted, length, model.device, room, text.decode, stopped)
+        numbered = places or range(len(inputs.texts))
+        arguments = generate_arguments(wanted, length, model.device, room, text.decode, stopped, numbered)
         tokens: Tensor = generate(**tensors, **arguments)
         return tuple(wanted.cut(written) for written in text.decode(tokens[:, length:]))
 

@@ -1,6 +1,6 @@
 """Any `nn.Module`, from a factory that the operator allow-listed. It has no tokenizer: its rows are named tensors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -83,7 +83,12 @@ class PythonSpec:
         return None
 
     def generate(
-        self, module: nn.Module, inputs: Inputs, parameters: Mapping[str, Any], stopped: Callable[[], bool]
+        self,
+        module: nn.Module,
+        inputs: Inputs,
+        parameters: Mapping[str, Any],
+        stopped: Callable[[], bool],
+        places: Sequence[int] = (),
     ) -> tuple[str, ...]:
         raise Invalid(f"It can't write text. {NO_TOKENIZER}", [Fault(("parameters",), NO_TOKENIZER)])
 

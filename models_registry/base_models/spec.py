@@ -4,7 +4,7 @@ A spec knows one *kind* of base model (a transformers directory, any torch modul
 adapters: `service/engine` calls it inside `adapted.routed(...)` and the adapters act without the spec's knowledge.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -99,11 +99,17 @@ class BaseModelSpec(Protocol):
         ...
 
     def generate(
-        self, module: nn.Module, inputs: Inputs, parameters: Mapping[str, Any], stopped: Callable[[], bool]
+        self,
+        module: nn.Module,
+        inputs: Inputs,
+        parameters: Mapping[str, Any],
+        stopped: Callable[[], bool],
+        places: Sequence[int] = (),
     ) -> tuple[str, ...]:
-        """Continue each text, as `prepare` made it. `stopped` is asked after each token:
-        once it says so, what there is comes back. Raises `Invalid` where the task isn't text generation or a parameter
-        is unknown, of the wrong type or out of range."""
+        """Continue each text, as `prepare` made it. `stopped` is asked after each token: once it says so, what there is
+        comes back. `places` are the texts' in their callers' requests (by default 0, 1, …): with a seed, a text is
+        drawn by the seed and its place, whatever stands beside it. Raises `Invalid` where the task isn't text
+        generation or a parameter is unknown, of the wrong type or out of range."""
         ...
 
     def joins(self, parameters: Mapping[str, Any]) -> bool:

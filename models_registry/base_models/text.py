@@ -22,6 +22,8 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
+LONGEST_TOKEN = 128
+"""Characters; a text that has more than this for each token that fits is refused before it is taken apart."""
 UNLIMITED = 10**9  # transformers writes a tokenizer without a limit as 10**30
 
 
@@ -87,6 +89,7 @@ class Text:
         special_tokens: bool,
         new_tokens: int = 0,
     ) -> dict[str, Tensor]:
+        _check_characters(texts, limit)
         encoded: Mapping[str, list[list[int]]] = self._tokenizer(
             list(texts), padding=False, truncation=False, add_special_tokens=special_tokens, verbose=False
         ).data
@@ -111,6 +114,19 @@ def _padded(rows: Sequence[Sequence[int]], fill: int, side: Literal["left", "rig
     if len(set(map(len, rows))) == 1:
         return torch.tensor(rows)
     return pad_sequence([torch.tensor(row) for row in rows], True, fill, side)
+
+
+def _check_characters(texts: Sequence[str], limit: int | None) -> None:
+    """Raises `Invalid` naming every text that has no chance to fit: taking it apart costs what its characters cost."""
+    if limit is None:
+        return
+    faults = [
+        Fault(("inputs", "text", row), f"This text has {len(text)} characters; at most {max(limit, 0)} tokens fit.")
+        for row, text in enumerate(texts)
+        if len(text) > max(limit, 1) * LONGEST_TOKEN
+    ]
+    if faults:
+        raise Invalid("Some texts don't fit the model.", faults)
 
 
 def _check_lengths(lengths: Sequence[int], limit: int | None, new_tokens: int) -> None:

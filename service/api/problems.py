@@ -48,6 +48,7 @@ ProblemType: TypeAlias = Literal[
     "overloaded",
     "range-not-satisfiable",
     "refused",
+    "rows-not-independent",
     "stale",
     "too-large",
     "unavailable",
@@ -80,6 +81,7 @@ RANGE_NOT_SATISFIABLE = Kind(416, "range-not-satisfiable", "The file has no such
 INVALID = Kind(422, "invalid", "Well-formed but wrong")
 UNSUPPORTED = Kind(422, "unsupported", "A feature that isn't supported")
 WITHOUT_EFFECT = Kind(422, "adapter-without-effect", "The adapter can't act on this request")
+ROWS_NOT_INDEPENDENT = Kind(422, "rows-not-independent", "The rows can't be divided")
 OVERLOADED = Kind(429, "overloaded", "Too many requests wait", retry_after_s=1)
 HEADERS_TOO_LARGE = Kind(431, "headers-too-large", "The headers are too large")
 INTERNAL = Kind(500, "internal", "The service failed")
@@ -96,6 +98,7 @@ _OF_ERROR: Mapping[type[errors.RegistryError], Kind] = {
     errors.Invalid: INVALID,
     errors.Unsupported: UNSUPPORTED,
     errors.WithoutEffect: WITHOUT_EFFECT,
+    errors.RowsNotIndependent: ROWS_NOT_INDEPENDENT,
     errors.TooLarge: TOO_LARGE,
     errors.Overloaded: OVERLOADED,
     errors.DeadlinePassed: DEADLINE_PASSED,

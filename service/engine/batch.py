@@ -26,7 +26,8 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`selections` is one for all, or one per row. Without `rows` the texts of `inputs` are to be continued.
+    """`selections` is one for all, or one per row. Without `rows` the texts of `inputs` are to be continued; `places`
+    are theirs in their callers' requests.
 
     `shares` is empty where everything is one job's as it stands. Only what is `divisible` may run in two halves. Once
     `stopped` says so, nobody waits for any of it any more.
@@ -40,6 +41,7 @@ class Batch:
     shares: tuple[Share, ...] = ()
     divisible: bool = False
     stopped: Callable[[], bool] = lambda: False
+    places: tuple[int, ...] = ()
 
     @property
     def size(self) -> int | None:
@@ -51,7 +53,8 @@ class Batch:
         rows = None if self.rows is None else rows_at(self.rows, indices)
         texts = self.inputs.texts and tuple(self.inputs.texts[index] for index in indices)
         inputs = replace(self.inputs, texts=texts)
-        return replace(self, rows=rows, inputs=inputs, selections=selections, shares=())
+        places = self.places and tuple(self.places[index] for index in indices)
+        return replace(self, rows=rows, inputs=inputs, selections=selections, shares=(), places=places)
 
 
 def join_jobs(jobs: Sequence[Job]) -> Batch:
@@ -89,6 +92,7 @@ def _in_turn(jobs: Sequence[Job]) -> Batch:
         outputs=None if None in wishes else tuple(wanted),
         divisible=all(job.kind is not None for job in jobs),
         stopped=lambda: all(job.left.is_set() for job in jobs),
+        places=() if rows else tuple(job.start + row for job in jobs for row in range(job.size)),
     )
 
 

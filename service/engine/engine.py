@@ -45,7 +45,7 @@ class Engine:
         self._stagers = ThreadPoolExecutor(STAGERS, "stager")
         self._snapshot = Snapshot(registry)
         self._hosting = Hosting(registry, policy, limits, self._stagers, redact)
-        self._inference = Inference(self._snapshot, self._hosting, self._readers)
+        self._inference = Inference(self._snapshot, self._hosting, self._readers, limits)
         self.models: Final = Models(registry, policy, limits, self._snapshot, self._hosting)
         self._watcher = Watcher(self._snapshot, self.models, self._inference)
         self.adapters: Final = Adapters(registry, limits, self._snapshot, self._hosting, self.models, self._inference)

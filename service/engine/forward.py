@@ -128,7 +128,8 @@ def _generate(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outpu
 
     def run(indices: Sequence[int]) -> Values:
         some = replace(batch.inputs, texts=tuple(texts[index] for index in indices))
-        return {"text": spec.generate(adapted.module, some, batch.parameters, batch.stopped)}
+        places = [batch.places[index] for index in indices]
+        return {"text": spec.generate(adapted.module, some, batch.parameters, batch.stopped, places)}
 
     values = _run_mixed(adapted, batch.selections, groups, run)
     return Outputs(_chosen(values, batch.outputs), _each_row(batch.selections, len(texts)))

@@ -7,30 +7,35 @@ service's end) lets go of its adapters and its place in the queue.
 import asyncio
 import threading
 import time
-from collections.abc import Collection, Generator
+from collections.abc import Awaitable, Collection, Generator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeAlias
+from functools import partial
+from typing import TypeAlias, TypeVar
 
 from models_registry.base_models.spec import Rows
-from models_registry.errors import Conflict, DeadlinePassed, Invalid, Unavailable
+from models_registry.errors import Conflict, DeadlinePassed, Invalid, RowsNotIndependent, Unavailable
+from models_registry.injection.probe import PROBED_ROWS
 from models_registry.records import AdapterVersion, Fault
 from service.engine.forward import check_selections
 from service.engine.hosted_model import HostedModel
 from service.engine.hosting import Hosting
 from service.engine.job import Job, Kind
-from service.engine.request import InferAnswer, InferRequest
+from service.engine.request import EngineLimits, InferAnswer, InferRequest
+from service.engine.rows import rows_at
 from service.engine.selection import Selection, check_heads, distinct_versions, select
 from service.engine.snapshot import Snapshot, is_there, without
 
-SHORT_CHARACTERS, SHORT_BYTES = 1024, 1 << 18
+SHORT_ROWS, SHORT_CHARACTERS, SHORT_BYTES = 16, 1024, 1 << 18
 
+T = TypeVar("T")
 Read: TypeAlias = tuple[InferRequest, Rows | None, Kind | None]
 
 
 class Inference:
-    def __init__(self, snapshot: Snapshot, hosting: Hosting, readers: Executor) -> None:
+    def __init__(self, snapshot: Snapshot, hosting: Hosting, readers: Executor, limits: EngineLimits) -> None:
+        self._limits = limits
         self._snapshot = snapshot
         self._hosting = hosting
         self._readers = readers
@@ -46,9 +51,14 @@ class Inference:
         left = threading.Event()
         admitted_at = time.monotonic()
         try:
+            self._require_few_rows(max(len(request.inputs.texts), len(request.inputs.chats), _entries(request)))
             selections = self._admit(request, hosted, future)
             prepared, rows, kind = await self._read(request, hosted, selections)
-            hosted.batcher.put(Job(prepared, selections, rows, future, admitted_at, kind, left=left))
+            divisible = await self._divide(prepared, hosted, rows)
+            if divisible and kind is None and rows is not None:
+                # What was shown meanwhile may also say with whom it can share a forward.
+                kind = hosted.joining.kind(prepared, selections, rows)
+            hosted.batcher.put(Job(prepared, selections, rows, future, admitted_at, kind, None, left, divisible))
             return await _answer(future, request.deadline)
         except DeadlinePassed:
             hosted.batcher.note_expired()
@@ -119,14 +129,33 @@ class Inference:
         if _is_short(request) and hosted.device == "cpu":
             return _read(request, hosted, selections)
         loop = asyncio.get_running_loop()
-        waiting = asyncio.timeout(_remaining(request.deadline))
-        try:
-            async with waiting:
-                return await loop.run_in_executor(self._readers, _read, request, hosted, selections)
-        except TimeoutError as error:
-            if waiting.expired():
-                raise DeadlinePassed("The request's deadline passed before it could run; it never ran.") from error
-            raise
+        return await _within(request.deadline, loop.run_in_executor(self._readers, _read, request, hosted, selections))
+
+    async def _divide(self, request: InferRequest, hosted: HostedModel, rows: Rows | None) -> bool:
+        """Whether it may be cut into parts. Raises `Invalid` for more rows than a request may have, and
+        `RowsNotIndependent` for more than one forward takes where each might depend on the others."""
+        many = self._limits.max_batch_rows
+        joining = hosted.joining
+        if rows is None or rows.count is None or rows.count <= many:
+            return joining.divides(request, rows)
+        if joining.is_unproven(rows):
+            some = rows_at(rows, range(PROBED_ROWS))
+            learning = asyncio.wrap_future(hosted.batcher.call(partial(joining.learn, some)))
+            await _within(request.deadline, learning)
+        if not joining.has_rows(request, rows):
+            return False
+        self._require_few_rows(rows.count)
+        if not joining.divides(request, rows):
+            raise RowsNotIndependent(
+                f"The request has {rows.count} rows, more than the {many} that one forward takes, and the model's rows "
+                f"are not known to be independent of each other; send at most {many}, or ask only for outputs that are."
+            )
+        return True
+
+    def _require_few_rows(self, count: int) -> None:
+        if count > self._limits.max_request_rows:
+            message = f"The request has {count} rows; at most {self._limits.max_request_rows} are taken. Send several."
+            raise Invalid(message, [Fault(("inputs",), message)])
 
     def _holders(self, name: str) -> list[Future[InferAnswer]]:
         """The requests that hold the adapter or the version of that name."""
@@ -144,12 +173,21 @@ def _still_running(futures: Collection[Future[InferAnswer]], patience_s: float) 
     return sum(not done.acquire(timeout=max(0.0, until - time.monotonic())) for _ in futures)
 
 
+def _entries(request: InferRequest) -> int:
+    """How many rows its list of adapters says that it has."""
+    return len(request.adapters) if isinstance(request.adapters, tuple) else 0
+
+
 def _is_short(request: InferRequest) -> bool:
     """Whether reading the inputs takes less time than a trip to a thread and back."""
     if request.parameters is not None or request.chat or request.inputs.chats:
         return False
     characters = sum(map(len, request.inputs.texts))
-    return characters <= SHORT_CHARACTERS and sum(x.nbytes for x in request.inputs.tensors.values()) <= SHORT_BYTES
+    return (
+        len(request.inputs.texts) <= SHORT_ROWS
+        and characters <= SHORT_CHARACTERS
+        and sum(x.nbytes for x in request.inputs.tensors.values()) <= SHORT_BYTES
+    )
 
 
 def _read(request: InferRequest, hosted: HostedModel, selections: tuple[Selection, ...]) -> Read:
@@ -183,6 +221,18 @@ async def _answer(future: Future[InferAnswer], deadline: float | None) -> InferA
         if future.cancel():
             raise DeadlinePassed("The request's deadline passed in the queue; it never ran.")
     return await answer
+
+
+async def _within(deadline: float | None, work: Awaitable[T]) -> T:
+    """What `work` gives before the request's deadline. Raises `DeadlinePassed`."""
+    waiting = asyncio.timeout(_remaining(deadline))
+    try:
+        async with waiting:
+            return await work
+    except TimeoutError as error:
+        if waiting.expired():
+            raise DeadlinePassed("The request's deadline passed before it could run; it never ran.") from error
+        raise
 
 
 def _remaining(deadline: float | None) -> float | None:

@@ -29,7 +29,8 @@ class Job:
 
     `rows` is None for text generation, which reads its texts itself. `selections` is one for all, or one per row.
     Without a `kind` it runs alone. A part has a `future` of its own, and its caller's as `whole`. `left` is set once
-    the caller has gone: what runs then runs for nobody.
+    the caller has gone: what runs then runs for nobody. Only what is `divisible` may be cut into parts; `start` is the
+    first row's place in its caller's request.
     """
 
     request: InferRequest
@@ -40,6 +41,8 @@ class Job:
     kind: Kind | None = None
     whole: Future[InferAnswer] | None = None
     left: threading.Event = field(default_factory=threading.Event)
+    divisible: bool = False
+    start: int = 0
     queued_at: float = field(default_factory=time.monotonic)
     # Asked for at every batch that is formed, so found out once.
     slots: frozenset[str] = field(init=False)

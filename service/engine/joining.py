@@ -40,6 +40,19 @@ class Joining:
         known = self.proof.by_row | self.proof.whole
         return None if names is None or (known and not known.issuperset(names)) else names
 
+    def is_unproven(self, rows: Rows) -> bool:
+        """Whether nothing has shown yet what the model does with rows such as these."""
+        return self._proof is None and rows.count is not None
+
+    def divides(self, request: InferRequest, rows: Rows | None) -> bool:
+        """Whether the request's rows may be given to several forwards. A text's continuation is always its own."""
+        return rows is None or self.proof.covers(rows, request.outputs)
+
+    def has_rows(self, request: InferRequest, rows: Rows) -> bool:
+        """Whether the leading dimension may be one of rows, as far as the outputs go that are asked for."""
+        known = self._proof is not None
+        return rows.count is not None and not (known and self.proof.is_without_rows(request.outputs))
+
     def kind(self, request: InferRequest, selections: Sequence[Selection], rows: Rows | None) -> Kind | None:
         """What a request must have in common with others to share their forward; None: it runs alone. Any thread may
         ask. Raises as the spec's `joins`."""

@@ -15,7 +15,7 @@ from service.engine.rows import join_values, rows_at
 
 def cut(job: Job, max_rows: int) -> tuple[Job, ...]:
     """The job itself where it fits, or where nothing has shown that each of its rows gets what it would get alone."""
-    if job.kind is None or job.size <= max_rows:
+    if not job.divisible or job.size <= max_rows:
         return (job,)
     parts = tuple(_part(job, start, min(start + max_rows, job.size)) for start in range(0, job.size, max_rows))
     _Reunion(job.future, [part.future for part in parts])
@@ -32,6 +32,7 @@ def _part(job: Job, start: int, end: int) -> Job:
         rows=None if job.rows is None else rows_at(job.rows, range(start, end)),
         future=Future(),
         whole=job.future,
+        start=start,
     )
 
 

@@ -31,7 +31,8 @@ class EngineLimits:
     `max_resident_bytes` bounds the adapters of one hosted model (None: a quarter of its device's memory);
     `max_batch_rows` bounds the rows of several requests that share a forward, `max_queue` the requests that wait for
     one hosted model; `max_adapter_bytes` an adapter with initial weights; `max_merged_bytes` the copies of one hosted
-    model's layers that have a hot adapter in their weights (None: an eighth of `max_resident_bytes`; 0: none).
+    model's layers that have a hot adapter in their weights (None: an eighth of `max_resident_bytes`; 0: none);
+    `max_request_rows` the rows of one request.
     """
 
     device: str = "auto"
@@ -40,6 +41,7 @@ class EngineLimits:
     max_queue: int = 1024
     max_adapter_bytes: int = 1 << 30
     max_merged_bytes: int | None = None
+    max_request_rows: int = 4096
 
 
 # ---- inference --------------------------------------------------------------------------------------------------

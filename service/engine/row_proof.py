@@ -23,18 +23,27 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class RowProof:
     """Of forwards that took `inputs`: `by_row` are the outputs that give each row what it gets alone, `whole` the
-    others. `by_token` are those of `by_row` with a place for each token; None where rows can't be padded."""
+    others, of which `rowless` have another leading dimension than the rows. `by_token` are those of `by_row` with a
+    place for each token; None where rows can't be padded."""
 
     inputs: frozenset[str] = frozenset()
     by_row: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
     by_token: frozenset[str] | None = None
+    rowless: frozenset[str] = frozenset()
 
     def covers(self, rows: Rows, outputs: Sequence[str] | None) -> bool:
         """Whether these rows may be in one batch with others, as far as these outputs go (None: all there are)."""
         if rows.count is None or not self.by_row or not rows.tensors.keys() <= self.inputs:
             return False
         return not self.whole if outputs is None else self.by_row.issuperset(outputs)
+
+    def is_without_rows(self, outputs: Sequence[str] | None) -> bool:
+        """Whether none of these outputs (None: all there are) belongs to rows, or the model didn't run on another
+        number of rows: then the leading dimension is none of rows."""
+        if not self.inputs:
+            return True
+        return self.rowless.issuperset(self.by_row | self.whole if outputs is None else outputs)
 
 
 NOTHING: Final = RowProof()
@@ -58,11 +67,14 @@ def prove_rows(spec: BaseModelSpec, module: nn.Module, rows: Rows) -> RowProof |
             if by_row >= names - _words(together):
                 by_row |= _words(together)
             by_token = _prove_padding(spec, module, rows, by_row)
+            rowless = frozenset(name for name in names if not _has_rows(together[name]))
     except Exception as error:  # a module's forward may raise anything, and no caller asked for this one
         log.warning("the base model's rows stay unproven: %s: %s", type(error).__name__, error)
         return NOTHING
     mask = {rows.padding.mask} if rows.padding and by_token is not None else set[str]()
-    return RowProof(frozenset(rows.tensors.keys() | mask), frozenset(by_row), frozenset(names - by_row), by_token)
+    return RowProof(
+        frozenset(rows.tensors.keys() | mask), frozenset(by_row), frozenset(names - by_row), by_token, rowless
+    )
 
 
 def _prove_padding(spec: BaseModelSpec, module: nn.Module, rows: Rows, by_row: set[str]) -> frozenset[str] | None:
@@ -92,7 +104,7 @@ def _have_twins(batch: Rows) -> bool:
 
 def _is_each_rows_own(name: str, together: Values, alone: Sequence[Values]) -> bool:
     value = together[name]
-    if (isinstance(value, Tensor) and value.ndim == 0) or len(value) != PROBED_ROWS:
+    if not _has_rows(value):
         return False
     rows = [values_at({name: value}, [row], 0, ())[name] for row in range(PROBED_ROWS)]
     return all(_same(row, one.get(name)) for row, one in zip(rows, alone, strict=True))
@@ -102,6 +114,10 @@ def _words(values: Values) -> set[str]:
     """Labels and tokens are the likeliest by a row's numbers. Between two that are as likely rounding decides, so that
     they are each row's own where all numbers are."""
     return {name for name, value in values.items() if not isinstance(value, Tensor)}
+
+
+def _has_rows(value: OutputValue) -> bool:
+    return not (isinstance(value, Tensor) and value.ndim == 0) and len(value) == PROBED_ROWS
 
 
 def _has_tokens(value: OutputValue, rows: Rows) -> bool:

@@ -15,7 +15,7 @@ IDLE_S = 5.0
 
 def attacking(smollm2: Path) -> Iterator[Figure]:
     """Over the goal of 250 ms, not over the idle neighbour, whom anything on the machine makes wait."""
-    with our_service(smollm2.parent) as service:
+    with our_service(smollm2.parent.resolve()) as service:
         service.register(MODEL, {"kind": "huggingface", "path": MODEL})
         with Neighbour(service.address) as idle:
             sleep(IDLE_S)

@@ -34,6 +34,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "max_resident_bytes": None,
         "max_merged_bytes": None,
         "max_batch_rows": 64,
+        "max_request_rows": 4096,
         "max_queue": 1024,
         "log_format": "text",
         "drain_delay": 0.0,

@@ -112,6 +112,10 @@ ATTACKS: Final = (
     Attack(
         "5,000 rank_pattern expressions", create(rank_pattern={f"(?:[a-z]*|b)*{n}x": 1 for n in range(5_000)}), WRONG
     ),
+    Attack("100,000 empty texts", infer(inputs={"text": [""] * 100_000}), LARGE),
+    Attack("100,000 rows", infer(inputs={"input_ids": [[5, 6]] * 100_000}), LARGE),
+    Attack("an adapter for each of 100,000 rows", infer(inputs={"text": ["a"]}, adapter=[None] * 100_000), LARGE),
+    Attack("a text of 5 million characters", infer(inputs={"text": ["a " * 2_500_000]}), LARGE),
     Attack("an orthogonal start of rank 8,000", create(r=8_000, init_lora_weights="orthogonal"), WRONG),
     Attack("a rank of 10,000,000", create(r=10_000_000), WRONG),
 )

@@ -86,7 +86,8 @@ def test_sampling_leaves_the_global_generator_alone(generator: tuple[HuggingFace
 def test_the_sampler_draws_from_the_softmax() -> None:
     scores = torch.tensor([1.0, 0.0, -1.0, float("-inf")])
     rows = scores.expand(20_000, -1)
-    noisy = GumbelSampler(torch.Generator().manual_seed(0))(torch.empty(0, dtype=torch.long), rows)  # pyright: ignore[reportArgumentType] - it reads no ids
+    generators = [torch.Generator().manual_seed(0)] * len(rows)
+    noisy = GumbelSampler(generators)(torch.empty(0, dtype=torch.long), rows)  # pyright: ignore[reportArgumentType] - it reads no ids
     drawn = noisy.argmax(-1).bincount(minlength=4) / len(rows)
     torch.testing.assert_close(drawn, scores.softmax(-1), atol=0.02, rtol=0)
     assert drawn[3] == 0
@@ -199,3 +200,21 @@ def test_a_continuation_ends_at_the_token_at_which_nobody_waits_for_it_any_more(
     ended = spec.generate(module, texts_of(["a b", "c"]), {"max_new_tokens": 8}, after_three)
     assert len(asked) == 3
     assert all(all_of.startswith(part) and part != all_of for part, all_of in zip(ended, whole, strict=True))
+
+
+def test_a_sampled_text_is_drawn_by_the_seed_and_its_place_alone(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
+    spec, module = generator
+    sample = {"do_sample": True, "temperature": 3.0, "max_new_tokens": 12, "seed": 1}
+    together = spec.generate(module, texts_of(["a"] * 5), sample, never)
+    parts = [spec.generate(module, texts_of(["a"] * len(part)), sample, never, part) for part in ([0, 1], [2, 3, 4])]
+    assert tuple(text for part in parts for text in part) == together
+    assert len(set(together)) == 5
+
+
+def test_a_text_far_too_long_is_refused_by_its_characters(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
+    spec, module = generator
+    with pytest.raises(Invalid) as raised:
+        spec.read(module, Inputs(texts=("a", "a " * 1_000_000)))
+    (fault,) = raised.value.faults
+    assert fault.loc == ("inputs", "text", 1)
+    assert "2000000 characters" in fault.message

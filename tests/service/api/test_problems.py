@@ -37,6 +37,7 @@ def raising(error: Exception) -> TestClient:
         (errors.Invalid("x"), 422, "invalid"),
         (errors.Unsupported("x"), 422, "unsupported"),
         (errors.WithoutEffect("x"), 422, "adapter-without-effect"),
+        (errors.RowsNotIndependent("x"), 422, "rows-not-independent"),
         (errors.TooLarge("x"), 413, "too-large"),
         (errors.Overloaded("x"), 429, "overloaded"),
         (errors.DeadlinePassed("x"), 504, "deadline-passed"),
@@ -91,7 +92,7 @@ def test_an_answer_stays_small_however_long_what_it_repeats_is() -> None:
 
 
 def test_very_many_unknown_references_are_answered_in_short(client: TestClient) -> None:
-    ask = {"adapter": [f"none-{row}" for row in range(5_000)], "inputs": {"x": ROWS}}
+    ask = {"adapter": [f"none-{row}" for row in range(4_000)], "inputs": {"x": ROWS}}
     response = client.post("/models/mlp/infer", json=ask)
     problem = expect_problem(response, 404, "not-found")
     assert "none-0" in problem["detail"]

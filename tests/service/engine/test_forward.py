@@ -49,7 +49,12 @@ class Scribe:
         return False
 
     def generate(
-        self, module: nn.Module, inputs: Inputs, parameters: Mapping[str, Any], stopped: Callable[[], bool]
+        self,
+        module: nn.Module,
+        inputs: Inputs,
+        parameters: Mapping[str, Any],
+        stopped: Callable[[], bool],
+        places: Sequence[int] = (),
     ) -> tuple[str, ...]:
         mark = float(module(ROWS[:1]).sum())
         return tuple(f"{text} {parameters['word']} {mark:.4f}" for text in inputs.texts)

@@ -20,7 +20,15 @@ X = torch.ones(6, 4)
 
 def parts() -> tuple[Job, ...]:
     """Three of two rows each, of one request."""
-    whole = Job(InferRequest("m", Inputs({"x": X})), (BASE,), Rows({"x": X}, len(X)), Future(), 0.0, Kind("rows"))
+    whole = Job(
+        InferRequest("m", Inputs({"x": X})),
+        (BASE,),
+        Rows({"x": X}, len(X)),
+        Future(),
+        0.0,
+        Kind("rows"),
+        divisible=True,
+    )
     return cut(whole, 2)
 
 

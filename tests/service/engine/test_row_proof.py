@@ -1,6 +1,6 @@
 """What a base model may look like from the outside and still mix its rows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,12 @@ class Plain:
         return None
 
     def generate(
-        self, module: nn.Module, inputs: Inputs, parameters: Mapping[str, Any], stopped: Callable[[], bool]
+        self,
+        module: nn.Module,
+        inputs: Inputs,
+        parameters: Mapping[str, Any],
+        stopped: Callable[[], bool],
+        places: Sequence[int] = (),
     ) -> tuple[str, ...]:
         return ()
 
