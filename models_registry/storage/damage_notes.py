@@ -33,7 +33,7 @@ class DamageNotes:
             self._found_damaged.add(version.digest)
             with suppress(RegistryError):
                 self._mark_damaged(version.digest)
-            raise Damaged(version.digest) from error
+            raise Damaged(version.digest, error.found if isinstance(error, Damaged) else "are gone") from error
         if version.damaged or version.digest in self._found_damaged:
             with suppress(RegistryError):
                 self._mark_sound(version.digest)

@@ -103,6 +103,7 @@ class InferBody(_Call):
         default=None,
         description="Whether each text is a user's turn, put into the model's chat template (true), or is taken as it "
         "stands (false). By default true with `parameters` where the model has a template, else false.",
+        examples=[True],
     )
 
 

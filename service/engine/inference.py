@@ -23,7 +23,7 @@ from service.engine.hosted_model import HostedModel
 from service.engine.hosting import Hosting
 from service.engine.job import Job, Kind
 from service.engine.request import EngineLimits, InferAnswer, InferRequest
-from service.engine.rows import rows_at
+from service.engine.rows import distinct_rows, rows_at
 from service.engine.selection import Selection, check_heads, distinct_versions, select
 from service.engine.snapshot import Snapshot, is_there, without
 
@@ -139,7 +139,7 @@ class Inference:
         if rows is None or rows.count is None or rows.count <= many:
             return joining.divides(request, rows)
         if joining.is_unproven(rows):
-            some = rows_at(rows, range(PROBED_ROWS))
+            some = rows_at(rows, distinct_rows(rows, PROBED_ROWS, many))
             learning = asyncio.wrap_future(hosted.batcher.call(partial(joining.learn, some)))
             await _within(request.deadline, learning)
         if not joining.has_rows(request, rows):

@@ -41,6 +41,18 @@ def rows_at(rows: Rows, indices: Sequence[int]) -> Rows:
     return replace(rows, tensors=tensors, count=len(indices))
 
 
+def distinct_rows(rows: Rows, count: int, among: int) -> list[int]:
+    """The places of `count` rows of which none is another one again, looked for `among` the first ones; there may be
+    fewer."""
+    found: list[int] = []
+    for place in range(min(among, rows.count or 0)):
+        if not any(all(torch.equal(x[place], x[other]) for x in rows.tensors.values()) for other in found):
+            found.append(place)
+            if len(found) == count:
+                break
+    return found
+
+
 def shortened(rows: Rows, length: int) -> Rows:
     """The first `length` tokens of each row."""
     fill = rows.padding.fill if rows.padding else {}

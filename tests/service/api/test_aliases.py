@@ -80,11 +80,11 @@ def test_what_is_wrong_with_an_alias_is_named(client: TestClient) -> None:
 
 
 def test_latest_is_the_newest_version_without_being_an_alias(client: TestClient) -> None:
-    two_versions(client, "late")
-    assert answering(client, "late@latest") == "late@2"
-    newest = client.get("/adapters/late/state").headers["etag"]
-    assert client.get("/adapters/late/state?alias=latest").headers["etag"] == newest
-    assert client.get("/adapters/late").json()["aliases"] == {}
+    two_versions(client, "overtaken")
+    assert answering(client, "overtaken@latest") == "overtaken@2"
+    newest = client.get("/adapters/overtaken/state").headers["etag"]
+    assert client.get("/adapters/overtaken/state?alias=latest").headers["etag"] == newest
+    assert client.get("/adapters/overtaken").json()["aliases"] == {}
 
 
 def test_the_aliases_of_an_adapter_are_paged_by_name(client: TestClient) -> None:

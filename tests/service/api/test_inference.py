@@ -230,8 +230,10 @@ def test_an_adapter_in_the_query_of_a_json_body_is_refused_rather_than_ignored(c
 @pytest.mark.parametrize(("rows", "beside"), [(2, False), (100_000, True)])
 @pytest.mark.parametrize("binary", [False, True])
 def test_only_what_is_large_is_read_and_written_beside_the_event_loop(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch, rows: int, beside: bool, binary: bool
+    start: Start, monkeypatch: pytest.MonkeyPatch, rows: int, beside: bool, binary: bool
 ) -> None:
+    client = start(max_request_rows=100_000)
+    host(client, "mlp", "bases:mlp")
     threads: dict[str, int] = {}
 
     def watched(name: str) -> Callable[..., Any]:
@@ -246,7 +248,7 @@ def test_only_what_is_large_is_read_and_written_beside_the_event_loop(
     work = ("read_safetensors", "encode_safetensors") if binary else ("decode_inputs", "encode_outputs")
     for name in (*work, "engine_of"):
         monkeypatch.setattr(inference, name, watched(name))
-    x = torch.ones(rows, 4)
+    x = torch.arange(rows * 4.0).reshape(rows, 4)
     if binary:
         headers = {**SAFETENSORS, "accept": SAFETENSORS["content-type"]}
         answer = client.post("/models/mlp/infer", content=safetensors(x=x), headers=headers)

@@ -30,17 +30,19 @@ def test_a_removed_version_is_gone_and_its_number_is_never_given_again(client: T
 
 
 def test_the_only_version_goes_with_its_adapter_alone(client: TestClient) -> None:
-    create(client, "alone")
+    create(client, "only")
     for query in ("", "?drain=true"):
-        problem = expect_problem(client.delete(f"/adapters/alone/versions/1{query}"), 409, "conflict")
+        problem = expect_problem(client.delete(f"/adapters/only/versions/1{query}"), 409, "conflict")
         assert "remove the adapter" in problem["detail"]
-    expect(client.delete("/adapters/alone"), 204)
+    expect(client.delete("/adapters/only"), 204)
 
 
-@pytest.mark.parametrize("path", ["none/versions/1", "none", "kept/versions/2", "kept/versions/0", "kept/versions/one"])
+@pytest.mark.parametrize(
+    "path", ["none/versions/1", "none", "stays/versions/2", "stays/versions/0", "stays/versions/one"]
+)
 def test_what_is_not_there_is_not_found(client: TestClient, path: str) -> None:
-    if client.get("/adapters/kept").status_code == 404:
-        create(client, "kept")
+    if client.get("/adapters/stays").status_code == 404:
+        create(client, "stays")
     for query in ("", "?drain=true"):
         expect_problem(client.delete(f"/adapters/{path}{query}"), 404, "not-found")
 

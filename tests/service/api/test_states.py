@@ -223,22 +223,24 @@ def test_the_config_names_our_base_model_wherever_its_uploader_had_it(client: Te
 
 
 def test_weights_that_the_newest_version_has_make_no_new_one(client: TestClient) -> None:
-    created = create(client, "kept")
-    state = state_of(client, "kept")
-    peft = client.get("/adapters/kept/state?keys=peft").content
+    created = create(client, "unchanged")
+    state = state_of(client, "unchanged")
+    peft = client.get("/adapters/unchanged/state?keys=peft").content
     for same in (state, peft):
-        response = client.put("/adapters/kept/state", content=same, headers=SAFETENSORS)
+        response = client.put("/adapters/unchanged/state", content=same, headers=SAFETENSORS)
         answer = expect(response, 200)
         assert answer["unchanged"] is True
-        assert (answer["reference"], answer["digest"]) == ("kept@1", created["digest"])
-        assert response.headers["location"] == "/adapters/kept/state?version=1"
+        assert (answer["reference"], answer["digest"]) == ("unchanged@1", created["digest"])
+        assert response.headers["location"] == "/adapters/unchanged/state?version=1"
         assert response.headers["etag"] == f'"{created["digest"].removeprefix("sha256:")}"'
-    changed = client.put("/adapters/kept/state", content=halved(state), headers=SAFETENSORS)
+    changed = client.put("/adapters/unchanged/state", content=halved(state), headers=SAFETENSORS)
     assert expect(changed, 201)["unchanged"] is False
-    back = client.put("/adapters/kept/state", content=state, headers=SAFETENSORS)  # as version 1, not as the newest
-    assert expect(back, 201)["reference"] == "kept@3"
-    forced = client.put("/adapters/kept/state?force=true", content=state, headers=SAFETENSORS)
-    assert (expect(forced, 201)["reference"], forced.json()["unchanged"]) == ("kept@4", False)
+    back = client.put(
+        "/adapters/unchanged/state", content=state, headers=SAFETENSORS
+    )  # as version 1, not as the newest
+    assert expect(back, 201)["reference"] == "unchanged@3"
+    forced = client.put("/adapters/unchanged/state?force=true", content=state, headers=SAFETENSORS)
+    assert (expect(forced, 201)["reference"], forced.json()["unchanged"]) == ("unchanged@4", False)
 
 
 def test_an_unchanged_state_must_build_on_the_newest_too(client: TestClient) -> None:

@@ -17,9 +17,10 @@ ROWS = np.array([[1.0, 2.0, 3.0, 4.0], [-1.0, 0.5, 0.0, 2.0]], "f4")
 
 def trained(directory: Path, seed: int) -> PeftModel:
     """A PEFT model with random weights, saved."""
+    base = mlp()  # draws from torch's generator too
     torch.manual_seed(seed)
     config = LoraConfig(r=2, lora_alpha=4, target_modules=["first", "second"], init_lora_weights=False)
-    model = get_peft_model(mlp(), config)
+    model = get_peft_model(base, config)
     model.save_pretrained(str(directory))
     return model.eval()
 

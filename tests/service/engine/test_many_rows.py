@@ -49,6 +49,12 @@ def test_the_first_large_request_shows_itself_that_it_can_be_cut(running: Runnin
     torch.testing.assert_close(together, alone, atol=1e-6, rtol=1e-5)
 
 
+def test_rows_that_are_alike_at_the_beginning_hide_nothing(running: Running) -> None:
+    running.host()
+    x = torch.cat([torch.zeros(2, 4), rows(8)])
+    torch.testing.assert_close(running.output(None, x)[2:], running.output(None, x[2:]), atol=1e-6, rtol=1e-5)
+
+
 def test_rows_that_see_each_other_are_not_cut_but_refused(running: Running) -> None:
     running.host(factory="odd_models:odd_model", name="Pools")
     with pytest.raises(RowsNotIndependent, match="10 rows, more than the 4"):
