@@ -216,7 +216,7 @@ def test_the_config_is_an_adapter_config_json_for_inference(client: TestClient) 
 
 
 def test_the_config_names_our_base_model_wherever_its_uploader_had_it(client: TestClient) -> None:
-    create(client, "moved", {**RANDOM_LORA, "base_model_name_or_path": "/home/somebody/weights"})
+    create(client, "moved", {**RANDOM_LORA, "base_model_name_or_path": "/srv/weights"})
     assert client.get("/adapters/moved/config").json()["base_model_name_or_path"] == "mlp"
     with zipfile.ZipFile(io.BytesIO(client.get("/adapters/moved/checkpoint").content)) as archive:
         assert json.loads(archive.read("adapter_config.json"))["base_model_name_or_path"] == "mlp"
