@@ -21,15 +21,19 @@ LOADING_S: Final = 10.0
 """Seconds of the processor for all of a config's expressions on all modules. A stored config gets more, so that what
 was accepted once is never refused by a slower machine."""
 
+MOST: Final = 256
+"""Expressions of a new config: compiling each takes about a millisecond of Python, in which others wait."""
+
 Found: TypeAlias = "regex.Match[str] | None"
 
 
 class Expressions:
     """Raises `Invalid` from each method where the text is no expression, is too large, or where all of them together
-    take longer than `limit_s`. Results are kept, so that asking again costs nothing of that time."""
+    are more than `most` or take longer than `limit_s`. Results are kept, so that asking again costs nothing."""
 
-    def __init__(self, limit_s: float = CREATING_S) -> None:
+    def __init__(self, limit_s: float = CREATING_S, most: int | None = MOST) -> None:
         self._left_s = limit_s
+        self._most = most
         self._compiled: dict[str, regex.Pattern[str]] = {}
         self._full: dict[tuple[str, str], bool] = {}
         self._begun: dict[tuple[str, str], Found] = {}
@@ -51,6 +55,11 @@ class Expressions:
     def _pattern(self, expression: str) -> "regex.Pattern[str]":
         pattern = self._compiled.get(expression)
         if pattern is None:
+            if len(self._compiled) == self._most:
+                raise Invalid(
+                    f"The config has more than {self._most} regular expressions, at last {_shown(expression)}; join some "
+                    "of them, or write names, of which there may be any number."
+                )
             begun = thread_time()
             pattern = self._compiled[expression] = _compile(expression)
             self._spend(thread_time() - begun, expression)

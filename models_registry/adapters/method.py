@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr
 from torch import Tensor, nn
 
-from models_registry.adapters.expressions import CREATING_S, LOADING_S, Expressions
+from models_registry.adapters.expressions import LOADING_S, Expressions
 from models_registry.adapters.folded import Folded
 from models_registry.records import LayerKind, ModuleInfo
 
@@ -65,16 +65,15 @@ class MethodConfig(BaseModel):
     modules_to_save: Names | None = None
     fan_in_fan_out: bool = False
 
-    _expressions_s: float = PrivateAttr(default=CREATING_S)
+    _is_stored: bool = PrivateAttr(default=False)
 
     def model_post_init(self, context: Any, /) -> None:
-        if context is STORED:
-            self._expressions_s = LOADING_S
+        self._is_stored = context is STORED
 
     @cached_property
     def expressions(self) -> Expressions:
         """What runs this config's regular expressions; copies of the config share it, and so its time."""
-        return Expressions(self._expressions_s)
+        return Expressions(LOADING_S, most=None) if self._is_stored else Expressions()
 
     @property
     @abstractmethod

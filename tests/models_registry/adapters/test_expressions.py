@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models_registry.adapters.expression_size import DEEPEST, LARGEST, LONGEST, require_bounded
-from models_registry.adapters.expressions import Expressions
+from models_registry.adapters.expressions import MOST, Expressions
 from models_registry.errors import Invalid
 
 CATASTROPHE = r"(a|a)*(b|b)*(a|aa)+$"
@@ -135,6 +135,16 @@ def test_all_expressions_of_a_config_share_one_time() -> None:
         expressions.match(CATASTROPHE, NAME)
     with pytest.raises(Invalid, match="too long"):
         expressions.match("harmless", "name")
+
+
+def test_a_new_config_has_so_many_expressions_and_a_stored_one_any_number() -> None:
+    new, stored = Expressions(), Expressions(most=None)
+    for number in range(MOST):
+        assert new.matches_whole(f"[a]{number}", f"a{number}")
+    assert new.matches_whole("[a]0", "a0")
+    with pytest.raises(Invalid, match=f"more than {MOST} regular expressions"):
+        new.matches_whole("[b]", "b")
+    assert all(stored.matches_whole(f"[a]{number}", f"a{number}") for number in range(MOST + 1))
 
 
 def test_what_was_asked_once_costs_no_time_again() -> None:
