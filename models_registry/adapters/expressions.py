@@ -57,8 +57,8 @@ class Expressions:
         if pattern is None:
             if len(self._compiled) == self._most:
                 raise Invalid(
-                    f"The config has more than {self._most} regular expressions, at last {_shown(expression)}; join some "
-                    "of them, or write names, of which there may be any number."
+                    f"The config has more than {self._most} regular expressions, at last {_shown(expression)}; join "
+                    "some of them, or write names, of which there may be any number."
                 )
             begun = thread_time()
             pattern = self._compiled[expression] = _compile(expression)
