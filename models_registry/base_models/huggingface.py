@@ -19,6 +19,7 @@ from models_registry.base_models.encoder_decoder import (
 )
 from models_registry.base_models.failed_forward import named_inputs
 from models_registry.base_models.generation import generate_arguments, own_defaults, parse_parameters
+from models_registry.base_models.load_errors import NO_SUCH_CLASS, in_short
 from models_registry.base_models.model_config import set_pad_token
 from models_registry.base_models.named_tensors import (
     Signature,
@@ -215,7 +216,9 @@ class HuggingFaceSpec:
         except MemoryError:
             raise
         except Exception as error:  # transformers raises many kinds here; each says what is wrong with the files
-            message = f"transformers can't load {self._directory.name}: {type(error).__name__}: {error}"
+            message = f"transformers can't load {self._directory.name}: {in_short(error)}"
+            if NO_SUCH_CLASS in message:
+                message += f" Name a task that this architecture has instead of {self.task}, or leave task out."
             raise Invalid(message, [Fault(("source", "path"), message)]) from error
         self.absent_head = self._find_absent_head(module, report["missing_keys"])
         return module
@@ -267,7 +270,7 @@ def _read_config(directory: Path) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds here; each says what is wrong with config.json
-        message = f"{directory.name}/config.json can't be read: {error}"
+        message = f"{directory.name}/config.json can't be read: {in_short(error)}"
         raise Invalid(message, [Fault(("source", "path"), message)]) from error
     if getattr(config, "quantization_config", None) is not None:  # set only where the weights are quantised
         message = f"{directory.name} holds quantised weights, which adapters can't act on; use the unquantised model."
