@@ -1,5 +1,7 @@
 """A base model that can't be built: what its caller is told, what is left of it, and who may take its place."""
 
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -7,6 +9,10 @@ import pytest
 from apps import ROWS, Start, create, expect, expect_problem, host
 from gated import gate_named
 from starlette.testclient import TestClient
+
+from models_registry.records import BaseModel
+from service.engine.models import Models
+from service.engine.request import ModelStatus
 
 MLP = {"kind": "python", "factory": "bases:mlp"}
 BROKEN = {"kind": "python", "factory": "bases:broken"}
@@ -98,7 +104,15 @@ def test_a_key_is_free_again_once_its_model_failed(start: Start) -> None:
     expect(register(client, MLP, key="k"), 201)
 
 
-def test_everybody_who_waits_under_one_key_is_told_why(start: Start) -> None:
+def test_everybody_who_waits_under_one_key_is_told_why(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, watch = threading.Semaphore(0), Models.watch
+
+    def watched(models: Models, base: BaseModel) -> Callable[[], ModelStatus]:
+        look = watch(models, base)
+        waiting.release()
+        return look
+
+    monkeypatch.setattr(Models, "watch", watched)
     gate = gate_named("both-wait")
     client = start()
     gate.shut()
@@ -108,9 +122,11 @@ def test_everybody_who_waits_under_one_key_is_told_why(start: Start) -> None:
         gate.wait_for_arrival()
         assert expect(register(client, source, wait=None, key="k"), 202)["state"] == "loading"
         second = pool.submit(register, client, source, key="k")
+        for _ in (first, second):
+            assert waiting.acquire(timeout=60)
         gate.open()
-        for waiting in (first, second):
-            assert REASON in expect(waiting.result(), 422)["detail"]
+        for told in (first, second):
+            assert REASON in expect(told.result(), 422)["detail"]
     expect_problem(client.get("/models/m"), 404, "not-found")
 
 
