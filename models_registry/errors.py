@@ -1,4 +1,5 @@
-"""What can go wrong, as one tree. It knows nothing of HTTP, into which `service/api/problems.py` translates it once.
+"""What can go wrong, as one tree. It knows nothing of HTTP;
+`service/front/api/problems.py` translates it once.
 
 RegistryError
 ├── NotFound            no such base model, adapter, version or alias

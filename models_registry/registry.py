@@ -26,7 +26,7 @@ from models_registry.records import (
 from models_registry.references import named_by, pick_version, require_alias, require_name
 from models_registry.storage import adapter_rows, base_model_rows, damage
 from models_registry.storage.adapter_rows import VersionContent
-from models_registry.storage.base_model_rows import ARCHITECTURE, BaseModelWishes
+from models_registry.storage.base_model_rows import ARCHITECTURE, BaseModelOptions
 from models_registry.storage.blobs import BlobStore
 from models_registry.storage.creation_keys import (
     recall_base_model,
@@ -67,7 +67,7 @@ class Registry:
     # ---- base models --------------------------------------------------------------------------------------------
 
     def register_base_model(
-        self, id: str, source: Source, *, once: Once | None = None, **wishes: Unpack[BaseModelWishes]
+        self, id: str, source: Source, *, once: Once | None = None, **wishes: Unpack[BaseModelOptions]
     ) -> BaseModel:
         """A new base model that its owner wants hosted. Raises `Invalid` for the id, `Conflict` if it is taken."""
         require_name("id", id)

@@ -121,7 +121,7 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     from models_registry.storage.serving_lock import serving_lock
 
     with serving_lock(settings.database_url):
-        from service.app import create_app
+        from service.bootstrap import create_app
         from service.server import run_server
 
         adopt_loggers("transformers", "accelerate")
@@ -186,8 +186,8 @@ def openapi(
     """Export the OpenAPI document."""
     settings = _settings()
 
-    from service.api.openapi import export_document
-    from service.app import create_app
+    from service.bootstrap import create_app
+    from service.front.api.openapi import export_document
 
     document = export_document(create_app(settings))
     if file is None:

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from service.api.problems import ADDRESS_TOO_LONG, HEADERS_TOO_LARGE, MALFORMED, Kind, problem
-from service.api.request_ids import HEADER, identified
+from service.front.api.middleware.request_ids import HEADER, identified
+from service.front.api.problems import ADDRESS_TOO_LONG, HEADERS_TOO_LARGE, MALFORMED, Kind, problem
 
 log = logging.getLogger(__name__)
 

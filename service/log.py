@@ -56,7 +56,7 @@ class LineFormatter(logging.Formatter):
 
 
 class TextFormatter(LineFormatter):
-    """`2026-11-28T05:15:48.123Z INFO service.api.request_log: …`, a stack trace indented below."""
+    """`2026-11-28T05:15:48.123Z INFO service.front.api.middleware.request_log: …`, a stack trace indented below."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = f"{_time_of(record)} {record.levelname} {record.name}: {visible(self.message_of(record))}"

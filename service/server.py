@@ -9,8 +9,8 @@ from typing import Any
 
 import uvicorn
 
-from service.api.draining import Drain
-from service.api.starting import PlainStart
+from service.front.api.middleware.draining import Drain
+from service.front.api.starting import PlainStart
 from service.http_protocol import BoundedHttp
 
 GRACE_S = 10.0

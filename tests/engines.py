@@ -19,8 +19,8 @@ from models_registry.records import AdapterVersion, PythonSource
 from models_registry.registry import Registry
 from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import Database, migrate, open_database
-from service.engine.engine import Engine
-from service.engine.request import (
+from service.front.engine import Engine
+from service.front.requests import (
     AdapterChoices,
     CreatedAdapter,
     EngineLimits,

@@ -83,7 +83,7 @@ def run(spec: BaseModelSpec, adapted: AdaptedModel) -> str:
     try:
         with torch.inference_mode():
             rows = spec.read(adapted.module, Inputs(inputs))
-            adapted.learn_reach(lambda tensors: spec.forward(adapted.module, type(rows)(tensors, 2)), rows.tensors)
+            adapted.learn_coverage(lambda tensors: spec.forward(adapted.module, type(rows)(tensors, 2)), rows.tensors)
             spec.forward(adapted.module, rows)
             entered = adapted.reach.entered if adapted.reach else frozenset[str]()
             linear = [m.name for m in adapted.architecture.modules if m.kind == "linear" and m.name in entered]

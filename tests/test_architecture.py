@@ -97,7 +97,7 @@ def top_level_values(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
 
 def test_there_is_something_to_check() -> None:
     assert {source.room for source in SOURCES} >= set(ROOMS)
-    assert any(source.name.startswith("service.api") for source in SOURCES)
+    assert any(source.name.startswith("service.front.api") for source in SOURCES)
 
 
 def offenders(*rooms: str, to: tuple[str, ...], where: tuple[str, ...] = OURS) -> dict[str, set[str]]:
@@ -115,7 +115,7 @@ def test_the_library_never_imports_the_service() -> None:
 
 def test_the_engine_never_imports_the_api() -> None:
     assert not offenders(
-        where=("service.engine",), to=("service.api", "service.app", "service.cli", "service.settings")
+        where=("service.host",), to=("service.front.api", "service.bootstrap", "service.cli", "service.settings")
     )
 
 
@@ -137,11 +137,11 @@ def test_records_import_nothing_of_ours() -> None:
 
 
 def test_the_api_leaves_live_modules_and_rows_to_the_engine() -> None:
-    assert not offenders(where=("service.api",), to=("models_registry.injection", "models_registry.storage"))
+    assert not offenders(where=("service.front.api",), to=("models_registry.injection", "models_registry.storage"))
 
 
 def test_fastapi_stays_in_the_app_and_the_api() -> None:
-    assert not offenders("service.app", "service.api", to=("fastapi", "starlette"))
+    assert not offenders("service.bootstrap", "service.front.api", to=("fastapi", "starlette"))
 
 
 def test_the_client_imports_nothing_of_ours_but_its_own() -> None:
@@ -156,7 +156,7 @@ def test_sqlalchemy_stays_in_storage_and_behind_the_registrys_door() -> None:
 
 def test_status_codes_stay_in_the_api() -> None:
     for source in SOURCES:
-        if not source.is_in("service.api", "service.client"):
+        if not source.is_in("service.front.api", "service.client"):
             names = {node.id for node in ast.walk(source.tree) if isinstance(node, ast.Name)}
             names |= {node.attr for node in ast.walk(source.tree) if isinstance(node, ast.Attribute)}
             names |= {str(node.arg) for node in ast.walk(source.tree) if isinstance(node, ast.keyword)}

@@ -23,12 +23,19 @@ from models_registry.adapters.copies import INJECTED
 from models_registry.adapters.folded import Folded, serving_dtype
 from models_registry.architecture import describe
 from models_registry.errors import Conflict, Invalid, NotFound
-from models_registry.injection.calibration import calibrate
-from models_registry.injection.hot import HotMixtures, Merged
-from models_registry.injection.kernel_table import KernelTable
+from models_registry.injection.kernels.calibration import calibrate
+from models_registry.injection.kernels.kernel_table import KernelTable
 from models_registry.injection.layer import Adapters
-from models_registry.injection.probe import UNKNOWN, Reach, probe
-from models_registry.injection.routing import Mixture, Routing, route_rows, route_whole, routing, without_routing
+from models_registry.injection.merged.merged_weights_cache import Merged, MergedWeightsCache
+from models_registry.injection.probing.coverage import UNKNOWN, ModuleCoverage, probe
+from models_registry.injection.routing.routing import (
+    Mixture,
+    Routing,
+    route_rows,
+    route_whole,
+    routing,
+    without_routing,
+)
 from models_registry.records import Architecture, Fault
 
 log = logging.getLogger(__name__)
@@ -64,10 +71,10 @@ class AdaptedModel:
         self._modules = dict(module.named_modules())
         self._infos = {info.name: info for info in self.architecture.modules}
         self._layers: dict[str, Adapters] = {}
-        self.hot = HotMixtures()
+        self.hot = MergedWeightsCache()
         self._attached: dict[str, PreparedAdapter] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
-        self.reach: Reach | None = None
+        self.reach: ModuleCoverage | None = None
         self.silent: set[str] = set()
         """Adapters that the last forward which was to follow them never reached; `note_effect` keeps it."""
 
@@ -197,7 +204,9 @@ class AdaptedModel:
 
     # ---- choosing -----------------------------------------------------------------------------------------------
 
-    def learn_reach(self, forward: Callable[[Mapping[str, Tensor]], object], rows: Mapping[str, Tensor]) -> Reach:
+    def learn_coverage(
+        self, forward: Callable[[Mapping[str, Tensor]], object], rows: Mapping[str, Tensor]
+    ) -> ModuleCoverage:
         """Find out by small forwards on `rows` (see `probe`) where the model takes its rows. Once is enough.
 
         A model that doesn't run on them is left unknown: nothing is taken for granted of it.

@@ -13,14 +13,14 @@ from torch.utils.hooks import RemovableHandle
 from models_registry.adapters.copies import INJECTED, InjectedForward
 from models_registry.adapters.folded import Folded
 from models_registry.errors import RowsLost
-from models_registry.injection.change import Change
-from models_registry.injection.hot import MergedTarget, MixtureKey
-from models_registry.injection.kernels import ADD_LOW_RANK, add_linear, over_features
-from models_registry.injection.merged import can_merge, merge
-from models_registry.injection.plan import Acting, Additions, Plan
-from models_registry.injection.routing import EVERY_ROW, Routing, routing_of, without_routing
-from models_registry.injection.scales import WORTH_GATHERING, gather_scales, over_rows
-from models_registry.injection.stacks import Addition
+from models_registry.injection.kernels.scales import WORTH_GATHERING, gather_scales, over_rows
+from models_registry.injection.kernels.segmented import ADD_LOW_RANK, add_linear, over_features
+from models_registry.injection.kernels.stacked_lora import LowRankDelta
+from models_registry.injection.layer_delta import LayerDelta
+from models_registry.injection.merged.merged_layer import can_merge, merge
+from models_registry.injection.merged.merged_weights_cache import MergedLayer, MixtureKey
+from models_registry.injection.routing.plan import LayerAdapters, LowRankDeltas, Plan
+from models_registry.injection.routing.routing import EVERY_ROW, Routing, routing_of, without_routing
 from models_registry.records import LayerKind, ModuleInfo
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
@@ -40,7 +40,7 @@ class Adapters(nn.Module):
         self.slots: dict[str, Folded] = {}
         self._scaling_inputs: set[str] = set()
         self._edition = 0
-        self._kept: dict[MixtureKey, Acting] = {}
+        self._kept: dict[MixtureKey, LayerAdapters] = {}
         self._model = model
         self._name = info.name
         self._kind: LayerKind | None = info.kind
@@ -138,8 +138,8 @@ class Adapters(nn.Module):
         return plan
 
     def _make_plan(self, routing: Routing) -> Plan:
-        changes: list[Change] = []
-        additions: list[Addition] = []
+        changes: list[LayerDelta] = []
+        additions: list[LowRankDelta] = []
         here: set[str] = set()
         merged = routing.merged.get(self._name)
         for segment in routing.segments:
@@ -150,9 +150,9 @@ class Adapters(nn.Module):
                 return Plan(self._edition, frozenset(here), merged=merged.copy)
             rows = EVERY_ROW if segment.rows == slice(0, routing.rows) else segment.rows
             if acting.low_ranks:
-                additions.append(Addition(rows, acting.low_ranks))
+                additions.append(LowRankDelta(rows, acting.low_ranks))
             elif acting.parts:
-                changes.append(Change(rows, acting.parts))
+                changes.append(LayerDelta(rows, acting.parts))
         routing.acted.update(here)
         rescaled = [(change.rows, scale) for change in changes if (scale := change.rescaling) is not None]
         gathered = None
@@ -160,10 +160,10 @@ class Adapters(nn.Module):
             gathered = gather_scales(rescaled, routing.rows)
             changes = [change for change in changes if change.rescaling is None]
         scales = tuple((change.rows, scale) for change in changes for scale in change.input_scales)
-        added = Additions(additions, routing.rows, self._add_low_rank, routing.stacking) if additions else None
+        added = LowRankDeltas(additions, routing.rows, self._add_low_rank, routing.stacking) if additions else None
         return Plan(self._edition, frozenset(here), tuple(changes), scales, gathered, added)
 
-    def _acting(self, mixture: MixtureKey) -> Acting:
+    def _acting(self, mixture: MixtureKey) -> LayerAdapters:
         """What the mixture does here, from what was kept if there is something: batches ask for the same ones."""
         acting = self._kept.get(mixture)
         if acting is None:
@@ -172,11 +172,11 @@ class Adapters(nn.Module):
             acting = self._kept[mixture] = self._look_up(mixture)
         return acting
 
-    def _look_up(self, mixture: MixtureKey) -> Acting:
+    def _look_up(self, mixture: MixtureKey) -> LayerAdapters:
         parts = tuple((self.slots[name], weight) for name, weight in mixture if name in self.slots)
         low_ranks = tuple((low, weight) for folded, weight in parts if (low := folded.addition) is not None)
         names = frozenset(name for name, _ in mixture if name in self.slots)
-        return Acting(names, parts, low_ranks if len(low_ranks) == len(parts) else ())
+        return LayerAdapters(names, parts, low_ranks if len(low_ranks) == len(parts) else ())
 
     # ---- merged copies ------------------------------------------------------------------------------------------
 
@@ -191,18 +191,18 @@ class Adapters(nn.Module):
             return 0
         return target.get_parameter("weight").nbytes
 
-    def merge(self, mixture: MixtureKey) -> MergedTarget:
+    def merge(self, mixture: MixtureKey) -> MergedLayer:
         """Make a copy of the target with the mixture in it. From now on the target asks each routing for one."""
         (target,) = self._target
         acting = self._acting(mixture).parts
         made_of = tuple(folded for folded, _ in acting)
         copy = merge(target, self._kind, acting) if self.merge_bytes(mixture) else None
         if copy is None:
-            return MergedTarget(made_of, None, 0)
+            return MergedLayer(made_of, None, 0)
         if not self._answers:
             target.forward = InjectedForward(self._answer, target.forward)
             self._answers = True
-        return MergedTarget(made_of, copy, copy.get_parameter("weight").nbytes)
+        return MergedLayer(made_of, copy, copy.get_parameter("weight").nbytes)
 
     def _answer(self, own_forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """In the place of the target's forward: a merged copy's, where this routing has one."""

@@ -21,7 +21,7 @@ NAMED = 10
 """So many of the adapters that are in the way are named."""
 
 
-class BaseModelWishes(TypedDict, total=False):
+class BaseModelOptions(TypedDict, total=False):
     """What may be asked for beside the source; None, or left out, is the source's own or the service's.
 
     `replacing` is when the failed model was registered whose place this one takes, if that has no adapters.
@@ -35,7 +35,7 @@ class BaseModelWishes(TypedDict, total=False):
     replacing: datetime | None
 
 
-def add_base_model(session: Session, id: str, source: Source, wishes: BaseModelWishes) -> BaseModelRow:
+def add_base_model(session: Session, id: str, source: Source, wishes: BaseModelOptions) -> BaseModelRow:
     if row := session.get(BaseModelRow, id):
         if row.created_at != wishes.get("replacing") or row.failure is None:
             raise Conflict(f"There is a base model {id!r} already; remove it or choose another id.")

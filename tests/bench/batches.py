@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 from models_registry.adapters.catalog import parse_config
 from models_registry.injection import AdaptedModel, Mixture
-from models_registry.injection.kernel_table import KernelTable
+from models_registry.injection.kernels.kernel_table import KernelTable
 from tests.bench.figures import Figure, medians
 
 Forward: TypeAlias = Callable[[], object]

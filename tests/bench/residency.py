@@ -17,7 +17,7 @@ import torch
 from models_registry.base_models.spec import Inputs
 from models_registry.errors import Invalid
 from models_registry.records import AdapterVersion, HuggingFaceSource
-from service.engine.request import EngineLimits, InferRequest, NewAdapter
+from service.front.requests import EngineLimits, InferRequest, NewAdapter
 from tests.bench.figures import Figure, medians
 from tests.engines import TIMEOUT_S, Running
 

@@ -27,7 +27,7 @@ def test_the_process_that_reads_large_json_ends_with_a_service_that_is_killed(tm
     try:
         assert service.start().http.post("/models", json={"id": "a" * MIB}).status_code == 422
         children = psutil.Process(service.pid).children()
-        (reader,) = [child for child in children if "service.json_worker" in child.cmdline()]
+        (reader,) = [child for child in children if "service.front.api.http.json_worker" in child.cmdline()]
         service.kill()
         until(lambda: not reader.is_running() or reader.status() == psutil.STATUS_ZOMBIE)
     finally:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification
 from word_models import save, tiny_llama, word_tokenizer
 
-from service.app import create_app
+from service.bootstrap import create_app
 
 IDS = [[5, 6, 7], [8, 9, 3]]
 

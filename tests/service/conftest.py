@@ -9,8 +9,8 @@ from apps import Start, host, settings_in
 from starlette.testclient import TestClient
 
 from service import cli
-from service.app import create_app
-from service.engine import hosted_model
+from service.bootstrap import create_app
+from service.host import model_host as hosted_model
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,8 +17,8 @@ from stores import S3Server
 from models_registry.errors import Invalid, RegistryError, Unavailable
 from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import migrate
-from service.api import dependencies
-from service.app import create_app
+from service.bootstrap import create_app
+from service.front.api import dependencies
 from service.log import TextFormatter
 from service.secret_values import redactor_of, secret_values
 from service.settings import Settings

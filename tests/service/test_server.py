@@ -7,7 +7,7 @@ import pytest
 import uvicorn
 
 from service import server
-from service.api.draining import Drain
+from service.front.api.middleware.draining import Drain
 from service.server import GRACE_S, DrainingServer
 
 

@@ -15,7 +15,7 @@ from obstore.store import ObjectStore
 from starlette.testclient import TestClient
 from stores import S3Server
 
-from service.app import create_app
+from service.bootstrap import create_app
 
 LORA = {"peft_type": "LORA", "r": 3, "target_modules": ["first"]}
 BLOB = "sha256:"

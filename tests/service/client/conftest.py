@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 from apps import settings_in
 
-from service.app import create_app
+from service.bootstrap import create_app
 from service.client import Client
 
 

@@ -1,0 +1,1 @@
+"""How a layer adds its adapters' deltas, and which way is fastest here."""

@@ -1,0 +1,1 @@
+"""Copies of layers that have a hot adapter in their weights."""

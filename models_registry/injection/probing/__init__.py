@@ -1,0 +1,1 @@
+"""What small forwards show of a base model."""

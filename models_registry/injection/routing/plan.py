@@ -1,0 +1,85 @@
+"""What the adapters of one routing do at one target: worked out when a forward first enters it, kept for the next ones.
+
+A generation is many forwards under one routing, so whatever they share is looked up, sorted and laid out once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from models_registry.adapters.folded import Folded
+from models_registry.injection.kernels.kernel_table import Stacking
+from models_registry.injection.kernels.segmented import AddLowRank, add_in_segments, add_linear
+from models_registry.injection.kernels.stacked_lora import LowRankDelta, LowRanks, StackedLoRA
+from models_registry.injection.layer_delta import LayerDelta
+from models_registry.injection.routing.rows import RowsOf
+
+
+class LowRankDeltas:
+    """Rows that get low-rank parts here and nothing else. `rows` is the batch's size; None: there is one addition, for
+    all there is. `add_low_rank` is what this kind of layer takes."""
+
+    def __init__(
+        self, parts: Sequence[LowRankDelta], rows: int | None, add_low_rank: AddLowRank, stacking: Stacking
+    ) -> None:
+        self._parts = parts
+        self._rows = rows
+        self._add_low_rank = add_low_rank
+        self._stacking = stacking
+        self._stacks_up_to: float | None = None
+        self._stack: StackedLoRA | None = None
+        self._entered = False
+
+    def add(self, out: Tensor, x: Tensor, layer: nn.Module) -> None:
+        """Into `out`, which is the layer's own output for `x`."""
+        # What one forward alone would not get back is worked out when the second enters.
+        if self._entered and self._most_stacked and 0 < x.numel() <= self._most_stacked * x.shape[-1]:
+            stack = self._stack or self._make_stack()
+            if stack is not None:
+                stack.add(out, x)
+                return
+        self._entered = True
+        add_in_segments(out, x, self._parts, self._rows, self._add_low_rank, layer)
+
+    @property
+    def _most_stacked(self) -> float:
+        """The most tokens of the whole batch that are stacked, which is what the adapter with the most rows allows."""
+        if self._stacks_up_to is None:
+            rows = self._rows or 1
+            stacks = self._add_low_rank is add_linear and all(part.can_be_stacked for part in self._parts)
+            up_to = self._stacking.table.stacks_up_to(len(self._parts)) if stacks else 0
+            self._stacks_up_to = up_to * rows / max(part.size_in(rows) for part in self._parts)
+        return self._stacks_up_to
+
+    def _make_stack(self) -> StackedLoRA | None:
+        if self._stacking.take(sum(part.bytes for part in self._parts)):
+            self._stack = StackedLoRA.of(self._parts)
+        else:
+            self._stacks_up_to = 0
+        return self._stack
+
+
+@dataclass(frozen=True, slots=True)
+class LayerAdapters:
+    """What one mixture does here: its adapters that are here, with their weights. `low_ranks` only where they are all
+    that it does."""
+
+    names: frozenset[str]
+    parts: tuple[tuple[Folded, float], ...]
+    low_ranks: LowRanks
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`names` are the adapters that act here. It holds for a layer's adapters as they were at `edition`. Where there is
+    a `merged` copy, that answers in the target's place and nothing else is left to do. `gathered_output` `[rows, out]`
+    has the output scales of rows that get nothing else."""
+
+    edition: int
+    names: frozenset[str] = frozenset()
+    changes: tuple[LayerDelta, ...] = ()
+    input_scales: tuple[tuple[RowsOf, Tensor], ...] = ()
+    gathered_output: Tensor | None = None
+    additions: LowRankDeltas | None = None
+    merged: nn.Module | None = None

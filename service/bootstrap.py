@@ -1,0 +1,144 @@
+"""The only place that assembles. What needs a disk, a thread or a database begins in the app's lifespan."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+
+from anyio import CapacityLimiter
+from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
+from fastapi_offline import FastAPIOffline
+from starlette.concurrency import run_in_threadpool
+
+from models_registry.base_models.sources import SourcePolicy
+from models_registry.registry import Registry
+from models_registry.storage.blobs import open_blob_store
+from models_registry.storage.database import migrate, open_database
+from service.front.api.http.json_reader import JsonReader
+from service.front.api.http.strict_query import require_known_query
+from service.front.api.metrics.metrics import CountRequests, Metrics
+from service.front.api.middleware.draining import Drain, RefuseWhileDraining
+from service.front.api.middleware.generation import FollowGeneration, TellGeneration
+from service.front.api.middleware.internal_errors import AnswerUnforeseen
+from service.front.api.middleware.prefix import UnderPrefix
+from service.front.api.middleware.request_bounds import RefuseUnreadable
+from service.front.api.middleware.request_ids import IdentifyRequests
+from service.front.api.middleware.request_log import LogRequests
+from service.front.api.middleware.single_headers import RefuseRepeatedHeaders
+from service.front.api.openapi import build_document
+from service.front.api.problems import install_problems
+from service.front.api.routes import (
+    adapters,
+    aliases,
+    compositions,
+    events,
+    health,
+    inference,
+    loading,
+    models,
+    removals,
+    states,
+)
+from service.front.api.routes.version import router as version_router
+from service.front.engine import Engine
+from service.front.requests import EngineLimits
+from service.secret_values import redactor_of
+from service.settings import Settings
+
+REMOVALS = 4
+"""So many removals may wait for running requests at the same time; the others wait for these."""
+LOADS = 8
+"""So many adapters may be on their way into memory for somebody who waits for that; the others wait for these."""
+
+
+SERVERS = [
+    {"url": "/", "description": "The service that this document came from."},
+    {"url": "http://127.0.0.1:8000", "description": "A service on this machine, with its default settings."},
+]
+"""For those who read the document beside a running service, and from a file."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service's ASGI app. Starts nothing: its lifespan does."""
+    app = FastAPIOffline(
+        title="Adapter Service",
+        version=version("adapter-service"),
+        description="Injects named adapters (LoRA, AdaLoRA, IA3) into hosted base models. Every answer says in "
+        "`X-Registry-Generation` which state of the registry it saw; a request that sends it back is answered from "
+        "that state or a newer one, also by another process, or with 503 where that can't see it yet.",
+        servers=[{"url": settings.root_path}] if settings.root_path else SERVERS,
+        lifespan=_lifespan,
+        generate_unique_id_function=_operation_id,
+        dependencies=[Depends(require_known_query)],
+        redoc_url=None,  # its script shows an image of its makers' host
+        swagger_ui_parameters={"validatorUrl": None},  # else the page shows the document to a site of its makers'
+    )
+    app.state.settings = settings
+    app.state.metrics = Metrics()
+    app.state.drain = Drain()
+    app.state.json_reader = JsonReader()
+    app.state.removals = CapacityLimiter(REMOVALS)
+    app.state.loads = CapacityLimiter(LOADS)
+    app.openapi = partial(_document, app)
+    # Routes are tried one after the other, so the one that is called most goes first.
+    for resource in (inference, models, adapters, loading, compositions, states, aliases, removals, events, health):
+        app.include_router(resource.router)
+    app.include_router(version_router)
+    install_problems(app, redactor_of(settings))
+    # The last one added is the outermost.
+    app.add_middleware(FollowGeneration)
+    app.add_middleware(RefuseRepeatedHeaders)
+    app.add_middleware(RefuseUnreadable)
+    app.add_middleware(RefuseWhileDraining, drain=app.state.drain)
+    app.add_middleware(AnswerUnforeseen)
+    app.add_middleware(TellGeneration)
+    app.add_middleware(CountRequests, metrics=app.state.metrics)
+    app.add_middleware(LogRequests)
+    app.add_middleware(IdentifyRequests)
+    if settings.root_path:
+        app.add_middleware(UnderPrefix, prefix=settings.root_path)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
+    settings: Settings = app.state.settings
+    if settings.migrates_at_start:
+        await run_in_threadpool(migrate, settings.database_url)
+    blobs = await run_in_threadpool(open_blob_store, settings.blob_url, settings.s3_endpoint)
+    database = await run_in_threadpool(open_database, settings.database_url)
+    engine = Engine(
+        Registry(database, blobs),
+        SourcePolicy(settings.model_roots, settings.factories),
+        EngineLimits(
+            settings.device,
+            settings.max_resident_bytes,
+            settings.max_batch_rows,
+            settings.max_queue,
+            settings.max_upload_bytes,  # an adapter that is made here may be as large as one that is sent
+            settings.max_merged_bytes,
+            settings.max_request_rows,
+        ),
+        app.state.redact,
+    )
+    app.state.engine = engine
+    app.state.drain.give_up = engine.give_up
+    app.state.metrics.watch_models(engine.models.stats)
+    try:
+        engine.start()
+        yield
+    finally:
+        # No grace: the server has waited for its requests before this, and what still runs has lost its caller.
+        await run_in_threadpool(engine.stop, 0.0)
+        await run_in_threadpool(app.state.json_reader.close)
+        database.close()
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _document(app: FastAPI) -> dict[str, object]:
+    app.openapi_schema = app.openapi_schema or build_document(app)
+    return app.openapi_schema

@@ -1,0 +1,1 @@
+"""Answers callers: HTTP, the registry, references, and which base models are hosted. Runs no forward."""

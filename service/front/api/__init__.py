@@ -1,0 +1,1 @@
+"""HTTP in and out: an endpoint parses, calls one thing, returns."""

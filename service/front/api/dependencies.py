@@ -1,0 +1,87 @@
+"""What endpoints are handed: the engine and the settings that app.py assembled, and the names in an address."""
+
+import re
+from typing import Annotated, cast
+
+from fastapi import Depends, Path, Request
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from models_registry.references import NAME
+from service.front.api.http.json_reader import JsonReader
+from service.front.api.metrics.metrics import Metrics
+from service.front.api.middleware.draining import Drain
+from service.front.engine import Engine
+from service.settings import Settings
+
+NAME_PATTERN = f"^{NAME.pattern}$"
+
+
+def _as_name(name: str) -> str:
+    if NAME.fullmatch(name):
+        return name
+    meant = re.sub(r"[^A-Za-z0-9._-]+", "-", name[:128]).strip("._-")
+    suggestion = f"; {meant!r} would do" if NAME.fullmatch(meant) else ""
+    raise ValueError(f"must be 1 to 128 letters, digits, '.', '_' and '-', a letter or a digit first{suggestion}")
+
+
+Name = Annotated[str, AfterValidator(_as_name), Field(json_schema_extra={"pattern": NAME_PATTERN})]
+ModelId = Annotated[str, Path(pattern=NAME_PATTERN, description="A base model's id.", examples=["smollm2"])]
+AdapterName = Annotated[str, Path(pattern=NAME_PATTERN, description="An adapter's name.", examples=["pirate"])]
+
+_NUMBER = re.compile(r"[1-9][0-9]*")
+
+
+def _one_spelling(text: str) -> str:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("must be a version's number: digits, the first of which is no zero")
+    return text
+
+
+# In lax mode pydantic reads `01`, `+1` and `1.0` too: further addresses of one thing, which no reference has.
+VersionNumber = Annotated[int, Field(ge=1, lt=2**31), BeforeValidator(_one_spelling)]
+PathVersion = Annotated[VersionNumber, Path(description="A version's number.", examples=[3])]
+
+
+def engine_of(request: Request) -> Engine:
+    return cast(Engine, request.app.state.engine)
+
+
+def settings_of(request: Request) -> Settings:
+    return cast(Settings, request.app.state.settings)
+
+
+def drain_of(request: Request) -> Drain:
+    return cast(Drain, request.app.state.drain)
+
+
+def metrics_of(request: Request) -> Metrics:
+    return cast(Metrics, request.app.state.metrics)
+
+
+def json_reader_of(request: Request) -> JsonReader:
+    return cast(JsonReader, request.app.state.json_reader)
+
+
+# Coroutines, though they await nothing: FastAPI would send plain functions to a thread and back, for each request.
+
+
+async def _engine(request: Request) -> Engine:
+    return engine_of(request)
+
+
+async def _settings(request: Request) -> Settings:
+    return settings_of(request)
+
+
+async def _metrics(request: Request) -> Metrics:
+    return metrics_of(request)
+
+
+async def _drain(request: Request) -> Drain:
+    return drain_of(request)
+
+
+TheDrain = Annotated[Drain, Depends(_drain)]
+TheEngine = Annotated[Engine, Depends(_engine)]
+TheSettings = Annotated[Settings, Depends(_settings)]
+TheMetrics = Annotated[Metrics, Depends(_metrics)]

@@ -1,0 +1,1 @@
+"""Bodies, headers and media types, read and written."""

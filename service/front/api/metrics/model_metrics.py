@@ -1,0 +1,85 @@
+"""What Prometheus is told of the base models, which are asked at every scrape.
+
+Labels are models, states and tiers, of which there are few; never adapters.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
+from typing import TypeAlias, get_args
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.front.requests import ModelState
+from service.protocol.stats import BOUNDS, HostStats, ModelStats, SizeStats
+
+Watch: TypeAlias = Callable[[], Mapping[str, ModelStats]]
+"""Tells each model's figures."""
+
+_GAUGES: Mapping[str, tuple[str, Callable[[HostStats], int]]] = {
+    "waiting_requests": ("Requests that wait for the model.", lambda f: f.queue.requests),
+    "waiting_rows": ("Rows of the requests that wait for the model.", lambda f: f.queue.rows),
+    "pinned_adapter_versions": ("Adapter versions that stay in memory.", lambda f: f.adapters.pinned),
+    "adapter_bytes": ("What adapters take in memory.", lambda f: f.adapters.bytes),
+    "adapter_limit_bytes": ("What adapters may take in memory.", lambda f: f.adapters.max_bytes),
+    "merged_bytes": ("What layers' copies with hot adapters in them take.", lambda f: f.merged_bytes),
+    "merged_limit_bytes": ("What layers' copies with hot adapters in them may take.", lambda f: f.max_merged_bytes),
+}
+_COUNTERS: Mapping[str, tuple[str, Callable[[HostStats], int]]] = {
+    "adapter_loads": ("Adapter versions that came into memory.", lambda f: f.adapters.loads),
+    "adapter_evictions": ("Adapter versions that left memory for others.", lambda f: f.adapters.evictions),
+    "adapter_load_failures": ("Adapter versions that didn't come into memory.", lambda f: f.adapters.failures),
+    "queue_full": ("Requests refused because too many waited (429).", lambda f: f.queue.refused),
+    "deadlines_passed": ("Requests that waited beyond their deadline (504).", lambda f: f.queue.expired),
+}
+_HISTOGRAMS: Mapping[str, tuple[str, Callable[[HostStats], SizeStats]]] = {
+    "forward_rows": ("Rows that shared a forward.", lambda f: f.rows_per_forward),
+    "forward_adapters": ("Adapter versions that shared a forward.", lambda f: f.adapters_per_forward),
+}
+
+
+class ModelMetrics(Collector):
+    """Counters begin again with 0 when a model comes into memory anew."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    def collect(self) -> Iterable[Metric]:
+        models = self._watch()
+        yield from _of_all(models)
+        yield from _of_hosted({model: figures.hosted for model, figures in models.items() if figures.hosted})
+
+
+def _of_all(models: Mapping[str, ModelStats]) -> Iterator[Metric]:
+    states = GaugeMetricFamily("adapter_service_models", "Base models, by state.", labels=["state"])
+    for state in get_args(ModelState):
+        states.add_metric([state], sum(figures.state == state for figures in models.values()))
+    yield states
+    tiers = GaugeMetricFamily(
+        "adapter_service_adapter_versions", "Adapter versions, by where they are.", labels=["model", "tier"]
+    )
+    for model, figures in models.items():
+        tiers.add_metric([model, "stored"], figures.stored)
+        tiers.add_metric([model, "staged"], figures.hosted.adapters.staged if figures.hosted else 0)
+        tiers.add_metric([model, "resident"], figures.hosted.adapters.resident if figures.hosted else 0)
+    yield tiers
+
+
+def _of_hosted(models: Mapping[str, HostStats]) -> Iterator[Metric]:
+    for name, (what, figure) in _GAUGES.items():
+        gauge = GaugeMetricFamily(f"adapter_service_{name}", what, labels=["model"])
+        for model, figures in models.items():
+            gauge.add_metric([model], figure(figures))
+        yield gauge
+    for name, (what, figure) in _COUNTERS.items():
+        counter = CounterMetricFamily(f"adapter_service_{name}", what, labels=["model"])
+        for model, figures in models.items():
+            counter.add_metric([model], figure(figures))
+        yield counter
+    for name, (what, sizes) in _HISTOGRAMS.items():
+        histogram = HistogramMetricFamily(f"adapter_service_{name}", what, labels=["model"])
+        for model, figures in models.items():
+            seen = sizes(figures)
+            limits = (*(str(float(bound)) for bound in BOUNDS), "+Inf")
+            histogram.add_metric([model], list(zip(limits, accumulate(seen.counts), strict=True)), seen.sum)
+        yield histogram

@@ -1,0 +1,58 @@
+"""The OpenAPI document: FastAPI's, plus the bodies that this service reads itself, to limit them as they come."""
+
+import json
+from typing import Any
+
+import pydantic
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from service.front.api.http.uploads import FreshAdapterBody, UploadedAdapterBody, UploadedVersionBody
+from service.front.api.problems import Problem
+from service.front.api.routes.aliases import AliasBody
+from service.front.api.routes.compositions import CompositionBody
+from service.front.api.routes.inference import InferAnswerBody, InferBody
+from service.front.api.routes.models import NewModelBody
+
+_OURS: tuple[type[pydantic.BaseModel], ...] = (
+    AliasBody,
+    CompositionBody,
+    FreshAdapterBody,
+    InferAnswerBody,
+    InferBody,
+    NewModelBody,
+    Problem,
+    UploadedAdapterBody,
+    UploadedVersionBody,
+)
+# FastAPI documents its own validation errors wherever a route takes parameters; here they are problems like all others.
+_NOT_OURS = ("HTTPValidationError", "ValidationError")
+
+
+def build_document(app: FastAPI) -> dict[str, Any]:
+    """The document of `app`'s routes, the same one for the same code."""
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, servers=app.servers
+    )
+    schemas: dict[str, Any] = {**_our_schemas(), **document["components"]["schemas"]}
+    for name in _NOT_OURS:
+        schemas.pop(name, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            if "HTTPValidationError" in json.dumps(operation["responses"].get("422", {})):
+                del operation["responses"]["422"]
+    document["components"]["schemas"] = {name: schemas[name] for name in sorted(schemas)}
+    return document
+
+
+def export_document(app: FastAPI) -> str:
+    """The document as openapi/openapi.json holds it."""
+    return json.dumps(app.openapi(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _our_schemas() -> dict[str, Any]:
+    _, definitions = models_json_schema(
+        [(model, "validation") for model in _OURS], ref_template="#/components/schemas/{model}"
+    )
+    return definitions["$defs"]

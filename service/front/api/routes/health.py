@@ -1,0 +1,54 @@
+"""Whether the process lives, whether it is ready, and its figures."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, Field
+
+from models_registry.errors import Unavailable
+from service.front.api.dependencies import TheDrain, TheEngine, TheMetrics
+from service.front.api.problems import documented
+
+router = APIRouter(tags=["health"])
+
+
+class LiveAnswer(BaseModel):
+    status: Literal["live"] = Field(description="Always the same.")
+
+
+class ReadyAnswer(BaseModel):
+    """`degraded` names what is away or has failed, while the rest goes on answering."""
+
+    status: Literal["ready"] = Field(description="Always the same.")
+    degraded: list[str] = Field(description="What is away or has failed.", examples=[["the blob store is away"]])
+
+
+@router.get("/health/live", responses=documented())
+async def live() -> LiveAnswer:
+    """The process answers."""
+    return LiveAnswer(status="live")
+
+
+@router.get("/health/ready", responses=documented())
+def ready(engine: TheEngine, drain: TheDrain) -> ReadyAnswer:
+    """200 once the database answers and no registered model is still loading; else 503, saying why."""
+    if drain.announced:
+        raise Unavailable("Not ready: The service is about to shut down.")
+    readiness = engine.readiness()
+    if not readiness.ready:
+        raise Unavailable(f"Not ready: {'; '.join(readiness.reasons)}.")
+    return ReadyAnswer(status="ready", degraded=list(readiness.degraded))
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus's text format", "content": {"text/plain": {"schema": {"type": "string"}}}},
+        **documented(),
+    },
+)
+def metrics(counted: TheMetrics) -> Response:
+    """The service's figures, for Prometheus to scrape."""
+    return Response(counted.text(), media_type=CONTENT_TYPE_LATEST)

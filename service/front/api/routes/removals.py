@@ -1,0 +1,45 @@
+"""Removing adapters and single versions, at once or when the requests that use them are done."""
+
+from typing import Annotated, cast
+
+from anyio import CapacityLimiter, to_thread
+from fastapi import APIRouter, Depends, Query, Request
+
+from service.front.api.dependencies import AdapterName, PathVersion, TheEngine
+from service.front.api.problems import documented
+
+router = APIRouter(tags=["adapters"])
+
+DrainQuery = Annotated[
+    bool,
+    Query(
+        examples=[True],
+        description="Its aliases go with it, and this process's running requests are waited for, at most 30 seconds "
+        "(then 409, and nothing was changed); new ones are answered as if it were gone. Another process's requests "
+        "finish with what they hold.",
+    ),
+]
+
+
+async def _threads(request: Request) -> CapacityLimiter:
+    return cast(CapacityLimiter, request.app.state.removals)
+
+
+# A removal holds a thread while it waits. These are a few of its own, so that those which serve everyone stay free.
+TheThreads = Annotated[CapacityLimiter, Depends(_threads)]
+
+
+@router.delete("/adapters/{name}", status_code=204, responses=documented(400, 404, 409, 507))
+async def remove_adapter(name: AdapterName, engine: TheEngine, threads: TheThreads, drain: DrainQuery = False) -> None:
+    """Remove an adapter with all its versions; 409 while requests use it or an alias of it is left."""
+    await to_thread.run_sync(engine.adapters.remove, name, drain, limiter=threads if drain else None)
+
+
+@router.delete("/adapters/{name}/versions/{version}", status_code=204, responses=documented(400, 404, 409, 507))
+async def remove_version(
+    name: AdapterName, version: PathVersion, engine: TheEngine, threads: TheThreads, drain: DrainQuery = False
+) -> None:
+    """Remove one version; 409 while requests use it or an alias points to it, and if it is the only one, for then the
+    adapter itself is to be removed. Its number is never given again."""
+    limiter = threads if drain else None
+    await to_thread.run_sync(engine.adapters.remove_version, name, version, drain, limiter=limiter)

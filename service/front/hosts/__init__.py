@@ -1,0 +1,1 @@
+"""Which base models are in memory, and in which host."""

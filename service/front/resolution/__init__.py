@@ -1,0 +1,1 @@
+"""References to exact versions, without a database read."""

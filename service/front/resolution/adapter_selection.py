@@ -1,0 +1,156 @@
+"""Which adapter versions the rows of a request mean: references become exact versions, all faults at once."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from models_registry.adapters.catalog import parse_stored
+from models_registry.adapters.method import FLOAT32_MAX
+from models_registry.errors import Invalid, NotFound
+from models_registry.records import AdapterVersion, Architecture, Fault, Location, RegistrySnapshot
+from service.front.requests import AdapterChoice, AdapterChoices, Digest
+from service.front.resolution.registry_snapshot import resolve, slot
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    version: AdapterVersion = field(compare=False)
+    slot: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """One row's adapters. No parts is the base; several parts, or one with another weight than 1, a composition."""
+
+    parts: tuple[Part, ...] = ()
+    composed: bool = field(default=False, compare=False)
+
+    @property
+    def mixture(self) -> Mapping[str, float]:
+        """What the live module routes by: slot -> weight."""
+        return {part.slot: part.weight for part in self.parts}
+
+    @property
+    def exact(self) -> AdapterChoice:
+        if self.composed:
+            return {part.version.reference: part.weight for part in self.parts}
+        return self.parts[0].version.reference if self.parts else None
+
+    @property
+    def digest(self) -> Digest:
+        if self.composed:
+            return {part.version.reference: f"sha256:{part.version.digest}" for part in self.parts}
+        return f"sha256:{self.parts[0].version.digest}" if self.parts else None
+
+
+BASE = Selection()
+
+
+def _part(version: AdapterVersion, weight: float) -> Part:
+    return Part(version, slot(version), weight)
+
+
+def select(view: RegistrySnapshot, model: str, adapters: AdapterChoices) -> tuple[Selection, ...]:
+    """One selection for all rows, or one per row if `adapters` is a tuple.
+
+    Raises `NotFound` listing every reference that doesn't exist or belongs to another model, `Invalid` listing every
+    composition that can't be computed.
+    """
+    choices = adapters if isinstance(adapters, tuple) else (adapters,)
+    resolved = _resolve_all(view, model, choices)
+    faults: list[Fault] = []
+    selections: list[Selection] = []
+    for row, choice in enumerate(choices):
+        loc: Location = ("adapter", row) if isinstance(adapters, tuple) else ("adapter",)
+        selection = _compose(choice, resolved)
+        faults.extend(_faults_of(choice, selection, loc))
+        selections.append(selection)
+    if faults:
+        raise Invalid("These adapters can't be composed.", faults)
+    return tuple(selections)
+
+
+def check_heads(architecture: Architecture, selections: Sequence[Selection]) -> None:
+    """Raises `Invalid` for base rows of a model whose head only adapters bring: its own would be made up."""
+    head = architecture.absent_head
+    rows = [row for row, selection in enumerate(selections) if not selection.parts]
+    if head is None or not rows:
+        return
+    message = f"the base model's files hold no {', '.join(head.modules)}; name an adapter that brings its own"
+    locs: list[Location] = [("adapter",)] if len(selections) == 1 else [("adapter", row) for row in rows]
+    raise Invalid("The base model has no head of its own.", [Fault(loc, message) for loc in locs])
+
+
+def resolve_composition(view: RegistrySnapshot, model: str, adapters: Mapping[str, float]) -> Selection:
+    """The exact versions of a composition that is to be stored, whether or not it can be computed.
+
+    Raises `NotFound` listing every reference that doesn't exist or belongs to another model.
+    """
+    return _compose(adapters, _resolve_all(view, model, (adapters,)))
+
+
+def distinct_versions(selections: Iterable[Selection]) -> tuple[AdapterVersion, ...]:
+    """Every version that the selections name, once."""
+    return tuple({part.slot: part.version for selection in selections for part in selection.parts}.values())
+
+
+def _resolve_all(
+    view: RegistrySnapshot, model: str, choices: tuple[AdapterChoice, ...]
+) -> Mapping[str, AdapterVersion]:
+    resolved: dict[str, AdapterVersion] = {}
+    missing: dict[str, str] = {}
+    for reference in _references(choices):
+        if reference in resolved or reference in missing:
+            continue
+        try:
+            version = resolve(view, reference)
+        except NotFound as error:
+            missing[reference] = error.detail
+            continue
+        if version.model == model:
+            resolved[reference] = version
+        else:
+            missing[reference] = f"Adapter {version.adapter!r} belongs to model {version.model!r}, not to {model!r}."
+    if missing:
+        raise NotFound(" ".join(missing.values()))
+    return resolved
+
+
+def _references(choices: tuple[AdapterChoice, ...]) -> Iterator[str]:
+    for choice in choices:
+        if isinstance(choice, str):
+            yield choice
+        elif choice is not None:
+            yield from choice
+
+
+def _compose(choice: AdapterChoice, resolved: Mapping[str, AdapterVersion]) -> Selection:
+    if choice is None:
+        return BASE
+    if isinstance(choice, str):
+        return Selection((_part(resolved[choice], 1.0),))
+    weights: dict[str, float] = {}
+    versions: dict[str, AdapterVersion] = {}
+    for reference, weight in choice.items():
+        version = resolved[reference]
+        # `tone` and `tone@3` may be the same version: their deltas add up, so their weights do.
+        weights[version.reference] = weights.get(version.reference, 0.0) + weight
+        versions[version.reference] = version
+    return Selection(tuple(_part(versions[key], weight) for key, weight in weights.items()), composed=True)
+
+
+def _faults_of(choice: AdapterChoice, selection: Selection, loc: Location) -> Iterator[Fault]:
+    if not isinstance(choice, Mapping):
+        return
+    if not choice:
+        yield Fault(loc, "A composition names at least one adapter; for the base write null.")
+    for reference, weight in choice.items():
+        if not abs(weight) <= FLOAT32_MAX:  # nor if it isn't a number
+            yield Fault((*loc, reference), f"The weight must be a number that float32 can hold, not {weight}.")
+    if len(selection.parts) == 1 and selection.parts[0].weight == 1.0:
+        return
+    for part in selection.parts:
+        config = parse_stored(part.version.config)
+        if config.addition_refusal:
+            message = f"It can't be weighted or summed with others ({config.addition_refusal})."
+            yield Fault((*loc, part.version.reference), message)

@@ -1,0 +1,1 @@
+"""The verbs: what callers may do with base models and adapters."""

@@ -1,0 +1,319 @@
+"""The verbs of adapters, a few lines each: check, store in the registry, then bring into the hosted model."""
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+from models_registry.adapters.absent_heads import labels_of
+from models_registry.adapters.catalog import parse_config, parse_stored
+from models_registry.adapters.checkpoint import not_in_memory
+from models_registry.errors import NotFound, RegistryError
+from models_registry.injection.adapted_model import PreparedAdapter
+from models_registry.records import Adapter, AdapterVersion, Once
+from models_registry.references import pick_removable
+from models_registry.registry import Registry
+from models_registry.safetensors_files import read_safetensors
+from service.front.hosts.host_manager import HostManager
+from service.front.requests import (
+    STRICT,
+    Accepted,
+    AdapterStatus,
+    CreatedAdapter,
+    EngineLimits,
+    ModelModules,
+    NewAdapter,
+    NewComposition,
+)
+from service.front.resolution.registry_snapshot import (
+    Snapshot,
+    find_adapter,
+    first_adapter,
+    is_there,
+    require_free,
+    resolve,
+)
+from service.front.services.idempotency import create_once
+from service.front.services.inference import Inference
+from service.front.services.merge_builder import draft_composition
+from service.front.services.models import Models
+from service.front.services.statuses import adapter_status
+from service.front.services.version_builder import VersionCandidate, draft_new, draft_upload
+from service.host.model_host import HostedModel
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 30.0
+"""So long a removal waits for the requests that run, where it is asked to."""
+
+
+_Memory: TypeAlias = tuple[HostedModel, PreparedAdapter]
+"""Where a version goes once it is stored, and what goes there."""
+
+
+class Adapters:
+    """The adapters of all base models, in memory or not. Every verb may block.
+
+    Those that read look for changes, too, so that the generation that is told has all that they tell. Whoever gives a
+    creation a `Once` and asks again is told what was created then.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        limits: EngineLimits,
+        snapshot: Snapshot,
+        hosting: HostManager,
+        models: Models,
+        inference: Inference,
+    ) -> None:
+        self._registry = registry
+        self._limits = limits
+        self._snapshot = snapshot
+        self._hosting = hosting
+        self._models = models
+        self._inference = inference
+
+    # ---- creating -------------------------------------------------------------------------------------------
+
+    def create(self, new: NewAdapter, once: Once | None = None) -> CreatedAdapter:
+        """Version 1, with initial or given weights; attached at once if the model is hosted.
+
+        Raises `NotFound` (model), `Conflict` (name taken; the model was never built; `once` was for something else),
+        `Unavailable` (its first build is under way), `Invalid`/`Unsupported` (config or weights), `NoRoom`; then
+        nothing is stored.
+        """
+        put = partial(self._registry.create_adapter, new.model, new.name, once=once)
+        return create_once(once, self._recall, lambda: self._store(new.model, self._draft(new), put))
+
+    def check(self, new: NewAdapter) -> CreatedAdapter:
+        """The dry run: all of `create` but storing and attaching. Version 1 as it would be."""
+        draft = self._draft(new)
+        return CreatedAdapter(draft.as_version(new.model, new.name, 1), draft.checkpoint.warnings)
+
+    def compose(self, new: NewComposition, once: Once | None = None) -> CreatedAdapter:
+        """Version 1, merged from stored adapters of the model, in memory or not; stored and attached as by `create`.
+        Raises `NotFound` (all references at once), `Damaged`, and what `create` does."""
+        put = partial(self._registry.create_adapter, new.model, new.name, once=once)
+        return create_once(once, self._recall, lambda: self._store(new.model, self._draft_composition(new), put))
+
+    def add_version(
+        self,
+        name: str,
+        *,
+        config: Mapping[str, Any] | None = None,
+        weights: bytes | Path,
+        metadata: Mapping[str, Any] | None = None,
+        accept: Accepted = STRICT,
+        if_match: Collection[str] | None = None,
+        once: Once | None = None,
+    ) -> CreatedAdapter:
+        """The next version; `config` None keeps the newest's own. `if_match` are the digests (hex) of which the newest
+        version must have one.
+
+        Raises `NotFound`, `Stale`, and what `create` does of the rest; then nothing is stored.
+        """
+
+        def add() -> CreatedAdapter:
+            newest = self._registry.find_adapter(name).newest
+            parsed = parse_stored(newest.config) if config is None else parse_config(config, accept.unknown)
+            # What the newest version's config names and the base model lacks was accepted with it.
+            lenient = accept.unmatched or config is None
+            draft = draft_upload(parsed, self._modules(newest.model), weights, metadata or {}, lenient)
+            put = partial(self._registry.add_version, name, if_match=if_match, once=once)
+            return self._store(newest.model, draft, put)
+
+        return create_once(once, self._recall, add)
+
+    def change_weights(
+        self,
+        name: str,
+        *,
+        weights: bytes | Path,
+        metadata: Mapping[str, Any] | None = None,
+        if_match: Collection[str] | None = None,
+    ) -> CreatedAdapter:
+        """As `add_version` with the newest version's own config; but that version, `unchanged`, where it has these
+        weights already: `metadata` of other content is then not stored, which is a warning."""
+        newest = self._registry.find_adapter(name).newest
+        # What its config names and the base model lacks was accepted with it.
+        config, modules = parse_stored(newest.config), self._modules(newest.model)
+        draft = draft_upload(config, modules, weights, metadata or {}, accept_unmatched=True)
+        memory = self._prepare(newest.model, draft)
+        version, changed = self._registry.change_weights(
+            name, if_match=if_match, made_for=draft.fingerprint, **draft.content
+        )
+        self._snapshot.refresh()
+        warnings = draft.checkpoint.warnings
+        if changed:
+            return CreatedAdapter(version, (*warnings, *self._attach(version, memory)))
+        if metadata is not None and metadata != version.metadata:
+            warnings = (*warnings, f"{version.reference} has these weights already, so the metadata was not stored.")
+        return CreatedAdapter(version, warnings, unchanged=True)
+
+    # ---- reading --------------------------------------------------------------------------------------------
+
+    def find(self, name: str) -> AdapterStatus:
+        """Raises `NotFound`."""
+        adapter = self._find(name)
+        return adapter_status(adapter, self._hosting.hosted(adapter.model))
+
+    def page(self, limit: int, after: str | None = None, model: str | None = None) -> tuple[AdapterStatus, ...]:
+        """At most `limit`, by name, beginning behind `after`. Raises `NotFound` for an unknown `model`."""
+        if model is not None:
+            self._registry.find_base_model(model)
+        adapters = self._registry.list_adapters(limit, after, model)
+        self._snapshot.refresh()
+        return tuple(adapter_status(adapter, self._hosting.hosted(adapter.model)) for adapter in adapters)
+
+    def find_version(self, reference: str) -> AdapterVersion:
+        """Raises `NotFound`."""
+        self._snapshot.refresh()
+        return resolve(self._snapshot.view, reference)
+
+    def open_state(self, version: AdapterVersion) -> BinaryIO:
+        """Its blob, verified, as a file that the caller closes. Raises `Damaged`, `Unavailable`, `NoRoom`."""
+        return self._registry.open_weights(version)
+
+    def presign_state(self, version: AdapterVersion, expires_s: int) -> str | None:
+        """Where anybody gets its blob without us for that long; None where the store has no URLs."""
+        return self._registry.presign_weights(version, expires_s)
+
+    # ---- in and out of memory -------------------------------------------------------------------------------
+
+    def load(self, model: str, name: str, pin: bool = False) -> AdapterStatus:
+        """Make the reference `name` resident; with `pin` it stays so until it is unloaded. Raises `NotFound`; `NoRoom`
+        where it doesn't fit beside what is pinned; `Conflict`/`Unavailable` if the model isn't ready."""
+        hosted = self._hosting.find(model)
+        version = self._resolve(model, name)
+        hosted.load(version, pin)
+        if self._drop_if_gone(hosted, version):
+            raise NotFound(f"There is no adapter {name!r}.")
+        return self.find(version.adapter)
+
+    def unload(self, model: str, name: str) -> tuple[AdapterStatus, bool]:
+        """Take the version that `name@…` means out of memory, or all of them for a bare name, pinned or not. Whether
+        their memory is free: those that requests hold go when these are done. Raises `NotFound`."""
+        self._registry.find_base_model(model)
+        version = self._resolve(model, name)
+        hosted = self._hosting.hosted(model)
+        freed = hosted is None or hosted.unload(version.adapter, None if name == version.adapter else version)
+        return self.find(version.adapter), freed
+
+    # ---- aliases and removing -------------------------------------------------------------------------------
+
+    def move_alias(
+        self,
+        name: str,
+        alias: str,
+        number: int,
+        *,
+        if_match: Collection[str] | None = None,
+        reason: str | None = None,
+    ) -> AdapterVersion:
+        """From now on `name@alias` is that version; `if_match` as in `add_version`. Raises `Invalid` for the alias,
+        `NotFound`, `Stale`."""
+        version = self._registry.move_alias(name, alias, number, if_match=if_match, reason=reason)
+        self._snapshot.refresh()
+        return version
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Raises `NotFound`."""
+        self._registry.remove_alias(name, alias)
+        self._snapshot.refresh()
+
+    def remove(self, name: str, drain: bool = False) -> None:
+        """Out of the registry and out of memory. Raises `NotFound`, and `Conflict` while requests hold it or aliases
+        point to it. With `drain` its aliases go too and running requests are waited for, while new ones are answered as
+        if it were gone; `Conflict` if some still run after 30 seconds, and then nothing was changed."""
+        adapter = self._find(name)
+        with self._inference.none_holds(name, DRAIN_S if drain else 0.0):
+            self._registry.remove_adapter(name, with_aliases=drain)
+            self._snapshot.refresh()
+        if hosted := self._hosting.hosted(adapter.model):
+            hosted.unload(name)
+
+    def remove_version(self, name: str, number: int, drain: bool = False) -> None:
+        """As `remove`, for one of several versions. Raises `Conflict` for the only one, too."""
+        version = pick_removable(self._find(name), number)
+        with self._inference.none_holds(version.reference, DRAIN_S if drain else 0.0):
+            self._registry.remove_version(name, number, with_aliases=drain)
+            self._snapshot.refresh()
+        if hosted := self._hosting.hosted(version.model):
+            hosted.unload(name, version)
+
+    # ---- inside ---------------------------------------------------------------------------------------------
+
+    def _find(self, name: str) -> Adapter:
+        self._snapshot.refresh()
+        return find_adapter(self._snapshot.view, name)
+
+    def _resolve(self, model: str, reference: str) -> AdapterVersion:
+        version = resolve(self._snapshot.view, reference)
+        if version.model != model:
+            raise NotFound(f"The adapter {version.adapter!r} belongs to model {version.model!r}, not to {model!r}.")
+        return version
+
+    def _draft(self, new: NewAdapter) -> VersionCandidate:
+        modules = self._modules(new.model)
+        require_free(self._snapshot.view, new.name, new.model)
+        hosted = self._hosting.hosted(new.model)
+        base = hosted.adapted.base_weight if hosted else not_in_memory
+        return draft_new(new, modules, base, self._limits.max_adapter_bytes)
+
+    def _modules(self, model: str) -> ModelModules:
+        """As of the model. A head that only adapters bring has as many classes as the first one's, if nobody said."""
+        modules = self._models.modules(model)
+        head = modules.architecture.absent_head
+        if head is None or head.labels is not None or (first := first_adapter(self._snapshot.view, model)) is None:
+            return modules
+        labels = labels_of(head, read_safetensors(self._registry.read_weights(first.versions[0])))
+        return replace(modules, architecture=replace(modules.architecture, absent_head=replace(head, labels=labels)))
+
+    def _draft_composition(self, new: NewComposition) -> VersionCandidate:
+        modules = self._models.modules(new.model)
+        require_free(self._snapshot.view, new.name, new.model)
+        return draft_composition(
+            new, modules, self._snapshot.view, self._registry.read_weights, self._limits.max_adapter_bytes
+        )
+
+    def _recall(self, once: Once) -> CreatedAdapter | None:
+        created = self._registry.find_created(once)
+        self._snapshot.refresh()
+        return created and CreatedAdapter(*created)
+
+    def _store(self, model: str, draft: VersionCandidate, put: Callable[..., AdapterVersion]) -> CreatedAdapter:
+        memory = self._prepare(model, draft)
+        warnings = draft.checkpoint.warnings
+        version = put(made_for=draft.fingerprint, warnings=warnings, **draft.content)
+        self._snapshot.refresh()
+        return CreatedAdapter(version, (*warnings, *self._attach(version, memory)))
+
+    def _prepare(self, model: str, draft: VersionCandidate) -> _Memory | None:
+        """None where the model isn't in memory."""
+        hosted = self._hosting.hosted(model)
+        return hosted and (hosted, hosted.adapted.prepare_adapter(draft.checkpoint))
+
+    def _attach(self, version: AdapterVersion, memory: _Memory | None) -> tuple[str, ...]:
+        """From the commit on the version exists: what goes wrong now is a warning."""
+        if memory is None:
+            return ()
+        hosted, prepared = memory
+        try:
+            hosted.attach(version, prepared)
+        except RegistryError as error:
+            return (f"{version.reference} is stored but not in memory yet: {error.detail}",)
+        except Exception as error:  # as above; the next request that needs it tries again and shows it
+            log.exception("adapter %s could not be attached", version.reference)
+            return (f"{version.reference} is stored but could not be attached: {type(error).__name__}: {error}",)
+        self._drop_if_gone(hosted, version)
+        return ()
+
+    def _drop_if_gone(self, hosted: HostedModel, version: AdapterVersion) -> bool:
+        """Its adapter may have been deleted between the look at the registry and the attaching."""
+        if is_there(self._snapshot.view, version):
+            return False
+        hosted.unload(version.adapter, version)
+        return True

@@ -1,0 +1,185 @@
+"""The verbs of base models, a few lines each: what the registry says a model should be, and what is in memory."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Unpack
+
+from models_registry.base_models.json_inputs import decode_inputs
+from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.errors import Conflict, NotFound, Unavailable
+from models_registry.injection.probing.coverage import UNKNOWN
+from models_registry.records import Architecture, BaseModel, Once, Source
+from models_registry.registry import BaseModelOptions, Registry
+from service.front.hosts.host_manager import HostManager, Place
+from service.front.requests import EngineLimits, ModelModules, ModelStatus
+from service.front.resolution.registry_snapshot import Snapshot
+from service.front.services.idempotency import create_once
+from service.front.services.statuses import model_status
+from service.host.device import choose_device, choose_dtype
+from service.protocol.stats import ModelStats
+
+PAGE = 256
+
+
+class Models:
+    """The base models that are registered, hosted or not. Every verb may block.
+
+    Those that read look for changes afterwards, so that the generation that is told has all that they tell.
+    """
+
+    def __init__(
+        self, registry: Registry, policy: SourcePolicy, limits: EngineLimits, snapshot: Snapshot, hosting: HostManager
+    ) -> None:
+        self._registry = registry
+        self._policy = policy
+        self._limits = limits
+        self._snapshot = snapshot
+        self._hosting = hosting
+        # What the registry says a model should be and what is in memory change together.
+        self._lifecycle = threading.Lock()
+
+    def register(
+        self, id: str, source: Source, *, once: Once | None = None, **wishes: Unpack[BaseModelOptions]
+    ) -> ModelStatus:
+        """Check the source, register, begin loading. A model that failed and has no adapters gives its place to a new
+        one of its id. Raises `Invalid` (nothing is registered) and `Conflict`.
+
+        Whoever asks again under the same `once` gets what was registered then, as it is now.
+        """
+        base = create_once(once, self._registry.find_registered, lambda: self._register(id, source, once, wishes))
+        self._snapshot.refresh()
+        return self._status(base)
+
+    def watch(self, base: BaseModel) -> Callable[[], ModelStatus]:
+        """What says how far this registration is, from memory alone; a failure also once it was withdrawn. It raises
+        `NotFound` once the model was removed."""
+        first = self._hosting.place(base.id)
+        place = first if first.registered_at == base.created_at else Place("loading", None)
+
+        def look() -> ModelStatus:
+            nonlocal place
+            now = self._hosting.place(base.id)
+            if now.registered_at == base.created_at:
+                place = now
+            elif place.state != "failed" and place.registered_at is not None:
+                raise NotFound(f"The base model {base.id!r} was removed while its caller waited for it.")
+            return model_status(base, place)
+
+        return look
+
+    def withdraw(self, base: BaseModel, once: Once | None = None) -> bool:
+        """Undo a registration that failed, so that its id and its key are free. Whether it is gone: a model that has
+        got adapters since, in a process where it could be built, stays."""
+        close = None
+        with self._lifecycle:
+            gone = self._registry.withdraw_base_model(base, once)
+            if gone and self._hosting.place(base.id).registered_at == base.created_at:
+                close = self._hosting.forget(base.id)
+        if close is not None:
+            close()
+        self._snapshot.refresh()
+        return gone
+
+    def find(self, model: str) -> ModelStatus:
+        """Raises `NotFound`."""
+        # First what is in memory: what it says of a build is on record by then.
+        place = self._hosting.place(model)
+        base = self._registry.find_base_model(model)
+        self._snapshot.refresh()
+        return model_status(base, place)
+
+    def page(self, limit: int, after: str | None = None) -> tuple[ModelStatus, ...]:
+        """At most `limit`, by id, beginning behind `after`."""
+        bases = self._registry.list_base_models(limit, after)
+        self._snapshot.refresh()
+        return tuple(self._status(base) for base in bases)
+
+    def stats(self) -> dict[str, ModelStats]:
+        """Of each model; from memory, also while the database is away."""
+        versions = Counter[str]()
+        for adapter in self._snapshot.view.adapters.values():
+            versions[adapter.model] += len(adapter.versions)
+        return {
+            model: ModelStats(place.state, versions[model], place.hosted.stats if place.hosted else None)
+            for model, place in self._hosting.all_places().items()
+        }
+
+    def modules(self, model: str) -> ModelModules:
+        """Every module an adapter could target. Raises `NotFound`; while it was never built, `Unavailable` if it is
+        loading, else `Conflict`."""
+        hosted = self._hosting.hosted(model)
+        reach = hosted.reach if hosted else UNKNOWN
+        return ModelModules(self._architecture(model), reach.entered or None, reach.bypassed)
+
+    def load(self, model: str) -> ModelStatus:
+        """Begin loading, also again after a failure; a model that is ready or loading stays so. Raises `NotFound`."""
+        with self._lifecycle:
+            base = self._registry.set_hosted(model, True)
+            self._hosting.load(base)
+        self._snapshot.refresh()
+        return self._status(base)
+
+    def unload(self, model: str) -> ModelStatus:
+        """Out of memory once the requests that run have their answers; registration and adapters stay."""
+        with self._lifecycle:
+            base = self._registry.set_hosted(model, False)
+            close = self._hosting.unload(base)
+        close()
+        self._snapshot.refresh()
+        return self._status(base)
+
+    def remove(self, model: str, cascade: bool = False) -> None:
+        """Forget it. Raises `NotFound`, and `Conflict` while adapters refer to it, unless `cascade` removes these."""
+        with self._lifecycle:
+            self._registry.remove_base_model(model, cascade)
+            self._snapshot.refresh()
+            close = self._hosting.forget(model)
+        close()
+
+    def start(self) -> None:
+        """Begin loading every model whose record says hosted, one after the other, in the background."""
+        self._hosting.start(self._all_bases())
+
+    def follow(self) -> None:
+        """Bring memory to what the registry says, whichever process changed it. Raises `Unavailable`."""
+        with self._lifecycle:
+            self._hosting.follow(self._all_bases())
+
+    def _all_bases(self) -> Iterator[BaseModel]:
+        """By id, read page by page."""
+        after = None
+        while page := self._registry.list_base_models(PAGE, after):
+            yield from page
+            after = page[-1].id
+
+    def _register(self, id: str, source: Source, once: Once | None, wishes: BaseModelOptions) -> BaseModel:
+        choose_dtype(wishes.get("dtype"))
+        choose_device(wishes.get("device") or self._limits.device)
+        open_spec(source, wishes.get("task"), self._policy, wishes.get("num_labels"))
+        if (example_inputs := wishes.get("example_inputs")) is not None:
+            decode_inputs(example_inputs, "example_inputs")
+        with self._lifecycle:
+            former = self._hosting.place(id)
+            wishes["replacing"] = former.registered_at if former.state == "failed" else None
+            base = self._registry.register_base_model(id, source, once=once, **wishes)
+            self._hosting.load(base)
+        return base
+
+    def _status(self, base: BaseModel) -> ModelStatus:
+        return model_status(base, self._hosting.place(base.id))
+
+    def _architecture(self, model: str) -> Architecture:
+        if hosted := self._hosting.hosted(model):
+            return hosted.adapted.architecture
+        if architecture := self._registry.find_architecture(model):
+            return architecture
+        place = self._hosting.place(model)
+        if place.state == "loading":
+            raise Unavailable(
+                f"The base model {model!r} is being built for the first time; try again when it is ready."
+            )
+        raise Conflict(
+            f"The base model {model!r} was never built, so that nothing can be checked against it; load it first."
+            + (f" Its last build failed: {place.reason}" if place.reason else "")
+        )

@@ -1,0 +1,1 @@
+"""Adapters on their way into memory and out of it."""

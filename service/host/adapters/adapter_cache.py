@@ -1,0 +1,323 @@
+"""Where the adapters of one hosted model are: stored (blob) -> staged (prepared tensors) -> resident (in the module).
+
+Any thread may acquire, let go, claim and unload; reading and preparing has threads of its own. Only the model's own
+thread, between two forwards, changes the module and takes anything out: so what a forward needs stays until its end.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from models_registry.errors import NoRoom, RegistryError
+from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
+from models_registry.records import AdapterVersion
+from service.front.requests import VersionResidency
+from service.front.resolution.registry_snapshot import slot
+from service.host.adapters.loader import AdapterLoader
+from service.host.adapters.memory_budget import CacheEntry, MemoryBudget, Use
+from service.protocol.stats import AdapterStats
+
+log = logging.getLogger(__name__)
+
+Failed = Callable[[str, BaseException], None]
+
+
+class AdapterCache:
+    """The adapters of one hosted model. `wake` is called when the model's thread should `arrange`, `fail` with a slot
+    that doesn't come and why."""
+
+    def __init__(
+        self,
+        adapted: AdaptedModel,
+        preparer: AdapterLoader,
+        stagers: Executor,
+        max_bytes: int,
+        wake: Callable[[], None],
+        fail: Failed,
+    ) -> None:
+        self._adapted = adapted
+        self._preparer = preparer
+        self._stagers = stagers
+        self._wake = wake
+        self._fail = fail
+        self._changed = threading.Condition()
+        self._room = MemoryBudget(max_bytes)
+        self._uses: dict[str, Use] = {}
+        self._closed: RegistryError | None = None
+
+    # ---- any thread -----------------------------------------------------------------------------------------
+
+    def acquire(self, versions: Collection[AdapterVersion]) -> None:
+        """A request names these, until `release`."""
+        now = datetime.now(UTC)
+        with self._changed:
+            for version in versions:
+                entry = self._touch(version)
+                entry.holders += 1
+                entry.use.last_used_at = now
+                self._room.settle(entry)
+
+    def release(self, versions: Iterable[AdapterVersion]) -> None:
+        """The end of `acquire`."""
+        with self._changed:
+            for version in versions:
+                entry = self._room.entries[slot(version)]
+                entry.holders -= 1
+                self._room.settle(entry)
+            is_settled = self._room.is_settled
+            self._changed.notify_all()
+        if not is_settled:
+            self._wake()
+
+    def prefetch(self, versions: Iterable[AdapterVersion]) -> None:
+        """Begin to read, check and prepare those of these held versions that are not in memory, once however many ask.
+        Where there is no room they come when it is their request's turn."""
+        with self._changed:
+            for version in versions:
+                entry = self._room.entries[slot(version)]
+                if not entry.takes_room and self._room.reserve(entry):
+                    self._submit(entry)
+            is_settled = self._room.is_settled
+        if not is_settled:
+            self._wake()
+
+    @contextmanager
+    def claimed(self, version: AdapterVersion) -> Generator[None]:
+        """Inside, `version` comes before what requests wait for, and stays. Raises `NoRoom` where it never fits beside
+        what stays already. An earlier `unload` no longer counts."""
+        with self._changed:
+            entry = self._touch(version)
+            entry.load_waiters += 1
+        try:
+            with self._changed:
+                self._room.require_room(entry)
+                entry.unwanted, entry.failure = False, None
+                self._room.settle(entry)
+            self._wake()
+            yield
+        finally:
+            with self._changed:
+                entry.load_waiters -= 1
+                self._room.settle(entry)
+            self._wake()  # it may have been unloaded meanwhile
+
+    def wait_until_staged(self, version: AdapterVersion) -> None:
+        """Of a claimed version. Raises `Damaged`, `NotFound`, `Unavailable`, `NoRoom`, or why the model was closed."""
+        with self._changed:
+            entry = self._room.entries[slot(version)]
+            self._changed.wait_for(lambda: entry.is_there or entry.failure or self._closed)
+            if entry.failure is not None:
+                raise entry.failure
+            if self._closed is not None:
+                raise self._closed
+
+    def pin(self, version: AdapterVersion) -> None:
+        """A claimed version stays, until `unload`. Raises `NoRoom` where it doesn't fit beside what stays already."""
+        with self._changed:
+            entry = self._room.entries[slot(version)]
+            self._room.require_room(entry)
+            entry.pinned = True
+
+    def unload(self, adapter: str, version: AdapterVersion | None = None) -> None:
+        """Unpin all versions of `adapter`, or only `version`; they leave as soon as nobody holds them."""
+        with self._changed:
+            for entry in self._meant(adapter, version):
+                entry.pinned, entry.unwanted = False, True
+                self._room.settle(entry)
+        self._wake()
+
+    def unload_gone(self, gone: Callable[[AdapterVersion], bool]) -> frozenset[str]:
+        """As `unload`, for the versions that were removed from the registry; what is remembered of their use goes too.
+        Their slots."""
+        with self._changed:
+            uses = tuple(self._uses.items())
+        # Beside the lock: of thousands this takes a while, and requests come through here.
+        lost = frozenset(name for name, use in uses if gone(use.version))
+        with self._changed:
+            for name in lost:
+                if entry := self._room.entries.get(name):
+                    entry.pinned, entry.unwanted = False, True
+                    self._room.settle(entry)
+                else:
+                    self._uses.pop(name, None)
+        self._wake()
+        return lost
+
+    def wait_until_freed(self, adapter: str, version: AdapterVersion | None, timeout_s: float) -> bool:
+        """Whether none of them takes memory any more. Returns at once where requests hold one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._freed(adapter, version) is not None, timeout_s)
+            return bool(self._freed(adapter, version))
+
+    def require_idle_room(self, prepared: PreparedAdapter) -> None:
+        """Raises `NoRoom` where only what others use could make room."""
+        with self._changed:
+            self._room.idle_leavers(prepared.bytes)
+
+    def close(self, reason: RegistryError) -> None:
+        """Nothing comes any more: whoever waits for something is told `reason`."""
+        with self._changed:
+            self._closed = reason
+            self._changed.notify_all()
+
+    # ---- what is there --------------------------------------------------------------------------------------
+
+    def absent(self) -> Collection[str]:
+        """The slots that requests wait for."""
+        with self._changed:
+            return frozenset(self._room.absent)
+
+    @property
+    def resident(self) -> tuple[str, ...]:
+        """References in memory with the module, least recently used first."""
+        with self._changed:
+            return tuple(e.version.reference for e in self._room.entries.values() if e.tier == "resident")
+
+    @property
+    def taken(self) -> int:
+        """Bytes in memory or on their way into it; never more than the limit."""
+        return self._room.taken
+
+    @property
+    def stats(self) -> AdapterStats:
+        with self._changed:
+            return self._room.stats
+
+    def in_flight(self, adapter: str) -> int:
+        with self._changed:
+            return sum(entry.holders for entry in self._room.of(adapter))
+
+    def residency(self, versions: Iterable[AdapterVersion]) -> Mapping[int, VersionResidency]:
+        with self._changed:
+            return {version.version: self._residency(slot(version)) for version in versions}
+
+    # ---- the model's own thread, between two forwards -------------------------------------------------------
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether `arrange` would change nothing."""
+        with self._changed:
+            return self._room.is_settled
+
+    def arrange(self, turns: Iterable[frozenset[str]]) -> Mapping[frozenset[str], NoRoom]:
+        """Let the adapters come that the requests in `turns` need, in this order, as many as fit; what is unwanted and
+        what is in their way leaves. Returns the requests that need more than there can ever be, and why."""
+        with self._changed:
+            plan = self._room.plan(turns)
+            self._room.dismiss(plan.evictions)
+        self._eject(plan.evictions)
+        with self._changed:
+            for entry in plan.loads:
+                if self._room.reserve(entry):
+                    self._submit(entry)
+        return plan.unsatisfiable
+
+    def place(self, version: AdapterVersion, prepared: PreparedAdapter) -> None:
+        """Make a version resident that its creator has prepared already. Raises `NoRoom` where only what others use
+        could make room."""
+        with self._changed:
+            entry = self._room.entries.get(slot(version))
+            evictions = [] if entry and entry.takes_room else self._room.idle_leavers(prepared.bytes)
+            self._room.dismiss(evictions)
+        self._eject(evictions)
+        with self._changed:
+            entry = self._touch(version)
+            if not entry.in_memory and not self._room.fill(entry, prepared):
+                raise NoRoom(f"{version.reference} lost its room to a request.")
+        self.make_resident([version])
+
+    def make_resident(self, versions: Collection[AdapterVersion]) -> Mapping[str, float]:
+        """Attach what is staged of these held versions. Returns when each came into memory (`time.monotonic()`)."""
+        with self._changed:
+            entries = {slot(version): self._room.entries[slot(version)] for version in versions}
+        for name, entry in entries.items():
+            if entry.prepared is not None:
+                self._adapted.attach_adapter(name, entry.prepared)
+                with self._changed:
+                    entry.tier, entry.prepared = "resident", None
+                log.debug("attached adapter %s (%d bytes)", entry.version.reference, entry.bytes)
+        return {name: entry.came_at for name, entry in entries.items()}
+
+    def _eject(self, evictions: Iterable[CacheEntry]) -> None:
+        for entry in evictions:
+            if entry.tier == "resident":
+                self._adapted.eject_adapter(slot(entry.version))
+                log.debug("ejected adapter %s (%d bytes)", entry.version.reference, entry.bytes)
+            with self._changed:
+                self._room.vacate(entry)
+                self._changed.notify_all()
+
+    # ---- the stagers ----------------------------------------------------------------------------------------
+
+    def _submit(self, entry: CacheEntry) -> None:
+        """What is on its way already, though its place was given to others meanwhile, isn't read twice."""
+        if not entry.staging:
+            entry.staging = True
+            self._stagers.submit(self._stage, entry)
+
+    def _stage(self, entry: CacheEntry) -> None:
+        begun = time.monotonic()
+        try:
+            prepared = self._preparer.prepare(entry.version, self._room.limit)
+        except BaseException as error:  # whatever it is, it is said to those who wait for this adapter
+            self._note_failure(entry, error)
+            return
+        with self._changed:
+            entry.staging = False
+            entry.use.load_s = time.monotonic() - begun
+            if not entry.in_memory and not entry.is_idle:
+                self._room.fill(entry, prepared)
+            elif not entry.in_memory:
+                self._room.vacate(entry)
+            self._changed.notify_all()
+        self._wake()
+
+    def _note_failure(self, entry: CacheEntry, error: BaseException) -> None:
+        with self._changed:
+            entry.staging, entry.failure = False, error
+            self._room.failures += 1
+            if not entry.in_memory:
+                self._room.vacate(entry)
+            self._changed.notify_all()
+        self._fail(slot(entry.version), error)
+
+    # ---- inside ---------------------------------------------------------------------------------------------
+
+    def _touch(self, version: AdapterVersion) -> CacheEntry:
+        """Its entry, now the one that was used last."""
+        name = slot(version)
+        entry = self._room.entries.pop(name, None)
+        if entry is None:
+            entry = CacheEntry(version, self._preparer.estimate(version), self._uses.setdefault(name, Use(version)))
+        self._room.entries[name] = entry
+        return entry
+
+    def _meant(self, adapter: str, version: AdapterVersion | None) -> list[CacheEntry]:
+        return [e for e in self._room.of(adapter) if version is None or slot(e.version) == slot(version)]
+
+    def _freed(self, adapter: str, version: AdapterVersion | None) -> bool | None:
+        """None while that may change without anybody's doing."""
+        entries = self._meant(adapter, version)
+        if self._closed is not None or not any(entry.takes_room or entry.staging for entry in entries):
+            return True
+        return False if any(entry.holders for entry in entries) else None
+
+    def _residency(self, name: str) -> VersionResidency:
+        use = self._uses.get(name)
+        if use is None:
+            return VersionResidency()
+        entry = self._room.entries.get(name)
+        if entry is None:
+            return VersionResidency(last_used_at=use.last_used_at, load_s=use.load_s)
+        return VersionResidency(
+            entry.tier,
+            entry.pinned,
+            entry.holders,
+            entry.bytes if entry.in_memory else 0,
+            use.last_used_at,
+            use.load_s,
+        )

@@ -1,0 +1,1 @@
+"""A batch's forward and what it answers."""

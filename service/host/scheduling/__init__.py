@@ -1,0 +1,1 @@
+"""Which requests run next, and which of them share a forward."""

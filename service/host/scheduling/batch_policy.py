@@ -1,0 +1,78 @@
+"""Which requests of one base model may share a forward: those of one kind, once small forwards have proven that each
+row gets what it would get alone. Whatever isn't proven runs alone.
+"""
+
+import json
+from collections.abc import Sequence
+
+import torch
+
+from models_registry.base_models.spec import BaseModelSpec, Inputs, Rows
+from models_registry.injection.adapted_model import AdaptedModel
+from service.front.requests import InferRequest
+from service.front.resolution.adapter_selection import Selection
+from service.host.execution.collate import tokens_of
+from service.host.execution.model_runner import learn_coverage
+from service.host.execution.row_proof import NOTHING, RowProof, prove_rows
+from service.host.scheduling.job import Kind
+
+
+class BatchPolicy:
+    def __init__(self, spec: BaseModelSpec, adapted: AdaptedModel) -> None:
+        self._spec = spec
+        self._adapted = adapted
+        self._proof: RowProof | None = None
+
+    @property
+    def proof(self) -> RowProof:
+        return self._proof or NOTHING
+
+    def learn(self, rows: Rows | None) -> None:
+        """Let `rows`, which the model takes, show what it does with rows; unless others did before. No forward may run
+        beside it."""
+        if self._proof is None and rows is not None and rows.count:
+            learn_coverage(self._spec, self._adapted, rows)
+            self._proof = prove_rows(self._spec, self._adapted.module, rows)
+
+    def default_outputs(self, inputs: Inputs) -> tuple[str, ...] | None:
+        """What these inputs get where their caller names nothing; None: all that the model gives."""
+        names = self._spec.default_outputs(inputs)
+        known = self.proof.by_row | self.proof.whole
+        return None if names is None or (known and not known.issuperset(names)) else names
+
+    def is_unproven(self, rows: Rows) -> bool:
+        """Whether nothing has shown yet what the model does with rows such as these."""
+        return self._proof is None and rows.count is not None
+
+    def divides(self, request: InferRequest, rows: Rows | None) -> bool:
+        """Whether the request's rows may be given to several forwards. A text's continuation is always its own."""
+        return rows is None or self.proof.covers(rows, request.outputs)
+
+    def has_rows(self, request: InferRequest, rows: Rows) -> bool:
+        """Whether the leading dimension may be one of rows, as far as the outputs go that are asked for."""
+        known = self._proof is not None
+        return rows.count is not None and not (known and self.proof.is_without_rows(request.outputs))
+
+    def kind(self, request: InferRequest, selections: Sequence[Selection], rows: Rows | None) -> Kind | None:
+        """What a request must have in common with others to share their forward; None: it runs alone. Any thread may
+        ask. Raises as the spec's `joins`."""
+        if any(part.slot in self._adapted.silent for selection in selections for part in selection.parts):
+            return None  # it acted on nothing before, and would again fail the batch that it is in
+        if rows is None:
+            return self._kind_of_texts(request)
+        proof = self.proof
+        if not proof.covers(rows, request.outputs):
+            return None
+        if rows.padding is None or proof.by_token is None:
+            return Kind((rows.from_text, frozenset((k, v.dtype, v.shape[1:]) for k, v in rows.tensors.items())))
+        fill = rows.padding.fill
+        # A mask is added where others bring one, which then is of this dtype.
+        shapes = {rows.padding.mask: (torch.long, torch.Size())}
+        shapes |= {k: (v.dtype, v.shape[2:] if k in fill else v.shape[1:]) for k, v in rows.tensors.items()}
+        return Kind((rows.from_text, frozenset(shapes.items())), tokens_of(rows))
+
+    def _kind_of_texts(self, request: InferRequest) -> Kind | None:
+        parameters = request.parameters or {}
+        if request.outputs not in (None, ("text",)) or not self._spec.joins(parameters):
+            return None
+        return Kind((request.inputs.is_templated, json.dumps(dict(parameters), sort_keys=True)))

@@ -1,0 +1,183 @@
+"""Requests that wait for one base model, and what its worker does next. Knows nothing of torch and of who asks.
+
+Three stations: *admitted* (its inputs are being read), *waiting* (for its turn, for its adapters), taken. The first two
+count against the queue's limit. Whoever is ready when the worker becomes free is taken: nobody waits for company.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from models_registry.errors import Overloaded, RegistryError
+from service.front.requests import InferAnswer
+from service.host.scheduling.fair_queue import FairQueue, QueueKey
+from service.host.scheduling.job import Job
+from service.host.scheduling.request_splitter import cut
+from service.protocol.stats import QueueStats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """Something to do on the model's own thread, between two forwards."""
+
+    function: Callable[[], Any]
+    future: Future[Any]
+
+
+class Batcher:
+    """`max_queue` bounds the requests that wait, `max_rows` the rows that share a forward."""
+
+    def __init__(self, max_queue: int, max_rows: int) -> None:
+        self._max_queue = max_queue
+        self._max_rows = max_rows
+        self._changed = threading.Condition()
+        self._stirred = False
+        self._admitted: set[Future[InferAnswer]] = set()
+        self._waiting = FairQueue()
+        self._calls: deque[Call] = deque()
+        self._closed: RegistryError | None = None
+        self._refused = 0
+        self._expired = 0
+
+    # ---- any thread -----------------------------------------------------------------------------------------
+
+    def admit(self, future: Future[InferAnswer]) -> None:
+        """Reserve a place for the request behind `future`, until it is taken or done. Raises `Overloaded`, or what
+        `close` was given."""
+        with self._changed:
+            self._refuse_if_closed()
+            if len(self._admitted) >= self._max_queue:
+                self._refused += 1
+                raise Overloaded(f"{self._max_queue} requests wait for this model already; try again later.")
+            self._admitted.add(future)
+        future.add_done_callback(self._give_place_free)
+
+    def put(self, job: Job) -> None:
+        """Queue an admitted job, in parts where it has more rows than a forward may. Raises what `close` was given."""
+        parts = cut(job, self._max_rows)
+        with self._changed:
+            self._refuse_if_closed()
+            for part in parts:
+                self._waiting.add(part)
+            self.wake()
+        # Also a cancelled job's tensors must go at once: a caller who gives up and tries again would fill the memory.
+        # Nor may a future know its job, or the two would keep each other, and the answer, until garbage is collected.
+        for part in parts:
+            part.future.add_done_callback(partial(self._discard, part.adapters))
+
+    def call(self, function: Callable[[], Any]) -> Future[Any]:
+        """Run `function` on the worker's thread before any waiting job. Raises what `close` was given."""
+        call = Call(function, Future())
+        with self._changed:
+            self._refuse_if_closed()
+            self._calls.append(call)
+            self.wake()
+        return call.future
+
+    def wake(self) -> None:
+        """Let the worker look again at who is ready."""
+        with self._changed:
+            self._stirred = True
+            self._changed.notify_all()
+
+    def fail(self, slot: str, error: BaseException) -> None:
+        """This adapter doesn't come: whoever waits for it is told why."""
+        with self._changed:
+            losers = self._waiting.withdraw(lambda job: slot in job.slots)
+        _fail_all(losers, lambda _: error)
+        self.wake()
+
+    def note_expired(self) -> None:
+        """A request's deadline passed before it could run."""
+        with self._changed:
+            self._expired += 1
+
+    def close(self, reason: RegistryError) -> None:
+        """Take nothing more, answering `reason`; what is ready still runs."""
+        with self._changed:
+            if self._closed is None:
+                self._closed = reason
+            self.wake()
+
+    def drain(self) -> tuple[Job | Call, ...]:
+        """Give up what is queued and return it."""
+        with self._changed:
+            given_up = (*self._calls, *self._waiting.withdraw(lambda _: True))
+            self._calls.clear()
+            return given_up
+
+    @property
+    def stats(self) -> QueueStats:
+        with self._changed:
+            rows = sum(job.size for job in self._waiting)
+            return QueueStats(len(self._admitted), rows, self._refused, self._expired)
+
+    @property
+    def closed(self) -> RegistryError | None:
+        """Why nothing more is taken."""
+        return self._closed
+
+    # ---- the worker's thread --------------------------------------------------------------------------------
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Block until there may be something to do, at most for `timeout_s`. False once closed and empty."""
+        with self._changed:
+            if self._closed is None or self._calls or self._waiting:
+                self._changed.wait_for(lambda: self._stirred, timeout_s)
+            self._stirred = False
+            return self._closed is None or bool(self._calls) or bool(self._waiting)
+
+    def turns(self) -> list[frozenset[str]]:
+        """The slots that each waiting job needs, in the order of their turns."""
+        with self._changed:
+            return [job.slots for job in self._waiting.turns()]
+
+    def refuse(self, unsatisfiable: Mapping[frozenset[str], RegistryError]) -> None:
+        """These jobs' adapters never come."""
+        with self._changed:
+            losers = self._waiting.withdraw(lambda job: job.slots in unsatisfiable)
+        _fail_all(losers, lambda job: unsatisfiable[job.slots])
+
+    def take(self, absent: Callable[[], Collection[str]] = frozenset[str]) -> tuple[Job, ...] | Call | None:
+        """What to do next: a call, or jobs that may share a forward, none of whose adapters is `absent`; None where
+        everybody waits. Once closed, nobody waits for an adapter any more."""
+        losers: tuple[Job, ...] = ()
+        with self._changed:
+            if self._calls:
+                self._stirred = True  # there may be more
+                return self._calls.popleft()
+            # Asked here, where nobody can come in between: his adapters would be missing in what was told before.
+            if jobs := self._waiting.take(self._max_rows, absent()):
+                self._stirred = True
+                self._admitted.difference_update(job.whole or job.future for job in jobs)
+                return jobs
+            if (reason := self._closed) is not None:
+                losers = self._waiting.withdraw(lambda _: True)
+        if reason is not None:
+            _fail_all(losers, lambda _: reason)
+            self.wake()
+        return None
+
+    # ---- inside ---------------------------------------------------------------------------------------------
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed is not None:
+            raise self._closed.with_traceback(None)  # or it would collect those of everybody who is refused
+
+    def _give_place_free(self, future: Future[InferAnswer]) -> None:
+        with self._changed:
+            self._admitted.discard(future)
+
+    def _discard(self, line: QueueKey, future: Future[InferAnswer]) -> None:
+        with self._changed:
+            self._waiting.discard(line, future)
+
+
+def _fail_all(jobs: Collection[Job], reason: Callable[[Job], BaseException]) -> None:
+    for job in jobs:
+        if job.future.set_running_or_notify_cancel():
+            job.future.set_exception(reason(job))

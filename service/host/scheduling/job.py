@@ -1,0 +1,88 @@
+"""A request that is ready to run, and what of it decides with whom it may share a forward."""
+
+import threading
+import time
+from collections.abc import Hashable
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from models_registry.base_models.spec import Rows
+from models_registry.errors import DeadlinePassed
+from models_registry.records import AdapterVersion
+from service.front.requests import InferAnswer, InferRequest
+from service.front.resolution.adapter_selection import Selection, distinct_versions
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Jobs with equal `key` may share a forward. `length` is how many tokens their rows have where shorter ones can be
+    padded, else 0."""
+
+    key: Hashable
+    length: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A request whose inputs are read, or a part of one; its adapters are held until its caller's future is done.
+
+    `rows` is None for text generation, which reads its texts itself. `selections` is one for all, or one per row.
+    Without a `kind` it runs alone. A part has a `future` of its own, and its caller's as `whole`. `left` is set once
+    the caller has gone: what runs then runs for nobody. Only what is `divisible` may be cut into parts; `start` is the
+    first row's place in its caller's request.
+    """
+
+    request: InferRequest
+    selections: tuple[Selection, ...]
+    rows: Rows | None
+    future: Future[InferAnswer]
+    admitted_at: float
+    kind: Kind | None = None
+    whole: Future[InferAnswer] | None = None
+    left: threading.Event = field(default_factory=threading.Event)
+    divisible: bool = False
+    start: int = 0
+    queued_at: float = field(default_factory=time.monotonic)
+    # Asked for at every batch that is formed, so found out once.
+    slots: frozenset[str] = field(init=False)
+    adapters: frozenset[str] = field(init=False)
+    """Names, whatever the versions: whom it counts for where callers take turns."""
+
+    def __post_init__(self) -> None:
+        parts = [part for selection in self.selections for part in selection.parts]
+        object.__setattr__(self, "slots", frozenset(part.slot for part in parts))
+        object.__setattr__(self, "adapters", frozenset(part.version.adapter for part in parts))
+
+    @property
+    def versions(self) -> tuple[AdapterVersion, ...]:
+        return distinct_versions(self.selections)
+
+    @property
+    def size(self) -> int:
+        """How many rows it adds to a batch."""
+        return len(self.request.inputs.texts) if self.rows is None else self.rows.count or 1
+
+    def begin(self) -> bool:
+        """Whether it may run: its caller still waits and its deadline hasn't passed. Then nobody can cancel it."""
+        caller = self.whole or self.future
+        over: Exception | None = None
+        if caller.running():  # an earlier part has begun
+            over = CancelledError() if self.left.is_set() else None
+        elif not _set_running(caller):
+            return False
+        elif self.request.deadline is not None and time.monotonic() > self.request.deadline:
+            over = DeadlinePassed("The request's deadline passed in the queue; it never ran.")
+        if over is not None:
+            with suppress(InvalidStateError):  # another part failed at this moment
+                caller.set_exception(over)
+            return False
+        return self.whole is None or self.future.set_running_or_notify_cancel()
+
+
+def _set_running(caller: Future[InferAnswer]) -> bool:
+    """Whether it is the first time, and nobody has ended it."""
+    try:
+        return not caller.done() and caller.set_running_or_notify_cancel()
+    except RuntimeError:  # another part of it failed at this moment
+        return False

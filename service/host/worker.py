@@ -1,0 +1,209 @@
+"""The thread of one hosted base model, the only one that runs or changes its module.
+
+Its loop is one sentence: let adapters come and go, take a batch of who is ready, make its adapters resident, run it,
+give each request its rows or its own error.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, InvalidStateError
+from typing import Any, Final
+
+from models_registry.base_models.spec import BaseModelSpec
+from models_registry.errors import RegistryError, Unavailable
+from models_registry.injection.adapted_model import AdaptedModel
+from service.front.requests import InferAnswer
+from service.front.resolution.adapter_selection import distinct_versions
+from service.host.adapters.adapter_cache import AdapterCache
+from service.host.adapters.memory_budget import SLOW_S
+from service.host.execution.model_runner import answer_jobs, require_coverage
+from service.host.scheduling.batch_policy import BatchPolicy
+from service.host.scheduling.batcher import Batcher, Call
+from service.host.scheduling.job import Job
+from service.protocol.stats import Sizes
+
+log = logging.getLogger(__name__)
+
+SLOW_FORWARD_S = 1.0
+LONGEST_REASON = 500
+
+
+class Worker:
+    def __init__(
+        self,
+        name: str,
+        spec: BaseModelSpec,
+        adapted: AdaptedModel,
+        adapters: AdapterCache,
+        joining: BatchPolicy,
+        batcher: Batcher,
+    ) -> None:
+        self._name = name
+        self._spec = spec
+        self._adapted = adapted
+        self._adapters = adapters
+        self._joining = joining
+        self._batcher = batcher
+        self.rows_per_forward: Final = Sizes()
+        self.adapters_per_forward: Final = Sizes()
+        self._running: tuple[Job, ...] = ()
+        self._given_up: RegistryError | None = None
+        # A forward that never ends must not keep the process alive after its grace has passed.
+        self._thread = threading.Thread(target=self._run, name=f"model {name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def give_up(self, reason: RegistryError) -> None:
+        """Answer `reason` to everything that is queued or runs."""
+        self._given_up = reason  # before looking at what runs: a job that begins just now then sees it
+        for work in self._batcher.drain():
+            if work.future.set_running_or_notify_cancel():
+                _fail(work.future, reason)
+        for job in self._running:
+            job.left.set()
+            if not job.future.done():
+                _fail(job.future, reason)
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Whether the thread has ended."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        # What is on its way too long no longer counts, so that others may come: nobody else would say when.
+        while self._batcher.wait(None if self._adapters.is_settled else SLOW_S):
+            self._arrange()
+            match self._batcher.take(self._adapters.absent):
+                case Call() as call:
+                    self._call(call)
+                    del call  # while it waits, the thread must not keep what it was given
+                case None:
+                    pass
+                case jobs:
+                    self._serve(jobs)
+                    del jobs
+        self._adapters.close(self._batcher.closed or Unavailable("The base model is going."))
+
+    def _arrange(self) -> None:
+        if self._adapters.is_settled:
+            return
+        try:
+            self._batcher.refuse(self._adapters.arrange(self._batcher.turns()))
+        except Exception:  # nobody waits for this; the thread must live on for those who wait for answers
+            log.exception("model %s could not change which adapters are in memory", self._name)
+
+    def _call(self, call: Call) -> None:
+        if not call.future.set_running_or_notify_cancel():
+            return
+        try:
+            call.future.set_result(call.function())
+        except Exception as error:  # whoever called gets it, and the thread lives on
+            call.future.set_exception(error)
+        except BaseException as error:  # a module may raise even SystemExit, which may end neither thread nor caller
+            call.future.set_exception(RuntimeError(f"{type(error).__name__}: {error}"))
+
+    def _serve(self, jobs: Sequence[Job]) -> None:
+        self._running = tuple(job for job in jobs if job.begin())
+        try:
+            if self._running:
+                self._answer(self._running)
+        finally:
+            self._running = ()
+
+    def _answer(self, jobs: Sequence[Job]) -> None:
+        """Together; if that fails in two halves, and so on: an error is then only who caused it."""
+        if self._given_up is not None:
+            for job in jobs:
+                _fail(job.future, self._given_up)
+            return
+        try:
+            answers = self._forward(jobs)
+        except BaseException as error:  # a module may raise anything
+            if len(jobs) == 1:
+                self._explain(jobs[0], error)
+                return
+            log.debug("model %s answers %d requests in halves", self._name, len(jobs), exc_info=error)
+        else:
+            for job, answer in zip(jobs, answers, strict=True):
+                _succeed(job.future, answer)
+            return
+        # Only here, for the error would keep alive what the forward took.
+        middle = len(jobs) // 2
+        self._answer(jobs[:middle])
+        self._answer(jobs[middle:])
+
+    def _forward(self, jobs: Sequence[Job]) -> list[InferAnswer]:
+        begun = time.monotonic()
+        came_at = self._adapters.make_resident(distinct_versions(one for job in jobs for one in job.selections))
+        loaded = time.monotonic()
+        outputs = answer_jobs(self._spec, self._adapted, jobs, self._joining.proof.by_token or ())
+        ended = time.monotonic()
+        self._tell(jobs, begun, loaded, ended)
+        self._joining.learn(jobs[0].rows)
+        require_coverage(self._adapted, (one for job in jobs for one in job.selections))
+        answers: list[InferAnswer] = []
+        for job, own in zip(jobs, outputs, strict=True):
+            # From when it could have run but for its adapters, to the last one's coming.
+            load_s = max([0.0, *(came_at[name] - job.queued_at for name in job.slots)])
+            answer = InferAnswer(
+                model=job.request.model,
+                adapter=tuple(selection.exact for selection in own.selections),
+                digest=tuple(selection.digest for selection in own.selections),
+                outputs=own.values,
+                queue_ms=(begun - job.admitted_at - load_s) * 1000,
+                load_ms=(load_s + loaded - begun) * 1000,
+                forward_ms=(ended - loaded) * 1000,
+            )
+            answers.append(answer)
+        return answers
+
+    def _tell(self, jobs: Sequence[Job], begun: float, loaded: float, ended: float) -> None:
+        """Count it, and log a line: there may be hundreds a second, so unasked an operator sees only the slow ones."""
+        rows, adapters = sum(job.size for job in jobs), len({name for job in jobs for name in job.slots})
+        self.rows_per_forward.note(rows)
+        self.adapters_per_forward.note(adapters)
+        level = logging.INFO if ended - begun > SLOW_FORWARD_S else logging.DEBUG
+        if log.isEnabledFor(level):
+            log.log(
+                level,
+                "forward model=%s requests=%d rows=%d adapters=%d queue_ms=%.1f load_ms=%.1f forward_ms=%.1f",
+                self._name,
+                len(jobs),
+                rows,
+                adapters,
+                (begun - min(job.admitted_at for job in jobs)) * 1000,
+                (loaded - begun) * 1000,
+                (ended - loaded) * 1000,
+            )
+
+    def _explain(self, job: Job, error: BaseException) -> None:
+        if isinstance(error, RegistryError):
+            if error.__cause__ is not None:
+                # One line: it is the caller's own doing, and he may send thousands.
+                reason = " ".join(error.detail.split())[:LONGEST_REASON]
+                log.warning("model %s could not answer a request: %s", self._name, reason)
+                log.debug("where model %s failed", self._name, exc_info=error)
+            _fail(job.future, error)
+            return
+        log.error("model %s failed at a request", self._name, exc_info=error)
+        # Not as it is: a SystemExit would end the event loop that awaits it, a StopIteration would never arrive.
+        failure = RuntimeError(f"The base model raised {type(error).__name__}: {error}")
+        failure.__cause__ = error
+        _fail(job.future, failure)
+
+
+def _succeed(future: Future[InferAnswer], answer: InferAnswer) -> None:
+    try:
+        future.set_result(answer)
+    except InvalidStateError:
+        log.warning("an answer came after its request had been given up")
+
+
+def _fail(future: Future[Any], error: BaseException) -> None:
+    try:
+        future.set_exception(error)
+    except InvalidStateError:
+        log.warning("an error came after its request had been given up: %s", error)

@@ -1,0 +1,1 @@
+"""What a front and a host say to each other: frozen messages, no behaviour."""

@@ -1,0 +1,84 @@
+"""What an operator watches of a base model: frozen values, read when somebody asks. Nothing of Prometheus."""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+
+from service.front.requests import ModelState
+
+BOUNDS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+@dataclass(frozen=True, slots=True)
+class SizeStats:
+    """`counts[n]` of the sizes were above `BOUNDS[n - 1]` and at most `BOUNDS[n]`, the last ones above all bounds."""
+
+    counts: tuple[int, ...]
+    sum: int
+
+
+class Sizes:
+    """Counts sizes. One thread notes, any thread reads."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BOUNDS) + 1)
+        self._sum = 0
+
+    def note(self, size: int) -> None:
+        self._counts[bisect_left(BOUNDS, size)] += 1
+        self._sum += size
+
+    @property
+    def stats(self) -> SizeStats:
+        return SizeStats(tuple(self._counts), self._sum)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueStats:
+    """Requests that wait, those whose inputs are being read among them, and the rows that are ready; of all requests so
+    far how many were refused because the queue was full, and how many waited beyond their deadline."""
+
+    requests: int
+    rows: int
+    refused: int
+    expired: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterStats:
+    """Versions in memory and their bytes; how often one came into memory, was evicted for others, or failed to come."""
+
+    staged: int
+    resident: int
+    pinned: int
+    bytes: int
+    max_bytes: int
+    loads: int
+    evictions: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostStats:
+    """Since the model came into memory; `rows` and `adapters` are those that shared a forward, the base not counted."""
+
+    queue: QueueStats
+    adapters: AdapterStats
+    merged_bytes: int
+    max_merged_bytes: int
+    rows_per_forward: SizeStats
+    adapters_per_forward: SizeStats
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStats:
+    """`versions` are those of its adapters in the registry; `hosted` is None while the model is not in memory."""
+
+    state: ModelState
+    versions: int
+    hosted: HostStats | None
+
+    @property
+    def stored(self) -> int:
+        """Versions that are only in the blob store."""
+        in_memory = self.hosted.adapters.staged + self.hosted.adapters.resident if self.hosted else 0
+        return max(0, self.versions - in_memory)  # one that was removed stays in memory while requests use it

@@ -1,0 +1,105 @@
+"""Health and figures: what a supervisor and a Prometheus read."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+from apps import ROWS, Start, create, expect, expect_problem, host, settings_in
+from databases import Postgres
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from service.bootstrap import create_app
+
+
+def figures(client: TestClient) -> dict[tuple[str, frozenset[str]], float]:
+    """Every figure, by its name and its labels' values."""
+    response = client.get("/metrics")
+    assert response.status_code == 200
+    return {
+        (sample.name, frozenset(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def test_a_process_that_answers_lives(client: TestClient) -> None:
+    assert expect(client.get("/health/live"), 200) == {"status": "live"}
+
+
+def test_the_version_is_the_packages(client: TestClient) -> None:
+    assert expect(client.get("/version"), 200) == {"version": version("adapter-service")}
+
+
+def test_times_beyond_ten_seconds_have_buckets_of_their_own(client: TestClient) -> None:
+    client.get("/models")
+    bounds = {
+        float(sample.labels["le"])
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+        if sample.name == "adapter_service_request_seconds_bucket"
+    }
+    assert {10, 30, 60, 120, 300, 600} <= bounds
+
+
+def test_a_service_with_everything_loaded_is_ready(client: TestClient) -> None:
+    assert expect(client.get("/health/ready"), 200) == {"status": "ready", "degraded": []}
+
+
+def test_a_blob_store_that_is_away_degrades_and_what_is_in_memory_goes_on_answering(
+    start: Start, tmp_path: Path
+) -> None:
+    client = start()
+    host(client, "mlp", "bases:mlp")
+    create(client, "a")
+    (tmp_path / "blobs").rename(tmp_path / "away")
+    (tmp_path / "blobs").write_text("not a directory")
+    assert expect(client.get("/health/ready"), 200)["degraded"]
+    expect(client.post("/models/mlp/infer", json={"adapter": "a", "inputs": {"x": ROWS}}), 200)
+    response = client.get("/adapters/a/state")
+    expect_problem(response, 503, "unavailable")
+    assert int(response.headers["retry-after"]) > 0
+
+
+def test_requests_are_counted_by_their_route_and_not_by_their_address(start: Start) -> None:
+    client = start()
+    for name in ("one", "two", "x/y"):
+        client.get(f"/adapters/{name}")
+    counted = figures(client)
+    assert counted["adapter_service_requests_total", frozenset({"GET", "/adapters/{name}", "404"})] == 2
+    assert counted["adapter_service_requests_total", frozenset({"GET", "none", "404"})] == 1
+
+
+def test_inferences_and_what_is_in_memory_are_counted(start: Start) -> None:
+    client = start()
+    host(client, "mlp", "bases:mlp")
+    create(client, "a")
+    client.post("/models/mlp/infer", json={"inputs": {"x": ROWS}})
+    counted = figures(client)
+    assert counted["adapter_service_infer_seconds_count", frozenset({"mlp", "forward"})] == 1
+    assert counted["adapter_service_models", frozenset({"ready"})] == 1
+    assert counted["adapter_service_models", frozenset({"failed"})] == 0
+    assert counted["adapter_service_adapter_versions", frozenset({"mlp", "resident"})] == 1
+
+
+def test_every_answer_says_which_state_of_the_registry_it_saw(start: Start) -> None:
+    client = start()
+    before = int(client.get("/models").headers["x-registry-generation"])
+    host(client, "mlp", "bases:mlp")
+    created = client.post("/models/mlp/adapters", json={"name": "a", "config": {"peft_type": "?"}})
+    after = int(created.headers["x-registry-generation"])
+    assert after > before
+    create(client, "a")
+    assert int(client.get("/nowhere").headers["x-registry-generation"]) > after
+
+
+def test_the_figures_come_from_memory_while_the_database_is_away(postgres: Postgres, tmp_path: Path) -> None:
+    with postgres.migrated_database() as url:
+        settings = settings_in(tmp_path).model_copy(update={"database_url": url})
+        with TestClient(create_app(settings)) as client:
+            host(client, "mlp", "bases:mlp")
+            create(client, "a")
+            with postgres.away(url):
+                expect_problem(client.get("/models"), 503, "unavailable")
+                counted = figures(client)
+            assert counted["adapter_service_models", frozenset({"ready"})] == 1
+            assert counted["adapter_service_adapter_versions", frozenset({"mlp", "resident"})] == 1

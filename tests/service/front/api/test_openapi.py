@@ -1,0 +1,51 @@
+"""The OpenAPI document: committed as it is, and telling the truth about every answer."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.bootstrap import create_app
+from service.front.api.openapi import export_document
+from service.settings import Settings
+
+COMMITTED = Path(__file__).parents[3] / "openapi" / "openapi.json"
+
+
+@pytest.fixture(scope="module")
+def operations() -> dict[str, dict[str, Any]]:
+    document = json.loads(export_document(create_app(Settings())))
+    return {
+        f"{method.upper()} {path}": operation
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+
+
+def test_the_committed_document_is_the_apps() -> None:
+    assert COMMITTED.read_text(encoding="utf-8") == export_document(create_app(Settings())), "run `make openapi`"
+
+
+def test_every_error_of_every_route_is_a_problem(operations: dict[str, dict[str, Any]]) -> None:
+    for route, operation in operations.items():
+        errors = {status: answer for status, answer in operation["responses"].items() if status >= "4"}
+        assert {"500", "503"} <= errors.keys(), route
+        for status, answer in errors.items():
+            schema = answer["content"]["application/problem+json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/Problem"}, (route, status)
+
+
+@pytest.mark.parametrize(
+    ("route", "bodies"),
+    [
+        ("POST /models/{model_id}/adapters", {"application/json", "multipart/form-data"}),
+        ("POST /adapters/{name}/versions", {"multipart/form-data"}),
+        ("PUT /adapters/{name}/state", {"application/vnd.safetensors", "application/octet-stream"}),
+        ("POST /models/{model_id}/infer", {"application/json", "application/vnd.safetensors"}),
+    ],
+)
+def test_every_body_that_is_read_is_described(
+    operations: dict[str, dict[str, Any]], route: str, bodies: set[str]
+) -> None:
+    assert operations[route]["requestBody"]["content"].keys() == bodies

@@ -1,0 +1,32 @@
+"""The OpenAPI document's fields and parameters: a reader, and whoever generates a client, knows what each may be."""
+
+import json
+from typing import Any
+
+from service.bootstrap import create_app
+from service.front.api.openapi import export_document
+from service.settings import Settings
+
+DOCUMENT: dict[str, Any] = json.loads(export_document(create_app(Settings())))
+
+
+def test_every_parameter_says_what_it_is_and_what_it_may_be() -> None:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            for parameter in operation.get("parameters", []):
+                described = {**parameter["schema"], **parameter}
+                assert {"title", "description", "examples"} <= described.keys(), (method, path, parameter["name"])
+
+
+def test_every_field_says_what_it_is_and_what_it_may_be() -> None:
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        for field, described in schema.get("properties", {}).items():
+            assert {"title", "description"} <= described.keys(), (name, field)
+            # What refers to another schema, or is one of a few words, shows what it may be.
+            shown = {"examples", "enum", "const", "$ref"} & {*described, *described.get("items", {})}
+            assert shown, (name, field)
+
+
+def test_a_problem_has_one_of_the_types_that_are_listed() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+    assert {"not-found", "invalid", "damaged-blob"} <= set(schemas["Problem"]["properties"]["type"]["enum"])

@@ -1,0 +1,3 @@
+from engine_fixtures import gate, running, start
+
+__all__ = ["gate", "running", "start"]

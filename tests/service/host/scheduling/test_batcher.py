@@ -1,0 +1,159 @@
+import threading
+import time
+from concurrent.futures import Future
+
+import pytest
+import torch
+from engines import version_of
+
+from models_registry.base_models.spec import Inputs, Rows
+from models_registry.errors import Conflict, Damaged, DeadlinePassed, NoRoom, Overloaded, Unavailable
+from service.front.requests import InferRequest
+from service.front.resolution.adapter_selection import BASE, Part, Selection
+from service.host.scheduling.batcher import Batcher, Call
+from service.host.scheduling.job import Job
+
+
+def job(deadline: float | None = None, adapter: str | None = None) -> Job:
+    request = InferRequest("m", Inputs({"x": torch.ones(1)}), deadline=deadline)
+    selection = Selection((Part(version_of(adapter), adapter, 1.0),)) if adapter else BASE
+    return Job(request, (selection,), Rows({"x": torch.ones(1)}, 1), Future(), 0.0)
+
+
+def queue(batcher: Batcher, *jobs: Job) -> None:
+    for one in jobs:
+        batcher.admit(one.future)
+        batcher.put(one)
+
+
+def test_jobs_come_out_in_the_order_they_went_in_and_calls_before_them() -> None:
+    batcher = Batcher(10, 64)
+    first, second = job(), job()
+    queue(batcher, first, second)
+    batcher.call(lambda: None)
+    assert isinstance(batcher.take(), Call)
+    assert batcher.take() == (first,)
+    assert batcher.take() == (second,)
+
+
+def test_a_place_is_taken_from_admission_until_a_job_is_taken_or_done() -> None:
+    batcher = Batcher(2, 64)
+    queued, reading = job(), job()
+    queue(batcher, queued)
+    batcher.admit(reading.future)
+    with pytest.raises(Overloaded):
+        batcher.admit(job().future)
+    batcher.take()
+    batcher.admit(job().future)
+    with pytest.raises(Overloaded):
+        batcher.admit(job().future)
+    reading.future.cancel()
+    batcher.admit(job().future)
+
+
+def test_a_cancelled_job_leaves_the_queue_at_once() -> None:
+    batcher = Batcher(10, 64)
+    gone, stays = job(), job()
+    queue(batcher, gone, stays)
+    gone.future.cancel()
+    assert batcher.drain() == (stays,)
+
+
+def test_a_job_that_was_cancelled_before_it_is_put_is_not_queued() -> None:
+    batcher = Batcher(10, 64)
+    gone = job()
+    batcher.admit(gone.future)
+    gone.future.cancel()
+    batcher.put(gone)
+    assert batcher.drain() == ()
+
+
+def test_a_closed_batcher_says_why_and_still_gives_what_it_holds() -> None:
+    batcher = Batcher(10, 64)
+    held, reading = job(), job()
+    queue(batcher, held)
+    batcher.admit(reading.future)
+    batcher.close(Conflict("it was unloaded"))
+    batcher.close(Unavailable("later reasons don't count"))
+    for refused in (lambda: batcher.admit(job().future), lambda: batcher.put(reading), lambda: batcher.call(print)):
+        with pytest.raises(Conflict, match="it was unloaded"):
+            refused()
+    assert batcher.wait()
+    assert batcher.take() == (held,)
+    assert not batcher.wait()
+
+
+def test_who_waits_for_an_adapter_is_passed_over_until_it_is_there() -> None:
+    batcher = Batcher(10, 64)
+    waits, ready = job(adapter="a"), job()
+    queue(batcher, waits, ready)
+    assert batcher.take(lambda: {"a"}) == (ready,)
+    assert batcher.take(lambda: {"a"}) is None
+    assert batcher.take() == (waits,)
+
+
+def test_nobody_comes_between_the_look_at_what_is_absent_and_the_choice_of_who_runs() -> None:
+    batcher = Batcher(10, 64)
+    late = job(adapter="a")
+    coming = threading.Thread(target=queue, args=(batcher, late))
+
+    def absent() -> set[str]:
+        coming.start()
+        coming.join(0.05)
+        return set()  # nobody waits for `a` yet
+
+    assert batcher.take(absent) is None
+    coming.join()
+    assert batcher.drain() == (late,)
+
+
+def test_who_waits_for_an_adapter_that_does_not_come_is_told_why() -> None:
+    batcher = Batcher(10, 64)
+    loses, unsatisfiable, stays = job(adapter="a"), job(adapter="b"), job(adapter="c")
+    queue(batcher, loses, unsatisfiable, stays)
+    batcher.fail("a", Damaged("0" * 64))
+    batcher.refuse({unsatisfiable.slots: NoRoom("too large")})
+    assert isinstance(loses.future.exception(0), Damaged)
+    assert isinstance(unsatisfiable.future.exception(0), NoRoom)
+    assert batcher.drain() == (stays,)
+
+
+def test_once_closed_nobody_waits_for_an_adapter_any_more() -> None:
+    batcher = Batcher(10, 64)
+    waits, ready = job(adapter="a"), job()
+    queue(batcher, waits, ready)
+    batcher.close(Conflict("it was unloaded"))
+    assert batcher.take(lambda: {"a"}) == (ready,)
+    assert batcher.wait()
+    assert batcher.take(lambda: {"a"}) is None
+    assert isinstance(waits.future.exception(0), Conflict)
+    assert not batcher.wait()
+
+
+def test_nothing_that_happens_between_looking_and_waiting_is_overslept() -> None:
+    batcher = Batcher(10, 64)
+    queue(batcher, job(adapter="a"))
+    assert batcher.wait()
+    batcher.wake()  # the adapter came while the worker still took it for absent
+    assert batcher.take(lambda: {"a"}) is None
+    assert batcher.wait()
+    assert batcher.take() is not None
+
+
+def test_a_damaged_reason_is_told_as_it_is() -> None:
+    batcher = Batcher(10, 64)
+    batcher.close(Damaged("0" * 64))
+    for _ in range(2):
+        with pytest.raises(Damaged, match="sha256:0000"):
+            batcher.admit(job().future)
+
+
+def test_a_job_begins_only_while_its_caller_waits_and_before_its_deadline() -> None:
+    assert job().begin()
+    assert job(deadline=time.monotonic() + 1000).begin()
+    cancelled = job()
+    cancelled.future.cancel()
+    assert not cancelled.begin()
+    late = job(deadline=time.monotonic() - 1)
+    assert not late.begin()
+    assert isinstance(late.future.exception(), DeadlinePassed)
