@@ -10,7 +10,7 @@ from service.bootstrap import create_app
 from service.front.api.openapi import export_document
 from service.settings import Settings
 
-COMMITTED = Path(__file__).parents[3] / "openapi" / "openapi.json"
+COMMITTED = Path(__file__).parents[4] / "openapi" / "openapi.json"
 
 
 @pytest.fixture(scope="module")
