@@ -10,11 +10,11 @@ from service.front.api.problems import documented
 router = APIRouter(tags=["health"])
 
 
-class VersionAnswer(BaseModel):
+class ServiceVersion(BaseModel):
     version: str = Field(description="As `adapterctl --version` prints it.", examples=["0.1.0"])
 
 
 @router.get("/version", responses=documented())
-async def read_version() -> VersionAnswer:
+async def read_version() -> ServiceVersion:
     """The version that answers."""
-    return VersionAnswer(version=version("adapter-service"))
+    return ServiceVersion(version=version("adapter-service"))
