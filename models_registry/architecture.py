@@ -21,6 +21,7 @@ from transformers.core_model_loading import (
 )
 from transformers.pytorch_utils import Conv1D
 
+from models_registry.dtypes import dtype_name
 from models_registry.records import (
     AbsentHead,
     Architecture,
@@ -30,6 +31,7 @@ from models_registry.records import (
     ParameterInfo,
     Renaming,
 )
+from models_registry.tensor_digest import tensor_digest
 
 # What PEFT looks for, in its order, to leave a classification head out of "all-linear".
 CLASSIFICATION_HEADS = ("score", "classifier")
@@ -227,29 +229,10 @@ def _name_of(root: nn.Module, part: object) -> str | None:
 # ---- bytes ------------------------------------------------------------------------------------------------------
 
 
-def dtype_name(dtype: torch.dtype) -> str:
-    """torch's own name without `torch.`: "bfloat16"."""
-    return str(dtype).removeprefix("torch.")
-
-
-def dtype_named(name: str) -> torch.dtype:
-    """The inverse of `dtype_name`, for names that it gave."""
-    dtype = getattr(torch, name)
-    assert isinstance(dtype, torch.dtype)
-    return dtype
-
-
 def _digest_tensors(root: nn.Module) -> dict[int, str]:
     """sha256 (hex) of every parameter's and buffer's bytes, by the tensor's `id`: tied ones are read once."""
     tensors = (*root.parameters(), *root.buffers())
     return {id(tensor): tensor_digest(tensor) for tensor in tensors if not is_lazy(tensor)}
-
-
-def tensor_digest(tensor: Tensor) -> str:
-    """sha256 (hex) of the bytes, row-major, in the tensor's own dtype."""
-    dense = tensor.detach() if tensor.layout is torch.strided else tensor.detach().to_dense()
-    data = dense.cpu().contiguous().reshape(-1).view(torch.uint8)  # numpy has no bfloat16, but it has bytes
-    return hashlib.sha256(data.numpy().data).hexdigest()
 
 
 def _fingerprint(root: nn.Module, digests: Mapping[int, str], made_up: Collection[str]) -> str:

@@ -10,22 +10,24 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OURS = ("models_registry", "service")
-# What every room may import: values, errors, how references are written, what a live module looks like,
+# What every room may import: values, errors, how references are written, dtypes by name, tensors by digest,
 # named tensors as bytes, text without its secrets.
 COMMON = {
     "models_registry.records",
     "models_registry.errors",
     "models_registry.references",
-    "models_registry.architecture",
+    "models_registry.dtypes",
+    "models_registry.tensor_digest",
     "models_registry.safetensors_files",
     "models_registry.redaction",
 }
-ROOMS = ("adapters", "base_models", "injection", "storage", "registry")
+ROOMS = ("adapters", "architecture", "base_models", "injection", "storage", "registry")
 MAY_IMPORT = {
     "adapters": {"adapters"},
+    "architecture": {"architecture"},
     "base_models": {"base_models"},
     "storage": {"storage"},
-    "injection": {"injection", "adapters"},
+    "injection": {"injection", "adapters", "architecture"},
     "registry": {"registry", "adapters", "base_models", "storage"},
 }
 LONGEST_FILE = 330

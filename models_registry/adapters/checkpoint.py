@@ -21,9 +21,10 @@ from models_registry.adapters.places import MethodPlace, Place, resolve_places
 from models_registry.adapters.saved_modules import SavedModulePlace, with_heads
 from models_registry.adapters.targets import complete_config
 from models_registry.adapters.unmatched import unmatched_entries, unmatched_exclusions
-from models_registry.architecture import dtype_name, dtype_named, tensor_digest
+from models_registry.dtypes import dtype_name, dtype_named
 from models_registry.errors import Conflict, Invalid, Unsupported
 from models_registry.records import Architecture, Fault, ModuleInfo, ParameterInfo
+from models_registry.tensor_digest import tensor_digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from models_registry.adapters.method import BaseWeights
 from models_registry.adapters.saved_modules import is_inside, saved_modules, saved_places
 from models_registry.adapters.targets import resolve_targets
 from models_registry.adapters.token_rows import token_places
-from models_registry.architecture import dtype_named
+from models_registry.dtypes import dtype_named
 from models_registry.errors import Unsupported
 from models_registry.records import Architecture, Fault, ModuleInfo
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from models_registry.adapters.copies import copy_with
 from models_registry.adapters.folded import Folded
 from models_registry.adapters.method import BaseWeights
-from models_registry.architecture import dtype_named
+from models_registry.dtypes import dtype_named
 from models_registry.records import Architecture, Fault, ModuleInfo, ParameterInfo
 
 HEADS = frozenset({"classifier", "score"})

@@ -10,7 +10,7 @@ import psutil
 import torch
 from torch import nn
 
-from models_registry.architecture import dtype_name
+from models_registry.dtypes import dtype_name
 from models_registry.errors import Invalid
 from models_registry.records import Fault
 

@@ -13,8 +13,8 @@ import orjson
 import torch
 from numpy.typing import NDArray
 
-from models_registry.architecture import dtype_name
 from models_registry.base_models.spec import OutputValue
+from models_registry.dtypes import dtype_name
 from models_registry.safetensors_files import write_safetensors
 
 _SLICE = 64 * 1024
