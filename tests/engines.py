@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from models_registry.base_models.sources import SourcePolicy
-from models_registry.base_models.spec import Inputs, OutputValue
+from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import AdapterVersion, PythonSource
 from models_registry.registry import Registry
 from models_registry.storage.blobs import open_blob_store

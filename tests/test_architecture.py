@@ -21,11 +21,12 @@ COMMON = {
     "models_registry.safetensors_files",
     "models_registry.redaction",
 }
-ROOMS = ("adapters", "architecture", "base_models", "injection", "storage", "registry")
+ROOMS = ("adapters", "architecture", "base_models", "injection", "inputs", "storage", "registry")
 MAY_IMPORT = {
     "adapters": {"adapters"},
     "architecture": {"architecture"},
-    "base_models": {"base_models"},
+    "base_models": {"base_models", "inputs"},
+    "inputs": {"inputs"},
     "storage": {"storage"},
     "injection": {"injection", "adapters", "architecture"},
     "registry": {"registry", "adapters", "base_models", "storage"},

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from models_registry.base_models.spec import Chat
 from models_registry.errors import Invalid
+from models_registry.inputs.values import Chat
 from models_registry.records import Fault, Location
 
 

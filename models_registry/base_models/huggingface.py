@@ -33,7 +33,7 @@ from models_registry.base_models.next_token import next_tokens
 from models_registry.base_models.pooling import Pooling, read_pooling
 from models_registry.base_models.right_padding import RightPadding
 from models_registry.base_models.seeding import seeded
-from models_registry.base_models.spec import Inputs, OutputValue, Rows
+from models_registry.base_models.spec import Rows
 from models_registry.base_models.tasks import (
     FEATURE_EXTRACTION,
     TASKS_WITH_LABELS,
@@ -54,6 +54,7 @@ from models_registry.base_models.token_ids import (
     token_faults,
 )
 from models_registry.errors import Invalid, Unsupported
+from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import AbsentHead, Fault
 
 EXAMPLE_TEXTS = ("A ship leaves the harbour at dawn.", "Bread!", "Why do rivers bend on their way to the sea, then?")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-from models_registry.base_models.spec import OutputValue
+from models_registry.inputs.values import OutputValue
 
 
 def next_tokens(

@@ -17,9 +17,10 @@ from models_registry.base_models.named_tensors import (
     to_module,
 )
 from models_registry.base_models.seeding import seeded
-from models_registry.base_models.spec import Inputs, OutputValue, Rows
+from models_registry.base_models.spec import Rows
 from models_registry.base_models.token_ids import Tables, tables_of, token_faults
 from models_registry.errors import Invalid
+from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import Fault, PythonSource
 
 NO_TOKENIZER = "This base model is from a Python factory and has no tokenizer."

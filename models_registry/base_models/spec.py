@@ -1,36 +1,18 @@
 """The contract of a base model's source: how it is built, how rows go in, how named outputs come back.
 
 A spec knows one *kind* of base model (a transformers directory, any torch module). It has no threads, no queue and no
-adapters: `service/engine` calls it inside `adapted.routed(...)` and the adapters act without the spec's knowledge.
+adapters: `service/host` calls it inside `adapted.routed(...)` and the adapters act without the spec's knowledge.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
+from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import AbsentHead
-
-OutputValue: TypeAlias = torch.Tensor | tuple[str, ...]
-
-
-Chat: TypeAlias = tuple[Mapping[str, str], ...]
-"""Messages in turn, each with its `role` and its `content`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What a caller sent: named tensors, texts or chats (one a row). Exactly one of the three is non-empty.
-
-    `is_templated` says of texts that a chat template wrote them, with the special tokens that belong there.
-    """
-
-    tensors: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
-    texts: tuple[str, ...] = ()
-    chats: tuple[Chat, ...] = ()
-    is_templated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from models_registry.base_models.chat_template import render_chats
-from models_registry.base_models.spec import Inputs
 from models_registry.errors import Invalid
+from models_registry.inputs.values import Inputs
 from models_registry.records import Fault
 
 TOKENIZER_FILES = (

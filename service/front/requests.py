@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from models_registry.adapters.recipe import Recipe
-from models_registry.base_models.spec import Inputs, OutputValue
 from models_registry.errors import Invalid
+from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import Adapter, AdapterVersion, Architecture, BaseModel
 
 AdapterChoice: TypeAlias = str | Mapping[str, float] | None

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from models_registry.base_models.spec import Inputs
 from models_registry.errors import Invalid
+from models_registry.inputs.values import Inputs
 from models_registry.records import AdapterVersion, HuggingFaceSource
 from service.front.requests import EngineLimits, InferRequest, NewAdapter
 from tests.bench.figures import Figure, medians

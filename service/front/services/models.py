@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Unpack
 
-from models_registry.base_models.json_inputs import decode_inputs
 from models_registry.base_models.sources import SourcePolicy, open_spec
 from models_registry.errors import Conflict, NotFound, Unavailable
 from models_registry.injection.probing.coverage import UNKNOWN
+from models_registry.inputs.json_inputs import decode_inputs
 from models_registry.records import Architecture, BaseModel, Once, Source
 from models_registry.registry import BaseModelOptions, Registry
 from service.front.hosts.host_manager import HostManager, Place

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from models_registry.base_models.spec import OutputValue, Padding, Rows
+from models_registry.base_models.spec import Padding, Rows
 from models_registry.errors import Invalid
+from models_registry.inputs.values import OutputValue
 from models_registry.records import Fault
 
 Values: TypeAlias = Mapping[str, OutputValue]

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from models_registry.base_models.json_inputs import decode_inputs, whole_numbers
 from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.errors import Invalid
+from models_registry.inputs.json_inputs import decode_inputs, whole_numbers
 from models_registry.records import Fault
 from service.host.execution.row_proof import NOTHING
 from service.host.scheduling.batch_policy import BatchPolicy

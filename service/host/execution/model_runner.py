@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from models_registry.base_models.spec import BaseModelSpec, OutputValue, Rows
+from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.errors import Invalid, RowsLost, Unavailable, WithoutEffect
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.injection.probing.coverage import PROBED_ROWS
 from models_registry.injection.routing.routing import Routing
+from models_registry.inputs.values import OutputValue
 from models_registry.records import Fault
 from service.front.requests import AdapterChoices
 from service.front.resolution.adapter_selection import BASE, Selection

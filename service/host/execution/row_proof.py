@@ -12,9 +12,10 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from models_registry.base_models.spec import BaseModelSpec, OutputValue, Rows
+from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.injection.probing.coverage import vary
 from models_registry.injection.probing.observation import PROBED_ROWS
+from models_registry.inputs.values import OutputValue
 from service.host.execution.collate import Values, join_rows, rows_at, shortened, tokens_of, values_at
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import torch
 
-from models_registry.base_models.spec import BaseModelSpec, Inputs, Rows
+from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.injection.adapted_model import AdaptedModel
+from models_registry.inputs.values import Inputs
 from service.front.requests import InferRequest
 from service.front.resolution.adapter_selection import Selection
 from service.host.execution.collate import tokens_of

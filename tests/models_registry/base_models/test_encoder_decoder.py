@@ -22,8 +22,8 @@ from transformers import (
 from word_models import WORDS, save
 
 from models_registry.base_models.huggingface import HuggingFaceSpec
-from models_registry.base_models.spec import Inputs
 from models_registry.errors import Invalid
+from models_registry.inputs.values import Inputs
 
 Open = Callable[..., HuggingFaceSpec]
 SPECIAL: dict[str, Any] = {"pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 1}

@@ -10,8 +10,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from models_registry.base_models.generation import GumbelSampler, parse_parameters
 from models_registry.base_models.huggingface import HuggingFaceSpec
-from models_registry.base_models.spec import Inputs
 from models_registry.errors import Invalid
+from models_registry.inputs.values import Inputs
 
 Open = Callable[..., HuggingFaceSpec]
 

@@ -7,7 +7,7 @@ from tolerance import assert_same_in_float32
 from transformers import LlamaForCausalLM
 
 from models_registry.base_models.huggingface import HuggingFaceSpec
-from models_registry.base_models.spec import Inputs
+from models_registry.inputs.values import Inputs
 
 WORDS = ["[PAD]", "[UNK]", "[EOS]", *"abcdefghijklmnopqrstuvwxyz"]
 

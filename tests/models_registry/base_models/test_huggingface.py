@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transformers import BertForSequenceClassification, BertModel, LlamaForCausalLM
 
 from models_registry.base_models.huggingface import HuggingFaceSpec
-from models_registry.base_models.spec import Inputs, OutputValue
 from models_registry.errors import Invalid, Unsupported
+from models_registry.inputs.values import Inputs, OutputValue
 
 CPU = torch.device("cpu")
 Open = Callable[..., HuggingFaceSpec]

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from models_registry.base_models.python import PythonSpec
-from models_registry.base_models.spec import Inputs
 from models_registry.errors import Invalid
+from models_registry.inputs.values import Inputs
 from models_registry.records import PythonSource
 
 CPU = torch.device("cpu")

@@ -17,9 +17,10 @@ from models_registry.adapters.catalog import parse_config
 from models_registry.adapters.checkpoint import fresh_checkpoint
 from models_registry.architecture import describe
 from models_registry.base_models.sources import SourcePolicy, open_spec
-from models_registry.base_models.spec import BaseModelSpec, Inputs, Rows
+from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.errors import Conflict, DeadlinePassed, Invalid, Unavailable
 from models_registry.injection.adapted_model import AdaptedModel
+from models_registry.inputs.values import Inputs
 from models_registry.records import PythonSource
 from service.front.requests import InferAnswer, InferRequest
 from service.front.resolution.adapter_selection import BASE, Part, Selection

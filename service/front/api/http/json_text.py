@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from models_registry.base_models.json_arrays import read_array
+from models_registry.inputs.json_arrays import read_array
 
 MAX_VALUES = 100_000
 """How many values an object that is kept may hold: what is done with each of them costs more than reading it."""

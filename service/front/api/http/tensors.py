@@ -1,6 +1,6 @@
 """An inference's outputs on their way out, as JSON or as safetensors.
 
-JSON writes a tensor as `{"dtype", "shape", "data"}`, as base_models/json_inputs.py reads it; each number with as many
+JSON writes a tensor as `{"dtype", "shape", "data"}`, as inputs/json_inputs.py reads it; each number with as many
 digits as its dtype needs to come back the same.
 """
 
@@ -13,8 +13,8 @@ import orjson
 import torch
 from numpy.typing import NDArray
 
-from models_registry.base_models.spec import OutputValue
 from models_registry.dtypes import dtype_name
+from models_registry.inputs.values import OutputValue
 from models_registry.safetensors_files import write_safetensors
 
 _SLICE = 64 * 1024

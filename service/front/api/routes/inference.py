@@ -8,9 +8,9 @@ from typing import Annotated, Any, TypeAlias
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from models_registry.base_models.json_inputs import decode_inputs
-from models_registry.base_models.spec import Inputs
 from models_registry.errors import Invalid
+from models_registry.inputs.json_inputs import decode_inputs
+from models_registry.inputs.values import Inputs
 from models_registry.records import Fault, Location
 from models_registry.safetensors_files import read_safetensors
 from service.front.api.dependencies import ModelId, engine_of, json_reader_of, metrics_of, settings_of

@@ -11,11 +11,12 @@ from tolerance import assert_same_in_float32
 
 from models_registry.adapters.catalog import parse_config
 from models_registry.base_models.sources import SourcePolicy, open_spec
-from models_registry.base_models.spec import Inputs, Rows
+from models_registry.base_models.spec import Rows
 from models_registry.errors import Conflict, Unavailable
 from models_registry.injection import AdaptedModel
 from models_registry.injection.kernels.kernel_table import KernelTable
 from models_registry.injection.merged.merged_weights_cache import HOT_AFTER
+from models_registry.inputs.values import Inputs
 from models_registry.records import PythonSource
 from service.front.requests import EngineLimits, InferRequest
 from service.front.resolution.adapter_selection import Part, Selection

@@ -7,7 +7,6 @@ from engines import ADALORA, IA3, LORA, RANDOM_LORA, TIMEOUT_S, Running, Start, 
 from gated import Gate
 from tolerance import assert_same_in_float32
 
-from models_registry.base_models.spec import Inputs
 from models_registry.errors import (
     Conflict,
     Damaged,
@@ -17,6 +16,7 @@ from models_registry.errors import (
     Overloaded,
     Unavailable,
 )
+from models_registry.inputs.values import Inputs
 from service.front.requests import EngineLimits, InferAnswer, InferRequest, NewAdapter
 
 

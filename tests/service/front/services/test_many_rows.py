@@ -4,8 +4,8 @@ import pytest
 import torch
 from engines import RANDOM_LORA, Running, Start
 
-from models_registry.base_models.spec import Inputs
 from models_registry.errors import Invalid, RowsNotIndependent
+from models_registry.inputs.values import Inputs
 from service.front.requests import EngineLimits, InferRequest
 
 MOST_IN_A_FORWARD, MOST_IN_A_REQUEST = 4, 40

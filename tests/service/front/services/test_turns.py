@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from models_registry.adapters.catalog import dump_config, parse_config
 from models_registry.adapters.checkpoint import fresh_checkpoint
-from models_registry.base_models.spec import Inputs, Rows
+from models_registry.base_models.spec import Rows
 from models_registry.errors import Damaged, NoRoom, Unavailable
 from models_registry.injection.adapted_model import AdaptedModel
+from models_registry.inputs.values import Inputs
 from models_registry.records import AdapterVersion
 from models_registry.safetensors_files import write_safetensors
 from service.front.requests import InferRequest

@@ -9,9 +9,10 @@ from engines import ROWS, Running, lora_weights
 from torch import nn
 
 from models_registry.adapters.catalog import parse_config
-from models_registry.base_models.spec import Inputs, OutputValue, Rows
+from models_registry.base_models.spec import Rows
 from models_registry.errors import Invalid, WithoutEffect
 from models_registry.injection.adapted_model import AdaptedModel
+from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.safetensors_files import read_safetensors
 from service.front.requests import InferRequest, NewAdapter
 from service.front.resolution.adapter_selection import BASE, Part, Selection

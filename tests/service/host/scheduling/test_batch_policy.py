@@ -17,9 +17,10 @@ from word_models import bert_config, save, tiny_llama, word_tokenizer
 from models_registry.adapters.catalog import parse_config
 from models_registry.architecture import describe
 from models_registry.base_models.sources import SourcePolicy, open_spec
-from models_registry.base_models.spec import BaseModelSpec, Inputs, OutputValue
+from models_registry.base_models.spec import BaseModelSpec
 from models_registry.errors import Invalid
 from models_registry.injection.adapted_model import AdaptedModel
+from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import HuggingFaceSource
 from service.front.requests import InferRequest
 from service.front.resolution.adapter_selection import BASE, Part, Selection

@@ -6,8 +6,9 @@ import pytest
 import torch
 from engines import version_of
 
-from models_registry.base_models.spec import Inputs, Rows
+from models_registry.base_models.spec import Rows
 from models_registry.errors import Conflict, Damaged, DeadlinePassed, NoRoom, Overloaded, Unavailable
+from models_registry.inputs.values import Inputs
 from service.front.requests import InferRequest
 from service.front.resolution.adapter_selection import BASE, Part, Selection
 from service.host.scheduling.batcher import Batcher, Call

@@ -5,7 +5,8 @@ from dataclasses import replace
 import torch
 from engines import version_of
 
-from models_registry.base_models.spec import Inputs, Rows
+from models_registry.base_models.spec import Rows
+from models_registry.inputs.values import Inputs
 from service.front.requests import InferRequest
 from service.front.resolution.adapter_selection import Part, Selection
 from service.host.scheduling.fair_queue import FairQueue

@@ -8,8 +8,9 @@ import pytest
 import torch
 from engines import RANDOM_LORA, ROWS, Start
 
-from models_registry.base_models.spec import Inputs, Rows
+from models_registry.base_models.spec import Rows
 from models_registry.errors import Damaged, Invalid
+from models_registry.inputs.values import Inputs
 from service.front.requests import EngineLimits, InferAnswer, InferRequest
 from service.front.resolution.adapter_selection import BASE
 from service.host.scheduling.job import Job, Kind

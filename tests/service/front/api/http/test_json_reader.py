@@ -12,8 +12,8 @@ import torch
 from apps import expect, expect_problem
 from starlette.testclient import TestClient
 
-from models_registry.base_models.json_inputs import decode_inputs
 from models_registry.errors import Unavailable
+from models_registry.inputs.json_inputs import decode_inputs
 from service.front.api.http.json_reader import AT_ONCE, IN_A_THREAD, JsonReader
 from service.front.api.problems import Refused
 

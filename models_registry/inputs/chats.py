@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from models_registry.base_models.spec import Chat
 from models_registry.errors import Invalid
+from models_registry.inputs.values import Chat
 from models_registry.records import Fault, Location
 
 ROLES = ("system", "user", "assistant", "developer", "tool")

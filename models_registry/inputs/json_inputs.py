@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from models_registry.base_models.chats import decode_chats
-from models_registry.base_models.json_arrays import DTYPES, JsonArray, Unreadable, json_type, read_array
-from models_registry.base_models.spec import Inputs
 from models_registry.errors import Invalid
+from models_registry.inputs.chats import decode_chats
+from models_registry.inputs.json_arrays import DTYPES, JsonArray, Unreadable, json_type, read_array
+from models_registry.inputs.values import Inputs
 from models_registry.records import Fault
 
 _DTYPES: Mapping[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPES}
