@@ -1,0 +1,1 @@
+"""How front and host are joined: what carries the protocol between them."""
