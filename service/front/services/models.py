@@ -1,8 +1,9 @@
 """The verbs of base models, a few lines each: what the registry says a model should be, and what is in memory."""
 
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Unpack
 
 from models_registry.base_models.sources import SourcePolicy, open_spec
@@ -20,6 +21,8 @@ from service.host.device import choose_device, choose_dtype
 from service.protocol.stats import ModelStats
 
 PAGE = 256
+KEPT_FAILURES = 64
+"""Of withdrawn registrations. Callers who wait look twenty times a second, so that the newest ones suffice."""
 
 
 class Models:
@@ -38,6 +41,8 @@ class Models:
         self._hosting = hosting
         # What the registry says a model should be and what is in memory change together.
         self._lifecycle = threading.Lock()
+        # By id and time of registration. A caller who waits under the same key may look only after the withdrawal.
+        self._withdrawn = OrderedDict[tuple[str, datetime], Place]()
 
     def register(
         self, id: str, source: Source, *, once: Once | None = None, **wishes: Unpack[BaseModelOptions]
@@ -49,18 +54,16 @@ class Models:
         """
         base = create_once(once, self._registry.find_registered, lambda: self._register(id, source, once, wishes))
         self._snapshot.refresh()
-        return self._status(base)
+        return model_status(base, self._place_of(base) or self._hosting.place(base.id))
 
     def watch(self, base: BaseModel) -> Callable[[], ModelStatus]:
         """What says how far this registration is, from memory alone; a failure also once it was withdrawn. It raises
-        `NotFound` once the model was removed."""
-        first = self._hosting.place(base.id)
-        place = first if first.registered_at == base.created_at else Place("loading", None)
+        `NotFound` once the model was removed, or was withdrawn by another process."""
+        place = self._place_of(base) or Place("loading", None)
 
         def look() -> ModelStatus:
             nonlocal place
-            now = self._hosting.place(base.id)
-            if now.registered_at == base.created_at:
+            if (now := self._place_of(base)) is not None:
                 place = now
             elif place.state != "failed" and place.registered_at is not None:
                 raise NotFound(f"The base model {base.id!r} was removed while its caller waited for it.")
@@ -68,13 +71,14 @@ class Models:
 
         return look
 
-    def withdraw(self, base: BaseModel, once: Once | None = None) -> bool:
+    def withdraw(self, failed: ModelStatus, once: Once | None = None) -> bool:
         """Undo a registration that failed, so that its id and its key are free. Whether it is gone: a model that has
         got adapters since, in a process where it could be built, stays."""
-        close = None
+        base, close = failed.base, None
         with self._lifecycle:
             gone = self._registry.withdraw_base_model(base, once)
             if gone and self._hosting.place(base.id).registered_at == base.created_at:
+                self._keep_failure(failed)
                 close = self._hosting.forget(base.id)
         if close is not None:
             close()
@@ -165,6 +169,19 @@ class Models:
             base = self._registry.register_base_model(id, source, once=once, **wishes)
             self._hosting.load(base)
         return base
+
+    def _place_of(self, base: BaseModel) -> Place | None:
+        """Of this registration, and no other of its id; None where this process doesn't know it."""
+        place = self._hosting.place(base.id)
+        if place.registered_at == base.created_at:
+            return place
+        return self._withdrawn.get((base.id, base.created_at))
+
+    def _keep_failure(self, failed: ModelStatus) -> None:
+        base = failed.base
+        self._withdrawn[base.id, base.created_at] = Place("failed", base.created_at, failed.reason, failed.error)
+        if len(self._withdrawn) > KEPT_FAILURES:
+            self._withdrawn.popitem(last=False)
 
     def _status(self, base: BaseModel) -> ModelStatus:
         return model_status(base, self._hosting.place(base.id))

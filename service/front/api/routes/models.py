@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from models_registry.adapters.catalog import METHODS
-from models_registry.errors import Invalid
-from models_registry.records import HuggingFaceSource, ModuleInfo, PythonSource, Source
+from models_registry.errors import Invalid, NotFound
+from models_registry.records import HuggingFaceSource, ModuleInfo, Once, PythonSource, Source
 from service.front.api.dependencies import ModelId, Name, TheEngine, TheSettings, drain_of
 from service.front.api.http.bodies import JSON, JsonObject, media_type_of, read_json, reads
 from service.front.api.http.idempotency import IdempotencyKey, asked_once
@@ -189,10 +189,37 @@ async def _read_new_model(request: Request, settings: TheSettings) -> NewModelBo
     return await read_json(NewModelBody, request, settings.max_json_bytes)
 
 
-async def _when_loaded(engine: Engine, request: Request, status: ModelStatus, wait: float) -> ModelStatus:
-    """As it is once it is ready and its example was tried, or has failed, or `wait` seconds have passed, or the service
-    is to end."""
-    until, drain, look = monotonic() + wait, drain_of(request), engine.models.watch(status.base)
+async def _register(
+    engine: Engine, request: Request, body: NewModelBody, once: Once | None, wait: float
+) -> ModelStatus:
+    """Register it, or find what its key registered, and wait as `_when_loaded`."""
+    until = monotonic() + wait
+    while True:
+        status = await run_in_threadpool(
+            engine.models.register,
+            body.id,
+            body.source.source(),
+            once=once,
+            dtype=body.dtype,
+            device=body.device,
+            task=body.task,
+            num_labels=body.num_labels,
+            example_inputs=body.example_inputs,
+        )
+        if not wait:
+            return status
+        try:
+            return await _when_loaded(engine, request, status, until)
+        except NotFound:
+            # It failed in another process, which withdrew it and freed the key. A removal uses the key up: `Conflict`.
+            if once is None:
+                raise
+
+
+async def _when_loaded(engine: Engine, request: Request, status: ModelStatus, until: float) -> ModelStatus:
+    """As it is once it is ready and its example was tried, or has failed, or it is `until` in `monotonic()` seconds, or
+    the service is to end. Raises `NotFound` once it is gone."""
+    drain, look = drain_of(request), engine.models.watch(status.base)
     # Asked for again and again: whoever waits in a thread keeps one of the few that serve everyone.
     while ((status := look()).state == "loading" or not status.is_probed) and not drain.begun:
         if monotonic() >= until:
@@ -245,22 +272,10 @@ async def register_model(
     id that failed and has no adapters gives its place. Asked again under the same key, it tells how far the model is
     by then."""
     once = await run_in_threadpool(asked_once, key, request, body) if key else None
-    status = await run_in_threadpool(
-        engine.models.register,
-        body.id,
-        body.source.source(),
-        once=once,
-        dtype=body.dtype,
-        device=body.device,
-        task=body.task,
-        num_labels=body.num_labels,
-        example_inputs=body.example_inputs,
-    )
-    if wait:
-        status = await _when_loaded(engine, request, status, wait)
-        if status.state == "failed":
-            gone = await run_in_threadpool(engine.models.withdraw, status.base, once)
-            raise _unbuildable(status, "nothing is registered" if gone else "it has adapters, so it stays registered")
+    status = await _register(engine, request, body, once, wait)
+    if wait and status.state == "failed":
+        gone = await run_in_threadpool(engine.models.withdraw, status, once)
+        raise _unbuildable(status, "nothing is registered" if gone else "it has adapters, so it stays registered")
     response.status_code = 201 if status.state == "ready" else 202
     response.headers["Location"] = f"/models/{body.id}"
     return _show_model(status)
@@ -292,7 +307,7 @@ async def load_model(
     fails while the caller waits."""
     status = await run_in_threadpool(engine.models.load, model_id)
     if wait:
-        status = await _when_loaded(engine, request, status, wait)
+        status = await _when_loaded(engine, request, status, monotonic() + wait)
         if status.state == "failed":
             raise _unbuildable(status, "it stays registered")
     response.status_code = 202 if status.state == "loading" else 200

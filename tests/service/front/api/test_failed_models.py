@@ -10,7 +10,8 @@ from apps import ROWS, Start, create, expect, expect_problem, host
 from gated import gate_named
 from starlette.testclient import TestClient
 
-from models_registry.records import BaseModel
+from models_registry.records import BaseModel, Once
+from models_registry.registry import Registry
 from service.front.requests import ModelStatus
 from service.front.services.models import Models
 
@@ -128,6 +129,57 @@ def test_everybody_who_waits_under_one_key_is_told_why(start: Start, monkeypatch
         for told in (first, second):
             assert REASON in expect(told.result(), 422)["detail"]
     expect_problem(client.get("/models/m"), 404, "not-found")
+
+
+def test_who_looks_only_after_the_withdrawal_is_told_why(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    has_recalled, is_withdrawn, find_registered = threading.Event(), threading.Event(), Registry.find_registered
+
+    def recalled_too_early(registry: Registry, once: Once) -> BaseModel | None:
+        if (base := find_registered(registry, once)) is not None:
+            has_recalled.set()
+            assert is_withdrawn.wait(60)
+        return base
+
+    monkeypatch.setattr(Registry, "find_registered", recalled_too_early)
+    gate = gate_named("recalled-early")
+    client = start()
+    gate.shut()
+    source = {"kind": "python", "factory": "gated:fails_late", "kwargs": {"gate": gate.name}}
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(register, client, source, key="k")
+        gate.wait_for_arrival()
+        second = pool.submit(register, client, source, key="k")
+        assert has_recalled.wait(60)
+        gate.open()
+        assert REASON in expect(first.result(), 422)["detail"]
+        is_withdrawn.set()
+        assert REASON in expect_problem(second.result(), 422, "invalid")["detail"]
+    assert gate.passed == 1
+
+
+def test_what_another_process_withdrew_is_registered_anew(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for, asking, find_registered = list[tuple[Registry, Once]](), threading.Semaphore(0), Registry.find_registered
+
+    def noted(registry: Registry, once: Once) -> BaseModel | None:
+        asked_for.append((registry, once))
+        asking.release()
+        return find_registered(registry, once)
+
+    monkeypatch.setattr(Registry, "find_registered", noted)
+    gate = gate_named("withdrawn-elsewhere")
+    client = start()
+    gate.shut()
+    source = {"kind": "python", "factory": "gated:fails_late", "kwargs": {"gate": gate.name}}
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(register, client, source, key="k")
+        gate.wait_for_arrival()
+        (registry, once), *_ = asked_for
+        assert registry.withdraw_base_model(registry.find_base_model("m"), once)
+        for _ in ("first", "again"):  # this process sees the withdrawal at its next look at the registry
+            assert asking.acquire(timeout=60)
+        gate.open()
+        assert REASON in expect_problem(asked.result(), 422, "invalid")["detail"]
+    assert gate.passed == 2
 
 
 def test_whole_numbers_that_the_model_takes_as_floats_are_tried_so_and_said(start: Start) -> None:
