@@ -68,6 +68,8 @@ class Database:
     def close(self) -> None:
         self._reads.dispose()
         self._writes.dispose()
+        if self._file is not None:
+            self._file.close()
 
     def _require_same_file(self) -> None:
         if self._file is not None:
@@ -83,17 +85,18 @@ def open_database(url: str) -> Database:
     try:
         with told(), engine.connect() as connection:
             current, head = _revisions(connection)
-            file = SqliteFile.opened_by(connection) if engine.dialect.name == "sqlite" else None
         if current != head:
             state = f"is at schema {current}" if current else "is empty"
             raise Conflict(
                 f"The database {state}, this code needs schema {head}; run `adapterctl migrate`, or `serve --migrate`."
             )
+        if engine.dialect.name == "sqlite":
+            with told():
+                file = SqliteFile.opened_by(engine)
+            return Database(reads=engine, writes=engine.execution_options(sqlite_begin="BEGIN IMMEDIATE"), file=file)
     except RegistryError:
         engine.dispose()
         raise
-    if engine.dialect.name == "sqlite":
-        return Database(reads=engine, writes=engine.execution_options(sqlite_begin="BEGIN IMMEDIATE"), file=file)
     return Database(
         reads=engine.execution_options(isolation_level="REPEATABLE READ"),
         writes=engine.execution_options(isolation_level="READ COMMITTED", postgres_begin=BOUNDED),

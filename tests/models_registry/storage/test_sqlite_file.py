@@ -1,7 +1,9 @@
 """A SQLite file that is taken away while it is open: nothing is acknowledged, nothing that isn't there is read."""
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,12 @@ def generation_of(database: Database) -> int:
 def raise_generation(database: Database) -> None:
     with database.write() as session:
         session.execute(update(GenerationRow).values(value=GenerationRow.value + 1))
+
+
+def lose_connection(database: Database) -> None:
+    """As SQLAlchemy drops a connection whose rollback fails too: it is the only one in the pool."""
+    with database.read() as session:
+        session.connection().invalidate()
 
 
 def replace(file: Path) -> None:
@@ -107,3 +115,28 @@ def test_other_connections_that_come_and_go_do_not_disturb_it(file: Path, opened
         open_database(sqlite_url(file)).close()
         raise_generation(opened)
     assert generation_of(opened) == 3
+
+
+def test_a_connection_that_is_lost_does_not_read_as_a_replaced_file(file: Path, opened: Database) -> None:
+    for count in (1, 2):
+        raise_generation(opened)
+        lose_connection(opened)
+        assert generation_of(opened) == count
+    TAKEN["replaced"](file)
+    with pytest.raises(Unavailable, match="was moved, removed or replaced"):
+        raise_generation(opened)
+
+
+def test_closing_leaves_one_whole_file_and_no_journal(file: Path) -> None:
+    database = open_database(sqlite_url(file))
+    raise_generation(database)
+    assert file.with_name("registry.db-wal").exists()
+    database.close()
+    assert [path.name for path in file.parent.iterdir()] == ["registry.db"]
+
+
+def test_what_was_committed_is_copied_into_the_file_while_it_is_open(file: Path, opened: Database) -> None:
+    raise_generation(opened)
+    with closing(sqlite3.connect(file)) as other:
+        assert other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() == (0, 0, 0)
+    raise_generation(opened)
