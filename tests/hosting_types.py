@@ -24,7 +24,8 @@ from transformers.models.auto import modeling_auto
 
 from models_registry.adapters.catalog import parse_config
 from models_registry.architecture import describe
-from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.base_models.opening import open_spec
+from models_registry.base_models.sources import SourcePolicy
 from models_registry.base_models.spec import BaseModelSpec
 from models_registry.injection import AdaptedModel
 from models_registry.inputs.values import Inputs

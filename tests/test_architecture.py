@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 OURS = ("models_registry", "service")
 # What every room may import: values, errors, how references are written, dtypes by name, tensors by digest,
-# named tensors as bytes, text without its secrets.
+# named tensors as bytes, text without its secrets, tasks by name.
 COMMON = {
     "models_registry.records",
     "models_registry.errors",
@@ -20,6 +20,7 @@ COMMON = {
     "models_registry.tensor_digest",
     "models_registry.safetensors_files",
     "models_registry.redaction",
+    "models_registry.task_names",
 }
 ROOMS = ("adapters", "architecture", "base_models", "injection", "inputs", "storage", "registry")
 MAY_IMPORT = {

@@ -33,17 +33,9 @@ from models_registry.base_models.next_token import next_tokens
 from models_registry.base_models.pooling import Pooling, read_pooling
 from models_registry.base_models.right_padding import RightPadding
 from models_registry.base_models.seeding import seeded
+from models_registry.base_models.sources import check_num_labels
 from models_registry.base_models.spec import Rows
-from models_registry.base_models.tasks import (
-    FEATURE_EXTRACTION,
-    TASKS_WITH_LABELS,
-    TEXT_CLASSIFICATION,
-    TEXT_GENERATION,
-    TEXT_TO_TEXT,
-    WRITING_TASKS,
-    builder_for,
-    task_of,
-)
+from models_registry.base_models.tasks import builder_for, task_of
 from models_registry.base_models.text import Text, read_text
 from models_registry.base_models.token_ids import (
     LIKE_TOKENS,
@@ -53,9 +45,17 @@ from models_registry.base_models.token_ids import (
     text_faults,
     token_faults,
 )
-from models_registry.errors import Invalid, Unsupported
+from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import AbsentHead, Fault
+from models_registry.task_names import (
+    FEATURE_EXTRACTION,
+    TASKS_WITH_LABELS,
+    TEXT_CLASSIFICATION,
+    TEXT_GENERATION,
+    TEXT_TO_TEXT,
+    WRITING_TASKS,
+)
 
 EXAMPLE_TEXTS = ("A ship leaves the harbour at dawn.", "Bread!", "Why do rivers bend on their way to the sea, then?")
 # What a text gets where its caller names no outputs: a model's hidden states or logits are hundreds of kilobytes.
@@ -74,7 +74,7 @@ class HuggingFaceSpec:
     """Built by the task's Auto class. Its rows are tensors under the forward's own names, or texts."""
 
     def __init__(self, directory: Path, file: str | None, task: str | None, num_labels: int | None = None) -> None:
-        """`directory` and `file` as `open_spec` checked them. Raises `Invalid` for a config we can't build from, and
+        """`directory` and `file` as `check_source` passed them. Raises `Invalid` for a config we can't build from, and
         where `num_labels` are asked of a model that has none."""
         self._directory = directory
         self._file = file
@@ -82,9 +82,7 @@ class HuggingFaceSpec:
         self.task = task or (TEXT_GENERATION if self._config is None else _own_task(self._config))
         self._builder = builder_for(self.task, None if self._config is None else self._config.architectures)
         self._num_labels = num_labels
-        if num_labels is not None and self.task not in TASKS_WITH_LABELS:
-            message = f"num_labels is for {', '.join(sorted(TASKS_WITH_LABELS))}; the task here is {self.task}."
-            raise Invalid(message, [Fault(("num_labels",), message)])
+        check_num_labels(self.task, num_labels)
         self.absent_head: AbsentHead | None = None
         self._text: Text | None = None
         self._tables = Tables()
@@ -269,14 +267,10 @@ class HuggingFaceSpec:
 
 def _read_config(directory: Path) -> PreTrainedConfig:
     try:
-        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds here; each says what is wrong with config.json
         message = f"{directory.name}/config.json can't be read: {in_short(error)}"
         raise Invalid(message, [Fault(("source", "path"), message)]) from error
-    if getattr(config, "quantization_config", None) is not None:  # set only where the weights are quantised
-        message = f"{directory.name} holds quantised weights, which adapters can't act on; use the unquantised model."
-        raise Unsupported(message, [Fault(("source", "path"), message)])
-    return config
 
 
 def _own_task(config: PreTrainedConfig) -> str | None:

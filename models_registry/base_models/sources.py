@@ -1,16 +1,18 @@
-"""From a source, as a caller names it, to its spec: everything that can be refused before anything is built."""
+"""What may be a base model's source: everything that names, lists and files show before anything is imported.
 
+Imports neither transformers nor a factory's module, so that a process that builds no models can refuse a source.
+"""
+
+import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
-from models_registry.base_models.factories import find_factory
-from models_registry.base_models.huggingface import HuggingFaceSpec
-from models_registry.base_models.python import PythonSpec
-from models_registry.base_models.spec import BaseModelSpec
-from models_registry.base_models.tasks import check_task
-from models_registry.errors import Invalid
+from models_registry.errors import Invalid, Unsupported
 from models_registry.records import Fault, HuggingFaceSource, PythonSource, Source
+from models_registry.task_names import TASKS, TASKS_WITH_LABELS, TEXT_GENERATION
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 GGUF_MAGIC = b"GGUF"
@@ -24,26 +26,57 @@ class SourcePolicy:
     factories: tuple[str, ...]
 
 
-def open_spec(source: Source, task: str | None, policy: SourcePolicy, num_labels: int | None = None) -> BaseModelSpec:
-    """Raises `Invalid` for an unknown task, `num_labels` where no classifier is built from files, a path outside the
-    roots after resolving links, a directory that is not there or holds no safetensors, a file that is no GGUF, a
-    factory that isn't on the list or can't be imported."""
-    if task is not None:
-        check_task(task)
+def check_source(source: Source, task: str | None, policy: SourcePolicy, num_labels: int | None = None) -> None:
+    """Refuse what can be refused without building anything; building may still find more.
+
+    Raises:
+        Invalid: for an unknown task, `num_labels` where no classifier is built from files, a factory that isn't on the
+            list, a path outside the roots after resolving links, a directory that is not there or holds no
+            safetensors, a config.json that is no JSON object, a file that is no GGUF.
+        Unsupported: for quantised weights.
+    """
+    if task is not None and task not in TASKS:
+        message = f"{task!r} is not a task we know; use one of {', '.join(TASKS)}."
+        raise Invalid(message, [Fault(("task",), message)])
     match source:
         case PythonSource():
             if num_labels is not None:
                 message = "num_labels is for huggingface sources; a factory gets its numbers as kwargs."
                 raise Invalid(message, [Fault(("num_labels",), message)])
-            return PythonSpec(source, find_factory(source.factory, policy.factories), task)
+            check_factory(source.factory, policy.factories)
         case HuggingFaceSource():
             directory = find_directory(source.path, policy.model_roots)
             _check_links(directory, policy.model_roots)
             if source.file is None:
                 _check_safetensors(directory)
+                _check_config(directory)
             else:
                 _check_gguf(directory, source.file)
-            return HuggingFaceSpec(directory, source.file, task, num_labels)
+                task = task or TEXT_GENERATION
+            if task is not None:
+                check_num_labels(task, num_labels)
+
+
+def check_factory(name: str, allowed: Sequence[str]) -> None:
+    """Raises `Invalid` unless `allowed` has the factory `name`, or `package.module:*` and the name has no dots.
+
+    Whether a module is what the name says, and offers it as its own, shows only when it is imported.
+    """
+    module, _, path = name.partition(":")
+    by_name = name in allowed
+    if not by_name and f"{module}:*" not in allowed:
+        raise _refuse("factory", f"{name!r} is not on the list of allowed factories; ask the operator to add it.")
+    if not all(part.isidentifier() for part in path.split(".")):
+        raise _refuse("factory", f"{name!r} is not a factory: write it as package.module:callable.")
+    if not by_name and "." in path:
+        raise _refuse("factory", f"'{module}:*' allows whole names only; ask the operator to list {name!r} itself.")
+
+
+def check_num_labels(task: str | None, num_labels: int | None) -> None:
+    """Raises `Invalid` where `num_labels` are asked of a model whose task has none."""
+    if num_labels is not None and task not in TASKS_WITH_LABELS:
+        message = f"num_labels is for {', '.join(sorted(TASKS_WITH_LABELS))}; the task here is {task}."
+        raise Invalid(message, [Fault(("num_labels",), message)])
 
 
 def find_directory(path: str, roots: tuple[Path, ...]) -> Path:
@@ -86,6 +119,18 @@ def _check_safetensors(directory: Path) -> None:
         pickles = [name for name in names if name.endswith(PICKLES)]
         found = f"only {', '.join(pickles)}, which can run code when read" if pickles else "no weights"
         raise _refuse("path", f"{directory.name} has no .safetensors file but {found}; convert it to safetensors.")
+
+
+def _check_config(directory: Path) -> None:
+    try:
+        config: Any = json.loads((directory / "config.json").read_bytes())
+    except (ValueError, OSError, RecursionError) as error:
+        raise _refuse("path", f"{directory.name}/config.json can't be read: {error}") from error
+    if not isinstance(config, dict):
+        raise _refuse("path", f"{directory.name}/config.json can't be read: it is no JSON object.")
+    if cast(dict[str, Any], config).get("quantization_config") is not None:
+        message = f"{directory.name} holds quantised weights, which adapters can't act on; use the unquantised model."
+        raise Unsupported(message, [Fault(("source", "path"), message)])
 
 
 def _check_gguf(directory: Path, name: str) -> None:

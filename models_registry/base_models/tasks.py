@@ -1,4 +1,4 @@
-"""Hugging Face's pipeline tags: which class builds a model for a task, and which task a class was made for."""
+"""Which class builds a model for a task, and which task a class was made for."""
 
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -21,20 +21,16 @@ from transformers.models.auto import modeling_auto as auto
 
 from models_registry.errors import Invalid
 from models_registry.records import Fault
+from models_registry.task_names import (
+    FEATURE_EXTRACTION,
+    SPEECH_RECOGNITION,
+    TEXT_CLASSIFICATION,
+    TEXT_GENERATION,
+    TEXT_TO_TEXT,
+)
 
 # Auto classes share no public base class, and `from_pretrained` is untyped in all of them.
 Builder: TypeAlias = Any
-
-TEXT_GENERATION = "text-generation"
-TEXT_CLASSIFICATION = "text-classification"
-FEATURE_EXTRACTION = "feature-extraction"
-TEXT_TO_TEXT = "text2text-generation"
-WRITING_TASKS = frozenset({TEXT_GENERATION, TEXT_TO_TEXT})
-SPEECH_RECOGNITION = "automatic-speech-recognition"
-# What adapters are trained for on a base without a head: PEFT saves the head that they then bring.
-TASKS_WITH_LABELS = frozenset(
-    {TEXT_CLASSIFICATION, "token-classification", "image-classification", "audio-classification"}
-)
 
 # In the order in which an architecture's task is looked up: a few classes are listed under several.
 BUILDERS: Mapping[str, tuple[Builder, Mapping[Any, Any]]] = {
@@ -49,13 +45,6 @@ BUILDERS: Mapping[str, tuple[Builder, Mapping[Any, Any]]] = {
     SPEECH_RECOGNITION: (AutoModelForSpeechSeq2Seq, auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES),
     FEATURE_EXTRACTION: (AutoModel, auto.MODEL_MAPPING_NAMES),
 }
-
-
-def check_task(task: str) -> None:
-    """Raises `Invalid` for a tag we have no Auto class for."""
-    if task not in BUILDERS:
-        message = f"{task!r} is not a task we know; use one of {', '.join(BUILDERS)}."
-        raise Invalid(message, [Fault(("task",), message)])
 
 
 def task_of(architecture: str) -> str | None:

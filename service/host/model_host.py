@@ -9,7 +9,8 @@ from functools import partial
 import torch
 
 from models_registry.architecture import describe
-from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.base_models.opening import open_spec
+from models_registry.base_models.sources import SourcePolicy
 from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.errors import Conflict, RegistryError, Unavailable
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter

@@ -1,4 +1,4 @@
-"""What a process pulls in that only knows adapters and the registry: no transformers, no live base models."""
+"""What a process pulls in that only reads records, adapters and inputs: no transformers, no live base models."""
 
 import json
 import subprocess
@@ -16,6 +16,8 @@ for name in sys.argv[1:]:
 print(json.dumps(sorted(sys.modules)))
 """
 
+LIVE = {"transformers", "models_registry.architecture", "models_registry.injection"}
+
 
 def modules_after_importing(*names: str) -> set[str]:
     """The modules of a fresh process that has imported these, and all that lies below them."""
@@ -31,5 +33,11 @@ def test_registry_and_adapters_need_neither_transformers_nor_live_modules() -> N
         "models_registry.safetensors_files",
     )
     assert "models_registry.adapters.checkpoint" in loaded
-    live = {"transformers", "models_registry.architecture", "models_registry.injection", "models_registry.base_models"}
-    assert not loaded & live
+    assert not loaded & (LIVE | {"models_registry.base_models"})
+
+
+def test_checking_sources_and_reading_inputs_need_no_transformers() -> None:
+    loaded = modules_after_importing("models_registry.base_models.sources", "models_registry.inputs")
+    base_models = {name for name in loaded if name.startswith("models_registry.base_models")}
+    assert base_models == {"models_registry.base_models", "models_registry.base_models.sources"}
+    assert not loaded & LIVE

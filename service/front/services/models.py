@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Unpack
 
-from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.base_models.opening import open_spec
+from models_registry.base_models.sources import SourcePolicy
 from models_registry.errors import Conflict, NotFound, Unavailable
 from models_registry.injection.probing.coverage import UNKNOWN
 from models_registry.inputs.json_inputs import decode_inputs

@@ -6,7 +6,8 @@ from transformers import BertForSequenceClassification, BertModel, PreTrainedTok
 from word_models import bert_config, save, tiny_llama, word_tokenizer
 
 from models_registry.base_models.huggingface import HuggingFaceSpec
-from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.base_models.opening import open_spec
+from models_registry.base_models.sources import SourcePolicy
 from models_registry.records import HuggingFaceSource
 
 

@@ -8,7 +8,8 @@ import pytest
 from torch import nn
 
 from models_registry.base_models.factories import find_factory
-from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.base_models.opening import open_spec
+from models_registry.base_models.sources import SourcePolicy
 from models_registry.errors import Invalid
 from models_registry.records import PythonSource
 

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from models_registry.base_models.load_errors import LONGEST, in_short
-from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.base_models.opening import open_spec
+from models_registry.base_models.sources import SourcePolicy
 from models_registry.errors import Invalid
 from models_registry.records import HuggingFaceSource
 

@@ -1,16 +1,24 @@
+"""What a source's names and files alone show; and that opening one checks the same."""
+
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-from models_registry.base_models.sources import SourcePolicy, open_spec
-from models_registry.errors import Invalid
-from models_registry.records import HuggingFaceSource, Location
+from models_registry.base_models.opening import open_spec
+from models_registry.base_models.sources import SourcePolicy, check_source
+from models_registry.base_models.tasks import BUILDERS
+from models_registry.errors import Invalid, Unsupported
+from models_registry.records import HuggingFaceSource, Location, PythonSource, Source
+from models_registry.task_names import TASKS
 
 
-def refused(source: HuggingFaceSource, policy: SourcePolicy, task: str | None = None) -> list[Location]:
+def refused(
+    source: Source, policy: SourcePolicy, task: str | None = None, num_labels: int | None = None
+) -> list[Location]:
     with pytest.raises(Invalid) as caught:
-        open_spec(source, task, policy)
+        check_source(source, task, policy, num_labels)
     assert caught.value.faults
     return [fault.loc for fault in caught.value.faults]
 
@@ -45,7 +53,7 @@ def test_a_file_that_is_a_link_out_of_the_root_is_refused(root: Path, llama: Pat
     weights.rename(root.parent / "weights")
     weights.symlink_to(root.parent / "weights")
     with pytest.raises(Invalid, match=r"model\.safetensors"):
-        open_spec(HuggingFaceSource("llama"), None, SourcePolicy((root,), ()))
+        check_source(HuggingFaceSource("llama"), None, SourcePolicy((root,), ()))
 
 
 def test_a_file_may_be_a_link_within_the_root(root: Path, llama: Path) -> None:
@@ -68,13 +76,13 @@ def test_a_directory_that_is_not_there_is_refused(root: Path) -> None:
 def test_a_directory_with_pickled_weights_only_is_refused_and_they_are_named(root: Path, llama: Path) -> None:
     (llama / "model.safetensors").rename(llama / "pytorch_model.bin")
     with pytest.raises(Invalid, match=r"pytorch_model\.bin"):
-        open_spec(HuggingFaceSource("llama"), None, SourcePolicy((root,), ()))
+        check_source(HuggingFaceSource("llama"), None, SourcePolicy((root,), ()))
 
 
 def test_an_adapter_is_not_a_base_model(root: Path, llama: Path) -> None:
     (llama / "adapter_config.json").write_text("{}")
     with pytest.raises(Invalid, match="adapter"):
-        open_spec(HuggingFaceSource("llama"), None, SourcePolicy((root,), ()))
+        check_source(HuggingFaceSource("llama"), None, SourcePolicy((root,), ()))
 
 
 @pytest.mark.parametrize("file", ["missing.gguf", "../outside.gguf", "config.json", "x" * 5000])
@@ -85,3 +93,41 @@ def test_a_file_that_is_no_gguf_of_the_directory_is_refused(root: Path, llama: P
 
 def test_an_unknown_task_is_refused(root: Path, llama: Path) -> None:
     assert refused(HuggingFaceSource("llama"), SourcePolicy((root,), ()), task="mind-reading") == [("task",)]
+
+
+def test_each_task_that_is_known_by_name_can_be_built() -> None:
+    assert tuple(BUILDERS) == TASKS
+
+
+def test_num_labels_are_for_classifiers_built_from_files(root: Path, llama: Path) -> None:
+    policy = SourcePolicy((root,), ("torch.nn:*",))
+    assert refused(PythonSource("torch.nn:Linear"), policy, num_labels=3) == [("num_labels",)]
+    assert refused(HuggingFaceSource("llama"), policy, "text-generation", 3) == [("num_labels",)]
+    check_source(HuggingFaceSource("llama"), "text-classification", policy, 3)
+
+
+def test_a_gguf_file_writes_text_where_no_task_is_named(root: Path, llama: Path) -> None:
+    (llama / "tiny.gguf").write_bytes(b"GGUF")
+    source, policy = HuggingFaceSource("llama", "tiny.gguf"), SourcePolicy((root,), ())
+    check_source(source, None, policy)
+    assert refused(source, policy, num_labels=3) == [("num_labels",)]
+
+
+@pytest.mark.parametrize("config", ["{", "[]", "\udcff"])
+def test_a_config_that_is_no_json_object_is_refused(root: Path, llama: Path, config: str) -> None:
+    (llama / "config.json").write_text(config, errors="surrogateescape")
+    assert refused(HuggingFaceSource("llama"), SourcePolicy((root,), ())) == [("source", "path")]
+
+
+def test_quantised_weights_are_refused_by_their_config(root: Path, llama: Path) -> None:
+    (llama / "config.json").write_text('{"quantization_config": {"quant_method": "bitsandbytes"}}')
+    with pytest.raises(Unsupported, match="quantised"):
+        check_source(HuggingFaceSource("llama"), None, SourcePolicy((root,), ()))
+
+
+def test_checking_a_factory_imports_nothing() -> None:
+    sys.modules.pop("this", None)
+    check_source(PythonSource("this:s"), None, SourcePolicy((), ("this:*",)))
+    assert refused(PythonSource("this:s.upper"), SourcePolicy((), ("this:*",))) == [("source", "factory")]
+    assert refused(PythonSource("this:s"), SourcePolicy((), ("that:*",))) == [("source", "factory")]
+    assert "this" not in sys.modules

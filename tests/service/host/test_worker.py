@@ -16,7 +16,8 @@ from torch import Tensor
 from models_registry.adapters.catalog import parse_config
 from models_registry.adapters.checkpoint import fresh_checkpoint
 from models_registry.architecture import describe
-from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.base_models.opening import open_spec
+from models_registry.base_models.sources import SourcePolicy
 from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.errors import Conflict, DeadlinePassed, Invalid, Unavailable
 from models_registry.injection.adapted_model import AdaptedModel

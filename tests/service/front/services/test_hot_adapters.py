@@ -10,7 +10,8 @@ from engines import FACTORIES, RANDOM_LORA, ROWS, Running, tensor, version_of
 from tolerance import assert_same_in_float32
 
 from models_registry.adapters.catalog import parse_config
-from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.base_models.opening import open_spec
+from models_registry.base_models.sources import SourcePolicy
 from models_registry.base_models.spec import Rows
 from models_registry.errors import Conflict, Unavailable
 from models_registry.injection import AdaptedModel

@@ -12,7 +12,8 @@ from transformers import BertForSequenceClassification, BertModel, PreTrainedMod
 from word_models import bert_config, save, tiny_llama, word_tokenizer
 
 from models_registry.base_models.huggingface import HuggingFaceSpec
-from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.base_models.opening import open_spec
+from models_registry.base_models.sources import SourcePolicy
 from models_registry.base_models.spec import Padding, Rows
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import HuggingFaceSource

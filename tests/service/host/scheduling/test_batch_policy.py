@@ -16,7 +16,8 @@ from word_models import bert_config, save, tiny_llama, word_tokenizer
 
 from models_registry.adapters.catalog import parse_config
 from models_registry.architecture import describe
-from models_registry.base_models.sources import SourcePolicy, open_spec
+from models_registry.base_models.opening import open_spec
+from models_registry.base_models.sources import SourcePolicy
 from models_registry.base_models.spec import BaseModelSpec
 from models_registry.errors import Invalid
 from models_registry.injection.adapted_model import AdaptedModel
