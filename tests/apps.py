@@ -64,6 +64,7 @@ def expect_problem(response: httpx2.Response, status: int, kind: str) -> dict[st
     assert (body["status"], body["type"]) == (status, kind), body
     assert body["title"]
     assert body["detail"]
+    assert not body["detail"].endswith(".."), body["detail"]
     return body
 
 

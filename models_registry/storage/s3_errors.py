@@ -80,7 +80,7 @@ def translated(store: str) -> Generator[None]:
     except (BaseError, OSError, ValueError) as error:
         answer = answer_in(error)
         if answer is None:
-            raise Unavailable(f"Can't reach {store}: {redacted(_cause(str(error)))}.") from error
+            raise Unavailable(f"Can't reach {store}: {redacted(_cause(str(error)).rstrip('.'))}.") from error
         if answer.is_full:
             raise NoRoom(f"No room left in {store} ({answer}); free some space and try again.") from error
         advice = ADVICE.get(answer.code, "")

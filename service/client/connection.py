@@ -34,4 +34,5 @@ def unreachable(url: httpx.URL, error: httpx.TransportError) -> Unreachable:
         return Unreachable(f"{url} gave no answer in time ({type(error).__name__}).")
     if isinstance(error, httpx.ConnectError):
         return Unreachable(f"Nothing answers at {url}: check the address, and that the service runs.")
-    return Unreachable(f"The connection to {url} broke: {error or type(error).__name__}.")
+    reason = str(error).rstrip(".") or type(error).__name__
+    return Unreachable(f"The connection to {url} broke: {reason}.")

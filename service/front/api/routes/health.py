@@ -37,7 +37,7 @@ def ready(engine: TheEngine, drain: TheDrain) -> ReadyAnswer:
         raise Unavailable("Not ready: The service is about to shut down.")
     readiness = engine.readiness()
     if not readiness.ready:
-        raise Unavailable(f"Not ready: {'; '.join(readiness.reasons)}.")
+        raise Unavailable(f"Not ready: {' '.join(readiness.reasons)}")
     return ReadyAnswer(status="ready", degraded=list(readiness.degraded))
 
 

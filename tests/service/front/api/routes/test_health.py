@@ -5,6 +5,7 @@ from pathlib import Path
 
 from apps import ROWS, Start, create, expect, expect_problem, host, settings_in
 from databases import Postgres
+from gated import gate_named
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
@@ -43,6 +44,19 @@ def test_times_beyond_ten_seconds_have_buckets_of_their_own(client: TestClient) 
 
 def test_a_service_with_everything_loaded_is_ready(client: TestClient) -> None:
     assert expect(client.get("/health/ready"), 200) == {"status": "ready", "degraded": []}
+
+
+def test_each_reason_for_not_being_ready_is_one_sentence(start: Start, tmp_path: Path) -> None:
+    gate, client = gate_named("not-ready"), start()
+    gate.shut()
+    source = {"kind": "python", "factory": "gated:slow", "kwargs": {"gate": gate.name}}
+    expect(client.post("/models", json={"id": "m", "source": source}), 202)
+    (tmp_path / "registry.db").rename(tmp_path / "elsewhere")
+    (away,) = {expect_problem(client.get(path), 503, "unavailable")["detail"] for path in ("/models", "/events")}
+    not_ready = expect_problem(client.get("/health/ready"), 503, "unavailable")["detail"]
+    assert not_ready == f"Not ready: The base model 'm' is still loading. {away}"
+    assert away.endswith("what lies there now.")
+    gate.open()
 
 
 def test_a_blob_store_that_is_away_degrades_and_what_is_in_memory_goes_on_answering(

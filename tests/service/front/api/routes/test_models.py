@@ -23,7 +23,7 @@ def test_a_model_is_loading_until_it_is_ready(start: Start) -> None:
     gate.wait_for_arrival()
     assert client.get("/models/m").json()["state"] == "loading"
     problem = expect_problem(client.get("/health/ready"), 503, "unavailable")
-    assert "'m' is still loading" in problem["detail"]
+    assert problem["detail"] == "Not ready: The base model 'm' is still loading."
     expect_problem(client.post("/models/m/infer", json={"inputs": {"x": ROWS}}), 503, "unavailable")
     assert expect(client.post("/models/m/load"), 202)["state"] == "loading"
     gate.open()
