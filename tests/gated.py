@@ -66,6 +66,26 @@ def mlp(gate: str) -> nn.Module:
     return GatedMLP(gate_named(gate))
 
 
+class Both(nn.Module):
+    """Rows of 4 numbers in, rows of 3 out, and of 8 from its first layer."""
+
+    def __init__(self, gate: Gate) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 8)
+        self.second = nn.Linear(8, 3)
+        self._gate = gate
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        self._gate.pass_through()
+        hidden: Tensor = self.first(x)
+        return {"output": self.second(torch.relu(hidden)), "hidden": hidden}
+
+
+def both(gate: str) -> nn.Module:
+    torch.manual_seed(0)
+    return Both(gate_named(gate))
+
+
 class Choosy(GatedMLP):
     """Refuses negative numbers, and more rows at once than its memory holds."""
 

@@ -3,9 +3,10 @@ from concurrent.futures import Future
 
 import pytest
 import torch
-from engines import ADALORA, IA3, LORA, RANDOM_LORA, TIMEOUT_S, Running, Start, eventually, lora_weights, tensor
+from engines import ADALORA, IA3, LORA, RANDOM_LORA, ROWS, TIMEOUT_S, Running, Start, eventually, lora_weights, tensor
 from gated import Gate
 from tolerance import assert_same_in_float32
+from torch import Tensor
 
 from models_registry.errors import (
     Conflict,
@@ -111,6 +112,41 @@ def test_only_the_outputs_that_were_asked_for_come_back(running: Running) -> Non
     assert set(running.answer(outputs=("y",)).outputs) == {"y"}
     with pytest.raises(Invalid, match="y, total, table"):
         running.answer(outputs=("logits",))
+
+
+def test_who_shares_a_forward_gets_the_outputs_that_he_asked_for(running: Running, gate: Gate) -> None:
+    running.host("m", "gated:both", gate=gate.name)
+    running.create("a", seed=1)
+    running.create("b", seed=2)
+    asked: list[tuple[str | None, Tensor, tuple[str, ...] | None]] = [
+        (None, ROWS, None),
+        ("a", ROWS[:2] + 1, ("hidden",)),
+        (None, ROWS[:1] - 1, ("output",)),
+        ("a", ROWS[1:] * 2, None),
+        ("b", ROWS * 3, ("hidden", "output")),
+    ]
+    alone = [running.answer(adapter, x).outputs for adapter, x, _ in asked]
+    before = gate.passed
+    gate.shut()
+    first = running.ask()
+    gate.wait_for_arrival()
+    together = [running.ask(adapter, x, outputs=outputs) for adapter, x, outputs in asked]
+    eventually(lambda: queued_rows(running) == sum(len(x) for _, x, _ in asked))
+    gate.open()
+    first.result(TIMEOUT_S)
+    for answer, all_of_it, (_, x, outputs) in zip(together, alone, asked, strict=True):
+        got = answer.result(TIMEOUT_S).outputs
+        assert set(got) == set(outputs or ("output", "hidden"))
+        for name, value in got.items():
+            assert len(tensor(value)) == len(x)
+            assert_same_in_float32(tensor(value), tensor(all_of_it[name]))
+    assert gate.passed == before + 2
+
+
+def queued_rows(running: Running) -> int:
+    hosted = running.engine.models.stats()["m"].hosted
+    assert hosted is not None
+    return hosted.queue.rows
 
 
 def test_outputs_without_rows_come_back_whole_under_one_adapter(running: Running) -> None:
