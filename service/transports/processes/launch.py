@@ -21,8 +21,9 @@ class Launch:
     """`entry` is `package.module:function`; it is called with the host's end of the socket and with `order`, bytes that
     only it understands. Once it returns, the process ends.
 
-    `threads` are torch's in this process. `memory_bytes` is how much private memory the process may have in all,
-    libraries included (`RLIMIT_DATA`); an allocation beyond that fails. `paths` becomes its `sys.path`.
+    `threads` are torch's in this process. `memory_bytes` bounds its private memory in all (`RLIMIT_DATA`): about 350 MB
+    that libraries take, the model, and files of weights while they are mapped; an allocation beyond it fails. `paths`
+    becomes its `sys.path`.
     """
 
     entry: str

@@ -10,6 +10,8 @@ from pathlib import Path
 import msgspec
 import torch
 
+from service.transports.processes.host_start import end_with
+
 
 class Description(msgspec.Struct):
     environment: str
@@ -55,6 +57,12 @@ def allocate(connection: socket.socket, order: bytes) -> None:
             connection.sendall(b"ok ")
         except (MemoryError, RuntimeError) as error:
             connection.sendall(f"{type(error).__name__} ".encode())
+
+
+def belong_to_who_has_gone(connection: socket.socket, order: bytes) -> None:
+    """As where the parent ended between the fork and the call: this process has another one by then."""
+    end_with(parent=os.getpid())
+    connection.sendall(b"still alive")
 
 
 def segfault(connection: socket.socket, order: bytes) -> None:

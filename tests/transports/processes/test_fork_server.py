@@ -81,6 +81,10 @@ def test_a_host_imports_from_the_paths_of_its_order(start: Start) -> None:
     assert answer_of(start("paths", paths=("/somewhere", str(ROOT)))).splitlines() == ["/somewhere", str(ROOT)]
 
 
+def test_a_host_whose_parent_has_gone_before_ends_at_once(start: Start) -> None:
+    assert answer_of(start("belong_to_who_has_gone")) == ""
+
+
 def test_who_hears_of_an_end_may_launch_again_at_once(fork_server: ForkServer, start: Start) -> None:
     again: Future[HostProcess] = Future()
 
