@@ -80,8 +80,11 @@ class ForkLoop:
         return True
 
     def _leave(self) -> None:
-        """In the child: a host has no part in what the server holds, and signals to its group reach nobody else."""
-        os.setsid()
+        """In the child: a host has no part in what the server holds, and signals to its group reach nobody else.
+
+        It stays in the server's session, because between sessions Linux ignores niceness (sched(7), autogroup).
+        """
+        os.setpgid(0, 0)
         self._control.close()
         for pidfd in self._children:
             os.close(pidfd)
