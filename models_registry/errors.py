@@ -12,6 +12,7 @@ RegistryError
 ├── TooLarge            over a limit that the operator set
 ├── Overloaded          a queue or a quota is full; try again later
 ├── DeadlinePassed      the request waited longer than its caller allows; it never ran
+├── Cancelled           nobody waits for what was begun any more; nothing changed
 ├── Unavailable         a store or the service itself is away for now; try again later
 ├── NoRoom              the blob store, the database or the memory for adapters is full; nothing changed
 └── Damaged             bytes that don't have the digest they are stored under
@@ -87,6 +88,10 @@ class Overloaded(RegistryError):
 
 class DeadlinePassed(RegistryError):
     pass
+
+
+class Cancelled(RegistryError):
+    """Raised by long work whose caller said, by a `stopped` of their own, that they don't wait for it any more."""
 
 
 class Unavailable(RegistryError):

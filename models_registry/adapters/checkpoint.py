@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models_registry.adapters.absent_heads import label_shapes, require_labels
 from models_registry.adapters.adalora import AdaLoraConfig
+from models_registry.adapters.cancellation import Stopped, never, while_wanted
 from models_registry.adapters.catalog import AdapterConfig
 from models_registry.adapters.keys import WEIGHTS, plain_keys, todays_keys
 from models_registry.adapters.lora_fields import TRAINING_ONLY
@@ -61,13 +62,16 @@ def fresh_checkpoint(
     base: BaseWeights = not_in_memory,
     max_bytes: int | None = None,
     accept_unmatched: bool = False,
+    stopped: Stopped = never,
 ) -> Checkpoint:
-    """The method's own initial weights, in each target's dtype; the same ones for the same `seed`.
+    """The method's own initial weights, in each target's dtype; the same ones for the same `seed`. `stopped` is asked
+    before each target.
 
     Raises:
         Invalid: the config doesn't fit the base model, with everything at once; or it would hold more than `max_bytes`.
             With `accept_unmatched`, what it names and the base model lacks is a warning.
         Conflict: the weights start from the base's, which aren't at hand.
+        Cancelled: `stopped` says that nobody waits any more.
     """
     heads = with_heads(config.task_type, config.modules_to_save, architecture)
     config = complete_config(config.model_copy(update={"modules_to_save": heads or None}), architecture)
@@ -85,7 +89,7 @@ def fresh_checkpoint(
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
     tensors: dict[str, Tensor] = {}
-    for place in places:
+    for place in while_wanted(places, stopped):
         tensors |= {key: tensor.cpu() for key, tensor in place.initial(generator, base).items()}
     return Checkpoint(
         config, places, tensors, (*_warnings(config), *_unmatched(config, architecture, places, accept_unmatched))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from models_registry.adapters.adalora import AdaLoraConfig
+from models_registry.adapters.cancellation import Stopped, never, while_wanted
 from models_registry.adapters.checkpoint import Checkpoint, match_checkpoint
 from models_registry.adapters.folded import LowRank
 from models_registry.adapters.ia3 import IA3Config
@@ -49,12 +50,16 @@ class _Share:
         return len(self.low_ranks[0].down)
 
 
-def compose(parts: Sequence[Component], architecture: Architecture, recipe: Recipe) -> Checkpoint:
-    """A LoRA checkpoint in float32 (float64 if a part is), so that weighting rounds as little as can be.
+def compose(
+    parts: Sequence[Component], architecture: Architecture, recipe: Recipe, stopped: Stopped = never
+) -> Checkpoint:
+    """A LoRA checkpoint in float32 (float64 if a part is), so that weighting rounds as little as can be. `stopped` is
+    asked before each target is merged.
 
     Raises:
         Invalid: lists everything: no parts, weights that aren't finite, parts that don't just add, ranks that differ
             where they may not, options out of range, numbers too great for the result's dtype.
+        Cancelled: `stopped` says that nobody waits any more.
     """
     if faults := [*recipe.faults(), *_faults(parts, recipe)]:
         raise Invalid("These adapters can't be composed like this.", faults)
@@ -72,7 +77,7 @@ def compose(parts: Sequence[Component], architecture: Architecture, recipe: Reci
             f"An svd of these adapters takes about {operations:.0e} operations, more than {MOST_OPERATIONS:.0e}; take "
             "fewer of them or such with lower ranks, or cat, which decomposes nothing."
         )
-    merged = _merge_all(shares, architecture, recipe)
+    merged = _merge_all(shares, architecture, recipe, stopped)
     config = _config(parts, merged, architecture)
     checkpoint = match_checkpoint(config, _tensors(config, merged, architecture), architecture)
     return replace(checkpoint, warnings=(*checkpoint.warnings, *warnings))
@@ -141,7 +146,7 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def _merge_all(
-    shares: Mapping[str, Sequence[_Share]], architecture: Architecture, recipe: Recipe
+    shares: Mapping[str, Sequence[_Share]], architecture: Architecture, recipe: Recipe, stopped: Stopped
 ) -> dict[str, tuple[LowRank, ...]]:
     rank = recipe.rank or max(share.rank for here in shares.values() for share in here)
     generator = torch.Generator()
@@ -152,7 +157,7 @@ def _merge_all(
             merge(low_ranks, recipe, rank, groups[name], generator)
             for low_ranks in zip(*(share.low_ranks for share in here), strict=True)
         )
-        for name, here in shares.items()
+        for name, here in while_wanted(shares.items(), stopped)
     }
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+from models_registry.adapters.cancellation import Stopped, never
 from models_registry.adapters.recipe import Recipe
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
@@ -98,7 +99,7 @@ STRICT: Final = Accepted()
 @dataclass(frozen=True, slots=True)
 class NewAdapter:
     """An adapter to create: `config` as adapter_config.json holds it, `weights` as safetensors, in memory or
-    in a file (None: initial ones)."""
+    in a file (None: initial ones). Once `stopped` says so, nobody waits for it any more, and it is not created."""
 
     model: str
     name: str
@@ -107,16 +108,19 @@ class NewAdapter:
     seed: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     accept: Accepted = STRICT
+    stopped: Stopped = never
 
 
 @dataclass(frozen=True, slots=True)
 class NewComposition:
-    """An adapter to create from others of the same model: `adapters` are `{reference: weight}`."""
+    """An adapter to create from others of the same model: `adapters` are `{reference: weight}`; `stopped` as in
+    `NewAdapter`."""
 
     model: str
     name: str
     adapters: Mapping[str, float]
     recipe: Recipe
+    stopped: Stopped = never
 
 
 @dataclass(frozen=True, slots=True)

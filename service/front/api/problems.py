@@ -215,6 +215,7 @@ def install_problems(app: FastAPI, redact: Callable[[str], str] = redacted) -> N
     app.add_exception_handler(RequestValidationError, _of_parameters)
     app.add_exception_handler(HTTPException, _of_routing)
     app.add_exception_handler(ClientDisconnect, _of_a_lost_caller)
+    app.add_exception_handler(errors.Cancelled, _of_a_lost_caller)
 
 
 # Starlette types every handler as taking an `Exception`; each is registered for the one class that it asserts.
@@ -260,7 +261,7 @@ def _allowed(request: Request) -> list[str]:
 
 async def _of_a_lost_caller(_: Request, __: Exception) -> JSONResponse:
     """Nobody reads this answer; it keeps a broken connection from being logged as a failure of ours."""
-    return problem(MALFORMED, "The connection ended before the body did.")
+    return problem(MALFORMED, "The connection ended before the request was done.")
 
 
 def _shortened(text: str, longest: int, redact: Callable[[str], str]) -> str:

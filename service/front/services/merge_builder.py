@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from models_registry.adapters.cancellation import while_wanted
 from models_registry.adapters.catalog import parse_stored
 from models_registry.adapters.checkpoint import match_checkpoint
 from models_registry.adapters.compose import Component, compose
@@ -24,15 +25,15 @@ def draft_composition(
 ) -> VersionCandidate:
     """Its metadata say what it was made of. Raises `NotFound` (references: all of them at once), `Damaged`, `Invalid`
     where the parts or the recipe don't go together, or the parts, which are read at the same time, have more than
-    `max_bytes` in all; `WithoutEffect` where the model enters none of its places."""
+    `max_bytes` in all; `WithoutEffect` where the model enters none of its places; `Cancelled`."""
     found = resolve_composition(view, new.model, new.adapters)
     if (bytes_ := sum(part.version.bytes for part in found.parts)) > max_bytes:
         raise Invalid(
             f"The adapters have {bytes_} bytes in all, more than {max_bytes}, the service's limit "
             "(ADAPTER_SERVICE_MAX_UPLOAD_BYTES); compose fewer of them, or smaller ones."
         )
-    parts = [_read(part, modules.architecture, read_weights) for part in found.parts]
-    checkpoint = compose(parts, modules.architecture, new.recipe)
+    parts = [_read(part, modules.architecture, read_weights) for part in while_wanted(found.parts, new.stopped)]
+    checkpoint = compose(parts, modules.architecture, new.recipe, new.stopped)
     return draft(checkpoint, modules, {"composed": _provenance(new, parts)})
 
 

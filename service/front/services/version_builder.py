@@ -47,11 +47,13 @@ class VersionCandidate:
 
 def draft_new(new: NewAdapter, modules: ModelModules, base: BaseWeights, max_bytes: int) -> VersionCandidate:
     """With its uploaded weights or the method's initial ones. Raises as `draft_upload`, and for initial weights
-    `Invalid` beyond `max_bytes`, `Conflict` where they start from base weights that aren't in memory."""
+    `Invalid` beyond `max_bytes`, `Conflict` where they start from base weights that aren't in memory, `Cancelled`."""
     config = parse_config(new.config, new.accept.unknown)
     if new.weights is not None:
         return draft_upload(config, modules, new.weights, new.metadata, new.accept.unmatched)
-    checkpoint = fresh_checkpoint(config, modules.architecture, new.seed, base, max_bytes, new.accept.unmatched)
+    checkpoint = fresh_checkpoint(
+        config, modules.architecture, new.seed, base, max_bytes, new.accept.unmatched, new.stopped
+    )
     return draft(checkpoint, modules, new.metadata)
 
 

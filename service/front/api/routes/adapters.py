@@ -16,6 +16,7 @@ from service.front.api.adapter_answers import (
 )
 from service.front.api.dependencies import AdapterName, ModelId, PathVersion, TheEngine
 from service.front.api.http.bodies import JSON, MULTIPART, reads
+from service.front.api.http.client_disconnect import CallerLeft
 from service.front.api.http.idempotency import IdempotencyKey, asked_once
 from service.front.api.http.paging import Page, PagingQuery
 from service.front.api.http.preconditions import IfMatch
@@ -47,6 +48,7 @@ def create_adapter(
     engine: TheEngine,
     request: Request,
     response: Response,
+    stopped: CallerLeft,
     key: IdempotencyKey = None,
 ) -> CreatedAnswer:
     """Inject a new adapter into a base model: version 1 of `name`, with its method's initial weights or given ones."""
@@ -58,6 +60,7 @@ def create_adapter(
         seed=body.seed if isinstance(body, FreshAdapterBody) else None,
         metadata=body.metadata,
         accept=Accepted(body.accept_unknown, body.accept_unmatched),
+        stopped=stopped,
     )
     if body.dry_run:
         response.status_code = 200

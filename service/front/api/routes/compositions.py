@@ -9,6 +9,7 @@ from models_registry.adapters.recipe import CompositionMethod, Recipe
 from service.front.api.adapter_answers import CreatedAnswer, show_created
 from service.front.api.dependencies import ModelId, Name, TheEngine, TheSettings
 from service.front.api.http.bodies import JSON, media_type_of, read_json, reads
+from service.front.api.http.client_disconnect import CallerLeft
 from service.front.api.http.idempotency import IdempotencyKey, asked_once
 from service.front.api.problems import documented
 from service.front.api.routes.inference import Composition
@@ -72,11 +73,12 @@ def compose_adapter(
     engine: TheEngine,
     request: Request,
     response: Response,
+    stopped: CallerLeft,
     key: IdempotencyKey = None,
 ) -> CreatedAnswer:
     """Store a merge of low-rank adapters as a new adapter: version 1 of `name`, a plain LoRA."""
     recipe = Recipe(body.method, body.density, body.rank, body.seed)
-    new = NewComposition(model_id, body.name, body.adapters, recipe)
+    new = NewComposition(model_id, body.name, body.adapters, recipe, stopped)
     created = engine.adapters.compose(new, asked_once(key, request, body))
     response.headers["Location"] = f"/adapters/{body.name}"
     return show_created(created)
