@@ -36,7 +36,7 @@ class ForkServer:
         self._server: _Server | None = None
 
     def start(self) -> None:
-        """Begin with the imports, so that the first launch needn't wait for them. Raises `Unavailable`."""
+        """Begin with the imports, and return while they run."""
         self._running()
 
     def launch(self, launch: Launch) -> HostProcess:

@@ -39,6 +39,10 @@ Entry = Callable[[socket.socket, bytes], None]
 class Launcher(Protocol):
     """Starts processes. Whoever calls `launch` closes the `socket` of what it returns."""
 
+    def start(self) -> None:
+        """Begin with what every launch needs, so that the first one needn't wait for it. Raises `Unavailable`."""
+        ...
+
     def launch(self, launch: Launch) -> HostProcess:
         """Returns once the process exists; `entry` may still be importing. Raises `Unavailable`."""
         ...

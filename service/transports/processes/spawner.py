@@ -24,6 +24,9 @@ class Spawner:
         self._environment = dict(environment)
         self._running: set[HostProcess] = set()
 
+    def start(self) -> None:
+        """Nothing is needed before a launch."""
+
     def launch(self, launch: Launch) -> HostProcess:
         process = spawn(HOST_MODULE, (), self._environment)
         self._running.add(process)
