@@ -11,7 +11,7 @@ RegistryError
 │   └── RowsLost        rows that can't be told apart at a module where adapters differ between them
 ├── TooLarge            over a limit that the operator set
 ├── Overloaded          a queue or a quota is full; try again later
-├── DeadlinePassed      the request waited longer than its caller allows; it never ran
+├── DeadlinePassed      the request takes longer than its caller allows
 ├── Cancelled           nobody waits for what was begun any more; nothing changed
 ├── Unavailable         a store or the service itself is away for now; try again later
 ├── NoRoom              the blob store, the database or the memory for adapters is full; nothing changed

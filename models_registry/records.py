@@ -197,6 +197,12 @@ class AdapterVersion:
     def reference(self) -> str:
         return f"{self.adapter}@{self.version}"
 
+    @property
+    def key(self) -> str:
+        """Names this version for good. A reference can come back with other weights or another config after its adapter
+        was deleted and created anew; this can't."""
+        return f"{self.reference} sha256:{self.digest} {self.created_at.isoformat()}"
+
 
 @dataclass(frozen=True, slots=True)
 class Adapter:

@@ -73,3 +73,8 @@ def pick_removable(adapter: Adapter, number: int) -> AdapterVersion:
     if len(adapter.versions) == 1:
         raise Conflict(f"{version.reference} is the only version there is: remove the adapter itself instead.")
     return version
+
+
+def reference_of(key: str) -> str:
+    """The reference in a version's `key`, for those who are told of it."""
+    return key.partition(" ")[0]

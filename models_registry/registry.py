@@ -8,7 +8,7 @@ names it, so a crash leaves no row without its bytes.
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import BinaryIO, TypeAlias, Unpack
+from typing import BinaryIO, Final, TypeAlias, Unpack
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -62,7 +62,7 @@ class Registry:
     def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database = database
         self._blobs = blobs
-        self._damage_notes = DamageNotes(self.is_referenced, self.mark_damaged, self.mark_sound)
+        self.damage: Final = DamageNotes(self.is_referenced, self.mark_damaged, self.mark_sound)
 
     # ---- base models --------------------------------------------------------------------------------------------
 
@@ -251,17 +251,18 @@ class Registry:
     # ---- blobs --------------------------------------------------------------------------------------------------
 
     def read_weights(self, version: AdapterVersion) -> bytes:
-        """The version's safetensors bytes, verified. Raises `Damaged` if they are not what was stored, or gone, and
-        `NotFound` if they went after the version did.
-
-        What is found out is marked for those who look; that this can't be written now spoils no reading.
-        """
-        with self._damage_notes.noting(version):
+        """The version's safetensors bytes, verified, and marked for those who look. Raises `Damaged` if they are not
+        what was stored, or gone, and `NotFound` if they went after the version did."""
+        with self.damage.noting(version):
             return self._blobs.get(version.digest)
+
+    def put_weights(self, weights: bytes) -> str:
+        """Store bytes that a version may name afterwards, and return their digest (hex). Raises `NoRoom`."""
+        return self._blobs.put(weights)
 
     def open_weights(self, version: AdapterVersion) -> BinaryIO:
         """As `read_weights`, as a file of the operating system's for the caller to close. Raises `NoRoom` too."""
-        with self._damage_notes.noting(version):
+        with self.damage.noting(version):
             return self._blobs.open(version.digest)
 
     def presign_weights(self, version: AdapterVersion, expires_s: int) -> str | None:

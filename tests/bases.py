@@ -1,11 +1,15 @@
 """Tiny base models, for whatever needs one: factories that a `python` source can name (`bases:mlp`)."""
 
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor, nn
+
+TIMEOUT_S = 120.0
 
 
 class MLP(nn.Module):
@@ -92,6 +96,32 @@ class Wide(nn.Module):
         return self.linear(x)
 
 
+class Exiting(MLP):
+    def forward(self, x: Tensor) -> Tensor:
+        if bool((x < 0).any()):
+            raise SystemExit("a module that wants to end the process")
+        return super().forward(x)
+
+
+class Waiting(MLP):
+    """Whichever process it is in: its forwards write down in the folder's `arrived` how many rows they have, and wait
+    while there is a file `shut` beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._arrived, self._shut = folder / "arrived", folder / "shut"
+
+    def forward(self, x: Tensor) -> Tensor:
+        with self._arrived.open("a") as file:
+            file.write(f"{len(x)}\n")
+        until = time.monotonic() + TIMEOUT_S
+        while self._shut.exists():
+            if time.monotonic() > until:
+                raise TimeoutError("nobody opened the gate")
+            time.sleep(0.002)
+        return super().forward(x)
+
+
 SEEDING: Final = threading.Lock()
 """Two engines of one test may build at once, and torch has one generator for both."""
 
@@ -113,6 +143,15 @@ def mlp(seed: int = 0) -> nn.Module:
 def stacked(layers: int) -> nn.Module:
     """Its modules' names are numbers from 0 on."""
     return _made(lambda: nn.Sequential(*(nn.Linear(2, 2) for _ in range(layers))), 0)
+
+
+def waiting(folder: str) -> nn.Module:
+    return _made(lambda: Waiting(Path(folder)), 0)
+
+
+def exiting() -> nn.Module:
+    """Raises what would end a process, where a number is negative."""
+    return _made(Exiting, 0)
 
 
 def dummy(seed: int = 0) -> nn.Module:

@@ -7,7 +7,7 @@ import pytest
 from engines import Running, Start
 from gated import GATES, Gate, gate_named
 
-from service.front.requests import EngineLimits
+from service.protocol.types import HostLimits
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts engines on one registry, and closes them at the end."""
     running: list[Running] = []
 
-    def start(limits: EngineLimits | None = None) -> Running:
+    def start(limits: HostLimits | None = None) -> Running:
         running.append(Running(tmp_path, limits))
         return running[-1]
 

@@ -20,16 +20,12 @@ from models_registry.registry import Registry
 from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import Database, migrate, open_database
 from service.front.engine import Engine
-from service.front.requests import (
-    AdapterChoices,
-    CreatedAdapter,
-    EngineLimits,
-    InferAnswer,
-    InferRequest,
-    ModelStatus,
-    NewAdapter,
-    Residency,
-)
+from service.front.hosts.host_manager import HostManager
+from service.front.requests import AdapterChoices, CreatedAdapter, InferAnswer, InferRequest, ModelStatus, NewAdapter
+from service.host.live_model import LiveModel
+from service.host.model_host import TorchHost
+from service.protocol.types import HostLimits, Residency
+from service.transports.in_process import InProcess
 
 TIMEOUT_S = 120.0
 # Tests put what they need in the place of two by name: those are not the module's own then.
@@ -44,20 +40,41 @@ ROWS = torch.linspace(-1, 1, 12).reshape(3, 4)
 class Running:
     """An engine that was started, and the loop on which `ask` awaits it."""
 
-    def __init__(self, directory: Path, limits: EngineLimits | None = None, database_url: str | None = None) -> None:
+    def __init__(self, directory: Path, limits: HostLimits | None = None, database_url: str | None = None) -> None:
         url = database_url or f"sqlite:///{directory}/registry.db"
         migrate(url)
         self.directory = directory
         self.blobs = directory / "blobs"
         self.database: Database = open_database(url)
-        self.registry = Registry(self.database, open_blob_store(f"file:{self.blobs}"))
+        self.store = open_blob_store(f"file:{self.blobs}")
+        self.registry = Registry(self.database, self.store)
         self.engine = Engine(
-            self.registry, SourcePolicy((directory / "models",), FACTORIES), limits or EngineLimits(device="cpu")
+            self.registry,
+            InProcess(self.read_blob),
+            SourcePolicy((directory / "models",), FACTORIES),
+            limits or HostLimits(device="cpu"),
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self.engine.start()
+
+    def read_blob(self, digest: str) -> bytes:
+        """What hosts read adapters by; a test may put something in the place of the store's `get`."""
+        return self.store.get(digest)
+
+    @property
+    def hosting(self) -> HostManager:
+        """For what falls between two steps."""
+        return self.engine.models._hosting  # pyright: ignore[reportPrivateUsage]
+
+    def live(self, model: str = "m") -> LiveModel:
+        """What its host has in memory, for what no answer shows."""
+        host = self.hosting.find(model).host
+        assert isinstance(host, TorchHost)
+        live = host._model  # pyright: ignore[reportPrivateUsage]
+        assert live is not None
+        return live
 
     def stop(self, grace_s: float = TIMEOUT_S) -> None:
         self.engine.stop(grace_s)
@@ -128,7 +145,7 @@ class Running:
 class Start(Protocol):
     """The fixture `start`: an engine on this test's registry."""
 
-    def __call__(self, limits: EngineLimits | None = None) -> Running: ...
+    def __call__(self, limits: HostLimits | None = None) -> Running: ...
 
 
 def tensor(value: OutputValue) -> Tensor:

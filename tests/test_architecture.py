@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,35 @@ MAY_IMPORT = {
     "injection": {"injection", "adapters", "architecture"},
     "registry": {"registry", "adapters", "base_models", "storage"},
 }
+# Who may import whom in the service; whoever is not named here may import everything but hosts and transports.
+SERVICE_MAY_IMPORT = {
+    "service.protocol": {"service.protocol", "models_registry.inputs"},
+    "service.front": {
+        "service.front",
+        "service.protocol",
+        "service.settings",
+        "service.suggestions",
+        "models_registry.registry",
+        "models_registry.storage",
+        "models_registry.adapters",
+        "models_registry.inputs",
+        "models_registry.base_models.sources",
+    },
+    "service.host": {
+        "service.host",
+        "service.protocol",
+        "models_registry.adapters",
+        "models_registry.architecture",
+        "models_registry.base_models",
+        "models_registry.injection",
+        "models_registry.inputs",
+        "models_registry.storage.blobs",
+    },
+    "service.transports": {"service.transports", "service.protocol"},
+    # Its hosts live where it does; other transports start theirs in a child.
+    "service.transports.in_process": {"service.transports", "service.protocol", "service.host"},
+}
+ASSEMBLY = ("service.bootstrap", "service.cli")
 LONGEST_FILE = 330
 MACHINE_PATH = re.compile(r"[\"'](/(home|root|work|Users)/|[A-Z]:\\)")
 # What only a host needs, of which the front may import `base_models.sources`, and the files that still do.
@@ -43,14 +72,11 @@ RUNS_MODELS = (
     "service.transports",
     "transformers",
 )
-STILL_RUN_MODELS = (
-    "service.front.hosts.host_manager",
-    "service.front.services.adapters",
-    "service.front.services.inference",
-    "service.front.services.models",
-    "service.front.services.statuses",
-)
 STATUS_NAMES = {"status_code", "HTTPStatus", "HTTPException"}
+
+
+def lies_in(name: str, packages: Iterable[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
 @dataclass(frozen=True)
@@ -83,10 +109,10 @@ class Source:
         return found
 
     def is_in(self, *packages: str) -> bool:
-        return any(self.name == package or self.name.startswith(f"{package}.") for package in packages)
+        return lies_in(self.name, packages)
 
     def imports_of(self, *packages: str) -> set[str]:
-        return {name for name in self.imports if any(name == p or name.startswith(f"{p}.") for p in packages)}
+        return {name for name in self.imports if lies_in(name, packages)}
 
 
 def read(path: Path) -> Source:
@@ -133,10 +159,36 @@ def test_the_library_never_imports_the_service() -> None:
     assert not offenders(where=("models_registry",), to=("service",))
 
 
-def test_the_engine_never_imports_the_api() -> None:
+@pytest.mark.parametrize("room", SERVICE_MAY_IMPORT)
+def test_a_room_of_the_service_imports_of_ours_only_what_it_may(room: str) -> None:
+    may = SERVICE_MAY_IMPORT[room] | COMMON
+    rooms_inside = [other for other in SERVICE_MAY_IMPORT if other.startswith(f"{room}.")]
+    sources = [source for source in SOURCES if source.is_in(room) and not source.is_in(*rooms_inside)]
+    assert sources
+    found = {
+        source.name: {name for name in source.imports_of(*OURS) if not may_import(name, may)} for source in sources
+    }
+    assert not {name: imports for name, imports in found.items() if imports}
+
+
+def may_import(name: str, allowed: set[str]) -> bool:
+    """What lies above something allowed is named by `from models_registry import records`, too."""
+    return lies_in(name, allowed) or any(lies_in(one, [name]) for one in allowed)
+
+
+def test_only_what_assembles_joins_front_and_hosts() -> None:
     assert not offenders(
-        where=("service.host",), to=("service.front.api", "service.bootstrap", "service.cli", "service.settings")
+        *ASSEMBLY, "service.host", "service.transports", where=("service",), to=("service.host", "service.transports")
     )
+
+
+def test_the_front_runs_no_forward() -> None:
+    assert not offenders(where=("service.front",), to=("transformers", "torch.nn", "models_registry.injection"))
+
+
+def test_hosts_and_what_carries_their_words_have_no_http_and_no_sql() -> None:
+    rooms = ("service.protocol", "service.host", "service.transports")
+    assert not offenders(where=rooms, to=("fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic"))
 
 
 def test_rooms_of_the_library_import_only_those_that_they_may() -> None:
@@ -162,7 +214,7 @@ def test_the_api_leaves_live_modules_and_rows_to_the_engine() -> None:
 
 def test_the_front_imports_nothing_that_runs_a_model() -> None:
     sources = "models_registry.base_models.sources."
-    found = offenders(*STILL_RUN_MODELS, where=("service.front",), to=RUNS_MODELS)
+    found = offenders(where=("service.front",), to=RUNS_MODELS)
     assert not {name for names in found.values() for name in names if not f"{name}.".startswith(sources)}
 
 

@@ -18,11 +18,12 @@ def never() -> bool:
 def while_wanted(steps: Iterable[T], stopped: Stopped) -> Iterator[T]:
     """Each of the `steps`. Raises `Cancelled` before the next one, and behind the last, once `stopped` says so."""
     for step in steps:
-        _require_wanted(stopped)
+        require_wanted(stopped)
         yield step
-    _require_wanted(stopped)
+    require_wanted(stopped)
 
 
-def _require_wanted(stopped: Stopped) -> None:
+def require_wanted(stopped: Stopped) -> None:
+    """Raises `Cancelled` once `stopped` says so."""
     if stopped():
         raise Cancelled("The caller has gone, so that what was begun for them was stopped; nothing changed.")

@@ -58,21 +58,27 @@ def not_in_memory(name: str) -> Tensor:
 def fresh_checkpoint(
     config: AdapterConfig,
     architecture: Architecture,
-    seed: int | None,
+    seed: int | None = None,
     base: BaseWeights = not_in_memory,
     max_bytes: int | None = None,
     accept_unmatched: bool = False,
     stopped: Stopped = never,
 ) -> Checkpoint:
-    """The method's own initial weights, in each target's dtype; the same ones for the same `seed`. `stopped` is asked
-    before each target.
+    """The method's own initial weights, in each target's dtype; the same ones for the same `seed`. Raises as
+    `lay_out_fresh`, and as `FreshLayout.draw`."""
+    layout = lay_out_fresh(config, architecture, max_bytes, accept_unmatched)
+    return layout.filled(layout.draw(seed, base, stopped))
 
-    Raises:
-        Invalid: the config doesn't fit the base model, with everything at once; or it would hold more than `max_bytes`.
-            With `accept_unmatched`, what it names and the base model lacks is a warning.
-        Conflict: the weights start from the base's, which aren't at hand.
-        Cancelled: `stopped` says that nobody waits any more.
-    """
+
+def lay_out_fresh(
+    config: AdapterConfig,
+    architecture: Architecture,
+    max_bytes: int | None = None,
+    accept_unmatched: bool = False,
+) -> "FreshLayout":
+    """The places of a config's initial weights. Raises `Invalid` where the config doesn't fit the base model, with
+    everything at once, or where the adapter would hold more than `max_bytes`. With `accept_unmatched`, what the config
+    names and the base model lacks is a warning."""
     heads = with_heads(config.task_type, config.modules_to_save, architecture)
     config = complete_config(config.model_copy(update={"modules_to_save": heads or None}), architecture)
     places = resolve_places(config, architecture, accept_unmatched)
@@ -86,14 +92,32 @@ def fresh_checkpoint(
             f"The adapter would hold {bytes_} bytes, more than {max_bytes}, the service's limit "
             "(ADAPTER_SERVICE_MAX_UPLOAD_BYTES); lower its rank or target fewer modules."
         )
-    generator = torch.Generator()
-    generator.seed() if seed is None else generator.manual_seed(seed)
-    tensors: dict[str, Tensor] = {}
-    for place in while_wanted(places, stopped):
-        tensors |= {key: tensor.cpu() for key, tensor in place.initial(generator, base).items()}
-    return Checkpoint(
-        config, places, tensors, (*_warnings(config), *_unmatched(config, architecture, places, accept_unmatched))
+    return FreshLayout(
+        config, places, (*_warnings(config), *_unmatched(config, architecture, places, accept_unmatched))
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FreshLayout:
+    """The places of a new adapter's tensors."""
+
+    config: AdapterConfig
+    places: tuple[Place, ...]
+    warnings: tuple[str, ...]
+
+    def draw(self, seed: int | None, base: BaseWeights, stopped: Stopped = never) -> dict[str, Tensor]:
+        """Initial weights, the same ones for the same `seed`. Raises `Conflict` where they start from the base's, which
+        aren't at hand, and `Cancelled` where `stopped`, which is asked before each target, says that nobody waits."""
+        generator = torch.Generator()
+        generator.seed() if seed is None else generator.manual_seed(seed)
+        tensors: dict[str, Tensor] = {}
+        for place in while_wanted(self.places, stopped):
+            tensors |= {key: tensor.cpu() for key, tensor in place.initial(generator, base).items()}
+        return tensors
+
+    def filled(self, tensors: Mapping[str, Tensor]) -> Checkpoint:
+        """With tensors as `draw` gave them."""
+        return Checkpoint(self.config, self.places, tensors, self.warnings)
 
 
 def _bytes_at(place: Place) -> int:

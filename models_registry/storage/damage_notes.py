@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from typing import Final
 
 from models_registry.errors import Damaged, NotFound, RegistryError
 from models_registry.records import AdapterVersion
+
+GONE: Final = "are gone"
 
 
 class DamageNotes:
@@ -28,13 +31,26 @@ class DamageNotes:
         try:
             yield
         except (NotFound, Damaged) as error:
-            if isinstance(error, NotFound) and not self._may_be_referenced(version.digest):
-                raise NotFound(f"{version.reference} was removed, and its bytes with it.") from error
-            self._found_damaged.add(version.digest)
-            with suppress(RegistryError):
-                self._mark_damaged(version.digest)
-            raise Damaged(version.digest, error.found if isinstance(error, Damaged) else "are gone") from error
-        if version.damaged or version.digest in self._found_damaged:
+            damaged = error if isinstance(error, Damaged) else Damaged(version.digest, GONE)
+            raise self.note_damage(version, damaged) from error
+        self.note_soundness(version)
+
+    def note_damage(self, version: AdapterVersion, error: Damaged) -> RegistryError:
+        """Somebody read the version's blob and found this. What its caller is to be told."""
+        if error.found == GONE and not self._may_be_referenced(version.digest):
+            return NotFound(f"{version.reference} was removed, and its bytes with it.")
+        self._found_damaged.add(version.digest)
+        with suppress(RegistryError):
+            self._mark_damaged(version.digest)
+        return Damaged(version.digest, error.found)
+
+    def is_doubted(self, version: AdapterVersion) -> bool:
+        """Whether the version's blob was found to be wrong, and nobody has noted since that it is right."""
+        return version.damaged or version.digest in self._found_damaged
+
+    def note_soundness(self, version: AdapterVersion) -> None:
+        """Somebody read the version's blob, and it was right."""
+        if self.is_doubted(version):
             with suppress(RegistryError):
                 self._mark_sound(version.digest)
                 self._found_damaged.discard(version.digest)

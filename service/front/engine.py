@@ -3,28 +3,26 @@
 Every verb but `infer` is synchronous and may block (database, blob store, a forward that is under way).
 """
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from models_registry.base_models.sources import SourcePolicy
 from models_registry.errors import RegistryError, Unavailable
-from models_registry.records import Event
+from models_registry.records import BaseModel, Event
 from models_registry.redaction import redacted
 from models_registry.registry import Registry
+from service.front.admission.version_leases import VersionLeases
 from service.front.hosts.host_manager import HostManager
-from service.front.requests import EngineLimits, InferAnswer, InferRequest, Readiness
+from service.front.hosts.host_monitor import HostMonitor
+from service.front.hosts.times import DEFAULT_TIMES, HostTimes
+from service.front.requests import InferAnswer, InferRequest, Readiness
 from service.front.resolution.registry_poller import RegistryPoller
 from service.front.resolution.registry_snapshot import Snapshot
 from service.front.services.adapters import Adapters
 from service.front.services.inference import Inference
 from service.front.services.models import Models
-
-# Staging waits for the blob store and may not hold up reading, which only needs the processor. Nor may blobs that come
-# slowly hold up others: there are more than enough threads to wait in.
-READERS = min(4, os.cpu_count() or 1)
-STAGERS = 64
+from service.protocol.host import Transport
+from service.protocol.types import BuildOrder, HostLimits
 
 SHUTTING_DOWN = "The service is shutting down; ask another instance."
 
@@ -35,49 +33,56 @@ class Engine:
     def __init__(
         self,
         registry: Registry,
+        transport: Transport,
         policy: SourcePolicy,
-        limits: EngineLimits,
+        limits: HostLimits,
+        times: HostTimes = DEFAULT_TIMES,
         redact: Callable[[str], str] = redacted,
     ) -> None:
         """`redact` takes the secrets out of what a factory says when it fails."""
         self._registry = registry
-        self._readers = ThreadPoolExecutor(READERS, "reader")
-        self._stagers = ThreadPoolExecutor(STAGERS, "stager")
+        self._transport = transport
         self._snapshot = Snapshot(registry)
-        self._hosting = HostManager(registry, policy, limits, self._stagers, redact)
-        self._inference = Inference(self._snapshot, self._hosting, self._readers, limits)
-        self.models: Final = Models(registry, policy, limits, self._snapshot, self._hosting)
-        self._watcher = RegistryPoller(self._snapshot, self.models, self._inference)
-        self.adapters: Final = Adapters(registry, limits, self._snapshot, self._hosting, self.models, self._inference)
+        self._leases = VersionLeases()
+
+        def order_of(base: BaseModel) -> BuildOrder:
+            return BuildOrder(base, tuple(map(str, policy.model_roots)), policy.factories, limits)
+
+        self._hosting = HostManager(registry, transport, order_of, times, redact)
+        self._monitor = HostMonitor(self._hosting, times.forward_s)
+        self._inference = Inference(registry, self._snapshot, self._hosting, self._leases, limits)
+        self.models: Final = Models(registry, self._snapshot, self._hosting)
+        self._poller = RegistryPoller(self._snapshot, self.models, self._inference)
+        self.adapters: Final = Adapters(registry, limits, self._snapshot, self._hosting, self.models, self._leases)
 
     def start(self) -> None:
         """Begin loading every model whose record says hosted, one after the other, in the background."""
         self._snapshot.refresh()
         view = self._snapshot.view  # not newer than the models that are read now
         self.models.start()
-        self._watcher.start(view)
+        self._poller.start(view)
+        self._monitor.start()
 
     def give_up(self) -> None:
         """Answer `Unavailable` to whatever waits or runs, at once. Never blocks."""
-        self._inference.refuse()
+        self._leases.refuse()
         self._hosting.give_up(Unavailable(SHUTTING_DOWN))
 
     def stop(self, grace_s: float) -> None:
         """Refuse new requests, give those that are queued or run `grace_s` seconds, answer the rest `Unavailable`,
         join every thread that isn't stuck. Must not run on the event loop's own thread: what it waits for is awaited
         there."""
-        self._watcher.stop()
-        self._inference.refuse()
-        self._inference.wait(grace_s)
+        self._poller.stop()
+        self._monitor.stop()
+        self._leases.refuse()
+        self._leases.wait(grace_s)
         self._hosting.stop(Unavailable(SHUTTING_DOWN))
-        self._readers.shutdown()
-        # A blob that comes slowly is waited for by nobody any more.
-        self._stagers.shutdown(wait=False, cancel_futures=True)
+        self._transport.close()
 
     def readiness(self) -> Readiness:
         """Never raises: what is away is said in `reasons` and `degraded`."""
         reasons = [f"The base model {model!r} is still loading." for model in self._hosting.all_in("loading")]
-        if self._inference.stopping:
+        if self._leases.stopping:
             reasons.append("The service is shutting down.")
         degraded = [f"The base model {model!r} failed: {why}" for model, why in self._hosting.all_in("failed").items()]
         try:
@@ -105,14 +110,14 @@ class Engine:
     def reached(self) -> int:
         """The generation up to which memory has followed what any process has changed; no database read. May lag behind
         `generation`, which this process's own changes raise at once."""
-        return self._watcher.reached
+        return self._poller.reached
 
     def catch_up(self) -> None:
         """See every change that any process has made until now; the watcher does it twice a second.
 
         May block. Raises `Unavailable`.
         """
-        self._watcher.look()
+        self._poller.look()
 
     async def infer(self, request: InferRequest) -> InferAnswer:
         """Answer with the adapters that the rows name; never blocks the event loop, never reads the database.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -11,6 +10,8 @@ from models_registry.adapters.recipe import Recipe
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import Adapter, AdapterVersion, Architecture, BaseModel
+from service.protocol.stats import HostStats
+from service.protocol.types import VersionResidency
 
 AdapterChoice: TypeAlias = str | Mapping[str, float] | None
 """A reference (`tone`, `tone@3`, `tone@prod`), None for the base, or a composition `{reference: weight}`."""
@@ -21,28 +22,7 @@ AdapterChoices: TypeAlias = AdapterChoice | tuple[AdapterChoice, ...]
 Digest: TypeAlias = str | Mapping[str, str] | None
 """`"sha256:…"` of the version that an `AdapterChoice` named, None for the base, or a digest per composed reference."""
 
-ModelState: TypeAlias = Literal["loading", "ready", "failed", "unloaded"]
-Residency: TypeAlias = Literal["stored", "staged", "resident"]
-
-
-@dataclass(frozen=True, slots=True)
-class EngineLimits:
-    """What the operator allows. `device` is `auto`, `cpu`, `cuda`, `cuda:1`.
-
-    `max_resident_bytes` bounds the adapters of one hosted model (None: a quarter of its device's memory);
-    `max_batch_rows` bounds the rows of several requests that share a forward, `max_queue` the requests that wait for
-    one hosted model; `max_adapter_bytes` an adapter with initial weights; `max_merged_bytes` the copies of one hosted
-    model's layers that have a hot adapter in their weights (None: an eighth of `max_resident_bytes`; 0: none);
-    `max_request_rows` the rows of one request.
-    """
-
-    device: str = "auto"
-    max_resident_bytes: int | None = None
-    max_batch_rows: int = 64
-    max_queue: int = 1024
-    max_adapter_bytes: int = 1 << 30
-    max_merged_bytes: int | None = None
-    max_request_rows: int = 4096
+ModelState: TypeAlias = Literal["loading", "ready", "restarting", "failed", "unloaded"]
 
 
 # ---- inference --------------------------------------------------------------------------------------------------
@@ -52,7 +32,7 @@ class EngineLimits:
 class InferRequest:
     """One call. `outputs` keeps only these of the model's outputs (None: all, of texts what the task gives by default).
     `parameters` asks for text generation; `chat` has texts be turns of a chat, or not (None: where they are continued
-    and the model has a template). `deadline` bounds the wait in the queue, in `time.monotonic()` seconds.
+    and the model has a template). `deadline` bounds the wait for the answer, in `time.monotonic()` seconds.
     """
 
     model: str
@@ -133,19 +113,6 @@ class CreatedAdapter:
 
 
 @dataclass(frozen=True, slots=True)
-class VersionResidency:
-    """Where one version's weights are. `bytes` is what they take in memory, `in_flight` counts the requests that use
-    it; its last use, and how long it was last read and prepared, are known since its base model was loaded."""
-
-    tier: Residency = "stored"
-    pinned: bool = False
-    in_flight: int = 0
-    bytes: int = 0
-    last_used_at: datetime | None = None
-    load_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class AdapterStatus:
     """`residency` is that of each version number; `silent` are the versions that the last forward which was to follow
     them never reached."""
@@ -198,3 +165,20 @@ class Readiness:
     ready: bool
     reasons: tuple[str, ...]
     degraded: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStats:
+    """`versions` are those of its adapters in the registry, `expired` the requests whose deadline passed; `hosted` is
+    None while the model is not in memory."""
+
+    state: ModelState
+    versions: int
+    hosted: HostStats | None
+    expired: int = 0
+
+    @property
+    def stored(self) -> int:
+        """Versions that are only in the blob store."""
+        in_memory = self.hosted.adapters.staged + self.hosted.adapters.resident if self.hosted else 0
+        return max(0, self.versions - in_memory)  # one that was removed stays in memory while requests use it

@@ -1,6 +1,7 @@
 """Work that gives way to other hosts on the same cores: building a model while they answer."""
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -16,8 +17,11 @@ LOWEST: Final = 19
 def run_with_low_priority(work: Callable[[], T]) -> T:
     """What `work` returns or raises. Threads that it starts have the low priority too, and keep it.
 
-    It runs in a thread that ends with it, because without privileges a thread can't raise its priority again.
+    It runs in a thread that ends with it, because without privileges a thread can't raise its priority again. Where the
+    system gives threads no priority of their own, `work` simply runs.
     """
+    if sys.platform != "linux":
+        return work()
     done: Future[T] = Future()
 
     def run() -> None:

@@ -1,85 +1,288 @@
-"""One base model in memory: its module, its worker, its queue, the adapters that are in memory with it."""
+"""The host of one base model in this process: its module, its worker, its queue, its adapters in memory.
 
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, wait
-from contextlib import suppress
-from dataclasses import dataclass
+It implements the protocol's verbs; whichever transport they come over, they are answered here. What may wait does so on
+threads of its own, so that every verb returns at once.
+"""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
-import torch
-
-from models_registry.architecture import describe
+from models_registry.adapters.catalog import parse_config
+from models_registry.adapters.checkpoint import fresh_checkpoint
 from models_registry.base_models.opening import open_spec
 from models_registry.base_models.sources import SourcePolicy
-from models_registry.base_models.spec import BaseModelSpec, Rows
-from models_registry.errors import Conflict, RegistryError, Unavailable
-from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
-from models_registry.injection.kernels.kernel_table import KernelTable
-from models_registry.injection.probing.coverage import UNKNOWN, ModuleCoverage
-from models_registry.records import AdapterVersion, Architecture, BaseModel
-from models_registry.registry import Registry
-from service.front.requests import EngineLimits
-from service.host.adapters.adapter_cache import AdapterCache
-from service.host.adapters.loader import AdapterLoader
-from service.host.device import (
-    adapter_room,
-    choose_device,
-    choose_dtype,
-    device_of,
-    dtype_of,
-    return_freed_memory,
+from models_registry.base_models.spec import BaseModelSpec
+from models_registry.errors import NotFound, RegistryError, Unavailable
+from models_registry.injection.adapted_model import PreparedAdapter
+from models_registry.injection.probing.coverage import UNKNOWN
+from models_registry.records import AdapterVersion
+from models_registry.references import reference_of
+from service.host.adapters.weights import ReadBlob
+from service.host.device import choose_device, choose_dtype, give_memory_back, return_freed_memory
+from service.host.live_model import LiveModel, build
+from service.host.scheduling.request_reader import Pending
+from service.host.worker import Watch
+from service.protocol.types import (
+    BuildOrder,
+    Built,
+    FreshWeights,
+    HostAnswer,
+    HostLoss,
+    HostStatus,
+    InferCall,
+    ModelProfile,
+    Selection,
+    Tensors,
+    Work,
+    distinct_versions,
 )
-from service.host.execution.examples import check_example, learn_example
-from service.host.scheduling.batch_policy import BatchPolicy
-from service.host.scheduling.batcher import Batcher
-from service.host.worker import Worker
-from service.protocol.stats import HostStats
 
 # How long somebody who attaches or unloads an adapter waits for the model's thread, which may be in a long forward.
 PATIENCE_S = 1.0
 # What an adapter can't do shows in its first request too, so nobody waits longer to be told before.
 PROBING_S = 10.0
+# A thread that is stuck in a forward can't be ended.
+JOIN_S = 1.0
+WAITERS = 32
+MOST_PREPARED = 4
+"""Prepared versions whose commit is awaited; others are read again when they are attached."""
+MOST_FORGOTTEN = 100_000
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class HostedModel:
-    spec: BaseModelSpec
-    adapted: AdaptedModel
-    adapters: AdapterCache
-    joining: BatchPolicy
-    batcher: Batcher
-    worker: Worker
-    probing: Future[tuple[str, ...]]
-    dtype: str | None
-    device: str
+class TorchHost:
+    """See `protocol.host.ModelHost`. `read_blob` gives the bytes of a digest, verified."""
+
+    def __init__(self, read_blob: ReadBlob, watch: Watch | None = None) -> None:
+        self._read_blob = read_blob
+        self._watch = self._note if watch is None else watch
+        self._work: Work | None = None
+        self._waiters = ThreadPoolExecutor(WAITERS, "waiter")
+        self._order: BuildOrder | None = None
+        self._spec: BaseModelSpec | None = None
+        self._model: LiveModel | None = None
+        self._changing = threading.Lock()
+        self._pending: dict[int, Pending] = {}
+        self._drawing: dict[int, threading.Event] = {}
+        self._prepared: dict[str, PreparedAdapter] = {}
+        self._forgotten: dict[str, None] = {}
+        self._lost: Future[HostLoss] = Future()
+        self._ended: RegistryError | None = None
 
     @property
-    def reach(self) -> ModuleCoverage:
-        """Where the model takes its rows, once the forward that shows it has run; unknown where it takes for ever."""
-        wait([self.probing], PROBING_S)
-        return self.adapted.reach or UNKNOWN
+    def lost(self) -> Future[HostLoss]:
+        return self._lost
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """What its owner should know, as far as the forward that shows it has run."""
-        return self.probing.result() if self.probing.done() and not self.probing.exception() else ()
+    def work(self) -> Work | None:
+        return self._work
+
+    # ---- building -----------------------------------------------------------------------------------------------
+
+    def open(self, order: BuildOrder) -> Future[None]:
+        def check() -> None:
+            base, policy = order.base, SourcePolicy(tuple(map(Path, order.model_roots)), order.factories)
+            choose_dtype(base.dtype)
+            choose_device(base.device or order.limits.device)
+            self._spec = open_spec(base.source, base.task, policy, base.num_labels)
+            self._order = order
+
+        return _beside(f"opening {order.base.id}", check)
+
+    def build(self) -> Future[Built]:
+        order, spec = self._order, self._spec
+        assert order is not None, "`open` comes first"
+        assert spec is not None, "`open` comes first"
+
+        def begin() -> Built:
+            model = build(order, spec, self._read_blob, self._watch)
+            self._model = model
+            if (reason := self._ended) is not None:  # meanwhile, so that nobody else ends what was built
+                self.end(reason)
+                raise reason
+            return Built(model.adapted.architecture, model.dtype, model.device, spec.task)
+
+        return _beside(f"building {order.base.id}", begin)
+
+    def profile(self) -> Future[ModelProfile]:
+        def look() -> ModelProfile:
+            model = self._live
+            wait([model.probing], PROBING_S)
+            coverage = model.adapted.reach or UNKNOWN
+            return ModelProfile(coverage.entered, coverage.bypassed, model.warnings)
+
+        return self._submit(look)
+
+    # ---- inference ----------------------------------------------------------------------------------------------
+
+    def infer(self, id: int, call: InferCall, selections: tuple[Selection, ...]) -> Future[HostAnswer]:
+        pending = Pending(id, call, selections)
+        self._pending[id] = pending
+        pending.future.add_done_callback(lambda _: self._pending.pop(id, None))
+        try:
+            model = self._live
+            self._require_known(version.key for version in distinct_versions(selections))
+            model.reader.admit(pending)
+        except Exception as error:
+            pending.fail(error)
+        return pending.future
+
+    def cancel(self, id: int) -> None:
+        if pending := self._pending.get(id):
+            pending.cancel()
+        if stopped := self._drawing.get(id):
+            stopped.set()
+
+    # ---- adapters -----------------------------------------------------------------------------------------------
+
+    def prepare(self, version: AdapterVersion) -> Future[None]:
+        def read() -> None:
+            prepared = self._live.loader.prepare(version, None)
+            with self._changing:
+                while len(self._prepared) >= MOST_PREPARED:
+                    self._prepared.pop(next(iter(self._prepared)))
+                self._prepared[_content_of(version)] = prepared
+
+        return self._submit(read)
+
+    def attach(self, version: AdapterVersion) -> Future[None]:
+        return self._submit(partial(self._attach, version))
+
+    def load(self, version: AdapterVersion, pin: bool) -> Future[None]:
+        def bring() -> None:
+            model = self._live
+            self._require_known([version.key])
+            with model.cache.claimed(version):
+                model.cache.wait_until_staged(version)
+                if pin:
+                    model.cache.pin(version)
+                model.batcher.call(partial(model.cache.make_resident, [version])).result()
+
+        return self._submit(bring)
+
+    def unload(self, keys: Collection[str]) -> Future[bool]:
+        def take_out() -> bool:
+            cache = self._live.cache
+            cache.unload(keys)
+            freed = cache.wait_until_freed(keys, PATIENCE_S)
+            if freed:
+                return_freed_memory()
+            return freed
+
+        return self._submit(take_out)
+
+    def forget(self, keys: Collection[str]) -> None:
+        with self._changing:
+            self._forgotten.update(dict.fromkeys(keys))
+            while len(self._forgotten) > MOST_FORGOTTEN:
+                self._forgotten.pop(next(iter(self._forgotten)))
+        if (model := self._model) is not None:
+            model.forget(keys)
+
+    def initial_weights(self, id: int, fresh: FreshWeights) -> Future[Tensors]:
+        stopped = self._drawing.setdefault(id, threading.Event())
+
+        def make() -> Tensors:
+            model = self._live
+            checkpoint = fresh_checkpoint(
+                parse_config(fresh.config, fresh.unknown),
+                model.architecture_with(fresh.labels),
+                fresh.seed,
+                model.adapted.base_weight,
+                accept_unmatched=fresh.unmatched,
+                stopped=stopped.is_set,
+            )
+            return checkpoint.tensors
+
+        drawn = self._submit(make)
+        drawn.add_done_callback(lambda _: self._drawing.pop(id))
+        return drawn
+
+    def status(self, keys: Collection[str] = ()) -> Future[HostStatus]:
+        future: Future[HostStatus] = Future()
+        try:
+            future.set_result(self._live.status(keys))
+        except RegistryError as error:
+            future.set_exception(error)
+        return future
+
+    # ---- the end ------------------------------------------------------------------------------------------------
+
+    def give_up(self, reason: RegistryError) -> None:
+        if (model := self._model) is not None:
+            model.worker.give_up(reason)
+
+    def close(self, reason: RegistryError) -> Future[None]:
+        self._ended = reason
+        model = self._model
+        if model is not None:
+            model.batcher.close(reason)
+
+        def finish() -> None:
+            if model is not None:
+                model.worker.join()
+            self._drop()
+
+        return _beside("closing a model", finish)
+
+    def kill(self, reason: str) -> None:
+        self.give_up(Unavailable(f"The base model can't answer: {reason}."))
+
+    def end(self, reason: RegistryError) -> bool:
+        self._ended = reason
+        model, ended = self._model, True
+        if model is not None:
+            model.batcher.close(reason)
+            model.worker.give_up(reason)
+            ended = model.worker.join(JOIN_S)
+        self._drop()
+        return ended
+
+    # ---- inside -------------------------------------------------------------------------------------------------
 
     @property
-    def stats(self) -> HostStats:
-        return HostStats(
-            self.batcher.stats,
-            self.adapters.stats,
-            self.adapted.hot.bytes,
-            self.adapted.kernels.max_merged_bytes,
-            self.worker.rows_per_forward.stats,
-            self.worker.adapters_per_forward.stats,
-        )
+    def _live(self) -> LiveModel:
+        if (model := self._model) is None:
+            reason = self._ended or Unavailable("The base model is not in memory.")
+            raise reason.with_traceback(None)  # or it would collect those of everybody who is refused
+        return model
 
-    def attach(self, version: AdapterVersion, prepared: PreparedAdapter) -> None:
-        """Make a version resident that its creator has prepared. Raises `NoRoom` where only what others use could make
-        room, `Unavailable` where the model's thread is busy for long, or why the model was closed."""
-        self.adapters.require_idle_room(prepared)
-        placing = self.batcher.call(partial(self.adapters.place, version, prepared))
+    def _submit(self, work: Callable[[], T]) -> Future[T]:
+        """On a thread that may wait."""
+        try:
+            return self._waiters.submit(work)
+        except RuntimeError as error:  # it has ended
+            future: Future[T] = Future()
+            future.set_exception(self._ended or error)
+            return future
+
+    def _require_known(self, keys: Iterable[str]) -> None:
+        gone = [reference_of(key) for key in keys if key in self._forgotten]
+        if gone:
+            raise NotFound(f"There is no adapter version {', '.join(gone)} any more.")
+
+    def _note(self, ids: tuple[int, ...] | None) -> None:
+        self._work = None if ids is None else Work(ids, time.monotonic())
+
+    def _attach(self, version: AdapterVersion) -> None:
+        model = self._live
+        self._require_known([version.key])
+        with self._changing:
+            prepared = self._prepared.pop(_content_of(version), None)
+        if prepared is None:
+            prepared = model.loader.prepare(version, None)
+        model.cache.require_idle_room(prepared)
+        placing = model.batcher.call(partial(model.cache.place, version, prepared))
         try:
             placing.result(PATIENCE_S)
         except TimeoutError as error:
@@ -87,85 +290,33 @@ class HostedModel:
                 raise Unavailable("the base model is busy; the first request brings it into memory.") from error
             placing.result()
 
-    def load(self, version: AdapterVersion, pin: bool = False) -> None:
-        """Make a stored version resident, and keep it so where `pin`. Raises as staging does, `NoRoom` where it doesn't
-        fit beside what is pinned, or why the model was closed."""
-        with self.adapters.claimed(version):
-            self.adapters.wait_until_staged(version)
-            if pin:
-                self.adapters.pin(version)
-            self.batcher.call(partial(self.adapters.make_resident, [version])).result()
-
-    def unload(self, adapter: str, version: AdapterVersion | None = None) -> bool:
-        """Take all versions of `adapter`, or only `version`, out of memory, pinned or not; those that requests hold go
-        with the last of these. Whether all are out: what isn't within `PATIENCE_S` leaves later."""
-        self.adapters.unload(adapter, version)
-        freed = self.adapters.wait_until_freed(adapter, version, PATIENCE_S)
-        if freed:
-            return_freed_memory()
-        return freed
-
-    def drop_gone(self, gone: Callable[[AdapterVersion], bool]) -> None:
-        """Versions that were removed from the registry leave memory with the last request that holds them."""
-        lost = self.adapters.unload_gone(gone)
-        with suppress(RegistryError):  # it was closed, for whatever reason: all that it knows goes
-            self.batcher.call(lambda: self.adapted.silent.difference_update(lost))
-
-    def close(self, reason: RegistryError) -> None:
-        """Take no more requests, answering `reason`; returns when those that are queued have their answers."""
-        self.batcher.close(reason)
-        self.worker.join()
+    def _drop(self) -> None:
+        self._model, self._spec = None, None
+        self._prepared.clear()
+        self._waiters.shutdown(wait=False)  # what still waits there finds no model
+        give_memory_back()
 
 
-def _read_fitting(registry: Registry, architecture: Architecture, version: AdapterVersion) -> bytes:
-    if version.fingerprint != architecture.fingerprint:
-        raise Conflict(
-            f"{version.reference} was made for other weights of the base model {version.model!r}: for "
-            f"{version.fingerprint}, while those in memory are {architecture.fingerprint}. It can't answer with them."
-        )
-    return registry.read_weights(version)
+def _content_of(version: AdapterVersion) -> str:
+    """What its tensors follow from; known before the version has its number and its time."""
+    return f"{version.digest} {json.dumps(version.config, sort_keys=True)}"
 
 
-def _learn(
-    base: BaseModel, spec: BaseModelSpec, adapted: AdaptedModel, joining: BatchPolicy, example: Rows | None
-) -> tuple[str, ...]:
-    if base.example_inputs is not None:
-        return learn_example(base.example_inputs, spec, adapted.module, joining)
-    joining.learn(example)
-    return ()
+def _beside(name: str, work: Callable[[], T]) -> Future[T]:
+    """On a daemon thread: a factory that hangs must not keep the process alive."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()
 
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except RegistryError as error:
+            future.set_exception(error)
+        except BaseException as error:  # a factory may raise anything, even SystemExit: it is its model's failure
+            log.exception("%s failed", name)
+            failure = RegistryError(f"{type(error).__name__}: {error}")
+            failure.__cause__ = error
+            future.set_exception(failure)
 
-def host(
-    base: BaseModel, registry: Registry, policy: SourcePolicy, limits: EngineLimits, stagers: Executor
-) -> HostedModel:
-    """Build `base`, pin or compare its fingerprint, start its worker.
-
-    Raises `Invalid` where the source can't be built, `Conflict` for other weights than the pinned ones, and whatever
-    a factory raises.
-    """
-    device = choose_device(base.device or limits.device)
-    spec = open_spec(base.source, base.task, policy, base.num_labels)
-    # In eval mode torch's fused paths read weights without calling the layers that adapters hook.
-    torch.backends.mha.set_fastpath_enabled(False)
-    module = spec.build(device, choose_dtype(base.dtype))
-    architecture = describe(module, spec.absent_head)
-    registry.record_built(base.id, architecture, base.created_at)
-    room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
-    merged = room // 8 if limits.max_merged_bytes is None else limits.max_merged_bytes
-    adapted = AdaptedModel(module, architecture, KernelTable(max_merged_bytes=merged))
-    adapted.calibrate()
-    if base.example_inputs is not None:
-        check_example(base.example_inputs, spec, module)
-    example = spec.example(module) if base.example_inputs is None else None
-    batcher = Batcher(limits.max_queue, limits.max_batch_rows)
-    read_weights = partial(_read_fitting, registry, architecture)
-    adapters = AdapterCache(adapted, AdapterLoader(adapted, read_weights), stagers, room, batcher.wake, batcher.fail)
-    joining = BatchPolicy(spec, adapted)
-    worker = Worker(base.id, spec, adapted, adapters, joining, batcher)
-    worker.start()
-    # The model is ready before it is probed: only who asks for its reach, and the first request, wait for that.
-    learn = partial(_learn, base, spec, adapted, joining, example)
-    probing: Future[tuple[str, ...]] = batcher.call(learn)
-    return HostedModel(
-        spec, adapted, adapters, joining, batcher, worker, probing, dtype_of(module), str(device_of(module))
-    )
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return future

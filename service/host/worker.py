@@ -7,15 +7,13 @@ give each request its rows or its own error.
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from models_registry.base_models.spec import BaseModelSpec
 from models_registry.errors import RegistryError, Unavailable
 from models_registry.injection.adapted_model import AdaptedModel
-from service.front.requests import InferAnswer
-from service.front.resolution.adapter_selection import distinct_versions
 from service.host.adapters.adapter_cache import AdapterCache
 from service.host.adapters.memory_budget import SLOW_S
 from service.host.execution.model_runner import answer_jobs, require_coverage
@@ -23,8 +21,11 @@ from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.batcher import Batcher, Call
 from service.host.scheduling.job import Job
 from service.protocol.stats import Sizes
+from service.protocol.types import HostAnswer, distinct_versions
 
 log = logging.getLogger(__name__)
+
+Watch: TypeAlias = Callable[[tuple[int, ...] | None], None]
 
 SLOW_FORWARD_S = 1.0
 LONGEST_REASON = 500
@@ -39,13 +40,16 @@ class Worker:
         adapters: AdapterCache,
         joining: BatchPolicy,
         batcher: Batcher,
+        watch: Watch = lambda _: None,
     ) -> None:
+        """`watch` hears what the thread begins: requests, or something else for none; None once it has finished."""
         self._name = name
         self._spec = spec
         self._adapted = adapted
         self._adapters = adapters
         self._joining = joining
         self._batcher = batcher
+        self._watch = watch
         self.rows_per_forward: Final = Sizes()
         self.adapters_per_forward: Final = Sizes()
         self._running: tuple[Job, ...] = ()
@@ -98,12 +102,15 @@ class Worker:
     def _call(self, call: Call) -> None:
         if not call.future.set_running_or_notify_cancel():
             return
+        self._watch(())
         try:
             call.future.set_result(call.function())
         except Exception as error:  # whoever called gets it, and the thread lives on
             call.future.set_exception(error)
         except BaseException as error:  # a module may raise even SystemExit, which may end neither thread nor caller
             call.future.set_exception(RuntimeError(f"{type(error).__name__}: {error}"))
+        finally:
+            self._watch(None)
 
     def _serve(self, jobs: Sequence[Job]) -> None:
         self._running = tuple(job for job in jobs if job.begin())
@@ -112,6 +119,7 @@ class Worker:
                 self._answer(self._running)
         finally:
             self._running = ()
+            self._watch(None)
 
     def _answer(self, jobs: Sequence[Job]) -> None:
         """Together; if that fails in two halves, and so on: an error is then only who caused it."""
@@ -135,7 +143,8 @@ class Worker:
         self._answer(jobs[:middle])
         self._answer(jobs[middle:])
 
-    def _forward(self, jobs: Sequence[Job]) -> list[InferAnswer]:
+    def _forward(self, jobs: Sequence[Job]) -> list[HostAnswer]:
+        self._watch(tuple(job.id for job in jobs))
         begun = time.monotonic()
         came_at = self._adapters.make_resident(distinct_versions(one for job in jobs for one in job.selections))
         loaded = time.monotonic()
@@ -144,14 +153,12 @@ class Worker:
         self._tell(jobs, begun, loaded, ended)
         self._joining.learn(jobs[0].rows)
         require_coverage(self._adapted, (one for job in jobs for one in job.selections))
-        answers: list[InferAnswer] = []
+        answers: list[HostAnswer] = []
         for job, own in zip(jobs, outputs, strict=True):
             # From when it could have run but for its adapters, to the last one's coming.
-            load_s = max([0.0, *(came_at[name] - job.queued_at for name in job.slots)])
-            answer = InferAnswer(
-                model=job.request.model,
-                adapter=tuple(selection.exact for selection in own.selections),
-                digest=tuple(selection.digest for selection in own.selections),
+            load_s = max([0.0, *(came_at[name] - job.queued_at for name in job.keys)])
+            answer = HostAnswer(
+                selections=own.selections,
                 outputs=own.values,
                 queue_ms=(begun - job.admitted_at - load_s) * 1000,
                 load_ms=(load_s + loaded - begun) * 1000,
@@ -162,7 +169,7 @@ class Worker:
 
     def _tell(self, jobs: Sequence[Job], begun: float, loaded: float, ended: float) -> None:
         """Count it, and log a line: there may be hundreds a second, so unasked an operator sees only the slow ones."""
-        rows, adapters = sum(job.size for job in jobs), len({name for job in jobs for name in job.slots})
+        rows, adapters = sum(job.size for job in jobs), len({name for job in jobs for name in job.keys})
         self.rows_per_forward.note(rows)
         self.adapters_per_forward.note(adapters)
         level = logging.INFO if ended - begun > SLOW_FORWARD_S else logging.DEBUG
@@ -195,7 +202,7 @@ class Worker:
         _fail(job.future, failure)
 
 
-def _succeed(future: Future[InferAnswer], answer: InferAnswer) -> None:
+def _succeed(future: Future[HostAnswer], answer: HostAnswer) -> None:
     try:
         future.set_result(answer)
     except InvalidStateError:

@@ -3,8 +3,6 @@
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from service.front.requests import ModelState
-
 BOUNDS = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
@@ -34,13 +32,12 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """Requests that wait, those whose inputs are being read among them, and the rows that are ready; of all requests so
-    far how many were refused because the queue was full, and how many waited beyond their deadline."""
+    """Requests that wait, those whose inputs are being read among them, and the rows that are ready; how many requests
+    were refused so far because the queue was full."""
 
     requests: int
     rows: int
     refused: int
-    expired: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +64,3 @@ class HostStats:
     max_merged_bytes: int
     rows_per_forward: SizeStats
     adapters_per_forward: SizeStats
-
-
-@dataclass(frozen=True, slots=True)
-class ModelStats:
-    """`versions` are those of its adapters in the registry; `hosted` is None while the model is not in memory."""
-
-    state: ModelState
-    versions: int
-    hosted: HostStats | None
-
-    @property
-    def stored(self) -> int:
-        """Versions that are only in the blob store."""
-        in_memory = self.hosted.adapters.staged + self.hosted.adapters.resident if self.hosted else 0
-        return max(0, self.versions - in_memory)  # one that was removed stays in memory while requests use it

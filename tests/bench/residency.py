@@ -16,8 +16,9 @@ import torch
 
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs
-from models_registry.records import AdapterVersion, HuggingFaceSource
-from service.front.requests import EngineLimits, InferRequest, NewAdapter
+from models_registry.records import HuggingFaceSource
+from service.front.requests import InferRequest, NewAdapter
+from service.protocol.types import HostLimits
 from tests.bench.figures import Figure, medians
 from tests.engines import TIMEOUT_S, Running
 
@@ -77,19 +78,18 @@ def _greed(running: Running, names: Sequence[str]) -> Iterator[Figure]:
 def _trouble(running: Running, names: Sequence[str]) -> Iterator[Figure]:
     """Good traffic, alone, and beside corrupt uploads and a blob that doesn't come."""
     released = threading.Event()
-    running.create("slow", LORA)
+    running.create("slow", LORA, seed=REGISTERED)  # with bytes of its own
     running.engine.adapters.unload("m", "slow")
-    read = running.registry.read_weights
+    stuck = running.engine.adapters.find_version("slow").digest
+    read = running.store.get
 
-    def read_slowly(version: AdapterVersion) -> bytes:
-        if version.adapter == "slow":
+    def read_slowly(digest: str) -> bytes:
+        if digest == stuck:
             released.wait(TIMEOUT_S)
-        return read(version)
+        return read(digest)
 
-    running.engine.adapters.unload("m", "slow")
+    running.store.get = read_slowly
     alone, beside = list[float](), list[float]()
-    hosted = running.engine.models._hosting.find("m")  # pyright: ignore[reportPrivateUsage] - to slow its blobs
-    hosted.adapters._preparer._read_weights = read_slowly  # pyright: ignore[reportPrivateUsage]
     slow = running.ask_for(_request("slow"))
     for _ in range(ROUNDS):
         alone.append(_p99(running, names, 8))
@@ -172,7 +172,7 @@ def _warm_medians(works: dict[str, Callable[[], Any]]) -> dict[str, float]:
 def _engine(models: Path, **limits: int) -> Generator[Running]:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "models").symlink_to(models)
-        running = Running(Path(folder), EngineLimits("cpu", **limits))
+        running = Running(Path(folder), HostLimits("cpu", **limits))
         try:
             running.engine.models.register("m", HuggingFaceSource("minilm"))
             assert running.wait_for_model("m").state == "ready"

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from service import cli
 from service.bootstrap import create_app
-from service.host import model_host as hosted_model
+from service.host import model_host
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,7 +18,7 @@ def patient() -> Iterator[None]:
     """What waits a second for a model's thread waits for as long as a busy machine takes: else an adapter that is made
     may not be resident yet, or one that is unloaded still be. A test that holds the thread up on purpose waits less."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hosted_model, "PATIENCE_S", 60.0)
+        patch.setattr(model_host, "PATIENCE_S", 60.0)
         yield
 
 

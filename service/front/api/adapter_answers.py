@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field
 
 from models_registry.records import AdapterVersion
 from models_registry.references import pick_version
-from service.front.requests import AdapterStatus, CreatedAdapter, Residency, VersionResidency
+from service.front.requests import AdapterStatus, CreatedAdapter
+from service.protocol.types import Residency, VersionResidency
 
 MOST_TARGETS_LISTED = 20
 """PEFT, too, writes patterns for more names than that."""

@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Match
 from models_registry import errors
 from models_registry.records import Fault
 from models_registry.redaction import redacted
+from service.protocol.errors import HostLost, RequestEndsHost
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -39,6 +40,7 @@ ProblemType: TypeAlias = Literal[
     "damaged-blob",
     "deadline-passed",
     "headers-too-large",
+    "host-restarting",
     "internal",
     "invalid",
     "malformed",
@@ -48,6 +50,7 @@ ProblemType: TypeAlias = Literal[
     "overloaded",
     "range-not-satisfiable",
     "refused",
+    "request-ends-host",
     "rows-not-independent",
     "stale",
     "too-large",
@@ -88,7 +91,9 @@ INTERNAL = Kind(500, "internal", "The service failed")
 DAMAGED = Kind(500, "damaged-blob", "Stored bytes are damaged")
 UNSUPPORTED_ENCODING = Kind(501, "unsupported-encoding", "A transfer encoding that isn't read here")
 UNAVAILABLE = Kind(503, "unavailable", "Not available for now", retry_after_s=2)
-DEADLINE_PASSED = Kind(504, "deadline-passed", "The request's deadline passed before it ran")
+HOST_RESTARTING = Kind(503, "host-restarting", "The base model's process is being started again", retry_after_s=2)
+REQUEST_ENDS_HOST = Kind(422, "request-ends-host", "The request ends its base model's process")
+DEADLINE_PASSED = Kind(504, "deadline-passed", "The request's deadline passed before it was answered")
 NO_ROOM = Kind(507, "no-room", "There is no room left")
 
 _OF_ERROR: Mapping[type[errors.RegistryError], Kind] = {
@@ -103,6 +108,8 @@ _OF_ERROR: Mapping[type[errors.RegistryError], Kind] = {
     errors.Overloaded: OVERLOADED,
     errors.DeadlinePassed: DEADLINE_PASSED,
     errors.Unavailable: UNAVAILABLE,
+    HostLost: HOST_RESTARTING,
+    RequestEndsHost: REQUEST_ENDS_HOST,
     errors.NoRoom: NO_ROOM,
     errors.Damaged: DAMAGED,
     errors.RegistryError: INTERNAL,

@@ -1,66 +1,51 @@
-"""Which base models are in memory: loading -> ready or failed, unloaded. One thread builds them, one by one."""
+"""Which base models are in memory: loading -> ready or failed, restarting after a host's death, unloaded."""
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import Executor
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from functools import partial
-from queue import SimpleQueue
 
-from models_registry.base_models.sources import SourcePolicy
 from models_registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
 from models_registry.records import BaseModel, Fault
 from models_registry.registry import Registry
-from service.front.requests import EngineLimits, ModelState
-from service.host.device import give_memory_back
-from service.host.model_host import HostedModel, host
+from service.front.hosts.hosted_model import HostedModel
+from service.front.hosts.model_loader import ModelLoader, Opening
+from service.front.hosts.place import UNKNOWN, Place, Returning
+from service.front.hosts.times import HostTimes
+from service.front.requests import ModelState
+from service.protocol.errors import HostLost
+from service.protocol.host import ModelHost, Transport
+from service.protocol.types import BuildOrder, HostLoss
 
 log = logging.getLogger(__name__)
 
-# What is stuck in a forward or a build can't be stopped; it is waited for this long beyond the grace.
+DEATHS_S, MOST_DEATHS = 600.0, 5
+"""A model whose host dies so often within this time, under different requests, has failed."""
+# What is stuck in a look at the database can't be stopped; it is waited for this long beyond the grace.
 JOIN_S = 1.0
 
 
-@dataclass(slots=True, eq=False)
-class Place:
-    """One attempt at hosting a model. Whoever no longer finds its own place in the table has been overtaken.
-
-    `registered_at` tells a model from one that came later under the same id. `reason` is `error` as text that can be
-    stored.
-    """
-
-    state: ModelState
-    registered_at: datetime | None = None
-    reason: str | None = None
-    error: Invalid | None = None
-    hosted: HostedModel | None = None
-
-
-UNKNOWN = Place("unloaded")
-
-
 class HostManager:
+    """Constructing it starts nothing."""
+
     def __init__(
         self,
         registry: Registry,
-        policy: SourcePolicy,
-        limits: EngineLimits,
-        stagers: Executor,
+        transport: Transport,
+        order_of: Callable[[BaseModel], BuildOrder],
+        times: HostTimes,
         redact: Callable[[str], str],
     ) -> None:
+        """`redact` takes the secrets out of what a factory says when it fails."""
         self._registry = registry
         self._redact = redact
-        self._policy = policy
-        self._limits = limits
-        self._stagers = stagers
+        self._times = times
         self._table = threading.Lock()
         self._places: dict[str, Place] = {}
-        self._orders: SimpleQueue[tuple[BaseModel, Place] | None] = SimpleQueue()
-        self._loader = threading.Thread(target=self._run, name="model loader", daemon=True)
-        self._closing: dict[HostedModel, str] = {}
+        self._loader = ModelLoader(transport, order_of, times.load_s, self._is_wanted, self._finish)
+        self._closing: dict[ModelHost, str] = {}
 
     def start(self, bases: Iterable[BaseModel]) -> None:
         """Know these models and begin loading those that are to be hosted."""
@@ -85,41 +70,38 @@ class HostManager:
 
     def give_up(self, reason: RegistryError) -> None:
         """Answer `reason` to whatever waits or runs."""
-        with self._table:
-            in_memory = [*(place.hosted for place in self._places.values() if place.hosted), *self._closing]
-        for hosted in in_memory:
-            hosted.worker.give_up(reason)
+        for host in self._in_memory():
+            host.give_up(reason)
 
     def stop(self, reason: RegistryError) -> None:
-        """Answer `reason` to whatever still waits or runs, and end every thread."""
+        """Answer `reason` to whatever still waits or runs, and end every host and every thread."""
+        in_memory = self._in_memory()
         with self._table:
-            places, self._places = self._places, {}
-            in_memory = {place.hosted: name for name, place in places.items() if place.hosted} | self._closing
-        self._orders.put(None)
-        for hosted, name in in_memory.items():
-            hosted.batcher.close(reason)
-            hosted.worker.give_up(reason)
-            if not hosted.worker.join(JOIN_S):
+            self._places = {}
+        for host, name in in_memory.items():
+            if not host.end(reason):
                 log.warning("model %s is stuck in a forward and left behind", name)
-        if self._loader.is_alive():
-            self._loader.join(JOIN_S)
+        self._loader.stop(JOIN_S)
 
-    def load(self, base: BaseModel) -> None:
+    def open(self, base: BaseModel) -> Opening:
+        """As `ModelLoader.open`."""
+        return self._loader.open(base)
+
+    def load(self, base: BaseModel, opening: Opening | None = None) -> None:
         """Begin loading, unless it is ready or loading."""
         with self._table:
-            if self._places.get(base.id, UNKNOWN).state in {"ready", "loading"}:
+            if self._places.get(base.id, UNKNOWN).state in {"ready", "loading", "restarting"}:
                 return
             self._places[base.id] = place = Place("loading", base.created_at)
-        self._orders.put((base, place))
+        self._loader.add(base, place, opening)
 
     def unload(self, base: BaseModel) -> Callable[[], None]:
         """No new requests from now on; what is returned waits for those that are queued and gives the memory back. A
-        build that is under way is dropped when it ends."""
+        build that is under way is ended."""
         with self._table:
             place = self._leaving(base.id)
             self._places[base.id] = Place("unloaded", base.created_at)
-        reason = Conflict(f"The base model {base.id!r} was unloaded; load it first.")
-        return partial(self._close, base.id, place, reason)
+        return partial(self._close, base.id, place, _unloaded(base.id))
 
     def forget(self, model: str) -> Callable[[], None]:
         """As `unload`, and the model is unknown from then on."""
@@ -137,6 +119,8 @@ class HostManager:
             return hosted
         if place.state == "loading":
             raise Unavailable(f"The base model {model!r} is still loading; try again when it is ready.")
+        if place.state == "restarting":
+            raise HostLost(model, place.reason or "it died")
         if place.state == "failed":
             raise Conflict(f"The base model {model!r} could not be loaded: {place.reason}")
         raise Conflict(f"The base model {model!r} is not in memory; load it first.")
@@ -164,64 +148,120 @@ class HostManager:
         with self._table:
             return {name: place.reason for name, place in self._places.items() if place.state == state}
 
-    # ---- the loader's thread --------------------------------------------------------------------------------
+    # ---- what becomes of a build --------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while (order := self._orders.get()) is not None:
-            base, place = order
-            if self._places.get(base.id) is place:
-                self._load(base, place)
+    def _is_wanted(self, base: BaseModel, place: Place) -> bool:
+        return self._places.get(base.id) is place
 
-    def _load(self, base: BaseModel, place: Place) -> None:
-        begun = time.monotonic()
-        try:
-            hosted = host(base, self._registry, self._policy, self._limits, self._stagers)
-        except RegistryError as error:
-            log.warning("model %s failed: %s", base.id, error)
-            self._fail(base.id, place, error.with_traceback(None))
-        except BaseException as error:  # a factory may raise anything, even SystemExit: it is this model's failure
-            log.exception("model %s failed", base.id)
-            self._fail(base.id, place, RegistryError(f"{type(error).__name__}: {error}"))
-        else:
-            log.info("model %s ready on %s after %.2f s", base.id, hosted.device, time.monotonic() - begun)
-            self._settle(base.id, place, hosted)
-
-    def _settle(self, model: str, place: Place, hosted: HostedModel) -> None:
-        with self._table:
-            if wanted := self._places.get(model) is place:
-                place.state, place.hosted = "ready", hosted
-        if not wanted:
-            hosted.close(Conflict(f"The base model {model!r} was unloaded; load it first."))
-
-    def _fail(self, model: str, place: Place, error: RegistryError) -> None:
-        error = _fit_to_show(error, self._redact)
-        reason = str(error)
-        if self._places.get(model) is place:
+    def _finish(self, base: BaseModel, place: Place, outcome: HostedModel | BaseException) -> None:
+        if isinstance(outcome, HostedModel):
             try:
-                self._registry.record_failure(model, reason, place.registered_at)
-            except RegistryError as trouble:  # removed meanwhile, or the database is away: the memory still says why
-                log.warning("the failure of model %s was not recorded: %s", model, trouble)
+                self._registry.record_built(base.id, outcome.built.architecture, place.registered_at)
+            except RegistryError as error:
+                outcome.host.end(error)
+                outcome = error
+        if isinstance(outcome, HostedModel):
+            bring_back(outcome, place.returning)
+            self._settle(base, place, outcome)
+        else:
+            self._fail(base.id, place, outcome)
+
+    def _settle(self, base: BaseModel, place: Place, hosted: HostedModel) -> None:
         with self._table:
-            place.state, place.reason, place.error = "failed", reason, error
-        give_memory_back()
+            if wanted := self._places.get(base.id) is place:
+                place.state, place.hosted, place.reason = "ready", hosted, None
+        if wanted:
+            hosted.host.lost.add_done_callback(lambda lost: self._restart(base, place, hosted, lost.result()))
+        else:
+            hosted.host.close(_unloaded(base.id))
+
+    def _restart(self, base: BaseModel, place: Place, hosted: HostedModel, loss: HostLoss) -> None:
+        """Its host has died. At once again, with the adapters that were in use, unless it dies too often."""
+        now = time.monotonic()
+        deaths = (*(death for death in place.deaths if now - death < DEATHS_S), now)
+        with self._table:
+            if self._places.get(base.id) is not place:
+                return
+            again = Place(
+                "restarting", base.created_at, loss.reason, deaths=deaths, returning=Returning(*hosted.in_use())
+            )
+            self._places[base.id] = again
+        log.error("the host of model %s ended (%s)", base.id, loss.reason)
+        if len(deaths) >= MOST_DEATHS:
+            message = f"Its host died {len(deaths)} times within {DEATHS_S / 60:g} minutes, at last of {loss.reason}."
+            # Beside this thread, which its callers wait for.
+            threading.Thread(target=self._fail, args=(base.id, again, Invalid(message)), daemon=True).start()
+        else:
+            self._loader.add(base, again)
+
+    def forgive(self, model: str) -> None:
+        """The last death was the same request's as the one before."""
+        with self._table:
+            if place := self._places.get(model):
+                place.deaths = place.deaths[:-1]
+
+    def _fail(self, model: str, place: Place, error: BaseException) -> None:
+        if self._places.get(model) is not place:  # it was unloaded or removed meanwhile
+            return
+        if isinstance(error, RegistryError):
+            log.warning("model %s failed: %s", model, error)
+        else:
+            log.error("model %s failed", model, exc_info=error)
+            error = RegistryError(f"{type(error).__name__}: {error}")
+        if place.host is not None:
+            place.host.end(error)
+        shown = _fit_to_show(error, self._redact)
+        reason = str(shown)
+        try:
+            self._registry.record_failure(model, reason, place.registered_at)
+        except RegistryError as trouble:  # removed meanwhile, or the database is away: the memory still says why
+            log.warning("the failure of model %s was not recorded: %s", model, trouble)
+        with self._table:
+            place.state, place.reason, place.error, place.host = "failed", reason, shown, None
+
+    # ---- inside -------------------------------------------------------------------------------------------------
+
+    def _in_memory(self) -> dict[ModelHost, str]:
+        with self._table:
+            return {place.host: name for name, place in self._places.items() if place.host} | self._closing
 
     def _leaving(self, model: str) -> Place:
         """What is in memory there counts as closing from now on, for whoever ends all."""
         place = self._places.get(model, UNKNOWN)
-        if place.hosted is not None:
-            self._closing[place.hosted] = model
+        if place.host is not None:
+            self._closing[place.host] = model
         return place
 
     def _close(self, model: str, place: Place, reason: RegistryError) -> None:
-        hosted, place.hosted = place.hosted, None
-        if hosted is None:
+        host, is_built = place.host, place.hosted is not None
+        place.host = place.hosted = None
+        if host is None:
             return
-        hosted.close(reason)
-        with self._table:
-            del self._closing[hosted]
-        del hosted
-        give_memory_back()
+        try:
+            if is_built:
+                host.close(reason).result(self._times.closing_s)
+            else:
+                host.end(reason)
+        except TimeoutError:
+            host.end(reason)
+        finally:
+            with self._table:
+                self._closing.pop(host, None)
         log.info("model %s unloaded", model)
+
+
+def bring_back(hosted: HostedModel, returning: Returning) -> None:
+    """Have adapters in memory again. One that doesn't come is fetched by the next request that needs it."""
+    pinned = {version.key for version in returning.pinned}
+    for version in (*returning.pinned, *(other for other in returning.versions if other.key not in pinned)):
+        try:
+            hosted.load(version, pin=version.key in pinned)
+        except RegistryError as error:
+            log.warning("%s was not brought back into memory: %s", version.reference, error.detail)
+
+
+def _unloaded(model: str) -> Conflict:
+    return Conflict(f"The base model {model!r} was unloaded; load it first.")
 
 
 def _fit_to_show(error: RegistryError, redact: Callable[[str], str]) -> Invalid:

@@ -1,53 +1,32 @@
 """Which adapter versions the rows of a request mean: references become exact versions, all faults at once."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 
 from models_registry.adapters.catalog import parse_stored
 from models_registry.adapters.method import FLOAT32_MAX
 from models_registry.errors import Invalid, NotFound
-from models_registry.records import AdapterVersion, Architecture, Fault, Location, RegistrySnapshot
+from models_registry.records import AdapterVersion, Fault, Location, RegistrySnapshot
 from service.front.requests import AdapterChoice, AdapterChoices, Digest
-from service.front.resolution.registry_snapshot import resolve, slot
+from service.front.resolution.registry_snapshot import resolve
+from service.protocol.types import BASE, Part, Selection
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    version: AdapterVersion = field(compare=False)
-    slot: str
-    weight: float
+def exact_choice(selection: Selection) -> AdapterChoice:
+    """What the selection is as a caller would write it, with the exact versions."""
+    if selection.composed:
+        return {part.version.reference: part.weight for part in selection.parts}
+    return selection.parts[0].version.reference if selection.parts else None
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """One row's adapters. No parts is the base; several parts, or one with another weight than 1, a composition."""
-
-    parts: tuple[Part, ...] = ()
-    composed: bool = field(default=False, compare=False)
-
-    @property
-    def mixture(self) -> Mapping[str, float]:
-        """What the live module routes by: slot -> weight."""
-        return {part.slot: part.weight for part in self.parts}
-
-    @property
-    def exact(self) -> AdapterChoice:
-        if self.composed:
-            return {part.version.reference: part.weight for part in self.parts}
-        return self.parts[0].version.reference if self.parts else None
-
-    @property
-    def digest(self) -> Digest:
-        if self.composed:
-            return {part.version.reference: f"sha256:{part.version.digest}" for part in self.parts}
-        return f"sha256:{self.parts[0].version.digest}" if self.parts else None
-
-
-BASE = Selection()
+def digest_of(selection: Selection) -> Digest:
+    """The digests of its versions."""
+    if selection.composed:
+        return {part.version.reference: f"sha256:{part.version.digest}" for part in selection.parts}
+    return f"sha256:{selection.parts[0].version.digest}" if selection.parts else None
 
 
 def _part(version: AdapterVersion, weight: float) -> Part:
-    return Part(version, slot(version), weight)
+    return Part(version, version.key, weight)
 
 
 def select(view: RegistrySnapshot, model: str, adapters: AdapterChoices) -> tuple[Selection, ...]:
@@ -70,28 +49,12 @@ def select(view: RegistrySnapshot, model: str, adapters: AdapterChoices) -> tupl
     return tuple(selections)
 
 
-def check_heads(architecture: Architecture, selections: Sequence[Selection]) -> None:
-    """Raises `Invalid` for base rows of a model whose head only adapters bring: its own would be made up."""
-    head = architecture.absent_head
-    rows = [row for row, selection in enumerate(selections) if not selection.parts]
-    if head is None or not rows:
-        return
-    message = f"the base model's files hold no {', '.join(head.modules)}; name an adapter that brings its own"
-    locs: list[Location] = [("adapter",)] if len(selections) == 1 else [("adapter", row) for row in rows]
-    raise Invalid("The base model has no head of its own.", [Fault(loc, message) for loc in locs])
-
-
 def resolve_composition(view: RegistrySnapshot, model: str, adapters: Mapping[str, float]) -> Selection:
     """The exact versions of a composition that is to be stored, whether or not it can be computed.
 
     Raises `NotFound` listing every reference that doesn't exist or belongs to another model.
     """
     return _compose(adapters, _resolve_all(view, model, (adapters,)))
-
-
-def distinct_versions(selections: Iterable[Selection]) -> tuple[AdapterVersion, ...]:
-    """Every version that the selections name, once."""
-    return tuple({part.slot: part.version for selection in selections for part in selection.parts}.values())
 
 
 def _resolve_all(

@@ -52,17 +52,6 @@ class Snapshot:
         self._read_at, self._trouble = begun_at, trouble
 
 
-def slot(version: AdapterVersion) -> str:
-    """The name of a version in a live module. A reference can come back with other weights or another config after its
-    adapter was deleted and created anew; this can't."""
-    return f"{version.reference} sha256:{version.digest} {version.created_at.isoformat()}"
-
-
-def reference_of(slot_name: str) -> str:
-    """The reference in a slot's name, for those who are told of it."""
-    return slot_name.partition(" ")[0]
-
-
 def without(view: RegistrySnapshot, leaving: Collection[str]) -> RegistrySnapshot:
     """The view in which these adapters (`tone`) and versions (`tone@3`) are gone: whatever names one is not found."""
     if not leaving:
@@ -103,4 +92,4 @@ def require_free(view: RegistrySnapshot, name: str, model: str) -> None:
 def is_there(view: RegistrySnapshot, version: AdapterVersion) -> bool:
     """Whether this very version exists, not one that came later under the same reference."""
     adapter = view.adapters.get(version.adapter)
-    return adapter is not None and any(slot(version) == slot(other) for other in adapter.versions)
+    return adapter is not None and any(version.key == other.key for other in adapter.versions)

@@ -5,24 +5,23 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO
 
 from models_registry.adapters.absent_heads import labels_of
 from models_registry.adapters.catalog import parse_config, parse_stored
-from models_registry.adapters.checkpoint import not_in_memory
-from models_registry.errors import NotFound, RegistryError
-from models_registry.injection.adapted_model import PreparedAdapter
+from models_registry.errors import Damaged, NotFound, RegistryError
 from models_registry.records import Adapter, AdapterVersion, Once
 from models_registry.references import pick_removable
 from models_registry.registry import Registry
 from models_registry.safetensors_files import read_safetensors
+from service.front.admission.version_leases import VersionLeases
 from service.front.hosts.host_manager import HostManager
+from service.front.hosts.hosted_model import HostedModel
 from service.front.requests import (
     STRICT,
     Accepted,
     AdapterStatus,
     CreatedAdapter,
-    EngineLimits,
     ModelModules,
     NewAdapter,
     NewComposition,
@@ -36,21 +35,16 @@ from service.front.resolution.registry_snapshot import (
     resolve,
 )
 from service.front.services.idempotency import create_once
-from service.front.services.inference import Inference
 from service.front.services.merge_builder import draft_composition
 from service.front.services.models import Models
 from service.front.services.statuses import adapter_status
 from service.front.services.version_builder import VersionCandidate, draft_new, draft_upload
-from service.host.model_host import HostedModel
+from service.protocol.types import HostLimits
 
 log = logging.getLogger(__name__)
 
 DRAIN_S = 30.0
 """So long a removal waits for the requests that run, where it is asked to."""
-
-
-_Memory: TypeAlias = tuple[HostedModel, PreparedAdapter]
-"""Where a version goes once it is stored, and what goes there."""
 
 
 class Adapters:
@@ -63,18 +57,18 @@ class Adapters:
     def __init__(
         self,
         registry: Registry,
-        limits: EngineLimits,
+        limits: HostLimits,
         snapshot: Snapshot,
         hosting: HostManager,
         models: Models,
-        inference: Inference,
+        leases: VersionLeases,
     ) -> None:
         self._registry = registry
         self._limits = limits
         self._snapshot = snapshot
         self._hosting = hosting
         self._models = models
-        self._inference = inference
+        self._leases = leases
 
     # ---- creating -------------------------------------------------------------------------------------------
 
@@ -86,7 +80,7 @@ class Adapters:
         nothing is stored.
         """
         put = partial(self._registry.create_adapter, new.model, new.name, once=once)
-        return create_once(once, self._recall, lambda: self._store(new.model, self._draft(new), put))
+        return create_once(once, self._recall, lambda: self._store(new.model, new.name, self._draft(new), put))
 
     def check(self, new: NewAdapter) -> CreatedAdapter:
         """The dry run: all of `create` but storing and attaching. Version 1 as it would be."""
@@ -97,7 +91,9 @@ class Adapters:
         """Version 1, merged from stored adapters of the model, in memory or not; stored and attached as by `create`.
         Raises `NotFound` (all references at once), `Damaged`, and what `create` does."""
         put = partial(self._registry.create_adapter, new.model, new.name, once=once)
-        return create_once(once, self._recall, lambda: self._store(new.model, self._draft_composition(new), put))
+        return create_once(
+            once, self._recall, lambda: self._store(new.model, new.name, self._draft_composition(new), put)
+        )
 
     def add_version(
         self,
@@ -123,7 +119,7 @@ class Adapters:
             lenient = accept.unmatched or config is None
             draft = draft_upload(parsed, self._modules(newest.model), weights, metadata or {}, lenient)
             put = partial(self._registry.add_version, name, if_match=if_match, once=once)
-            return self._store(newest.model, draft, put)
+            return self._store(newest.model, name, draft, put)
 
         return create_once(once, self._recall, add)
 
@@ -141,14 +137,14 @@ class Adapters:
         # What its config names and the base model lacks was accepted with it.
         config, modules = parse_stored(newest.config), self._modules(newest.model)
         draft = draft_upload(config, modules, weights, metadata or {}, accept_unmatched=True)
-        memory = self._prepare(newest.model, draft)
+        hosted = self._prepare(newest.model, name, draft)
         version, changed = self._registry.change_weights(
             name, if_match=if_match, made_for=draft.fingerprint, **draft.content
         )
         self._snapshot.refresh()
         warnings = draft.checkpoint.warnings
         if changed:
-            return CreatedAdapter(version, (*warnings, *self._attach(version, memory)))
+            return CreatedAdapter(version, (*warnings, *self._attach(version, hosted)))
         if metadata is not None and metadata != version.metadata:
             warnings = (*warnings, f"{version.reference} has these weights already, so the metadata was not stored.")
         return CreatedAdapter(version, warnings, unchanged=True)
@@ -188,7 +184,11 @@ class Adapters:
         where it doesn't fit beside what is pinned; `Conflict`/`Unavailable` if the model isn't ready."""
         hosted = self._hosting.find(model)
         version = self._resolve(model, name)
-        hosted.load(version, pin)
+        try:
+            hosted.load(version, pin)
+        except Damaged as error:
+            raise self._registry.damage.note_damage(version, error) from error
+        self._registry.damage.note_soundness(version)
         if self._drop_if_gone(hosted, version):
             raise NotFound(f"There is no adapter {name!r}.")
         return self.find(version.adapter)
@@ -199,7 +199,8 @@ class Adapters:
         self._registry.find_base_model(model)
         version = self._resolve(model, name)
         hosted = self._hosting.hosted(model)
-        freed = hosted is None or hosted.unload(version.adapter, None if name == version.adapter else version)
+        meant = self._find(name).versions if name == version.adapter else (version,)
+        freed = hosted is None or hosted.unload(meant)
         return self.find(version.adapter), freed
 
     # ---- aliases and removing -------------------------------------------------------------------------------
@@ -229,20 +230,20 @@ class Adapters:
         point to it. With `drain` its aliases go too and running requests are waited for, while new ones are answered as
         if it were gone; `Conflict` if some still run after 30 seconds, and then nothing was changed."""
         adapter = self._find(name)
-        with self._inference.none_holds(name, DRAIN_S if drain else 0.0):
+        with self._leases.none_holds(name, DRAIN_S if drain else 0.0):
             self._registry.remove_adapter(name, with_aliases=drain)
             self._snapshot.refresh()
         if hosted := self._hosting.hosted(adapter.model):
-            hosted.unload(name)
+            hosted.remove(adapter.versions)
 
     def remove_version(self, name: str, number: int, drain: bool = False) -> None:
         """As `remove`, for one of several versions. Raises `Conflict` for the only one, too."""
         version = pick_removable(self._find(name), number)
-        with self._inference.none_holds(version.reference, DRAIN_S if drain else 0.0):
+        with self._leases.none_holds(version.reference, DRAIN_S if drain else 0.0):
             self._registry.remove_version(name, number, with_aliases=drain)
             self._snapshot.refresh()
         if hosted := self._hosting.hosted(version.model):
-            hosted.unload(name, version)
+            hosted.remove([version])
 
     # ---- inside ---------------------------------------------------------------------------------------------
 
@@ -260,8 +261,7 @@ class Adapters:
         modules = self._modules(new.model)
         require_free(self._snapshot.view, new.name, new.model)
         hosted = self._hosting.hosted(new.model)
-        base = hosted.adapted.base_weight if hosted else not_in_memory
-        return draft_new(new, modules, base, self._limits.max_adapter_bytes)
+        return draft_new(new, modules, hosted and hosted.initial_weights, self._limits.max_adapter_bytes)
 
     def _modules(self, model: str) -> ModelModules:
         """As of the model. A head that only adapters bring has as many classes as the first one's, if nobody said."""
@@ -284,25 +284,29 @@ class Adapters:
         self._snapshot.refresh()
         return created and CreatedAdapter(*created)
 
-    def _store(self, model: str, draft: VersionCandidate, put: Callable[..., AdapterVersion]) -> CreatedAdapter:
-        memory = self._prepare(model, draft)
+    def _store(
+        self, model: str, name: str, draft: VersionCandidate, put: Callable[..., AdapterVersion]
+    ) -> CreatedAdapter:
+        hosted = self._prepare(model, name, draft)
         warnings = draft.checkpoint.warnings
         version = put(made_for=draft.fingerprint, warnings=warnings, **draft.content)
         self._snapshot.refresh()
-        return CreatedAdapter(version, (*warnings, *self._attach(version, memory)))
+        return CreatedAdapter(version, (*warnings, *self._attach(version, hosted)))
 
-    def _prepare(self, model: str, draft: VersionCandidate) -> _Memory | None:
-        """None where the model isn't in memory."""
-        hosted = self._hosting.hosted(model)
-        return hosted and (hosted, hosted.adapted.prepare_adapter(draft.checkpoint))
+    def _prepare(self, model: str, name: str, draft: VersionCandidate) -> HostedModel | None:
+        """The blob is put first, because a host reads it by its digest: what it can't serve is never committed. None
+        where the model isn't in memory."""
+        if (hosted := self._hosting.hosted(model)) is not None:
+            self._registry.put_weights(draft.content["weights"])
+            hosted.host.prepare(draft.as_version(model, name, 0)).result()
+        return hosted
 
-    def _attach(self, version: AdapterVersion, memory: _Memory | None) -> tuple[str, ...]:
+    def _attach(self, version: AdapterVersion, hosted: HostedModel | None) -> tuple[str, ...]:
         """From the commit on the version exists: what goes wrong now is a warning."""
-        if memory is None:
+        if hosted is None:
             return ()
-        hosted, prepared = memory
         try:
-            hosted.attach(version, prepared)
+            hosted.attach(version)
         except RegistryError as error:
             return (f"{version.reference} is stored but not in memory yet: {error.detail}",)
         except Exception as error:  # as above; the next request that needs it tries again and shows it
@@ -315,5 +319,5 @@ class Adapters:
         """Its adapter may have been deleted between the look at the registry and the attaching."""
         if is_there(self._snapshot.view, version):
             return False
-        hosted.unload(version.adapter, version)
+        hosted.remove([version])
         return True

@@ -12,8 +12,9 @@ from models_registry.errors import Invalid
 from models_registry.records import AdapterVersion, Architecture, RegistrySnapshot
 from models_registry.safetensors_files import read_safetensors
 from service.front.requests import ModelModules, NewComposition
-from service.front.resolution.adapter_selection import Part, resolve_composition
+from service.front.resolution.adapter_selection import resolve_composition
 from service.front.services.version_builder import VersionCandidate, draft
+from service.protocol.types import Part
 
 
 def draft_composition(

@@ -3,23 +3,21 @@
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Unpack
 
-from models_registry.base_models.opening import open_spec
-from models_registry.base_models.sources import SourcePolicy
 from models_registry.errors import Conflict, NotFound, Unavailable
-from models_registry.injection.probing.coverage import UNKNOWN
 from models_registry.inputs.json_inputs import decode_inputs
 from models_registry.records import Architecture, BaseModel, Once, Source
+from models_registry.references import require_name
 from models_registry.registry import BaseModelOptions, Registry
-from service.front.hosts.host_manager import HostManager, Place
-from service.front.requests import EngineLimits, ModelModules, ModelStatus
+from service.front.hosts.host_manager import HostManager
+from service.front.hosts.place import Place
+from service.front.requests import ModelModules, ModelStats, ModelStatus
 from service.front.resolution.registry_snapshot import Snapshot
 from service.front.services.idempotency import create_once
 from service.front.services.statuses import model_status
-from service.host.device import choose_device, choose_dtype
-from service.protocol.stats import ModelStats
+from service.protocol.types import ModelProfile
 
 PAGE = 256
 KEPT_FAILURES = 64
@@ -32,12 +30,8 @@ class Models:
     Those that read look for changes afterwards, so that the generation that is told has all that they tell.
     """
 
-    def __init__(
-        self, registry: Registry, policy: SourcePolicy, limits: EngineLimits, snapshot: Snapshot, hosting: HostManager
-    ) -> None:
+    def __init__(self, registry: Registry, snapshot: Snapshot, hosting: HostManager) -> None:
         self._registry = registry
-        self._policy = policy
-        self._limits = limits
         self._snapshot = snapshot
         self._hosting = hosting
         # What the registry says a model should be and what is in memory change together.
@@ -46,14 +40,14 @@ class Models:
         self._withdrawn = OrderedDict[tuple[str, datetime], Place]()
 
     def register(
-        self, id: str, source: Source, *, once: Once | None = None, **wishes: Unpack[BaseModelOptions]
+        self, id: str, source: Source, *, once: Once | None = None, **options: Unpack[BaseModelOptions]
     ) -> ModelStatus:
         """Check the source, register, begin loading. A model that failed and has no adapters gives its place to a new
         one of its id. Raises `Invalid` (nothing is registered) and `Conflict`.
 
         Whoever asks again under the same `once` gets what was registered then, as it is now.
         """
-        base = create_once(once, self._registry.find_registered, lambda: self._register(id, source, once, wishes))
+        base = create_once(once, self._registry.find_registered, lambda: self._register(id, source, once, options))
         self._snapshot.refresh()
         return model_status(base, self._place_of(base) or self._hosting.place(base.id))
 
@@ -105,17 +99,14 @@ class Models:
         versions = Counter[str]()
         for adapter in self._snapshot.view.adapters.values():
             versions[adapter.model] += len(adapter.versions)
-        return {
-            model: ModelStats(place.state, versions[model], place.hosted.stats if place.hosted else None)
-            for model, place in self._hosting.all_places().items()
-        }
+        return {model: _stats(place, versions[model]) for model, place in self._hosting.all_places().items()}
 
     def modules(self, model: str) -> ModelModules:
         """Every module an adapter could target. Raises `NotFound`; while it was never built, `Unavailable` if it is
         loading, else `Conflict`."""
         hosted = self._hosting.hosted(model)
-        reach = hosted.reach if hosted else UNKNOWN
-        return ModelModules(self._architecture(model), reach.entered or None, reach.bypassed)
+        profile = hosted.profile() if hosted else ModelProfile()
+        return ModelModules(self._architecture(model), profile.entered or None, profile.bypassed)
 
     def load(self, model: str) -> ModelStatus:
         """Begin loading, also again after a failure; a model that is ready or loading stays so. Raises `NotFound`."""
@@ -158,17 +149,20 @@ class Models:
             yield from page
             after = page[-1].id
 
-    def _register(self, id: str, source: Source, once: Once | None, wishes: BaseModelOptions) -> BaseModel:
-        choose_dtype(wishes.get("dtype"))
-        choose_device(wishes.get("device") or self._limits.device)
-        open_spec(source, wishes.get("task"), self._policy, wishes.get("num_labels"))
-        if (example_inputs := wishes.get("example_inputs")) is not None:
+    def _register(self, id: str, source: Source, once: Once | None, options: BaseModelOptions) -> BaseModel:
+        require_name("id", id)
+        if (example_inputs := options.get("example_inputs")) is not None:
             decode_inputs(example_inputs, "example_inputs")
-        with self._lifecycle:
-            former = self._hosting.place(id)
-            wishes["replacing"] = former.registered_at if former.state == "failed" else None
-            base = self._registry.register_base_model(id, source, once=once, **wishes)
-            self._hosting.load(base)
+        former = self._hosting.place(id)
+        options["replacing"] = former.registered_at if former.state == "failed" else None
+        opening = self._hosting.open(_unregistered(id, source, options))
+        try:
+            with self._lifecycle:
+                base = self._registry.register_base_model(id, source, once=once, **options)
+                self._hosting.load(base, opening)
+        except BaseException:
+            opening.host.end(Unavailable("The base model was not registered."))
+            raise
         return base
 
     def _place_of(self, base: BaseModel) -> Place | None:
@@ -189,7 +183,7 @@ class Models:
 
     def _architecture(self, model: str) -> Architecture:
         if hosted := self._hosting.hosted(model):
-            return hosted.adapted.architecture
+            return hosted.built.architecture
         if architecture := self._registry.find_architecture(model):
             return architecture
         place = self._hosting.place(model)
@@ -201,3 +195,24 @@ class Models:
             f"The base model {model!r} was never built, so that nothing can be checked against it; load it first."
             + (f" Its last build failed: {place.reason}" if place.reason else "")
         )
+
+
+def _stats(place: Place, versions: int) -> ModelStats:
+    if place.hosted is None:
+        return ModelStats(place.state, versions, None)
+    return ModelStats(place.state, versions, place.hosted.status().stats, place.hosted.expired)
+
+
+def _unregistered(id: str, source: Source, options: BaseModelOptions) -> BaseModel:
+    """What a host needs to check a source before its model is registered."""
+    return BaseModel(
+        id=id,
+        source=source,
+        dtype=options.get("dtype"),
+        device=options.get("device"),
+        task=options.get("task"),
+        example_inputs=options.get("example_inputs"),
+        hosted=True,
+        created_at=datetime.now(UTC),
+        num_labels=options.get("num_labels"),
+    )

@@ -3,21 +3,25 @@
 Everything that can be wrong shows here, so that whatever fails leaves nothing behind.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+from models_registry.adapters.cancellation import Stopped
 from models_registry.adapters.catalog import AdapterConfig, dump_config, parse_config
-from models_registry.adapters.checkpoint import Checkpoint, fresh_checkpoint, match_checkpoint
-from models_registry.adapters.method import BaseWeights
+from models_registry.adapters.checkpoint import Checkpoint, lay_out_fresh, match_checkpoint, not_in_memory
 from models_registry.errors import WithoutEffect
 from models_registry.records import AdapterVersion, Fault
 from models_registry.registry import VersionContent
 from models_registry.safetensors_files import read_safetensors, write_safetensors
 from service.front.requests import ModelModules, NewAdapter
+from service.protocol.types import FreshWeights, Tensors
+
+Draw: TypeAlias = Callable[[FreshWeights, Stopped], Tensors]
+"""Has initial weights drawn where the base model is. Raises `Cancelled` once nobody waits for them any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +49,22 @@ class VersionCandidate:
         )
 
 
-def draft_new(new: NewAdapter, modules: ModelModules, base: BaseWeights, max_bytes: int) -> VersionCandidate:
-    """With its uploaded weights or the method's initial ones. Raises as `draft_upload`, and for initial weights
-    `Invalid` beyond `max_bytes`, `Conflict` where they start from base weights that aren't in memory, `Cancelled`."""
+def draft_new(new: NewAdapter, modules: ModelModules, draw: Draw | None, max_bytes: int) -> VersionCandidate:
+    """With its uploaded weights, or with initial ones, which the model's host draws where it is in memory. Raises as
+    `draft_upload`, and for initial weights `Invalid` beyond `max_bytes`, `Conflict` where they start from base weights
+    that aren't in memory, `Cancelled`."""
     config = parse_config(new.config, new.accept.unknown)
     if new.weights is not None:
         return draft_upload(config, modules, new.weights, new.metadata, new.accept.unmatched)
-    checkpoint = fresh_checkpoint(
-        config, modules.architecture, new.seed, base, max_bytes, new.accept.unmatched, new.stopped
-    )
-    return draft(checkpoint, modules, new.metadata)
+    layout = lay_out_fresh(config, modules.architecture, max_bytes, new.accept.unmatched)
+    if draw is None:
+        tensors = layout.draw(new.seed, not_in_memory, new.stopped)
+    else:
+        head = modules.architecture.absent_head
+        labels = None if head is None else head.labels
+        fresh = FreshWeights(new.config, new.seed, new.accept.unknown, new.accept.unmatched, labels)
+        tensors = draw(fresh, new.stopped)
+    return draft(layout.filled(tensors), modules, new.metadata)
 
 
 def draft_upload(

@@ -15,11 +15,10 @@ from datetime import UTC, datetime
 from models_registry.errors import NoRoom, RegistryError
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
 from models_registry.records import AdapterVersion
-from service.front.requests import VersionResidency
-from service.front.resolution.registry_snapshot import slot
 from service.host.adapters.loader import AdapterLoader
 from service.host.adapters.memory_budget import CacheEntry, MemoryBudget, Use
 from service.protocol.stats import AdapterStats
+from service.protocol.types import VersionResidency
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ Failed = Callable[[str, BaseException], None]
 
 
 class AdapterCache:
-    """The adapters of one hosted model. `wake` is called when the model's thread should `arrange`, `fail` with a slot
+    """The adapters of one hosted model. `wake` is called when the model's thread should `arrange`, `fail` with a key
     that doesn't come and why."""
 
     def __init__(
@@ -65,7 +64,7 @@ class AdapterCache:
         """The end of `acquire`."""
         with self._changed:
             for version in versions:
-                entry = self._room.entries[slot(version)]
+                entry = self._room.entries[version.key]
                 entry.holders -= 1
                 self._room.settle(entry)
             is_settled = self._room.is_settled
@@ -78,7 +77,7 @@ class AdapterCache:
         Where there is no room they come when it is their request's turn."""
         with self._changed:
             for version in versions:
-                entry = self._room.entries[slot(version)]
+                entry = self._room.entries[version.key]
                 if not entry.takes_room and self._room.reserve(entry):
                     self._submit(entry)
             is_settled = self._room.is_settled
@@ -108,7 +107,7 @@ class AdapterCache:
     def wait_until_staged(self, version: AdapterVersion) -> None:
         """Of a claimed version. Raises `Damaged`, `NotFound`, `Unavailable`, `NoRoom`, or why the model was closed."""
         with self._changed:
-            entry = self._room.entries[slot(version)]
+            entry = self._room.entries[version.key]
             self._changed.wait_for(lambda: entry.is_there or entry.failure or self._closed)
             if entry.failure is not None:
                 raise entry.failure
@@ -118,40 +117,34 @@ class AdapterCache:
     def pin(self, version: AdapterVersion) -> None:
         """A claimed version stays, until `unload`. Raises `NoRoom` where it doesn't fit beside what stays already."""
         with self._changed:
-            entry = self._room.entries[slot(version)]
+            entry = self._room.entries[version.key]
             self._room.require_room(entry)
             entry.pinned = True
 
-    def unload(self, adapter: str, version: AdapterVersion | None = None) -> None:
-        """Unpin all versions of `adapter`, or only `version`; they leave as soon as nobody holds them."""
+    def unload(self, keys: Collection[str]) -> None:
+        """Unpin these versions; they leave as soon as no request holds them."""
         with self._changed:
-            for entry in self._meant(adapter, version):
+            for entry in self._entries(keys):
                 entry.pinned, entry.unwanted = False, True
                 self._room.settle(entry)
         self._wake()
 
-    def unload_gone(self, gone: Callable[[AdapterVersion], bool]) -> frozenset[str]:
-        """As `unload`, for the versions that were removed from the registry; what is remembered of their use goes too.
-        Their slots."""
+    def forget(self, keys: Collection[str]) -> None:
+        """As `unload`, for versions that were removed; what is remembered of their use goes too."""
         with self._changed:
-            uses = tuple(self._uses.items())
-        # Beside the lock: of thousands this takes a while, and requests come through here.
-        lost = frozenset(name for name, use in uses if gone(use.version))
-        with self._changed:
-            for name in lost:
-                if entry := self._room.entries.get(name):
+            for key in keys:
+                if entry := self._room.entries.get(key):
                     entry.pinned, entry.unwanted = False, True
                     self._room.settle(entry)
                 else:
-                    self._uses.pop(name, None)
+                    self._uses.pop(key, None)
         self._wake()
-        return lost
 
-    def wait_until_freed(self, adapter: str, version: AdapterVersion | None, timeout_s: float) -> bool:
+    def wait_until_freed(self, keys: Collection[str], timeout_s: float) -> bool:
         """Whether none of them takes memory any more. Returns at once where requests hold one."""
         with self._changed:
-            self._changed.wait_for(lambda: self._freed(adapter, version) is not None, timeout_s)
-            return bool(self._freed(adapter, version))
+            self._changed.wait_for(lambda: self._freed(keys) is not None, timeout_s)
+            return bool(self._freed(keys))
 
     def require_idle_room(self, prepared: PreparedAdapter) -> None:
         """Raises `NoRoom` where only what others use could make room."""
@@ -167,7 +160,7 @@ class AdapterCache:
     # ---- what is there --------------------------------------------------------------------------------------
 
     def absent(self) -> Collection[str]:
-        """The slots that requests wait for."""
+        """The keys that requests wait for."""
         with self._changed:
             return frozenset(self._room.absent)
 
@@ -187,13 +180,10 @@ class AdapterCache:
         with self._changed:
             return self._room.stats
 
-    def in_flight(self, adapter: str) -> int:
+    def residency(self, keys: Iterable[str]) -> Mapping[str, VersionResidency]:
+        """By key, of those that are known."""
         with self._changed:
-            return sum(entry.holders for entry in self._room.of(adapter))
-
-    def residency(self, versions: Iterable[AdapterVersion]) -> Mapping[int, VersionResidency]:
-        with self._changed:
-            return {version.version: self._residency(slot(version)) for version in versions}
+            return {key: self._residency(key) for key in keys if key in self._uses}
 
     # ---- the model's own thread, between two forwards -------------------------------------------------------
 
@@ -220,7 +210,7 @@ class AdapterCache:
         """Make a version resident that its creator has prepared already. Raises `NoRoom` where only what others use
         could make room."""
         with self._changed:
-            entry = self._room.entries.get(slot(version))
+            entry = self._room.entries.get(version.key)
             evictions = [] if entry and entry.takes_room else self._room.idle_leavers(prepared.bytes)
             self._room.dismiss(evictions)
         self._eject(evictions)
@@ -233,7 +223,7 @@ class AdapterCache:
     def make_resident(self, versions: Collection[AdapterVersion]) -> Mapping[str, float]:
         """Attach what is staged of these held versions. Returns when each came into memory (`time.monotonic()`)."""
         with self._changed:
-            entries = {slot(version): self._room.entries[slot(version)] for version in versions}
+            entries = {version.key: self._room.entries[version.key] for version in versions}
         for name, entry in entries.items():
             if entry.prepared is not None:
                 self._adapted.attach_adapter(name, entry.prepared)
@@ -245,7 +235,7 @@ class AdapterCache:
     def _eject(self, evictions: Iterable[CacheEntry]) -> None:
         for entry in evictions:
             if entry.tier == "resident":
-                self._adapted.eject_adapter(slot(entry.version))
+                self._adapted.eject_adapter(entry.version.key)
                 log.debug("ejected adapter %s (%d bytes)", entry.version.reference, entry.bytes)
             with self._changed:
                 self._room.vacate(entry)
@@ -283,33 +273,31 @@ class AdapterCache:
             if not entry.in_memory:
                 self._room.vacate(entry)
             self._changed.notify_all()
-        self._fail(slot(entry.version), error)
+        self._fail(entry.version.key, error)
 
     # ---- inside ---------------------------------------------------------------------------------------------
 
     def _touch(self, version: AdapterVersion) -> CacheEntry:
         """Its entry, now the one that was used last."""
-        name = slot(version)
+        name = version.key
         entry = self._room.entries.pop(name, None)
         if entry is None:
             entry = CacheEntry(version, self._preparer.estimate(version), self._uses.setdefault(name, Use(version)))
         self._room.entries[name] = entry
         return entry
 
-    def _meant(self, adapter: str, version: AdapterVersion | None) -> list[CacheEntry]:
-        return [e for e in self._room.of(adapter) if version is None or slot(e.version) == slot(version)]
+    def _entries(self, keys: Iterable[str]) -> list[CacheEntry]:
+        return [self._room.entries[key] for key in keys if key in self._room.entries]
 
-    def _freed(self, adapter: str, version: AdapterVersion | None) -> bool | None:
+    def _freed(self, keys: Collection[str]) -> bool | None:
         """None while that may change without anybody's doing."""
-        entries = self._meant(adapter, version)
+        entries = self._entries(keys)
         if self._closed is not None or not any(entry.takes_room or entry.staging for entry in entries):
             return True
         return False if any(entry.holders for entry in entries) else None
 
     def _residency(self, name: str) -> VersionResidency:
-        use = self._uses.get(name)
-        if use is None:
-            return VersionResidency()
+        use = self._uses[name]
         entry = self._room.entries.get(name)
         if entry is None:
             return VersionResidency(last_used_at=use.last_used_at, load_s=use.load_s)

@@ -37,15 +37,15 @@ class AdapterLoader:
         floating = (p.dtype for p in self._adapted.module.parameters() if p.is_floating_point())
         return version.parameters * serving_dtype(next(floating, torch.float32)).itemsize
 
-    def prepare(self, version: AdapterVersion, limit: int) -> PreparedAdapter:
+    def prepare(self, version: AdapterVersion, limit: int | None) -> PreparedAdapter:
         """Raises as `read_weights` does, `Invalid` where the bytes are no adapter of this model, and `NoRoom` where it
-        takes more than `limit` bytes."""
+        takes more than `limit` bytes, where there is one."""
         weights = self._read_weights(version)
         with self._preparing:
             tensors = read_safetensors(weights)
             layout = self._layout(json.dumps(version.config))
             prepared = self._adapted.prepare_adapter(layout.match(tensors))
-        if prepared.bytes > limit:
+        if limit is not None and prepared.bytes > limit:
             raise NoRoom(
                 f"{version.reference} takes {prepared.bytes} bytes, but all adapters of a model may take {limit}; "
                 "raise ADAPTER_SERVICE_MAX_RESIDENT_BYTES."

@@ -13,9 +13,8 @@ from datetime import datetime
 from models_registry.errors import NoRoom
 from models_registry.injection.adapted_model import PreparedAdapter
 from models_registry.records import AdapterVersion
-from service.front.requests import Residency
-from service.front.resolution.registry_snapshot import slot
 from service.protocol.stats import AdapterStats
+from service.protocol.types import Residency
 
 # What has been on its way for longer waits for a slow store, and doesn't keep others from being fetched beside it.
 SLOW_S = 1.0
@@ -106,9 +105,6 @@ class MemoryBudget:
         """Whether a plan would change nothing."""
         return not self._unplaced and not self._unwanted
 
-    def of(self, adapter: str) -> list[CacheEntry]:
-        return [entry for entry in self.entries.values() if entry.version.adapter == adapter]
-
     @property
     def stats(self) -> AdapterStats:
         there = [entry for entry in self.entries.values() if entry.in_memory]
@@ -128,7 +124,7 @@ class MemoryBudget:
 
     def settle(self, entry: CacheEntry) -> None:
         """After any change of an entry: note whether somebody waits for it or it has to leave; forget it if neither."""
-        name = slot(entry.version)
+        name = entry.version.key
         is_absent = not entry.in_memory and (entry.holders > 0 or entry.load_waiters > 0)
         is_unwanted = entry.unwanted and entry.is_idle and entry.in_memory
         for names, belongs in (
@@ -199,7 +195,7 @@ class MemoryBudget:
         return evictions
 
     def plan(self, turns: Iterable[frozenset[str]]) -> Plan:
-        """`turns` are the slots of each request that waits, in the order of their turns."""
+        """`turns` are the keys of each request that waits, in the order of their turns."""
         plan = Plan()
         keep = self._keep(turns, plan.unsatisfiable)
         now = time.monotonic()
@@ -227,12 +223,12 @@ class MemoryBudget:
     ) -> Mapping[str, CacheEntry]:
         stays = {name: entry for name, entry in self.entries.items() if entry.stays}
         keep, kept = dict(stays), sum(entry.bytes for entry in stays.values())
-        for slots in turns:
-            own = {name: self.entries[name] for name in slots if name in self.entries}
+        for keys in turns:
+            own = {name: self.entries[name] for name in keys if name in self.entries}
             needed = sum(entry.bytes for entry in own.values())
-            pinned = sum(entry.bytes for name, entry in stays.items() if entry.pinned and name not in slots)
+            pinned = sum(entry.bytes for name, entry in stays.items() if entry.pinned and name not in keys)
             if needed + pinned > self.limit:
-                unsatisfiable[slots] = NoRoom(_too_much(own.values(), needed, pinned, self.limit))
+                unsatisfiable[keys] = NoRoom(_too_much(own.values(), needed, pinned, self.limit))
                 continue
             kept += sum(entry.bytes for name, entry in own.items() if name not in keep)
             if kept > self.limit:

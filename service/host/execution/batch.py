@@ -7,9 +7,9 @@ from typing import Any
 
 from models_registry.base_models.spec import Rows
 from models_registry.inputs.values import Inputs
-from service.front.resolution.adapter_selection import Selection
 from service.host.execution.collate import Values, join_rows, rows_at, tokens_of, values_at
 from service.host.scheduling.job import Job
+from service.protocol.types import Selection
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,13 @@ from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.injection.probing.coverage import PROBED_ROWS
 from models_registry.injection.routing.routing import Routing
 from models_registry.inputs.values import OutputValue
-from models_registry.records import Fault
-from service.front.requests import AdapterChoices
-from service.front.resolution.adapter_selection import BASE, Selection
-from service.front.resolution.registry_snapshot import reference_of
+from models_registry.records import Architecture, Fault, Location
+from models_registry.references import reference_of
 from service.host.device import give_memory_back
 from service.host.execution.batch import Batch, join_jobs
 from service.host.execution.collate import Values, join_values, rows_at
 from service.host.scheduling.job import Job
+from service.protocol.types import BASE, Selection
 
 NO_MEMORY = "Not enough memory for this request at the moment; send fewer or shorter rows."
 CPU_IS_FULL = "DefaultCPUAllocator: can't allocate memory"  # torch has no error class of its own for it
@@ -93,9 +92,9 @@ def _run(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs:
         return _forward(spec, adapted, batch, batch.rows)
 
 
-def check_selections(asked: AdapterChoices, selections: Sequence[Selection], count: int | None) -> None:
+def check_selections(per_row: bool, selections: Sequence[Selection], count: int | None) -> None:
     """Raises `Invalid` unless a list of adapters has one entry per row; without rows all must be the same."""
-    if not isinstance(asked, tuple):
+    if not per_row:
         return
     if count is None and len(set(selections)) != 1:
         raise Invalid("These inputs have no rows.", [Fault(("adapter",), "give one adapter for all")])
@@ -104,10 +103,21 @@ def check_selections(asked: AdapterChoices, selections: Sequence[Selection], cou
         raise Invalid("There is not one adapter per row.", [Fault(("adapter",), message)])
 
 
+def check_heads(architecture: Architecture, selections: Sequence[Selection]) -> None:
+    """Raises `Invalid` for base rows of a model whose head only adapters bring: its own would be made up."""
+    head = architecture.absent_head
+    rows = [row for row, selection in enumerate(selections) if not selection.parts]
+    if head is None or not rows:
+        return
+    message = f"the base model's files hold no {', '.join(head.modules)}; name an adapter that brings its own"
+    locs: list[Location] = [("adapter",)] if len(selections) == 1 else [("adapter", row) for row in rows]
+    raise Invalid("The base model has no head of its own.", [Fault(loc, message) for loc in locs])
+
+
 def _forward(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch, rows: Rows) -> Outputs:
     groups = _rows_by_selection(batch.selections, rows.count)
     if len(groups) <= 1:
-        with _acting(adapted, adapted.routed_whole(next(iter(groups), BASE).mixture)):
+        with _acting(adapted, adapted.routed_whole(next(iter(groups), BASE).composition)):
             values = _chosen(spec.forward(adapted.module, rows), batch.outputs)
         if rows.count is None or _without_rows(values, rows.count):
             return Outputs(values, batch.selections[:1] or (BASE,))
@@ -143,15 +153,15 @@ def _run_mixed(
     run: Callable[[Sequence[int]], Values],
 ) -> Values:
     """All rows in one `run` where their adapters can be told apart in it, else one `run` for each of the `groups`."""
-    if len(groups) > 1 and adapted.routes_rows({name for selection in groups for name in selection.mixture}):
+    if len(groups) > 1 and adapted.routes_rows({name for selection in groups for name in selection.composition}):
         try:
-            with _acting(adapted, adapted.routed([selection.mixture for selection in selections])):
+            with _acting(adapted, adapted.routed([selection.composition for selection in selections])):
                 return run(range(len(selections)))
         except RowsLost:
             adapted.distrust_rows()  # the model takes a batch of this size apart; its adapters go one by one
     pieces: list[Piece] = []
     for selection, indices in groups.items():
-        with _acting(adapted, adapted.routed_whole(selection.mixture)):
+        with _acting(adapted, adapted.routed_whole(selection.composition)):
             pieces.append(Piece(indices, run(indices)))
     return _in_row_order(pieces)
 
@@ -164,7 +174,7 @@ def learn_coverage(spec: BaseModelSpec, adapted: AdaptedModel, rows: Rows | None
 
 def require_coverage(adapted: AdaptedModel, selections: Iterable[Selection]) -> None:
     """Raises `WithoutEffect` for adapters that a forward was seen to pass by in part."""
-    if passed := adapted.bypassing({name for selection in selections for name in selection.mixture}):
+    if passed := adapted.bypassing({name for selection in selections for name in selection.composition}):
         adapted.silent |= passed
         faults = [
             Fault(("adapter", reference_of(name)), "acts on a module whose weight is read without calling it")

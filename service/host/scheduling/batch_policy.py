@@ -4,23 +4,23 @@ row gets what it would get alone. Whatever isn't proven runs alone.
 
 import json
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 
 from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.inputs.values import Inputs
-from service.front.requests import InferRequest
-from service.front.resolution.adapter_selection import Selection
 from service.host.execution.collate import tokens_of
 from service.host.execution.model_runner import learn_coverage
 from service.host.execution.row_proof import NOTHING, RowProof, prove_rows
 from service.host.scheduling.job import Kind
+from service.protocol.types import InferCall, Selection
 
 
 class BatchPolicy:
     def __init__(self, spec: BaseModelSpec, adapted: AdaptedModel) -> None:
-        self._spec = spec
+        self.spec: Final = spec
         self._adapted = adapted
         self._proof: RowProof | None = None
 
@@ -32,12 +32,12 @@ class BatchPolicy:
         """Let `rows`, which the model takes, show what it does with rows; unless others did before. No forward may run
         beside it."""
         if self._proof is None and rows is not None and rows.count:
-            learn_coverage(self._spec, self._adapted, rows)
-            self._proof = prove_rows(self._spec, self._adapted.module, rows)
+            learn_coverage(self.spec, self._adapted, rows)
+            self._proof = prove_rows(self.spec, self._adapted.module, rows)
 
     def default_outputs(self, inputs: Inputs) -> tuple[str, ...] | None:
         """What these inputs get where their caller names nothing; None: all that the model gives."""
-        names = self._spec.default_outputs(inputs)
+        names = self.spec.default_outputs(inputs)
         known = self.proof.by_row | self.proof.whole
         return None if names is None or (known and not known.issuperset(names)) else names
 
@@ -45,19 +45,19 @@ class BatchPolicy:
         """Whether nothing has shown yet what the model does with rows such as these."""
         return self._proof is None and rows.count is not None
 
-    def divides(self, request: InferRequest, rows: Rows | None) -> bool:
+    def divides(self, request: InferCall, rows: Rows | None) -> bool:
         """Whether the request's rows may be given to several forwards. A text's continuation is always its own."""
         return rows is None or self.proof.covers(rows, request.outputs)
 
-    def has_rows(self, request: InferRequest, rows: Rows) -> bool:
+    def has_rows(self, request: InferCall, rows: Rows) -> bool:
         """Whether the leading dimension may be one of rows, as far as the outputs go that are asked for."""
         known = self._proof is not None
         return rows.count is not None and not (known and self.proof.is_without_rows(request.outputs))
 
-    def kind(self, request: InferRequest, selections: Sequence[Selection], rows: Rows | None) -> Kind | None:
+    def kind(self, request: InferCall, selections: Sequence[Selection], rows: Rows | None) -> Kind | None:
         """What a request must have in common with others to share their forward; None: it runs alone. Any thread may
         ask. Raises as the spec's `joins`."""
-        if any(part.slot in self._adapted.silent for selection in selections for part in selection.parts):
+        if any(part.key in self._adapted.silent for selection in selections for part in selection.parts):
             return None  # it acted on nothing before, and would again fail the batch that it is in
         if rows is None:
             return self._kind_of_texts(request)
@@ -72,8 +72,8 @@ class BatchPolicy:
         shapes |= {k: (v.dtype, v.shape[2:] if k in fill else v.shape[1:]) for k, v in rows.tensors.items()}
         return Kind((rows.from_text, frozenset(shapes.items())), tokens_of(rows))
 
-    def _kind_of_texts(self, request: InferRequest) -> Kind | None:
+    def _kind_of_texts(self, request: InferCall) -> Kind | None:
         parameters = request.parameters or {}
-        if request.outputs not in (None, ("text",)) or not self._spec.joins(parameters):
+        if request.outputs not in (None, ("text",)) or not self.spec.joins(parameters):
             return None
         return Kind((request.inputs.is_templated, json.dumps(dict(parameters), sort_keys=True)))

@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from models_registry.errors import Overloaded, RegistryError
-from service.front.requests import InferAnswer
 from service.host.scheduling.fair_queue import FairQueue, QueueKey
 from service.host.scheduling.job import Job
 from service.host.scheduling.request_splitter import cut
 from service.protocol.stats import QueueStats
+from service.protocol.types import HostAnswer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,16 +36,15 @@ class Batcher:
         self._max_rows = max_rows
         self._changed = threading.Condition()
         self._stirred = False
-        self._admitted: set[Future[InferAnswer]] = set()
+        self._admitted: set[Future[HostAnswer]] = set()
         self._waiting = FairQueue()
         self._calls: deque[Call] = deque()
         self._closed: RegistryError | None = None
         self._refused = 0
-        self._expired = 0
 
     # ---- any thread -----------------------------------------------------------------------------------------
 
-    def admit(self, future: Future[InferAnswer]) -> None:
+    def admit(self, future: Future[HostAnswer]) -> None:
         """Reserve a place for the request behind `future`, until it is taken or done. Raises `Overloaded`, or what
         `close` was given."""
         with self._changed:
@@ -84,17 +83,12 @@ class Batcher:
             self._stirred = True
             self._changed.notify_all()
 
-    def fail(self, slot: str, error: BaseException) -> None:
+    def fail(self, key: str, error: BaseException) -> None:
         """This adapter doesn't come: whoever waits for it is told why."""
         with self._changed:
-            losers = self._waiting.withdraw(lambda job: slot in job.slots)
+            losers = self._waiting.withdraw(lambda job: key in job.keys)
         _fail_all(losers, lambda _: error)
         self.wake()
-
-    def note_expired(self) -> None:
-        """A request's deadline passed before it could run."""
-        with self._changed:
-            self._expired += 1
 
     def close(self, reason: RegistryError) -> None:
         """Take nothing more, answering `reason`; what is ready still runs."""
@@ -114,7 +108,7 @@ class Batcher:
     def stats(self) -> QueueStats:
         with self._changed:
             rows = sum(job.size for job in self._waiting)
-            return QueueStats(len(self._admitted), rows, self._refused, self._expired)
+            return QueueStats(len(self._admitted), rows, self._refused)
 
     @property
     def closed(self) -> RegistryError | None:
@@ -132,15 +126,15 @@ class Batcher:
             return self._closed is None or bool(self._calls) or bool(self._waiting)
 
     def turns(self) -> list[frozenset[str]]:
-        """The slots that each waiting job needs, in the order of their turns."""
+        """The keys that each waiting job needs, in the order of their turns."""
         with self._changed:
-            return [job.slots for job in self._waiting.turns()]
+            return [job.keys for job in self._waiting.turns()]
 
     def refuse(self, unsatisfiable: Mapping[frozenset[str], RegistryError]) -> None:
         """These jobs' adapters never come."""
         with self._changed:
-            losers = self._waiting.withdraw(lambda job: job.slots in unsatisfiable)
-        _fail_all(losers, lambda job: unsatisfiable[job.slots])
+            losers = self._waiting.withdraw(lambda job: job.keys in unsatisfiable)
+        _fail_all(losers, lambda job: unsatisfiable[job.keys])
 
     def take(self, absent: Callable[[], Collection[str]] = frozenset[str]) -> tuple[Job, ...] | Call | None:
         """What to do next: a call, or jobs that may share a forward, none of whose adapters is `absent`; None where
@@ -168,11 +162,11 @@ class Batcher:
         if self._closed is not None:
             raise self._closed.with_traceback(None)  # or it would collect those of everybody who is refused
 
-    def _give_place_free(self, future: Future[InferAnswer]) -> None:
+    def _give_place_free(self, future: Future[HostAnswer]) -> None:
         with self._changed:
             self._admitted.discard(future)
 
-    def _discard(self, line: QueueKey, future: Future[InferAnswer]) -> None:
+    def _discard(self, line: QueueKey, future: Future[HostAnswer]) -> None:
         with self._changed:
             self._waiting.discard(line, future)
 

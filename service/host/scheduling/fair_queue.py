@@ -13,8 +13,8 @@ from concurrent.futures import Future
 from itertools import zip_longest
 from typing import TypeAlias
 
-from service.front.requests import InferAnswer
 from service.host.scheduling.job import Job
+from service.protocol.types import HostAnswer
 
 QueueKey: TypeAlias = frozenset[str]
 """The adapters that a job names; empty for the base's own line."""
@@ -55,7 +55,7 @@ class FairQueue:
         self._lines = {line: jobs for line, jobs in lines if jobs}
         return withdrawn
 
-    def discard(self, line: QueueKey, future: Future[InferAnswer]) -> None:
+    def discard(self, line: QueueKey, future: Future[HostAnswer]) -> None:
         """The job that was to give `future` its answer, if it still waits in this line."""
         jobs = self._lines.get(line, [])
         if job := next((job for job in jobs if job.future is future), None):
@@ -71,7 +71,7 @@ class FairQueue:
         while turns and (company is None or company.has_room):
             line, jobs = turns.popleft()
             for job in jobs:
-                if not job.slots.isdisjoint(absent):
+                if not job.keys.isdisjoint(absent):
                     continue
                 if company is None:
                     company = BatchBuilder(job, self._limit(max_rows))
@@ -104,7 +104,7 @@ class FairQueue:
 
     def _serve(self, line: QueueKey, absent: Collection[str]) -> None:
         """It is its turn again after all others'; not if its first job was passed over, whose turn it still is."""
-        if self._lines[line][0].slots.isdisjoint(absent):
+        if self._lines[line][0].keys.isdisjoint(absent):
             self._lines[line] = self._lines.pop(line)
 
     def _close_if_empty(self, line: QueueKey) -> None:

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from models_registry.base_models.spec import Rows
 from models_registry.errors import DeadlinePassed
 from models_registry.records import AdapterVersion
-from service.front.requests import InferAnswer, InferRequest
-from service.front.resolution.adapter_selection import Selection, distinct_versions
+from service.protocol.types import HostAnswer, InferCall, Selection, distinct_versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +29,31 @@ class Job:
     `rows` is None for text generation, which reads its texts itself. `selections` is one for all, or one per row.
     Without a `kind` it runs alone. A part has a `future` of its own, and its caller's as `whole`. `left` is set once
     the caller has gone: what runs then runs for nobody. Only what is `divisible` may be cut into parts; `start` is the
-    first row's place in its caller's request.
+    first row's place in its caller's request. `deadline` is in `time.monotonic()` seconds, `id` the
+    request's own.
     """
 
-    request: InferRequest
+    request: InferCall
     selections: tuple[Selection, ...]
     rows: Rows | None
-    future: Future[InferAnswer]
+    future: Future[HostAnswer]
     admitted_at: float
     kind: Kind | None = None
-    whole: Future[InferAnswer] | None = None
+    whole: Future[HostAnswer] | None = None
     left: threading.Event = field(default_factory=threading.Event)
     divisible: bool = False
     start: int = 0
+    deadline: float | None = None
+    id: int = -1
     queued_at: float = field(default_factory=time.monotonic)
     # Asked for at every batch that is formed, so found out once.
-    slots: frozenset[str] = field(init=False)
+    keys: frozenset[str] = field(init=False)
     adapters: frozenset[str] = field(init=False)
     """Names, whatever the versions: whom it counts for where callers take turns."""
 
     def __post_init__(self) -> None:
         parts = [part for selection in self.selections for part in selection.parts]
-        object.__setattr__(self, "slots", frozenset(part.slot for part in parts))
+        object.__setattr__(self, "keys", frozenset(part.key for part in parts))
         object.__setattr__(self, "adapters", frozenset(part.version.adapter for part in parts))
 
     @property
@@ -71,7 +73,7 @@ class Job:
             over = CancelledError() if self.left.is_set() else None
         elif not _set_running(caller):
             return False
-        elif self.request.deadline is not None and time.monotonic() > self.request.deadline:
+        elif self.deadline is not None and time.monotonic() > self.deadline:
             over = DeadlinePassed("The request's deadline passed in the queue; it never ran.")
         if over is not None:
             with suppress(InvalidStateError):  # another part failed at this moment
@@ -80,7 +82,7 @@ class Job:
         return self.whole is None or self.future.set_running_or_notify_cancel()
 
 
-def _set_running(caller: Future[InferAnswer]) -> bool:
+def _set_running(caller: Future[HostAnswer]) -> bool:
     """Whether it is the first time, and nobody has ended it."""
     try:
         return not caller.done() and caller.set_running_or_notify_cancel()

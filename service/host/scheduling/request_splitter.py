@@ -8,9 +8,9 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import replace
 
-from service.front.requests import InferAnswer
 from service.host.execution.collate import join_values, rows_at
 from service.host.scheduling.job import Job
+from service.protocol.types import HostAnswer
 
 
 def cut(job: Job, max_rows: int) -> tuple[Job, ...]:
@@ -39,21 +39,21 @@ def _part(job: Job, start: int, end: int) -> Job:
 class PartialResults:
     """Gives the caller's future the answers of all parts, or the first error; who leaves takes his parts with him."""
 
-    def __init__(self, whole: Future[InferAnswer], parts: Sequence[Future[InferAnswer]]) -> None:
-        self._whole: Future[InferAnswer] | None = whole
+    def __init__(self, whole: Future[HostAnswer], parts: Sequence[Future[HostAnswer]]) -> None:
+        self._whole: Future[HostAnswer] | None = whole
         self._parts = parts
         whole.add_done_callback(self._drop)
         for part in parts:
             part.add_done_callback(self._take)
 
-    def _drop(self, _: Future[InferAnswer]) -> None:
+    def _drop(self, _: Future[HostAnswer]) -> None:
         parts = self._parts
         # Or all of them would keep each other, and the answer, until garbage is collected.
         self._whole, self._parts = None, ()
         for part in parts:
             part.cancel()
 
-    def _take(self, future: Future[InferAnswer]) -> None:
+    def _take(self, future: Future[HostAnswer]) -> None:
         parts, whole = self._parts, self._whole
         if future.cancelled() or whole is None:
             return
@@ -69,11 +69,10 @@ class PartialResults:
                     whole.set_result(answer)
 
 
-def _joined(answers: Sequence[InferAnswer]) -> InferAnswer:
+def _joined(answers: Sequence[HostAnswer]) -> HostAnswer:
     return replace(
         answers[0],
-        adapter=tuple(one for answer in answers for one in answer.adapter),
-        digest=tuple(one for answer in answers for one in answer.digest),
+        selections=tuple(one for answer in answers for one in answer.selections),
         outputs={name: join_values(name, [answer.outputs[name] for answer in answers]) for name in answers[0].outputs},
         load_ms=sum(answer.load_ms for answer in answers),
         forward_ms=sum(answer.forward_ms for answer in answers),

@@ -23,15 +23,13 @@ from models_registry.errors import Conflict, DeadlinePassed, Invalid, Unavailabl
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.inputs.values import Inputs
 from models_registry.records import PythonSource
-from service.front.requests import InferAnswer, InferRequest
-from service.front.resolution.adapter_selection import BASE, Part, Selection
-from service.front.resolution.registry_snapshot import slot
 from service.host.adapters.adapter_cache import AdapterCache
 from service.host.adapters.loader import AdapterLoader
 from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.batcher import Batcher
 from service.host.scheduling.job import Job
 from service.host.worker import Worker
+from service.protocol.types import BASE, HostAnswer, InferCall, Part, Selection
 
 MAX_ROWS = 8
 X = torch.rand(40, 4, generator=torch.Generator().manual_seed(2))
@@ -66,12 +64,12 @@ class Workplace:
         self.module.seen.clear()
         self.worker = Worker("m", self.spec, self.adapted, self.adapters, self.joining, self.batcher)
 
-    def ask(self, x: Tensor, *adapters: str | None, deadline: float | None = None) -> Future[InferAnswer]:
+    def ask(self, x: Tensor, *adapters: str | None, deadline: float | None = None) -> Future[HostAnswer]:
         selections = tuple(map(selection, adapters)) or (BASE,)
-        request = InferRequest("m", Inputs({"x": x}), deadline=deadline)
+        request = InferCall(Inputs({"x": x}))
         rows = Rows({"x": x}, len(x))
         kind, divisible = self.joining.kind(request, selections, rows), self.joining.divides(request, rows)
-        job = Job(request, selections, rows, Future(), time.monotonic(), kind, divisible=divisible)
+        job = Job(request, selections, rows, Future(), time.monotonic(), kind, divisible=divisible, deadline=deadline)
         self.adapters.acquire(job.versions)
         self.batcher.admit(job.future)
         self.batcher.put(job)
@@ -79,7 +77,7 @@ class Workplace:
 
     def alone(self, x: Tensor, *adapters: str | None) -> Tensor:
         """What nobody's company could change."""
-        with torch.inference_mode(), self.adapted.routed([selection(adapter).mixture for adapter in adapters]):
+        with torch.inference_mode(), self.adapted.routed([selection(adapter).composition for adapter in adapters]):
             return self.module(x)
 
     def finish(self) -> list[int]:
@@ -93,10 +91,10 @@ class Workplace:
 
 
 def selection(adapter: str | None) -> Selection:
-    return BASE if adapter is None else Selection((Part(version_of(adapter), slot(version_of(adapter)), 1.0),))
+    return BASE if adapter is None else Selection((Part(version_of(adapter), version_of(adapter).key, 1.0),))
 
 
-def output(asked: Future[InferAnswer]) -> Tensor:
+def output(asked: Future[HostAnswer]) -> Tensor:
     return tensor(asked.result(0).outputs["output"])
 
 
@@ -113,7 +111,7 @@ def test_jobs_that_wait_together_run_together_and_each_gets_its_own() -> None:
     for adapters, one in asked.items():
         x = X[start : start + len(adapters)]
         assert_same_in_float32(output(one), place.alone(x, *adapters))
-        assert one.result(0).adapter == tuple(adapter and f"{adapter}@1" for adapter in adapters)
+        assert one.result(0).selections == tuple(map(selection, adapters))
         start += len(adapters)
 
 
@@ -143,7 +141,7 @@ def test_a_forward_has_no_more_rows_than_it_may_though_one_caller_sent_them() ->
     others = [place.ask(X[:3]), place.ask(X[:4], "a"), place.ask(X[:3], "b")]
     assert place.finish() == [8, 7, 3 + 4, 8]
     assert_same_in_float32(output(large), place.alone(X[:20], *["ia3", "a", None, "b"] * 5))
-    assert large.result(0).adapter == ("ia3@1", "a@1", None, "b@1") * 5
+    assert large.result(0).selections == tuple(map(selection, ("ia3", "a", None, "b"))) * 5
     assert [len(output(one)) for one in others] == [3, 4, 3]
 
 

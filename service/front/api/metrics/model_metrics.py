@@ -10,8 +10,8 @@ from typing import TypeAlias, get_args
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from service.front.requests import ModelState
-from service.protocol.stats import BOUNDS, HostStats, ModelStats, SizeStats
+from service.front.requests import ModelState, ModelStats
+from service.protocol.stats import BOUNDS, HostStats, SizeStats
 
 Watch: TypeAlias = Callable[[], Mapping[str, ModelStats]]
 """Tells each model's figures."""
@@ -30,7 +30,6 @@ _COUNTERS: Mapping[str, tuple[str, Callable[[HostStats], int]]] = {
     "adapter_evictions": ("Adapter versions that left memory for others.", lambda f: f.adapters.evictions),
     "adapter_load_failures": ("Adapter versions that didn't come into memory.", lambda f: f.adapters.failures),
     "queue_full": ("Requests refused because too many waited (429).", lambda f: f.queue.refused),
-    "deadlines_passed": ("Requests that waited beyond their deadline (504).", lambda f: f.queue.expired),
 }
 _HISTOGRAMS: Mapping[str, tuple[str, Callable[[HostStats], SizeStats]]] = {
     "forward_rows": ("Rows that shared a forward.", lambda f: f.rows_per_forward),
@@ -63,6 +62,13 @@ def _of_all(models: Mapping[str, ModelStats]) -> Iterator[Metric]:
         tiers.add_metric([model, "staged"], figures.hosted.adapters.staged if figures.hosted else 0)
         tiers.add_metric([model, "resident"], figures.hosted.adapters.resident if figures.hosted else 0)
     yield tiers
+    expired = CounterMetricFamily(
+        "adapter_service_deadlines_passed", "Requests whose deadline passed (504).", labels=["model"]
+    )
+    for model, figures in models.items():
+        if figures.hosted:
+            expired.add_metric([model], figures.expired)
+    yield expired
 
 
 def _of_hosted(models: Mapping[str, HostStats]) -> Iterator[Metric]:

@@ -179,7 +179,11 @@ async def _read_call(
     timeout: Annotated[
         float | None,
         Header(
-            alias="X-Request-Timeout", gt=0, allow_inf_nan=False, description="Seconds that it may wait.", examples=[30]
+            alias="X-Request-Timeout",
+            gt=0,
+            allow_inf_nan=False,
+            description="Seconds until its answer; then it is 504.",
+            examples=[30],
         ),
     ] = None,
     adapter: Annotated[

@@ -221,7 +221,7 @@ async def _when_loaded(engine: Engine, request: Request, status: ModelStatus, un
     the service is to end. Raises `NotFound` once it is gone."""
     drain, look = drain_of(request), engine.models.watch(status.base)
     # Asked for again and again: whoever waits in a thread keeps one of the few that serve everyone.
-    while ((status := look()).state == "loading" or not status.is_probed) and not drain.begun:
+    while ((status := await run_in_threadpool(look)).state == "loading" or not status.is_probed) and not drain.begun:
         if monotonic() >= until:
             break
         await asyncio.sleep(POLL_S)

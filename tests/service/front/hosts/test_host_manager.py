@@ -5,15 +5,13 @@ import weakref
 import gated
 import pytest
 import torch
-from engines import RANDOM_LORA, TIMEOUT_S, Running, Start, eventually
+from engines import TIMEOUT_S, Running, Start, eventually
 from gated import Gate
 from torch import nn
 
 from models_registry.errors import Conflict, Invalid, NotFound, Unavailable
 from models_registry.records import PythonSource
-from service.front.hosts.host_manager import HostManager
-from service.front.requests import NewAdapter
-from service.host import model_host as hosted_model
+from service.host import model_host
 
 
 def test_a_registered_model_is_loading_and_then_ready(running: Running, gate: Gate) -> None:
@@ -243,7 +241,7 @@ def test_what_is_on_its_way_out_is_given_up_too(running: Running, gate: Gate) ->
     gate.shut()
     asked = running.ask()
     gate.wait_for_arrival()
-    close = hosting_of(running).unload(base)
+    close = running.hosting.unload(base)
     running.engine.give_up()  # before it could be closed
     with pytest.raises(Unavailable):
         asked.result(TIMEOUT_S)
@@ -253,17 +251,22 @@ def test_what_is_on_its_way_out_is_given_up_too(running: Running, gate: Gate) ->
 
 def test_a_model_that_is_forgotten_at_this_moment_holds_up_nobody_who_follows_the_registry(running: Running) -> None:
     running.host()
-    hosted = hosting_of(running).find("m")
-    hosted.close(NotFound("There is no base model 'm'."))
-    running.engine.adapters.create(NewAdapter("m", "a", RANDOM_LORA))
+    running.create("a")
+    running.create("b")
+    host = running.hosting.find("m").host
+    host.close(NotFound("There is no base model 'm'.")).result(TIMEOUT_S)
+    running.engine.adapters.remove("a")
+    running.registry.remove_adapter("b")
     running.engine.catch_up()
+    assert running.engine.models.modules("m").entered is None
+    assert running.engine.models.find("m").state == "ready"
 
 
 def test_an_engine_that_stops_waits_for_no_blob(running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     running.host()
     running.create("a")
     running.engine.adapters.unload("m", "a")
-    monkeypatch.setattr(running.registry, "read_weights", lambda version: gate.pass_through())
+    monkeypatch.setattr(running.store, "get", lambda digest: gate.pass_through())
     gate.shut()
     asked = running.ask("a")
     gate.wait_for_arrival()
@@ -279,7 +282,7 @@ def test_an_engine_that_stops_waits_for_no_blob(running: Running, gate: Gate, mo
 def test_what_a_model_shows_of_itself_is_not_waited_for_for_ever(
     running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hosted_model, "PROBING_S", 0.01)
+    monkeypatch.setattr(model_host, "PROBING_S", 0.01)
     gate.shut()
     source = PythonSource("gated:mlp", {"gate": gate.name})
     running.engine.models.register("m", source, example_inputs={"x": [[1.0, 2.0, 3.0, 4.0]]})
@@ -288,7 +291,3 @@ def test_what_a_model_shows_of_itself_is_not_waited_for_for_ever(
     assert running.engine.models.modules("m").entered is None
     gate.open()
     eventually(lambda: running.engine.models.modules("m").entered is not None)
-
-
-def hosting_of(running: Running) -> HostManager:
-    return running.engine.models._hosting  # pyright: ignore[reportPrivateUsage] - for what falls between two steps

@@ -12,7 +12,8 @@ from tolerance import assert_same_in_float32
 from torch import Tensor
 
 from models_registry.errors import Conflict, Invalid, NotFound, Stale, Unavailable
-from service.front.requests import Accepted, EngineLimits, NewAdapter
+from service.front.requests import Accepted, NewAdapter
+from service.protocol.types import HostLimits
 
 
 def test_a_created_adapter_is_resident_at_once_and_its_state_is_what_is_stored(running: Running) -> None:
@@ -149,7 +150,7 @@ def test_an_accepted_unknown_key_is_kept_and_does_not_stop_later_loads(running: 
 
 
 def test_no_room_in_memory_is_a_warning_for_the_adapter_exists_from_its_commit_on(start: Start) -> None:
-    running = start(EngineLimits("cpu", max_resident_bytes=10))
+    running = start(HostLimits("cpu", max_resident_bytes=10))
     running.host()
     created = running.create("a")
     assert any("not in memory" in warning for warning in created.warnings)

@@ -6,14 +6,15 @@ from engines import RANDOM_LORA, Running, Start
 
 from models_registry.errors import Invalid, RowsNotIndependent
 from models_registry.inputs.values import Inputs
-from service.front.requests import EngineLimits, InferRequest
+from service.front.requests import InferRequest
+from service.protocol.types import HostLimits
 
 MOST_IN_A_FORWARD, MOST_IN_A_REQUEST = 4, 40
 
 
 @pytest.fixture
 def running(start: Start) -> Running:
-    limits = EngineLimits(device="cpu", max_batch_rows=MOST_IN_A_FORWARD, max_request_rows=MOST_IN_A_REQUEST)
+    limits = HostLimits(device="cpu", max_batch_rows=MOST_IN_A_FORWARD, max_request_rows=MOST_IN_A_REQUEST)
     return start(limits)
 
 

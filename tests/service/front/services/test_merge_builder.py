@@ -12,7 +12,8 @@ from torch import Tensor
 
 from models_registry.adapters.recipe import COMPOSITION_METHODS, Recipe
 from models_registry.errors import Conflict, Damaged, Invalid, NotFound
-from service.front.requests import CreatedAdapter, EngineLimits, NewComposition
+from service.front.requests import CreatedAdapter, NewComposition
+from service.protocol.types import HostLimits
 
 LAST: Mapping[str, Any] = {**RANDOM_LORA, "target_modules": ["second"]}
 """Deltas on the model's last layer add up in its output too."""
@@ -172,7 +173,7 @@ def test_damaged_parts_are_not_composed(running: Running) -> None:
 
 
 def test_parts_that_are_too_large_together_are_refused_before_they_are_read(start: Start) -> None:
-    running = start(EngineLimits("cpu", max_adapter_bytes=500))
+    running = start(HostLimits("cpu", max_adapter_bytes=500))
     host_parts(running)
     sizes = {name: running.engine.adapters.find(name).adapter.newest.bytes for name in ("lora", "rslora")}
     assert max(sizes.values()) < 500 < sum(sizes.values())

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from models_registry.errors import Conflict, NotFound, RegistryError, Unavailable
 from models_registry.references import named_by
-from service.front.requests import Digest, EngineLimits, NewAdapter
+from service.front.requests import Digest, NewAdapter
+from service.protocol.types import HostLimits
 
 ROUNDS = 25
 SCALES = (0.25, 0.5, 1.0)
@@ -31,7 +32,7 @@ def expected_by_digest(running: Running) -> dict[Digest, Tensor]:
 
 def test_answers_are_what_their_digests_say_while_names_come_and_go(start: Start) -> None:
     # Two adapters of 184 bytes fit, for one request may name both, and a third doesn't.
-    running = start(EngineLimits("cpu", max_resident_bytes=400))
+    running = start(HostLimits("cpu", max_resident_bytes=400))
     running.host()
     known = expected_by_digest(running)
     engine = running.engine

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models_registry.errors import Conflict, NotFound
 from service.front.requests import NewAdapter
-from service.host import model_host as hosted_model
+from service.host import model_host
 
 SCALES = (0.25, 0.5, 1.0)
 
@@ -111,7 +111,7 @@ def test_a_removed_version_leaves_memory_and_the_one_before_is_the_newest(tone: 
 def test_a_version_in_use_stays_until_its_requests_are_done(
     gated_tone: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hosted_model, "PATIENCE_S", 0.05)  # version 2 leaves memory once the forward is over
+    monkeypatch.setattr(model_host, "PATIENCE_S", 0.05)  # version 2 leaves memory once the forward is over
     adapters = gated_tone.engine.adapters
     gate.shut()
     runs = gated_tone.ask("tone@3")

@@ -10,9 +10,9 @@ from engines import LORA, RANDOM_LORA, TIMEOUT_S, Running, Start, eventually
 from gated import Gate, gate_named
 
 from models_registry.errors import Conflict, Invalid, NoRoom, NotFound, WithoutEffect
-from models_registry.records import AdapterVersion
-from service.front.requests import EngineLimits, NewAdapter
-from service.host import model_host as hosted_model
+from service.front.requests import NewAdapter
+from service.host import model_host
+from service.protocol.types import HostLimits
 
 ONE = 184  # bytes of `RANDOM_LORA` on the tiny MLPs: 46 float32 numbers
 WIDE, RANK = 1024, 16384  # large beside what else a long run of tests takes and gives back at that moment
@@ -20,25 +20,25 @@ WIDE_LORA = {"peft_type": "LORA", "r": RANK, "target_modules": ["linear"]}
 
 
 class Reading:
-    """Blobs that are read past a gate, and counted. `gated` are the adapters whose blobs are; None: all."""
+    """Blobs that hosts read past a gate, and counted. `gated` are the digests of those; None: all."""
 
     def __init__(self, running: Running, gate: Gate) -> None:
-        self._read = running.registry.read_weights
+        self._read = running.store.get
         self._gate = gate
         self.count = 0
         self.gated: Collection[str] | None = None
 
-    def __call__(self, version: AdapterVersion) -> bytes:
+    def __call__(self, digest: str) -> bytes:
         self.count += 1
-        if self.gated is None or version.adapter in self.gated:
+        if self.gated is None or digest in self.gated:
             self._gate.pass_through()
-        return self._read(version)
+        return self._read(digest)
 
 
 @pytest.fixture
 def reading(running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Reading:
     reading = Reading(running, gate)
-    monkeypatch.setattr(running.registry, "read_weights", reading)
+    monkeypatch.setattr(running.store, "get", reading)
     return reading
 
 
@@ -47,7 +47,7 @@ def resident(running: Running) -> tuple[str, ...]:
 
 
 def test_the_least_recently_used_adapter_makes_room(start: Start) -> None:
-    running = start(EngineLimits("cpu", max_resident_bytes=2 * ONE))
+    running = start(HostLimits("cpu", max_resident_bytes=2 * ONE))
     running.host()
     running.create("a")
     running.create("b")
@@ -60,7 +60,7 @@ def test_the_least_recently_used_adapter_makes_room(start: Start) -> None:
 
 
 def test_an_evicted_adapter_answers_as_before(start: Start) -> None:
-    running = start(EngineLimits("cpu", max_resident_bytes=ONE))
+    running = start(HostLimits("cpu", max_resident_bytes=ONE))
     running.host()
     running.create("a", seed=1)
     running.create("b", seed=2)
@@ -74,7 +74,7 @@ def test_an_evicted_adapter_answers_as_before(start: Start) -> None:
 def test_what_a_request_holds_is_not_evicted_and_what_does_not_fit_beside_it_stays_stored(
     start: Start, gate: Gate
 ) -> None:
-    running = start(EngineLimits("cpu", max_resident_bytes=ONE))
+    running = start(HostLimits("cpu", max_resident_bytes=ONE))
     running.host("m", "gated:mlp", gate=gate.name)
     running.create("a")
     gate.shut()
@@ -90,7 +90,7 @@ def test_what_a_request_holds_is_not_evicted_and_what_does_not_fit_beside_it_sta
 
 
 def test_one_request_that_needs_more_than_fits_is_told_so_and_keeps_nobody_waiting(start: Start) -> None:
-    running = start(EngineLimits("cpu", max_resident_bytes=2 * ONE))
+    running = start(HostLimits("cpu", max_resident_bytes=2 * ONE))
     running.host()
     for name in "abc":
         running.create(name)
@@ -101,7 +101,7 @@ def test_one_request_that_needs_more_than_fits_is_told_so_and_keeps_nobody_waiti
 
 
 def test_an_adapter_that_can_never_fit_says_which_setting_to_raise(start: Start) -> None:
-    running = start(EngineLimits("cpu", max_resident_bytes=ONE - 1))
+    running = start(HostLimits("cpu", max_resident_bytes=ONE - 1))
     running.host()
     running.create("a")
     with pytest.raises(NoRoom, match="MAX_RESIDENT_BYTES"):
@@ -145,6 +145,7 @@ def test_many_who_want_the_same_adapter_read_it_once(running: Running, reading: 
     running.host()
     running.create("a")
     running.engine.adapters.unload("m", "a")
+    before = reading.count
     gate.shut()
     asked = [running.ask("a") for _ in range(8)]
     eventually(lambda: running.engine.adapters.find("a").in_flight == 8)
@@ -152,7 +153,7 @@ def test_many_who_want_the_same_adapter_read_it_once(running: Running, reading: 
     assert running.answer().adapter == (None,) * 3  # nobody else waits for the blob store
     gate.open()
     assert {one.result(TIMEOUT_S).adapter for one in asked} == {("a@1",) * 3}
-    assert reading.count == 1
+    assert reading.count == before + 1
 
 
 def test_who_leaves_while_an_adapter_is_read_does_not_take_it_from_the_others(
@@ -216,7 +217,7 @@ def test_the_model_unloaded_while_an_adapter_is_read_is_said_to_who_waits(
 
 
 def test_what_is_pinned_is_never_evicted_until_it_is_unloaded(start: Start) -> None:
-    running = start(EngineLimits("cpu", max_resident_bytes=2 * ONE))
+    running = start(HostLimits("cpu", max_resident_bytes=2 * ONE))
     running.host()
     for name in "abcd":
         running.create(name)
@@ -231,7 +232,7 @@ def test_what_is_pinned_is_never_evicted_until_it_is_unloaded(start: Start) -> N
 
 
 def test_a_pin_that_does_not_fit_beside_others_is_refused_and_changes_nothing(start: Start) -> None:
-    running = start(EngineLimits("cpu", max_resident_bytes=2 * ONE))
+    running = start(HostLimits("cpu", max_resident_bytes=2 * ONE))
     running.host()
     for name in "abc":
         running.create(name)
@@ -272,10 +273,10 @@ def test_the_first_request_has_its_adapter_fetched_while_its_inputs_are_read(
     running.host()
     running.create("a")
     running.engine.adapters.unload("m", "a")
-    hosted = running.engine.models._hosting.find("m")  # pyright: ignore[reportPrivateUsage] - to slow its reading
+    spec = running.live().reader._policy.spec  # pyright: ignore[reportPrivateUsage] - to slow its reading
     inputs = gate_named("inputs")
-    read = hosted.spec.read
-    monkeypatch.setattr(hosted.spec, "read", lambda *a: (inputs.pass_through(), read(*a))[1])
+    read = spec.read
+    monkeypatch.setattr(spec, "read", lambda *a: (inputs.pass_through(), read(*a))[1])
     gate.shut()
     inputs.shut()
     asked = running.ask("a")
@@ -290,14 +291,15 @@ def test_the_first_request_has_its_adapter_fetched_while_its_inputs_are_read(
 def test_blobs_that_come_slowly_hold_up_nobody_else(running: Running, reading: Reading, gate: Gate) -> None:
     running.host()
     names = [f"slow{n}" for n in range(40)]
+    digests = [running.create(name).version.digest for name in names]
+    running.create("good", seed=1)
     for name in (*names, "good"):
-        running.create(name)
         running.engine.adapters.unload("m", name)
     gate.shut()
     slow = [running.ask(name) for name in names]
     for _ in names:
         gate.wait_for_arrival()
-    reading.gated = names
+    reading.gated = digests
     assert running.answer("good").adapter == ("good@1",) * 3
     assert running.answer().adapter == (None,) * 3
     gate.open()
@@ -311,7 +313,7 @@ def test_unloading_never_waits_for_a_forward(running: Running, gate: Gate, monke
     runs = running.ask()
     gate.wait_for_arrival()
     with monkeypatch.context() as patch:
-        patch.setattr(hosted_model, "PATIENCE_S", 0.05)
+        patch.setattr(model_host, "PATIENCE_S", 0.05)
         _, freed = running.engine.adapters.unload("m", "a")  # nobody uses it, but the model's thread is in a forward
     assert not freed
     assert running.tier("a") == "resident"
@@ -322,7 +324,7 @@ def test_unloading_never_waits_for_a_forward(running: Running, gate: Gate, monke
 
 
 def test_creating_never_waits_for_a_forward(running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosted_model, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(model_host, "PATIENCE_S", 0.05)
     running.host("m", "gated:mlp", gate=gate.name)
     gate.shut()
     runs = running.ask()
@@ -364,7 +366,7 @@ def test_after_unloading_nothing_refers_to_its_tensors(running: Running) -> None
     running.host()
     running.create("a")
     running.answer(("a", None, "a"))
-    adapted = running.engine.models._hosting.find("m").adapted  # pyright: ignore[reportPrivateUsage] - the tensors
+    adapted = running.live().adapted
     (prepared,) = adapted._attached.values()  # pyright: ignore[reportPrivateUsage] - the tensors
     tensors = [weakref.ref(tensor) for folded in prepared.layers.values() for tensor in folded.tensors]
     assert tensors
@@ -378,10 +380,10 @@ def test_a_removed_adapter_leaves_nothing_behind(running: Running) -> None:
     running.create("a", {**RANDOM_LORA, "target_modules": ["unused"]})
     with pytest.raises(WithoutEffect):
         running.answer("a")
-    hosted = running.engine.models._hosting.find("m")  # pyright: ignore[reportPrivateUsage] - what it remembers
-    assert hosted.adapted.silent
+    live = running.live()
+    assert live.adapted.silent
     running.engine.adapters.load("m", "a", pin=True)
     running.engine.adapters.remove("a")
     running.engine.catch_up()
-    eventually(lambda: not hosted.adapted.silent and not hosted.adapted.adapters)
-    eventually(lambda: hosted.adapters.taken == 0)
+    eventually(lambda: not live.adapted.silent and not live.adapted.adapters)
+    eventually(lambda: live.cache.taken == 0)

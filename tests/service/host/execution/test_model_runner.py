@@ -15,9 +15,9 @@ from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.safetensors_files import read_safetensors
 from service.front.requests import InferRequest, NewAdapter
-from service.front.resolution.adapter_selection import BASE, Part, Selection
 from service.host.execution.model_runner import answer_jobs
 from service.host.scheduling.job import Job
+from service.protocol.types import BASE, InferCall, Part, Selection
 
 LORA: Mapping[str, Any] = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["first", "second"]}
 
@@ -78,7 +78,7 @@ def test_texts_are_continued_by_their_own_adapters_in_the_order_they_came(
     )
     marks: dict[str, float] = {}
     for name in order:
-        with torch.inference_mode(), adapted.routed_whole(selections[name].mixture):
+        with torch.inference_mode(), adapted.routed_whole(selections[name].composition):
             marks[name] = float(adapted.module(ROWS[:1]).sum())
     assert len(set(marks.values())) == 3
     words = zip(["one", "two", "three", "four"], order, strict=True)
@@ -116,5 +116,5 @@ def selections(running: Running) -> Mapping[str, Selection]:
 
 
 def continuing(texts: Sequence[str], selections: Sequence[Selection]) -> Job:
-    request = InferRequest("m", Inputs(texts=tuple(texts)), parameters={"word": "said"})
+    request = InferCall(Inputs(texts=tuple(texts)), parameters={"word": "said"})
     return Job(request, tuple(selections), None, Future(), 0.0)

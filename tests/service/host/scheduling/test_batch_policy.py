@@ -23,11 +23,10 @@ from models_registry.errors import Invalid
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import HuggingFaceSource
-from service.front.requests import InferRequest
-from service.front.resolution.adapter_selection import BASE, Part, Selection
 from service.host.execution.model_runner import Outputs, answer_jobs
 from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.job import Job
+from service.protocol.types import BASE, InferCall, Part, Selection
 
 CONFIGS: Mapping[str, Mapping[str, Any]] = {
     "lora": {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "init_lora_weights": False},
@@ -54,7 +53,7 @@ class Host:
     ) -> Job:
         selections = tuple(map(selection, adapters)) or (BASE,)
         rows = self.spec.read(self.adapted.module, inputs) if parameters is None else None
-        request = InferRequest("m", inputs, outputs=outputs, parameters=parameters)
+        request = InferCall(inputs, outputs=outputs, parameters=parameters)
         return Job(request, selections, rows, Future(), 0.0, self.joining.kind(request, selections, rows))
 
     def answer(self, jobs: Sequence[Job]) -> tuple[Outputs, ...]:
@@ -170,7 +169,7 @@ def test_what_could_differ_for_company_runs_alone(llama: Host) -> None:
     text = texts("a b")
     assert llama.job(ids([3, 4, 5], mask=[[0, 1, 1]])).kind != llama.job(ids([3, 4, 5, 6])).kind
     assert llama.job(text, outputs=("nowhere",)).kind is None
-    assert BatchPolicy(llama.spec, llama.adapted).kind(InferRequest("m", text), (BASE,), llama.job(text).rows) is None
+    assert BatchPolicy(llama.spec, llama.adapted).kind(InferCall(text), (BASE,), llama.job(text).rows) is None
     llama.adapted.silent.add("lora")
     assert llama.job(text, {"ada": 1.0, "lora": 1.0}).kind is None
     assert llama.job(text, "ada").kind is not None

@@ -9,16 +9,15 @@ from engines import version_of
 from models_registry.base_models.spec import Rows
 from models_registry.errors import Conflict, Damaged, DeadlinePassed, NoRoom, Overloaded, Unavailable
 from models_registry.inputs.values import Inputs
-from service.front.requests import InferRequest
-from service.front.resolution.adapter_selection import BASE, Part, Selection
 from service.host.scheduling.batcher import Batcher, Call
 from service.host.scheduling.job import Job
+from service.protocol.types import BASE, InferCall, Part, Selection
 
 
 def job(deadline: float | None = None, adapter: str | None = None) -> Job:
-    request = InferRequest("m", Inputs({"x": torch.ones(1)}), deadline=deadline)
+    request = InferCall(Inputs({"x": torch.ones(1)}))
     selection = Selection((Part(version_of(adapter), adapter, 1.0),)) if adapter else BASE
-    return Job(request, (selection,), Rows({"x": torch.ones(1)}, 1), Future(), 0.0)
+    return Job(request, (selection,), Rows({"x": torch.ones(1)}, 1), Future(), 0.0, deadline=deadline)
 
 
 def queue(batcher: Batcher, *jobs: Job) -> None:
@@ -113,7 +112,7 @@ def test_who_waits_for_an_adapter_that_does_not_come_is_told_why() -> None:
     loses, unsatisfiable, stays = job(adapter="a"), job(adapter="b"), job(adapter="c")
     queue(batcher, loses, unsatisfiable, stays)
     batcher.fail("a", Damaged("0" * 64))
-    batcher.refuse({unsatisfiable.slots: NoRoom("too large")})
+    batcher.refuse({unsatisfiable.keys: NoRoom("too large")})
     assert isinstance(loses.future.exception(0), Damaged)
     assert isinstance(unsatisfiable.future.exception(0), NoRoom)
     assert batcher.drain() == (stays,)

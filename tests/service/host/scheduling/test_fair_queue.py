@@ -7,10 +7,9 @@ from engines import version_of
 
 from models_registry.base_models.spec import Rows
 from models_registry.inputs.values import Inputs
-from service.front.requests import InferRequest
-from service.front.resolution.adapter_selection import Part, Selection
 from service.host.scheduling.fair_queue import FairQueue
 from service.host.scheduling.job import Job, Kind
+from service.protocol.types import InferCall, Part, Selection
 
 KIND = Kind("rows of 4")
 
@@ -21,7 +20,7 @@ def selection(*adapters: str) -> Selection:
 
 def job(*adapters: str, rows: int = 1, kind: Kind | None = KIND) -> Job:
     tensors = {"x": torch.ones(rows, 4)}
-    request = InferRequest("m", Inputs(tensors))
+    request = InferCall(Inputs(tensors))
     return Job(request, (selection(*adapters),), Rows(tensors, rows), Future(), 0.0, kind)
 
 
@@ -137,7 +136,7 @@ def test_who_is_passed_over_for_his_adapters_keeps_his_turn() -> None:
 def test_a_line_whose_first_was_passed_over_does_not_lose_its_turn_by_those_behind_him() -> None:
     old, new = job("a"), versioned("a", 2)
     lines = waiting(new, job("b"), old, job("b"))
-    assert lines.take(1, absent=new.slots) == (old,)
+    assert lines.take(1, absent=new.keys) == (old,)
     assert lines.take(1) == (new,)
 
 

@@ -11,10 +11,9 @@ from engines import RANDOM_LORA, ROWS, Start
 from models_registry.base_models.spec import Rows
 from models_registry.errors import Damaged, Invalid
 from models_registry.inputs.values import Inputs
-from service.front.requests import EngineLimits, InferAnswer, InferRequest
-from service.front.resolution.adapter_selection import BASE
 from service.host.scheduling.job import Job, Kind
 from service.host.scheduling.request_splitter import cut
+from service.protocol.types import BASE, HostAnswer, HostLimits, InferCall
 
 X = torch.ones(6, 4)
 
@@ -22,7 +21,7 @@ X = torch.ones(6, 4)
 def parts() -> tuple[Job, ...]:
     """Three of two rows each, of one request."""
     whole = Job(
-        InferRequest("m", Inputs({"x": X})),
+        InferCall(Inputs({"x": X})),
         (BASE,),
         Rows({"x": X}, len(X)),
         Future(),
@@ -33,11 +32,11 @@ def parts() -> tuple[Job, ...]:
     return cut(whole, 2)
 
 
-def answer(width: int = 3) -> InferAnswer:
-    return InferAnswer("m", (None,) * 2, (None,) * 2, {"output": torch.zeros(2, width)}, 0.0, 0.0, 0.0)
+def answer(width: int = 3) -> HostAnswer:
+    return HostAnswer((BASE,) * 2, {"output": torch.zeros(2, width)}, 0.0, 0.0, 0.0)
 
 
-def whole_of(parts: tuple[Job, ...]) -> Future[InferAnswer]:
+def whole_of(parts: tuple[Job, ...]) -> Future[HostAnswer]:
     assert parts[0].whole is not None
     return parts[0].whole
 
@@ -72,7 +71,7 @@ def test_parts_that_cant_be_joined_are_an_error_to_the_caller() -> None:
 
 @pytest.mark.parametrize("max_rows", [64, 2], ids=["whole", "in parts"])
 def test_nothing_keeps_an_answer_that_its_caller_has_let_go(start: Start, max_rows: int) -> None:
-    running = start(EngineLimits(device="cpu", max_batch_rows=max_rows))
+    running = start(HostLimits(device="cpu", max_batch_rows=max_rows))
     running.host()
     running.create("a", RANDOM_LORA)
     running.answer("a")

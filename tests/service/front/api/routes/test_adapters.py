@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from starlette.testclient import TestClient
 
 from models_registry.adapters.method import PEFT_PREFIX
-from models_registry.registry import Registry
+from models_registry.storage.directory import DirectoryBlobStore
 
 CONFIG = json.dumps(RANDOM_LORA).encode()
 TENSORS = {
@@ -340,13 +340,13 @@ def test_a_pinned_adapter_says_so_and_one_too_many_is_refused(start: Start) -> N
 def test_many_who_wait_for_an_adapter_to_load_leave_threads_to_the_others(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = start()
     gate = gate_named("loading")
+    read = DirectoryBlobStore.get
+    monkeypatch.setattr(DirectoryBlobStore, "get", lambda self, digest: (gate.pass_through(), read(self, digest))[1])
+    client = start()
     host(client, "mlp", "bases:mlp")
     create(client, "a")
     expect(client.post(f"{PATH}/a/unload"), 200)
-    read = Registry.read_weights
-    monkeypatch.setattr(Registry, "read_weights", lambda self, version: (gate.pass_through(), read(self, version))[1])
     gate.shut()
     with ThreadPoolExecutor(60) as pool:
         loads = [pool.submit(client.post, f"{PATH}/a/load") for _ in range(60)]

@@ -7,8 +7,8 @@ from engines import ROWS, TIMEOUT_S, Running, Start, eventually
 from gated import Gate
 
 from models_registry.errors import DeadlinePassed, Overloaded, RegistryError
-from service.front.requests import EngineLimits
 from service.protocol.stats import BOUNDS, AdapterStats, HostStats, Sizes, SizeStats
+from service.protocol.types import HostLimits
 
 
 def figures_of(running: Running) -> HostStats:
@@ -46,7 +46,7 @@ def test_a_model_that_is_not_in_memory_has_its_versions_stored(running: Running)
 
 
 def test_what_waits_and_what_is_refused_and_what_is_late_is_counted(start: Start, gate: Gate) -> None:
-    running = start(EngineLimits("cpu", max_queue=2))
+    running = start(HostLimits("cpu", max_queue=2))
     running.host(factory="gated:mlp", gate=gate.name)
     gate.shut()
     runs = running.ask()
@@ -60,12 +60,13 @@ def test_what_waits_and_what_is_refused_and_what_is_late_is_counted(start: Start
     with pytest.raises(Overloaded):
         running.answer()
     queue = figures_of(running).queue
-    assert (queue.requests, queue.refused, queue.expired) == (2, 1, 1)
+    assert (queue.requests, queue.refused) == (2, 1)
     gate.open()
     for one in (runs, waits, more):
         one.result(TIMEOUT_S)
     queue = figures_of(running).queue
-    assert (queue.requests, queue.rows, queue.refused, queue.expired) == (0, 0, 1, 1)
+    assert (queue.requests, queue.rows, queue.refused) == (0, 0, 1)
+    assert running.engine.models.stats()["m"].expired == 1
 
 
 def test_forwards_are_counted_with_the_rows_and_the_adapters_that_shared_them(running: Running) -> None:
@@ -87,7 +88,7 @@ def test_adapters_that_come_are_evicted_or_are_unloaded_are_counted(start: Start
     assert (adapters_of(first).resident, adapters_of(first).loads, adapters_of(first).evictions) == (2, 2, 0)
     first.close()
 
-    running = start(EngineLimits("cpu", max_resident_bytes=size))  # room for one
+    running = start(HostLimits("cpu", max_resident_bytes=size))  # room for one
     running.wait_for_model("m")
     for asked in "aba":
         running.answer(asked)

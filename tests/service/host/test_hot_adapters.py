@@ -1,12 +1,11 @@
 """Who asks for one adapter again and again is answered by merged copies of the layers, within the operator's bound."""
 
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from concurrent.futures import Future
 
 import bases
 import pytest
 import torch
-from engines import FACTORIES, RANDOM_LORA, ROWS, Running, tensor, version_of
+from engines import FACTORIES, RANDOM_LORA, ROWS, TIMEOUT_S, Running, tensor, version_of
 from tolerance import assert_same_in_float32
 
 from models_registry.adapters.catalog import parse_config
@@ -19,11 +18,10 @@ from models_registry.injection.kernels.kernel_table import KernelTable
 from models_registry.injection.merged.merged_weights_cache import HOT_AFTER
 from models_registry.inputs.values import Inputs
 from models_registry.records import PythonSource
-from service.front.requests import EngineLimits, InferRequest
-from service.front.resolution.adapter_selection import Part, Selection
 from service.host.execution.model_runner import answer_jobs
-from service.host.model_host import host
+from service.host.live_model import build
 from service.host.scheduling.job import Job
+from service.protocol.types import BuildOrder, HostLimits, InferCall, Part, Selection
 
 SMALL = {**RANDOM_LORA, "lora_alpha": 1}
 LAYERS = (8 * 4 + 3 * 8) * 4
@@ -33,31 +31,33 @@ LAYERS = (8 * 4 + 3 * 8) * 4
 @pytest.mark.parametrize(
     ("limits", "merged"),
     [
-        (EngineLimits("cpu", max_merged_bytes=LAYERS), LAYERS),
-        (EngineLimits("cpu", max_merged_bytes=0), 0),
-        (EngineLimits("cpu"), LAYERS),
-        (EngineLimits("cpu", max_resident_bytes=8 * LAYERS - 1), 8 * 4 * 4),
+        (HostLimits("cpu", max_merged_bytes=LAYERS), LAYERS),
+        (HostLimits("cpu", max_merged_bytes=0), 0),
+        (HostLimits("cpu"), LAYERS),
+        (HostLimits("cpu", max_resident_bytes=8 * LAYERS - 1), 8 * 4 * 4),
     ],
     ids=["a bound", "none", "by default", "an eighth of the adapters' room"],
 )
-def test_a_hosted_model_merges_what_its_limits_allow(running: Running, limits: EngineLimits, merged: int) -> None:
+def test_a_hosted_model_merges_what_its_limits_allow(running: Running, limits: HostLimits, merged: int) -> None:
     running.host()
-    running.create("a", SMALL)
+    version = running.create("a", SMALL).version
     base = running.registry.find_base_model("m")
-    with ThreadPoolExecutor(1) as stagers:
-        hosted = host(base, running.registry, SourcePolicy((Path(),), FACTORIES), limits, stagers)
-        try:
-            version = running.engine.adapters.find_version("a")
-            hosted.load(version)
-            (slot,) = hosted.adapted.adapters
-            for _ in range(HOT_AFTER + 1):
-                with hosted.adapted.routed_whole({slot: 1.0}):
-                    hosted.adapted.module(torch.ones(1, 4))
-            assert hosted.adapted.hot.bytes == merged
-            hosted.unload("a")
-            assert hosted.adapted.hot.bytes == 0
-        finally:
-            hosted.close(Conflict("The test is over."))
+    spec = open_spec(base.source, None, SourcePolicy((), FACTORIES))
+    model = build(BuildOrder(base, (), FACTORIES, limits), spec, running.read_blob, lambda _: None)
+    try:
+        prepared = model.loader.prepare(version, None)
+        model.batcher.call(lambda: model.cache.place(version, prepared)).result(TIMEOUT_S)
+        (key,) = model.adapted.adapters
+        for _ in range(HOT_AFTER + 1):
+            with model.adapted.routed_whole({key: 1.0}):
+                model.adapted.module(torch.ones(1, 4))
+        assert model.adapted.hot.bytes == merged
+        model.cache.unload([key])
+        assert model.cache.wait_until_freed([key], TIMEOUT_S)
+        assert model.adapted.hot.bytes == 0
+    finally:
+        model.batcher.close(Conflict("The test is over."))
+        assert model.worker.join(TIMEOUT_S)
 
 
 def test_the_answers_stay_the_same(running: Running) -> None:
@@ -84,7 +84,7 @@ class Starved:
 
     def answer(self) -> torch.Tensor:
         """Of one row, which can't be halved."""
-        request = InferRequest("m", Inputs({"x": ROWS[:1]}))
+        request = InferCall(Inputs({"x": ROWS[:1]}))
         rows = Rows({"x": ROWS[:1]}, 1)
         (answer,) = answer_jobs(
             self._spec,

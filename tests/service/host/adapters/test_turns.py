@@ -21,13 +21,11 @@ from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.inputs.values import Inputs
 from models_registry.records import AdapterVersion
 from models_registry.safetensors_files import write_safetensors
-from service.front.requests import InferRequest
-from service.front.resolution.adapter_selection import Part, Selection
-from service.front.resolution.registry_snapshot import slot
 from service.host.adapters.adapter_cache import AdapterCache
 from service.host.adapters.loader import AdapterLoader
 from service.host.scheduling.batcher import Batcher
 from service.host.scheduling.job import Job, Kind
+from service.protocol.types import InferCall, Part, Residency, Selection
 
 ONE = 92  # bytes of each rank of `RANDOM_LORA` on the tiny MLP: 23 float32 numbers
 RANKS = {"a": 1, "b": 1, "c": 1, "d": 1, "e": 2, "f": 2, "g": 3, "h": 4}
@@ -95,8 +93,8 @@ class Town:
 
     def ask(self, *names: str) -> Job:
         versions = [self.stored[name].version for name in names]
-        selections = tuple(Selection((Part(version, slot(version), 1.0),)) for version in versions)
-        job = Job(InferRequest("m", Inputs(X.tensors)), selections, X, Future(), 0.0, Kind("rows"))
+        selections = tuple(Selection((Part(version, version.key, 1.0),)) for version in versions)
+        job = Job(InferCall(Inputs(X.tensors)), selections, X, Future(), 0.0, Kind("rows"))
         self.batcher.admit(job.future)
         self.adapters.acquire(job.versions)
         job.future.add_done_callback(lambda _: self.adapters.release(job.versions))
@@ -117,9 +115,12 @@ class Town:
         self.check()
         for job in begun:
             with self.adapted.routed_whole({}):
-                assert job.slots <= set(self.adapted.adapters)
+                assert job.keys <= set(self.adapted.adapters)
             job.future.set_result(None)  # pyright: ignore[reportArgumentType] - what it is told doesn't matter here
         return begun
+
+    def tier(self, version: AdapterVersion) -> Residency:
+        return self.adapters.residency([version.key])[version.key].tier
 
     def check(self) -> None:
         attached = sum(RANKS[name.partition("@")[0]] * ONE for name in self.adapted.adapters)
@@ -206,7 +207,7 @@ def test_who_loads_what_is_just_leaving_waits_until_it_is_back(monkeypatch: pyte
     while loading.is_alive():
         town.run()
         town.stagers.finish()
-    assert town.adapters.residency([version])[1].tier != "stored"
+    assert town.tier(version) != "stored"
 
 
 def test_what_nobody_but_its_loader_waits_for_is_read_once() -> None:
@@ -283,7 +284,7 @@ def test_a_request_that_finds_no_room_beside_what_is_just_being_loaded_waits_for
         for _ in range(3):
             town.run()
             town.stagers.finish()
-        assert town.adapters.residency([town.stored["e"].version])[1].tier == "staged"
+        assert town.tier(town.stored["e"].version) == "staged"
         assert not waits.future.done()
     town.settle()
     assert waits.future.exception(0) is None
@@ -334,7 +335,7 @@ def _live_through(happens: list[tuple[str, Any]]) -> None:
         "finish": town.stagers.finish,
         "run": lambda _: town.run(),
         "leave": lambda which: town.asked and town.asked[which % len(town.asked)].future.cancel(),
-        "unload": town.adapters.unload,
+        "unload": lambda name: town.adapters.unload([town.stored[name].version.key]),
         "pin": lambda which: _pin(town, which),
         "break": town.broken.add,
         "mend": town.broken.discard,
@@ -346,8 +347,10 @@ def _live_through(happens: list[tuple[str, Any]]) -> None:
     assert all(job.future.done() for job in town.asked)
     assert town.adapters.absent() == frozenset()
     for name in RANKS:
-        assert town.adapters.in_flight(name) == 0
-        town.adapters.unload(name)
+        key = town.stored[name].version.key
+        known = town.adapters.residency([key])
+        assert key not in known or known[key].in_flight == 0
+        town.adapters.unload([key])
     town.settle()
     assert town.adapted.adapters == ()
     assert town.adapters.taken == 0
@@ -361,7 +364,7 @@ def _pin(town: Town, name: str) -> None:
                 town.run()
                 town.stagers.finish(-1)
             town.run()
-            if town.adapters.residency([version])[1].tier != "stored":
+            if town.tier(version) != "stored":
                 town.adapters.pin(version)
     except NoRoom:
         pass  # others are pinned already, which is said rather than evicting them

@@ -1,0 +1,1 @@
+"""What a request may do before it reaches a host: versions it holds, how many may wait."""

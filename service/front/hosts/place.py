@@ -1,0 +1,44 @@
+"""One attempt at hosting a base model, and what became of it."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from models_registry.errors import Invalid
+from models_registry.records import AdapterVersion
+from service.front.hosts.hosted_model import HostedModel
+from service.front.requests import ModelState
+from service.protocol.host import ModelHost
+
+
+@dataclass(frozen=True, slots=True)
+class Returning:
+    """Adapters that a restarted host is to have in memory again."""
+
+    versions: tuple[AdapterVersion, ...] = ()
+    pinned: tuple[AdapterVersion, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """Whoever no longer finds its own place in the table has been overtaken.
+
+    `registered_at` tells a model from one that came later under the same id. `reason` is `error` as text that can be
+    stored. `host` is there from the attempt's beginning, `hosted` once the model is ready. `step` is what a build is
+    at, `begun_at` when it began, in `time.monotonic()` seconds. `deaths` are the times at which earlier hosts died, and
+    `returning` the adapters that the last one had.
+    """
+
+    state: ModelState
+    registered_at: datetime | None = None
+    reason: str | None = None
+    error: Invalid | None = None
+    host: ModelHost | None = None
+    hosted: HostedModel | None = None
+    step: str = "waiting"
+    begun_at: float = field(default_factory=time.monotonic)
+    deaths: tuple[float, ...] = ()
+    returning: Returning = Returning()
+
+
+UNKNOWN = Place("unloaded")

@@ -1,0 +1,19 @@
+"""What a host's end is to those who wait for its answers."""
+
+from models_registry.errors import Invalid, Unavailable
+
+
+class HostLost(Unavailable):
+    """The model's host has ended, and is coming back; try again. `reason` says how it ended: a signal, an exit code,
+    that it was stuck. `running` are the ids of the requests whose forward it ran in that moment."""
+
+    def __init__(self, model: str, reason: str, running: tuple[int, ...] = ()) -> None:
+        super().__init__(f"The process of the base model {model!r} ended ({reason}); it is being started again.")
+        self.model = model
+        self.reason = reason
+        self.running = running
+
+
+class RequestEndsHost(Invalid):
+    """A request that has ended its model's host twice. The model goes on without it; the same inputs are refused for an
+    hour."""
