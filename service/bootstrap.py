@@ -1,5 +1,6 @@
 """The only place that assembles. What needs a disk, a thread or a database begins in the app's lifespan."""
 
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from models_registry.base_models.sources import SourcePolicy
 from models_registry.registry import Registry
-from models_registry.storage.blobs import open_blob_store
+from models_registry.storage.blobs import BlobStore, open_blob_store
 from models_registry.storage.database import migrate, open_database
 from service.front.api.http.json_reader import JsonReader
 from service.front.api.http.strict_query import require_known_query
@@ -42,9 +43,14 @@ from service.front.api.routes import (
 )
 from service.front.api.routes.version import router as version_router
 from service.front.engine import Engine
-from service.front.requests import EngineLimits
+from service.front.hosts.times import HostTimes
+from service.protocol.host import Transport
+from service.protocol.types import HostLimits
 from service.secret_values import redactor_of
 from service.settings import Settings
+from service.transports.local_process import PRELOADED, HostSettings, LocalProcess
+from service.transports.processes.environment import host_environment
+from service.transports.processes.launchers import open_launcher
 
 REMOVALS = 4
 """So many removals may wait for running requests at the same time; the others wait for these."""
@@ -110,8 +116,9 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     database = await run_in_threadpool(open_database, settings.database_url)
     engine = Engine(
         Registry(database, blobs),
+        open_transport(settings, blobs),
         SourcePolicy(settings.model_roots, settings.factories),
-        EngineLimits(
+        HostLimits(
             settings.device,
             settings.max_resident_bytes,
             settings.max_batch_rows,
@@ -120,6 +127,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
             settings.max_merged_bytes,
             settings.max_request_rows,
         ),
+        HostTimes(settings.load_timeout, settings.forward_timeout),
         app.state.redact,
     )
     app.state.engine = engine
@@ -133,6 +141,22 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         await run_in_threadpool(engine.stop, 0.0)
         await run_in_threadpool(app.state.json_reader.close)
         database.close()
+
+
+def open_transport(settings: Settings, blobs: BlobStore) -> Transport:
+    """How hosts are started and spoken to. Raises `Unavailable` where this system can't keep processes apart."""
+    if settings.transport == "in_process":
+        # Only here, because the front of hosts in processes of their own must not load what runs models.
+        from service.transports.in_process import InProcess
+
+        return InProcess(blobs.get)
+    environment = host_environment(
+        os.environ, settings.host_environment, blobs_in_s3=settings.blob_url.startswith("s3:")
+    )
+    launcher = open_launcher(settings.device, PRELOADED, environment)
+    launcher.start()
+    hosts = HostSettings(settings.blob_url, settings.s3_endpoint, settings.host_memory, settings.log_format)
+    return LocalProcess(hosts, launcher, settings.parallel_loads)
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -64,6 +64,14 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
     s3_endpoint: S3Endpoint = None,
     model_roots: Annotated[str | None, typer.Option(help="Directories for base models, split at ':'.")] = None,
     factories: Annotated[str | None, typer.Option(help="Allowed package.module:callable, split at ','.")] = None,
+    transport: Annotated[str | None, typer.Option(help="local_process, or in_process: no process a model.")] = None,
+    load_timeout: Annotated[float | None, typer.Option(help="Seconds that a model may take to be built.")] = None,
+    forward_timeout: Annotated[float | None, typer.Option(help="Seconds that a forward may take.")] = None,
+    parallel_loads: Annotated[int | None, typer.Option(help="Models that are built at a time.")] = None,
+    host_memory: Annotated[str | None, typer.Option(help="What each model's process may have; 8GiB.")] = None,
+    host_environment: Annotated[
+        str | None, typer.Option(help="Variables that models' processes get besides the usual ones, split at ','.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1")] = None,
     max_upload_bytes: Annotated[
         str | None, typer.Option(help="Larger bodies are refused; 512MiB is a number too.")
@@ -92,6 +100,12 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         s3_endpoint=s3_endpoint,
         model_roots=model_roots,
         factories=factories,
+        transport=transport,
+        load_timeout=load_timeout,
+        forward_timeout=forward_timeout,
+        parallel_loads=parallel_loads,
+        host_memory=host_memory,
+        host_environment=host_environment,
         device=device,
         max_upload_bytes=max_upload_bytes,
         max_json_bytes=max_json_bytes,

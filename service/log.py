@@ -31,9 +31,11 @@ log = logging.getLogger(__name__)
 class LineFormatter(logging.Formatter):
     """What both forms share: the parts of a record, without secrets."""
 
-    def __init__(self, redact: Redact) -> None:
+    def __init__(self, redact: Redact, model: str | None = None) -> None:
+        """`model`: the base model whose host writes these lines."""
         super().__init__()
         self._redact = redact
+        self.model = model
 
     def message_of(self, record: logging.LogRecord) -> str:
         try:
@@ -59,7 +61,8 @@ class TextFormatter(LineFormatter):
     """`2026-11-28T05:15:48.123Z INFO service.front.api.middleware.request_log: …`, a stack trace indented below."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = f"{_time_of(record)} {record.levelname} {record.name}: {visible(self.message_of(record))}"
+        writer = record.name if self.model is None else f"{record.name} [{self.model}]"
+        line = f"{_time_of(record)} {record.levelname} {writer}: {visible(self.message_of(record))}"
         return "\n".join([line, *(INDENT + visible(part) for part in self.trace_of(record).splitlines())])
 
 
@@ -77,6 +80,8 @@ class JsonFormatter(LineFormatter):
             "message": self.message_of(record),
             **getattr(record, "fields", {}),
         }
+        if self.model is not None:
+            entry["model"] = self.model
         if request_id := correlation_id.get():
             entry["request_id"] = request_id
         if trace := self.trace_of(record):
@@ -91,10 +96,11 @@ def visible(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def start_log(form: LogFormat, redact: Redact) -> None:
-    """Send every record of INFO and above to stderr, also what threads and libraries would write there themselves."""
+def start_log(form: LogFormat, redact: Redact, model: str | None = None) -> None:
+    """Send every record of INFO and above to stderr, also what threads and libraries would write there themselves. The
+    lines of a `model`'s host carry its name."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(redact) if form == "json" else TextFormatter(redact))
+    handler.setFormatter(JsonFormatter(redact, model) if form == "json" else TextFormatter(redact, model))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
     # What libraries report on their own work is for developers: migrations one by one, deprecations.

@@ -5,7 +5,7 @@ Everything has a default that works on one machine. A bad value is an error that
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -67,6 +67,12 @@ class Settings(BaseSettings):
     s3_endpoint: Annotated[str | None, _matches(_ENDPOINT, "an address such as `https://host`", shown=False)] = None
     model_roots: Annotated[tuple[Path, ...], NoDecode, _split(":")] = (Path("var/models"),)
     factories: Annotated[tuple[Factory, ...], NoDecode, _split(",")] = ()
+    transport: Literal["local_process", "in_process"] = "local_process"
+    load_timeout: float = Field(default=1800.0, gt=0)
+    forward_timeout: float = Field(default=600.0, gt=0)
+    parallel_loads: int = Field(default=4, gt=0)
+    host_memory: ByteSize | None = Field(default=None, gt=0)
+    host_environment: Annotated[tuple[str, ...], NoDecode, _split(",")] = ()
     device: Annotated[str, _matches(_DEVICE, "`auto`, `cpu`, `cuda` or `cuda:1`")] = "auto"
     max_upload_bytes: ByteSize = Field(default=ByteSize(1 << 30), gt=0)
     max_json_bytes: ByteSize = Field(default=ByteSize(16 << 20), gt=0)

@@ -1,1 +1,1 @@
-"""How front and host are joined: what carries the protocol between them."""
+"""How messages between a front and its hosts travel: in the same process, or to a process of their own."""

@@ -30,5 +30,6 @@ def host_environment(
         return (known or name in more) and not _NEVER.fullmatch(name)
 
     passed = {name: value for name, value in environment.items() if passes(name)}
-    # numpy would start threads when it is imported, and a process with threads can't be forked safely.
-    return {"OPENBLAS_NUM_THREADS": "1", **passed}
+    # numpy would start threads when it is imported, and a process with threads can't be forked safely. Threads that
+    # spin while they wait for each other are ten times slower than ones that sleep, once other hosts use the cores.
+    return {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **passed}

@@ -24,6 +24,7 @@ def main() -> None:
     control = socket.socket(fileno=int(descriptor))
     end_with(int(parent))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for module in modules:
         importlib.import_module(module)
     # A collection would write to all objects, and a page that is written to is no longer shared.

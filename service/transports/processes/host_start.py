@@ -34,7 +34,7 @@ def run_host(connection: socket.socket, parent: int) -> NoReturn:
     try:
         end_with(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the front ends its hosts, once they have answered
         launch = receive_launch(connection)
         if launch is not None:
             _limit(launch)

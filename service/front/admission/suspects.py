@@ -1,0 +1,79 @@
+"""Requests whose forward ended their model's host, by what they asked for.
+
+A host may die under several requests at once, and only one of them is to blame. Each is tried once more, alone; the one
+that ends the host again is refused from then on.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+
+import msgspec
+import torch
+from cachetools import TTLCache
+
+from service.front.requests import InferRequest
+from service.protocol.errors import RequestEndsHost
+
+KEPT, KEPT_S = 10_000, 3600.0
+MOST_STRIKES = 2
+
+
+class Suspects:
+    """By the digest of a request's content: how often a host died under it within the hour."""
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._strikes: TTLCache[str, int] = TTLCache(KEPT, KEPT_S, time.monotonic)
+
+    def require_harmless(self, request: InferRequest) -> None:
+        """Raises `RequestEndsHost` for a request that has ended its host twice."""
+        if self._strikes and self._strikes.get(content_digest(request), 0) >= MOST_STRIKES:
+            raise _refusal(request)
+
+    def strike(self, request: InferRequest) -> None:
+        """The host died under it. Raises `RequestEndsHost` if that was the second time."""
+        digest = content_digest(request)
+        with self._changing:
+            strikes = self._strikes[digest] = self._strikes.get(digest, 0) + 1
+        if strikes >= MOST_STRIKES:
+            raise _refusal(request)
+
+    def acquit(self, request: InferRequest) -> None:
+        """It was answered."""
+        with self._changing:
+            self._strikes.pop(content_digest(request), None)
+
+
+def content_digest(request: InferRequest) -> str:
+    """Of everything that decides what a forward does."""
+    digest = sha256()
+    for part in _parts(request):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(request: InferRequest) -> Iterator[bytes]:
+    adapters = request.adapters
+    choices = list(adapters) if isinstance(adapters, tuple) else [adapters]
+    asked = [
+        request.model,
+        [dict(choice) if choice is not None and not isinstance(choice, str) else choice for choice in choices],
+        request.outputs,
+        dict(request.parameters) if request.parameters is not None else None,
+        request.chat,
+        request.inputs.texts,
+        [[dict(message) for message in chat] for chat in request.inputs.chats],
+        [(name, str(tensor.dtype), list(tensor.shape)) for name, tensor in request.inputs.tensors.items()],
+    ]
+    yield msgspec.msgpack.encode(asked)
+    for tensor in request.inputs.tensors.values():
+        yield tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _refusal(request: InferRequest) -> RequestEndsHost:
+    return RequestEndsHost(
+        f"This request ended the process of the base model {request.model!r} twice, so it is not tried again within "
+        "the hour. Send other inputs, or have the model's code looked at: the log names the signal."
+    )

@@ -1,0 +1,149 @@
+"""A host's process: what the front asks over the socket, asked of the host; what it answers, written back.
+
+The thread that reads waits for nothing, so that cancellations and the front's end are seen inside a forward, too.
+"""
+
+import logging
+import socket
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Future
+from functools import partial
+from typing import Any, TypeAlias
+
+import msgspec
+from pydantic import TypeAdapter
+
+from models_registry.records import AdapterVersion
+from models_registry.redaction import redacted
+from models_registry.storage.blobs import open_blob_store
+from service.host.model_host import TorchHost
+from service.log import LogFormat, adopt_loggers, start_log
+from service.protocol import codec
+from service.protocol.frames import FrameReader, FrameWriter, frame, head_of
+from service.protocol.messages import Ask, Cancel, FromFront, Idle, Infer, Reply, Tell, Working
+from service.protocol.types import HostAnswer, Selection, Tensors
+
+log = logging.getLogger(__name__)
+
+Verb: TypeAlias = tuple[TypeAdapter[Any], Callable[..., Future[Any]], TypeAdapter[Any]]
+
+
+class HostStart(msgspec.Struct, frozen=True):
+    """What a host's process needs before it is told anything: its model's name, where blobs are, how it logs."""
+
+    model: str
+    blob_url: str
+    s3_endpoint: str | None = None
+    log_format: LogFormat = "text"
+
+
+def serve(connection: socket.socket, order: bytes) -> None:
+    """The entry of a host's process. Returns once the front has closed its end."""
+    start = msgspec.json.decode(order, type=HostStart)
+    start_log(start.log_format, redacted, start.model)
+    adopt_loggers("transformers", "accelerate")
+    HostServer(connection, start).run()
+
+
+class HostServer:
+    def __init__(self, connection: socket.socket, start: HostStart) -> None:
+        self._reader = FrameReader(connection)
+        self._writer = FrameWriter(connection)
+        self._versions: dict[str, AdapterVersion] = {}
+        blobs = open_blob_store(start.blob_url, start.s3_endpoint)
+        self._host = host = TorchHost(blobs.get, self._watch)
+        self._asked: Mapping[str, Verb] = {
+            "open": (codec.BUILD_ORDER, host.open, codec.NOTHING),
+            "prepare": (codec.VERSION, host.prepare, codec.NOTHING),
+            "attach": (codec.VERSION, host.attach, codec.NOTHING),
+            "load": (codec.PINNED, lambda asked: host.load(*asked), codec.NOTHING),
+            "unload": (codec.KEYS, host.unload, codec.FREED),
+            "status": (codec.KEYS, host.status, codec.STATUS),
+            "build": (codec.NOTHING, lambda _: host.build(), codec.BUILT),
+            "profile": (codec.NOTHING, lambda _: host.profile(), codec.PROFILE),
+        }
+
+    def run(self) -> None:
+        """Until the other side ends."""
+        while (received := self._reader.read()) is not None:
+            head, payload = received
+            message: FromFront = codec.decode_from_front(head)
+            try:
+                self._handle(message, payload)
+            except Exception as error:  # the host lives on for all others
+                log.exception("a message of the front could not be handled")
+                if isinstance(message, Infer | Ask):
+                    self._fail(message.id, error, infers=isinstance(message, Infer))
+
+    # ---- inside -------------------------------------------------------------------------------------------------
+
+    def _handle(self, message: FromFront, payload: bytearray) -> None:
+        match message:
+            case Infer():
+                self._infer(message, payload)
+            case Cancel():
+                self._host.cancel(message.id)
+            case Ask():
+                self._answer(message)
+            case Tell():
+                self._hear(message)
+
+    def _infer(self, message: Infer, payload: bytearray) -> None:
+        selections = codec.selections_of(message, self._versions)
+        future = self._host.infer(message.id, codec.infer_call(message, payload), selections)
+        future.add_done_callback(partial(self._answered, message.id, selections))
+
+    def _answered(self, id: int, selections: tuple[Selection, ...], future: Future[HostAnswer]) -> None:
+        if future.cancelled():
+            self._fail(id, CancelledError(), infers=True)
+        elif (error := future.exception()) is not None:
+            self._fail(id, error, infers=True)
+        else:
+            answered, tensors = codec.answered_message(id, selections, future.result())
+            self._writer.send(frame(codec.encode(answered), tensors))
+
+    def _answer(self, message: Ask) -> None:
+        if message.verb == "initial_weights":
+            made = self._host.initial_weights(*codec.FRESH.validate_json(message.arguments))
+            made.add_done_callback(partial(self._made, message.id))
+            return
+        if message.verb == "close":
+            closed = self._host.close(codec.reason_of(message.arguments))
+            closed.add_done_callback(partial(self._reply, message.id, codec.NOTHING))
+            return
+        arguments, verb, result = self._asked[message.verb]
+        verb(arguments.validate_json(message.arguments)).add_done_callback(partial(self._reply, message.id, result))
+
+    def _hear(self, message: Tell) -> None:
+        match message.verb:
+            case "learn":
+                versions = codec.VERSIONS.validate_json(message.arguments)
+                self._versions |= {version.key: version for version in versions}
+            case "forget":
+                keys = codec.KEYS.validate_json(message.arguments)
+                self._host.forget(keys)
+                for key in keys:
+                    self._versions.pop(key, None)
+            case _:
+                self._host.give_up(codec.reason_of(message.arguments))
+
+    def _reply(self, id: int, result: TypeAdapter[Any], future: Future[Any]) -> None:
+        if (error := future.exception()) is not None:
+            self._fail(id, error)
+        else:
+            self._writer.send(frame(codec.encode(Reply(id, result.dump_json(future.result()), [], []))))
+
+    def _made(self, id: int, future: Future[Tensors]) -> None:
+        if (error := future.exception()) is not None:
+            self._fail(id, error)
+            return
+        tensors = future.result()
+        heads = [head_of(tensor) for tensor in tensors.values()]
+        self._writer.send(frame(codec.encode(Reply(id, b"", list(tensors), heads)), list(tensors.values())))
+
+    def _fail(self, id: int, error: BaseException, *, infers: bool = False) -> None:
+        self._writer.send(frame(codec.encode(codec.failed_message(id, error, infers=infers))))
+
+    def _watch(self, ids: tuple[int, ...] | None) -> None:
+        message = Idle() if ids is None else Working(list(ids))
+        self._writer.send(frame(codec.encode(message)))

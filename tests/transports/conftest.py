@@ -1,0 +1,64 @@
+"""Hosts over every transport: a test that takes `start_host`, `host` or `blobs` runs once for each."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from models_registry.errors import Unavailable
+from models_registry.storage.blobs import BlobStore, open_blob_store
+from service.protocol.host import ModelHost, Transport
+from tests.transports.hosts import TRANSPORTS, Gate, build, order
+
+StartHost = Callable[[], ModelHost]
+
+
+@pytest.fixture(scope="module")
+def blob_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"file:{tmp_path_factory.mktemp('blobs')}"
+
+
+@pytest.fixture(scope="module")
+def blobs(blob_url: str) -> BlobStore:
+    return open_blob_store(blob_url)
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest, blob_url: str) -> Iterator[Transport]:
+    transport = TRANSPORTS[request.param](blob_url)
+    yield transport
+    transport.close()
+
+
+@pytest.fixture
+def start_host(transport: Transport) -> Iterator[StartHost]:
+    """Starts hosts that haven't opened anything, and ends them."""
+    started: list[ModelHost] = []
+
+    def start() -> ModelHost:
+        started.append(transport.start("m"))
+        return started[-1]
+
+    yield start
+    for host in started:
+        host.end(Unavailable("The test is over."))
+
+
+@pytest.fixture
+def host(start_host: StartHost) -> ModelHost:
+    """Of `bases:mlp`, built."""
+    return build(start_host(), order())
+
+
+@pytest.fixture
+def gate(start_host: StartHost, tmp_path: Path) -> Iterator[Gate]:
+    """Opened before its hosts are ended."""
+    gate = Gate(tmp_path)
+    yield gate
+    gate.open()
+
+
+@pytest.fixture
+def gated_host(start_host: StartHost, gate: Gate) -> ModelHost:
+    """Its forwards pass the gate."""
+    return build(start_host(), order("bases:waiting", folder=str(gate.folder)))
