@@ -21,7 +21,9 @@ SAFETENSORS = {"content-type": "application/vnd.safetensors"}
 
 
 def settings_in(directory: Path, **others: Any) -> Settings:
+    """Hosts share the test's process, which takes less time; tests/e2e has them in processes of their own."""
     return Settings(
+        transport=others.pop("transport", "in_process"),
         database_url=f"sqlite:///{directory}/registry.db",
         blob_url=f"file:{directory}/blobs",
         model_roots=(directory / "models",),

@@ -10,7 +10,7 @@ from models_registry.adapters.recipe import Recipe
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import Adapter, AdapterVersion, Architecture, BaseModel
-from service.protocol.stats import HostStats
+from service.protocol.stats import HostStats, ProcessStats
 from service.protocol.types import VersionResidency
 
 AdapterChoice: TypeAlias = str | Mapping[str, float] | None
@@ -22,6 +22,7 @@ AdapterChoices: TypeAlias = AdapterChoice | tuple[AdapterChoice, ...]
 Digest: TypeAlias = str | Mapping[str, str] | None
 """`"sha256:…"` of the version that an `AdapterChoice` named, None for the base, or a digest per composed reference."""
 
+BuildStep: TypeAlias = Literal["waiting", "starting", "building", "probing"]
 ModelState: TypeAlias = Literal["loading", "ready", "restarting", "failed", "unloaded"]
 
 
@@ -146,6 +147,27 @@ class ModelStatus:
     error: Invalid | None = None
     warnings: tuple[str, ...] = ()
     is_probed: bool = True
+    progress: "ModelProgress | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProgress:
+    """What a build is at, and the seconds since it was asked for."""
+
+    step: BuildStep
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """Of the process that runs a model; `process` is None where there is none of its own. `busy_s` is how long its
+    present forward runs; `restarts` how often it died since the model was loaded, `last_death` how at last."""
+
+    state: ModelState
+    process: ProcessStats | None
+    busy_s: float | None
+    restarts: int
+    last_death: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +192,14 @@ class Readiness:
 @dataclass(frozen=True, slots=True)
 class ModelStats:
     """`versions` are those of its adapters in the registry, `expired` the requests whose deadline passed; `hosted` is
-    None while the model is not in memory."""
+    None while the model is not in memory, `process` where it has none of its own; `restarts` counts its deaths."""
 
     state: ModelState
     versions: int
     hosted: HostStats | None
     expired: int = 0
+    process: ProcessStats | None = None
+    restarts: int = 0
 
     @property
     def stored(self) -> int:

@@ -84,6 +84,10 @@ class TorchHost:
         return self._lost
 
     @property
+    def process(self) -> None:
+        return None
+
+    @property
     def work(self) -> Work | None:
         return self._work
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from models_registry.errors import RegistryError
 from models_registry.records import AdapterVersion
+from service.protocol.stats import ProcessStats
 from service.protocol.types import (
     BuildOrder,
     Built,
@@ -31,6 +32,11 @@ class ModelHost(Protocol):
     @property
     def lost(self) -> Future[HostLoss]:
         """Done once the host has ended without having been asked to."""
+        ...
+
+    @property
+    def process(self) -> ProcessStats | None:
+        """The process that it has for itself, at this moment."""
         ...
 
     @property

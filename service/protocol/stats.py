@@ -64,3 +64,12 @@ class HostStats:
     max_merged_bytes: int
     rows_per_forward: SizeStats
     adapters_per_forward: SizeStats
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStats:
+    """A host's own process: its number, its resident memory (what it shares with others included), its age."""
+
+    pid: int
+    rss_bytes: int
+    age_s: float

@@ -16,6 +16,7 @@ from service.protocol import codec
 from service.protocol.errors import HostLost
 from service.protocol.frames import FrameReader, FrameWriter, frame, read_tensors
 from service.protocol.messages import Answered, Ask, Cancel, Failed, FromHost, Idle, Reply, Tell, Working
+from service.protocol.stats import ProcessStats
 from service.protocol.types import (
     BuildOrder,
     Built,
@@ -77,9 +78,8 @@ class RemoteHost:
         return self._work
 
     @property
-    def process(self) -> HostProcess:
-        """Where it runs."""
-        return self._process
+    def process(self) -> ProcessStats:
+        return ProcessStats(self._process.pid, self._process.rss_bytes(), self._process.age_s)
 
     # ---- verbs --------------------------------------------------------------------------------------------------
 

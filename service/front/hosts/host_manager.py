@@ -185,6 +185,7 @@ class HostManager:
             again = Place(
                 "restarting", base.created_at, loss.reason, deaths=deaths, returning=Returning(*hosted.in_use())
             )
+            again.restarts, again.last_death = place.restarts + 1, loss.reason
             self._places[base.id] = again
         log.error("the host of model %s ended (%s)", base.id, loss.reason)
         if len(deaths) >= MOST_DEATHS:

@@ -7,7 +7,7 @@ from datetime import datetime
 from models_registry.errors import Invalid
 from models_registry.records import AdapterVersion
 from service.front.hosts.hosted_model import HostedModel
-from service.front.requests import ModelState
+from service.front.requests import BuildStep, ModelState
 from service.protocol.host import ModelHost
 
 
@@ -26,7 +26,7 @@ class Place:
     `registered_at` tells a model from one that came later under the same id. `reason` is `error` as text that can be
     stored. `host` is there from the attempt's beginning, `hosted` once the model is ready. `step` is what a build is
     at, `begun_at` when it began, in `time.monotonic()` seconds. `deaths` are the times at which earlier hosts died, and
-    `returning` the adapters that the last one had.
+    `returning` the adapters that the last one had; `restarts` counts all of them, `last_death` says how the last died.
     """
 
     state: ModelState
@@ -35,10 +35,12 @@ class Place:
     error: Invalid | None = None
     host: ModelHost | None = None
     hosted: HostedModel | None = None
-    step: str = "waiting"
+    step: BuildStep = "waiting"
     begun_at: float = field(default_factory=time.monotonic)
     deaths: tuple[float, ...] = ()
     returning: Returning = Returning()
+    restarts: int = 0
+    last_death: str | None = None
 
 
 UNKNOWN = Place("unloaded")

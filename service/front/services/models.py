@@ -13,10 +13,10 @@ from models_registry.references import require_name
 from models_registry.registry import BaseModelOptions, Registry
 from service.front.hosts.host_manager import HostManager
 from service.front.hosts.place import Place
-from service.front.requests import ModelModules, ModelStats, ModelStatus
+from service.front.requests import HostReport, ModelModules, ModelStats, ModelStatus
 from service.front.resolution.registry_snapshot import Snapshot
 from service.front.services.idempotency import create_once
-from service.front.services.statuses import model_status
+from service.front.services.statuses import host_report, model_status
 from service.protocol.types import ModelProfile
 
 PAGE = 256
@@ -87,6 +87,11 @@ class Models:
         base = self._registry.find_base_model(model)
         self._snapshot.refresh()
         return model_status(base, place)
+
+    def host(self, model: str) -> HostReport:
+        """The process that runs it. Raises `NotFound`."""
+        self._registry.find_base_model(model)
+        return host_report(self._hosting.place(model))
 
     def page(self, limit: int, after: str | None = None) -> tuple[ModelStatus, ...]:
         """At most `limit`, by id, beginning behind `after`."""
@@ -200,7 +205,14 @@ class Models:
 def _stats(place: Place, versions: int) -> ModelStats:
     if place.hosted is None:
         return ModelStats(place.state, versions, None)
-    return ModelStats(place.state, versions, place.hosted.status().stats, place.hosted.expired)
+    return ModelStats(
+        place.state,
+        versions,
+        place.hosted.status().stats,
+        place.hosted.expired,
+        place.hosted.host.process,
+        place.restarts,
+    )
 
 
 def _unregistered(id: str, source: Source, options: BaseModelOptions) -> BaseModel:

@@ -1,16 +1,28 @@
 """What callers are told about a model and an adapter: the registry's record beside what is in memory."""
 
+import time
+
 from models_registry.records import Adapter, BaseModel
 from service.front.hosts.host_manager import Place
 from service.front.hosts.hosted_model import HostedModel
-from service.front.requests import AdapterStatus, ModelStatus
+from service.front.requests import AdapterStatus, HostReport, ModelProgress, ModelStatus
 from service.protocol.types import VersionResidency
 
 
 def model_status(base: BaseModel, place: Place) -> ModelStatus:
     hosted = place.hosted
     if hosted is None:
-        return ModelStatus(base, place.state, place.reason, base.dtype, base.device, base.task, (), place.error)
+        return ModelStatus(
+            base,
+            place.state,
+            place.reason,
+            base.dtype,
+            base.device,
+            base.task,
+            (),
+            place.error,
+            progress=_progress(place),
+        )
     now = hosted.status()
     return ModelStatus(
         base=base,
@@ -24,6 +36,23 @@ def model_status(base: BaseModel, place: Place) -> ModelStatus:
         warnings=now.warnings,
         is_probed=base.example_inputs is None or now.is_probed,
     )
+
+
+def host_report(place: Place) -> HostReport:
+    work = place.host.work if place.host else None
+    return HostReport(
+        state=place.state,
+        process=place.host.process if place.host else None,
+        busy_s=time.monotonic() - work.since if work else None,
+        restarts=place.restarts,
+        last_death=place.last_death,
+    )
+
+
+def _progress(place: Place) -> ModelProgress | None:
+    if place.state not in {"loading", "restarting"}:
+        return None
+    return ModelProgress(place.step, time.monotonic() - place.begun_at)
 
 
 def adapter_status(adapter: Adapter, hosted: HostedModel | None) -> AdapterStatus:

@@ -69,6 +69,19 @@ def _of_all(models: Mapping[str, ModelStats]) -> Iterator[Metric]:
         if figures.hosted:
             expired.add_metric([model], figures.expired)
     yield expired
+    yield from _of_processes({model: figures for model, figures in models.items() if figures.process})
+
+
+def _of_processes(models: Mapping[str, ModelStats]) -> Iterator[Metric]:
+    memory = GaugeMetricFamily("adapter_service_host_rss_bytes", "Memory of the model's process.", labels=["model"])
+    age = GaugeMetricFamily("adapter_service_host_age_seconds", "Since the model's process began.", labels=["model"])
+    restarts = CounterMetricFamily("adapter_service_host_restarts", "Deaths of the model's process.", labels=["model"])
+    for model, figures in models.items():
+        if figures.process is not None:
+            memory.add_metric([model], figures.process.rss_bytes)
+            age.add_metric([model], figures.process.age_s)
+            restarts.add_metric([model], figures.restarts)
+    yield from (memory, age, restarts)
 
 
 def _of_hosted(models: Mapping[str, HostStats]) -> Iterator[Metric]:
