@@ -161,7 +161,7 @@ def test_the_library_never_imports_the_service() -> None:
 
 @pytest.mark.parametrize("room", SERVICE_MAY_IMPORT)
 def test_a_room_of_the_service_imports_of_ours_only_what_it_may(room: str) -> None:
-    may = SERVICE_MAY_IMPORT[room] | COMMON
+    may = SERVICE_MAY_IMPORT[room] | COMMON | {"service.log"}  # one form of line, whichever process writes it
     rooms_inside = [other for other in SERVICE_MAY_IMPORT if other.startswith(f"{room}.")]
     sources = [source for source in SOURCES if source.is_in(room) and not source.is_in(*rooms_inside)]
     assert sources
