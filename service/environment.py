@@ -40,7 +40,7 @@ def injected_by_kubernetes(environment: Mapping[str, str]) -> tuple[str, ...]:
 def advice_on(name: str, known: Iterable[str]) -> str:
     """What to do about `ADAPTER_SERVICE_…` that is no setting; names without their prefix, as Settings has them."""
     close = get_close_matches(name.lower(), list(known), n=1)
-    meant = f"did you mean {PREFIX}{close[0].upper()}?" if close else "the README lists them all."
+    meant = f"did you mean {PREFIX}{close[0].upper()}?" if close else "docs/operations/settings.md lists them all."
     return f"there is no such setting; {meant}"
 
 

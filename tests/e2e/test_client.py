@@ -1,4 +1,4 @@
-"""The README's Python client as it stands there, against the service that the README's command starts."""
+"""The guide's Python client as it stands there, against the service that the README's command starts."""
 
 import ast
 import re
@@ -11,15 +11,14 @@ from peft import PeftConfig
 from service.client import Client
 
 
-def test_the_readmes_client_pushes_asks_and_pulls(
+def test_the_guides_client_pushes_asks_and_pulls(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readme = (ROOT / "README.md").read_text()
-    blocks = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
-    (code,) = [block for block in blocks if "service.client" in block]
+    guide = (ROOT / "docs" / "guides" / "python-client.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
     here = code.replace("http://127.0.0.1:8000", service.address).replace('"service/demo', f'"{ROOT}/service/demo')
     monkeypatch.chdir(tmp_path)
-    exec(compile(here, "README.md", "exec"), {})
+    exec(compile(here, "python-client.md", "exec"), {})
     texts, shape = capsys.readouterr().out.splitlines()
     assert len(ast.literal_eval(texts)) == 1
     assert shape == "(2, 384)"

@@ -120,7 +120,7 @@ def test_every_unknown_variable_is_refused_with_what_was_meant(monkeypatch: pyte
     found = complaints()
     assert found.keys() == {f"ADAPTER_SERVICE_{name}" for name in ("MAX_QUEU", "XYZZY", "MAX_QUEUE")}
     assert found["ADAPTER_SERVICE_MAX_QUEU"].endswith("did you mean ADAPTER_SERVICE_MAX_QUEUE?")
-    assert found["ADAPTER_SERVICE_XYZZY"] == "there is no such setting; the README lists them all."
+    assert found["ADAPTER_SERVICE_XYZZY"] == "there is no such setting; docs/operations/settings.md lists them all."
 
 
 KUBERNETES = {

@@ -1,0 +1,90 @@
+"""What README and docs/ say is so: code runs as it stands, links lead somewhere, every setting has its default."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
+SETTING = re.compile(r"^\| `ADAPTER_SERVICE_([A-Z0-9_]+)` \| (.*?) \|", re.MULTILINE)
+LONGEST = 150
+"""Lines of what a newcomer reads first."""
+
+
+def anchors(page: Path) -> set[str]:
+    """Of its headings, as GitHub names them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_librarys_guide_runs_and_prints_what_its_comments_say(capsys: pytest.CaptureFixture[str]) -> None:
+    guide = (ROOT / "docs" / "guides" / "library.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(code, "library.md", "exec"), names)
+    model, rows = names["model"], names["rows"]
+    assert isinstance(model, torch.nn.Module)
+    printed = capsys.readouterr().out
+    assert str(model(rows)) in printed
+    assert "'0.lora_A.weight', '0.lora_B.weight'" in printed
+    assert [name for name, _ in model.named_modules()] == ["", "0", "1", "2"]
+
+
+def test_the_table_of_settings_has_every_one_with_its_default() -> None:
+    table = SETTING.findall((ROOT / "docs" / "operations" / "settings.md").read_text())
+    assert sorted(name.lower() for name, _ in table) == sorted(Settings.model_fields)
+    settings = Settings.model_construct()
+    for name, said in table:
+        default = getattr(settings, name.lower())
+        if literal := re.fullmatch(r"`(.*)`", said):
+            assert getattr(Settings.model_validate({name.lower(): literal[1]}), name.lower()) == default, name
+        else:  # nothing, or what it follows from
+            assert not default, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    for path, anchor in LINK.findall(page.read_text()):
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, left = set[Path](), [ROOT / "README.md"]
+    while left:
+        page = left.pop().resolve()
+        if page in reached:
+            continue
+        reached.add(page)
+        linked = [page.parent / path for path, _ in LINK.findall(page.read_text()) if path.endswith(".md")]
+        left += linked
+    assert {page.resolve() for page in PAGES} <= reached
+
+
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    named = re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "architecture.md").read_text())
+    files = [
+        f"/{path.relative_to(ROOT)}"
+        for top in ("models_registry", "service", "tests")
+        for path in (ROOT / top).rglob("*.py")
+    ]
+    assert named
+    assert [name for name in named if not any(file.endswith(f"/{name}") for file in files)] == []
+
+
+def test_the_architecture_names_every_room() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    tops = [folder for top in ("models_registry", "service") for folder in (ROOT / top).iterdir()]
+    rooms = {folder.name for folder in tops if (folder / "__init__.py").exists()} - {"demo"}
+    assert {room for room in rooms if f"`{room}`" not in text and f"/{room}`" not in text} == set()
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md"])
+def test_what_a_newcomer_reads_first_is_short(name: str) -> None:
+    assert len((ROOT / name).read_text().splitlines()) < LONGEST
