@@ -1,7 +1,9 @@
 """The container's files name what is really there: no engine is at hand to find out by building."""
 
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.server import GRACE_S
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -76,11 +79,31 @@ def test_every_setting_in_the_container_files_is_one_of_the_services_own() -> No
 
 def test_the_settings_that_compose_gives_are_ones_that_the_service_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in compose("compose.yaml")["services"]["service"]["environment"].items():
-        monkeypatch.setenv(name, re.sub(r"\$\{\w+:-\}", "", re.sub(r"\$\{\w+:\?[^}]*\}", "secret", value)))
+        if value is not None:  # else the shell's own, if it has one
+            monkeypatch.setenv(name, re.sub(r"\$\{\w+:-\}", "", re.sub(r"\$\{\w+:\?[^}]*\}", "secret", value)))
     settings = Settings()
     assert settings.database_url == "postgresql://adapters:secret@database/adapters"
     assert settings.model_roots == (Path("/app/var/models"),)
     assert settings.factories == ()
+
+
+def test_the_service_has_longer_to_end_than_its_requests_may_take() -> None:
+    service = compose("compose.yaml")["services"]["service"]
+    assert float(service["stop_grace_period"].removesuffix("s")) > GRACE_S
+    assert service["stop_signal"] == "SIGTERM"
+
+
+def test_the_entrypoint_becomes_the_front_so_that_signals_reach_it(tmp_path: Path) -> None:
+    """With a stand-in for `adapterctl` that says which process it is: the one that was started."""
+    stand_in = tmp_path / "adapterctl"
+    stand_in.write_text('#!/bin/sh\necho "$$ $*"\n')
+    stand_in.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["/bin/sh", str(DOCKER / "entrypoint.sh"), "--port", "1"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    migrated, served = process.communicate()[0].splitlines()
+    assert migrated.endswith(" migrate")
+    assert served == f"{process.pid} serve --port 1"
 
 
 def test_the_service_waits_until_its_database_is_healthy() -> None:
