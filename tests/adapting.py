@@ -31,14 +31,14 @@ IDS = torch.arange(12).view(4, 3) % 10
 
 
 @torch.no_grad()
-def whole(adapted: AdaptedModel, mixture: Mapping[str, float], ids: Tensor = IDS) -> Tensor:
-    with adapted.routed_whole(mixture):
+def whole(adapted: AdaptedModel, composition: Mapping[str, float], ids: Tensor = IDS) -> Tensor:
+    with adapted.routed_whole(composition):
         return adapted.module(ids)
 
 
 @torch.no_grad()
-def by_row(adapted: AdaptedModel, *mixtures: Mapping[str, float], ids: Tensor = IDS) -> Tensor:
-    with adapted.routed(mixtures):
+def by_row(adapted: AdaptedModel, *compositions: Mapping[str, float], ids: Tensor = IDS) -> Tensor:
+    with adapted.routed(compositions):
         return adapted.module(ids)
 
 

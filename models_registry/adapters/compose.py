@@ -18,9 +18,9 @@ from models_registry.adapters.checkpoint import Checkpoint, match_checkpoint
 from models_registry.adapters.folded import LowRank
 from models_registry.adapters.ia3 import IA3Config
 from models_registry.adapters.lora import LoraConfig
+from models_registry.adapters.merge_options import MergeOptions
 from models_registry.adapters.merging import merge
 from models_registry.adapters.patterns import ends_with
-from models_registry.adapters.recipe import Recipe
 from models_registry.errors import Invalid
 from models_registry.records import Architecture, Fault, ModuleInfo
 
@@ -51,7 +51,7 @@ class _Share:
 
 
 def compose(
-    parts: Sequence[Component], architecture: Architecture, recipe: Recipe, stopped: Stopped = never
+    parts: Sequence[Component], architecture: Architecture, options: MergeOptions, stopped: Stopped = never
 ) -> Checkpoint:
     """A LoRA checkpoint in float32 (float64 if a part is), so that weighting rounds as little as can be. `stopped` is
     asked before each target is merged.
@@ -61,23 +61,23 @@ def compose(
             where they may not, options out of range, numbers too great for the result's dtype.
         Cancelled: `stopped` says that nobody waits any more.
     """
-    if faults := [*recipe.faults(), *_faults(parts, recipe)]:
+    if faults := [*options.faults(), *_faults(parts, options)]:
         raise Invalid("These adapters can't be composed like this.", faults)
-    warnings = [f"{option} has no meaning for {recipe.method}; it is not used." for option in recipe.unused]
-    if len(parts) == 1 and recipe.elementwise and recipe.method != "linear":
-        warnings.append(f"One adapter alone is only weighted, as PEFT does it; {recipe.method} needs several.")
-        recipe = replace(recipe, method="linear")
+    warnings = [f"{option} has no meaning for {options.method}; it is not used." for option in options.unused]
+    if len(parts) == 1 and options.elementwise and options.method != "linear":
+        warnings.append(f"One adapter alone is only weighted, as PEFT does it; {options.method} needs several.")
+        options = replace(options, method="linear")
     shares = _shares(parts, architecture)
     if not shares:
         raise Invalid("These adapters have no rank left at any target, so that there is nothing to compose.")
-    if recipe.elementwise and (faults := [*_uneven(shares)]):
+    if options.elementwise and (faults := [*_uneven(shares)]):
         raise Invalid("These adapters can't be composed like this.", faults)
-    if recipe.method == "svd" and (operations := _operations(shares)) > MOST_OPERATIONS:
+    if options.method == "svd" and (operations := _operations(shares)) > MOST_OPERATIONS:
         raise Invalid(
             f"An svd of these adapters takes about {operations:.0e} operations, more than {MOST_OPERATIONS:.0e}; take "
             "fewer of them or such with lower ranks, or cat, which decomposes nothing."
         )
-    merged = _merge_all(shares, architecture, recipe, stopped)
+    merged = _merge_all(shares, architecture, options, stopped)
     config = _config(parts, merged, architecture)
     checkpoint = match_checkpoint(config, _tensors(config, merged, architecture), architecture)
     return replace(checkpoint, warnings=(*checkpoint.warnings, *warnings))
@@ -86,7 +86,7 @@ def compose(
 # ---- what is wrong ----------------------------------------------------------------------------------------------
 
 
-def _faults(parts: Sequence[Component], recipe: Recipe) -> Iterator[Fault]:
+def _faults(parts: Sequence[Component], options: MergeOptions) -> Iterator[Fault]:
     if not parts:
         yield Fault((WHERE,), "name at least one adapter, with its weight")
     for part in parts:
@@ -95,8 +95,8 @@ def _faults(parts: Sequence[Component], recipe: Recipe) -> Iterator[Fault]:
             yield Fault((WHERE, part.reference), f"the weight must be a finite number, not {part.weight}")
         if config.addition_refusal:
             yield Fault((WHERE, part.reference), f"can't be composed ({config.addition_refusal})")
-        elif isinstance(config, AdaLoraConfig) and recipe.elementwise:
-            yield Fault((WHERE, part.reference), f"{recipe.method} is for LoRA; an AdaLoRA goes with cat and svd")
+        elif isinstance(config, AdaLoraConfig) and options.elementwise:
+            yield Fault((WHERE, part.reference), f"{options.method} is for LoRA; an AdaLoRA goes with cat and svd")
 
 
 def _uneven(shares: Mapping[str, Sequence[_Share]]) -> Iterator[Fault]:
@@ -146,15 +146,15 @@ def _wide(tensor: Tensor) -> Tensor:
 
 
 def _merge_all(
-    shares: Mapping[str, Sequence[_Share]], architecture: Architecture, recipe: Recipe, stopped: Stopped
+    shares: Mapping[str, Sequence[_Share]], architecture: Architecture, options: MergeOptions, stopped: Stopped
 ) -> dict[str, tuple[LowRank, ...]]:
-    rank = recipe.rank or max(share.rank for here in shares.values() for share in here)
+    rank = options.rank or max(share.rank for here in shares.values() for share in here)
     generator = torch.Generator()
-    generator.seed() if recipe.seed is None else generator.manual_seed(recipe.seed)
+    generator.seed() if options.seed is None else generator.manual_seed(options.seed)
     groups = {module.name: module.groups for module in architecture.modules}
     return {
         name: tuple(
-            merge(low_ranks, recipe, rank, groups[name], generator)
+            merge(low_ranks, options, rank, groups[name], generator)
             for low_ranks in zip(*(share.low_ranks for share in here), strict=True)
         )
         for name, here in while_wanted(shares.items(), stopped)

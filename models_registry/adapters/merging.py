@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from models_registry.adapters.folded import LowRank
-from models_registry.adapters.recipe import Recipe
+from models_registry.adapters.merge_options import MergeOptions
 
 
-def merge(parts: Sequence[LowRank], recipe: Recipe, rank: int, groups: int, generator: torch.Generator) -> LowRank:
-    """By the recipe's method; `rank` is what `svd` keeps. For `linear` and those behind it all ranks must be equal."""
-    match recipe.method:
+def merge(
+    parts: Sequence[LowRank], options: MergeOptions, rank: int, groups: int, generator: torch.Generator
+) -> LowRank:
+    """By the options's method; `rank` is what `svd` keeps. For `linear` and those behind it all ranks must be equal."""
+    match options.method:
         case "cat":
             return concatenate(parts, groups)
         case "svd":
@@ -26,9 +28,9 @@ def merge(parts: Sequence[LowRank], recipe: Recipe, rank: int, groups: int, gene
         case "linear":
             return _by_elements(parts, lambda tensor: tensor, elect=False)
         case "ties":
-            return _by_elements(parts, lambda tensor: keep_greatest(tensor, recipe.density or 1.0), elect=True)
+            return _by_elements(parts, lambda tensor: keep_greatest(tensor, options.density or 1.0), elect=True)
         case "dare_linear" | "dare_ties" as method:
-            density = recipe.density or 1.0
+            density = options.density or 1.0
             return _by_elements(
                 parts, lambda tensor: keep_random(tensor, density, generator), elect=method == "dare_ties"
             )

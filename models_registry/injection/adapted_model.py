@@ -29,7 +29,7 @@ from models_registry.injection.layer import Adapters
 from models_registry.injection.merged.merged_weights_cache import Merged, MergedWeightsCache
 from models_registry.injection.probing.coverage import UNKNOWN, ModuleCoverage, probe
 from models_registry.injection.routing.routing import (
-    Mixture,
+    Composition,
     Routing,
     route_rows,
     route_whole,
@@ -71,11 +71,11 @@ class AdaptedModel:
         self._modules = dict(module.named_modules())
         self._infos = {info.name: info for info in self.architecture.modules}
         self._layers: dict[str, Adapters] = {}
-        self.hot = MergedWeightsCache()
+        self.merged_weights = MergedWeightsCache()
         self._attached: dict[str, PreparedAdapter] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
-        self.reach: ModuleCoverage | None = None
-        self.silent: set[str] = set()
+        self.coverage: ModuleCoverage | None = None
+        self.inactive: set[str] = set()
         """Adapters that the last forward which was to follow them never reached; `note_effect` keeps it."""
 
     @property
@@ -128,7 +128,7 @@ class AdaptedModel:
 
         What is attached so, without `inject_adapter`, is for serving alone and has no state dict here.
         """
-        self.hot.forget(name)
+        self.merged_weights.forget(name)
         missing = [target for target in prepared.layers if target not in self._layers]
         for target in missing:
             if getattr(self._modules[target], INJECTED, FREE) is not FREE:
@@ -169,7 +169,7 @@ class AdaptedModel:
 
     def eject_adapter(self, name: str) -> None:
         """Take an adapter out. After the last one at a target, its module is exactly what it was before injection."""
-        self.hot.forget(name)
+        self.merged_weights.forget(name)
         for target in self._find(name).layers:
             self._vacate(target, name)
         del self._attached[name]
@@ -213,11 +213,11 @@ class AdaptedModel:
         """
         try:
             with without_routing(self):
-                self.reach = probe(self.module, forward, rows)
+                self.coverage = probe(self.module, forward, rows)
         except (Exception, SystemExit) as error:  # a module may raise anything, and no caller asked for this forward
             log.warning("the base model's reach stays unknown: %s: %s", type(error).__name__, error)
-            self.reach = UNKNOWN
-        return self.reach
+            self.coverage = UNKNOWN
+        return self.coverage
 
     def calibrate(self) -> None:
         """Measure which kernel is the faster here, and when, in a fraction of a second; before, it goes by what was
@@ -226,58 +226,60 @@ class AdaptedModel:
 
     def note_effect(self, routing: Routing) -> frozenset[str]:
         """After a forward: which of the adapters that it was to follow never acted."""
-        self.silent = (self.silent - routing.acted) | routing.silent
-        return routing.silent
+        self.inactive = (self.inactive - routing.acted) | routing.inactive
+        return routing.inactive
 
     def distrust_rows(self) -> None:
         """After a forward that lost its rows: what the probe showed of them doesn't hold for every batch."""
-        if self.reach is not None:
-            self.reach = replace(self.reach, by_row=frozenset())
+        if self.coverage is not None:
+            self.coverage = replace(self.coverage, by_row=frozenset())
 
     def bypassing(self, names: Collection[str]) -> frozenset[str]:
         """Which of these injected adapters act, in part, on modules whose weights the forward reads without calling
         them: nothing of that part would be in an answer."""
-        reach = self.reach or UNKNOWN
+        reach = self.coverage or UNKNOWN
         passed = reach.bypassed - reach.entered
         return frozenset(name for name in names if passed and not passed.isdisjoint(self._find(name).layers))
 
     def routes_rows(self, names: Collection[str]) -> bool:
         """Whether `routed` is right for these injected adapters: every place where they act is shown to be entered with
-        the batch's rows along its leading dimension. Where it isn't, run one forward per distinct mixture."""
-        return self.reach is not None and all(self._find(name).layers.keys() <= self.reach.by_row for name in names)
+        the batch's rows along its leading dimension. Where it isn't, run one forward per distinct composition."""
+        return self.coverage is not None and all(
+            self._find(name).layers.keys() <= self.coverage.by_row for name in names
+        )
 
-    def routed(self, mixtures: Sequence[Mixture]) -> AbstractContextManager[Routing]:
-        """Forwards inside the `with` use one mixture per row of their batch. Raises as `routed_whole` does.
+    def routed(self, compositions: Sequence[Composition]) -> AbstractContextManager[Routing]:
+        """Forwards inside the `with` use one composition per row of their batch. Raises as `routed_whole` does.
 
         Right where `routes_rows` says so, or where the caller knows that rows stay along the leading dimension.
         """
-        for mixture in mixtures:
-            self._check_mixture(mixture)
-        self.hot.interrupt()
-        return routing(self, route_rows(mixtures, self.kernels))
+        for composition in compositions:
+            self._check_composition(composition)
+        self.merged_weights.interrupt()
+        return routing(self, route_rows(compositions, self.kernels))
 
-    def routed_whole(self, mixture: Mixture) -> AbstractContextManager[Routing]:
-        """Forwards inside the `with` use `mixture` for everything they compute.
+    def routed_whole(self, composition: Composition) -> AbstractContextManager[Routing]:
+        """Forwards inside the `with` use `composition` for everything they compute.
 
         Raises:
             NotFound: a name that isn't injected.
-            Invalid: a mixture of adapters that don't add up.
+            Invalid: a composition of adapters that don't add up.
         """
-        self._check_mixture(mixture)
-        return routing(self, route_whole(mixture, self.kernels, self._merged(mixture)))
+        self._check_composition(composition)
+        return routing(self, route_whole(composition, self.kernels, self._merged(composition)))
 
-    def _merged(self, mixture: Mixture) -> Merged:
-        """The targets' merged copies for `mixture`, if it is hot and memory was granted."""
+    def _merged(self, composition: Composition) -> Merged:
+        """The targets' merged copies for `composition`, if it is hot and memory was granted."""
         if not self.kernels.max_merged_bytes:
             return {}
-        targets = dict.fromkeys(target for name in mixture for target in self._attached[name].layers)
+        targets = dict.fromkeys(target for name in composition for target in self._attached[name].layers)
         layers = {target: self._layers[target] for target in targets}
-        return self.hot.note(tuple(mixture.items()), layers, self.kernels.max_merged_bytes)
+        return self.merged_weights.record(tuple(composition.items()), layers, self.kernels.max_merged_bytes)
 
-    def _check_mixture(self, mixture: Mixture) -> None:
-        for name, weight in mixture.items():
+    def _check_composition(self, composition: Composition) -> None:
+        for name, weight in composition.items():
             refusal = self._find(name).addition_refusal
-            if refusal is not None and (len(mixture) > 1 or weight != 1.0):
+            if refusal is not None and (len(composition) > 1 or weight != 1.0):
                 raise Invalid("The adapters don't mix.", [Fault(("adapter", name), f"can't be weighted ({refusal})")])
 
     # ---- lookups ------------------------------------------------------------------------------------------------

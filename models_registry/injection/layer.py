@@ -18,7 +18,7 @@ from models_registry.injection.kernels.segmented import ADD_LOW_RANK, add_linear
 from models_registry.injection.kernels.stacked_lora import LowRankDelta
 from models_registry.injection.layer_delta import LayerDelta
 from models_registry.injection.merged.merged_layer import can_merge, merge
-from models_registry.injection.merged.merged_weights_cache import MergedLayer, MixtureKey
+from models_registry.injection.merged.merged_weights_cache import CompositionKey, MergedLayer
 from models_registry.injection.routing.plan import LayerAdapters, LowRankDeltas, Plan
 from models_registry.injection.routing.routing import EVERY_ROW, Routing, routing_of, without_routing
 from models_registry.records import LayerKind, ModuleInfo
@@ -26,7 +26,7 @@ from models_registry.records import LayerKind, ModuleInfo
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
 MOST_KEPT: Final = 1024
-"""So many mixtures are kept of a layer: there is no end of weights."""
+"""So many compositions are kept of a layer: there is no end of weights."""
 
 
 class Adapters(nn.Module):
@@ -40,7 +40,7 @@ class Adapters(nn.Module):
         self.slots: dict[str, Folded] = {}
         self._scaling_inputs: set[str] = set()
         self._edition = 0
-        self._kept: dict[MixtureKey, LayerAdapters] = {}
+        self._kept: dict[CompositionKey, LayerAdapters] = {}
         self._model = model
         self._name = info.name
         self._kind: LayerKind | None = info.kind
@@ -143,7 +143,7 @@ class Adapters(nn.Module):
         here: set[str] = set()
         merged = routing.merged.get(self._name)
         for segment in routing.segments:
-            acting = self._acting(segment.mixture)
+            acting = self._acting(segment.composition)
             here |= acting.names
             if merged is not None and self._answers and merged.is_of([folded for folded, _ in acting.parts]):
                 routing.acted.update(here)
@@ -163,40 +163,40 @@ class Adapters(nn.Module):
         added = LowRankDeltas(additions, routing.rows, self._add_low_rank, routing.stacking) if additions else None
         return Plan(self._edition, frozenset(here), tuple(changes), scales, gathered, added)
 
-    def _acting(self, mixture: MixtureKey) -> LayerAdapters:
-        """What the mixture does here, from what was kept if there is something: batches ask for the same ones."""
-        acting = self._kept.get(mixture)
+    def _acting(self, composition: CompositionKey) -> LayerAdapters:
+        """What the composition does here, from what was kept if there is something: batches ask for the same ones."""
+        acting = self._kept.get(composition)
         if acting is None:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
-            acting = self._kept[mixture] = self._look_up(mixture)
+            acting = self._kept[composition] = self._look_up(composition)
         return acting
 
-    def _look_up(self, mixture: MixtureKey) -> LayerAdapters:
-        parts = tuple((self.slots[name], weight) for name, weight in mixture if name in self.slots)
+    def _look_up(self, composition: CompositionKey) -> LayerAdapters:
+        parts = tuple((self.slots[name], weight) for name, weight in composition if name in self.slots)
         low_ranks = tuple((low, weight) for folded, weight in parts if (low := folded.addition) is not None)
-        names = frozenset(name for name, _ in mixture if name in self.slots)
+        names = frozenset(name for name, _ in composition if name in self.slots)
         return LayerAdapters(names, parts, low_ranks if len(low_ranks) == len(parts) else ())
 
     # ---- merged copies ------------------------------------------------------------------------------------------
 
-    def merge_bytes(self, mixture: MixtureKey) -> int:
-        """What `merge` would take; 0: the mixture can't be merged here."""
+    def merge_bytes(self, composition: CompositionKey) -> int:
+        """What `merge` would take; 0: the composition can't be merged here."""
         (target,) = self._target
         # What a stranger's hook makes of the output, an adapter adds to; in the weight, it would be made of the sum.
         is_first = self._hook is not None and next(iter(target._forward_hooks)) == self._hook.id
         if not is_first or ("forward" in vars(target)) is not self._answers:
             return 0
-        if not can_merge(target, self._kind, self._acting(mixture).parts):
+        if not can_merge(target, self._kind, self._acting(composition).parts):
             return 0
         return target.get_parameter("weight").nbytes
 
-    def merge(self, mixture: MixtureKey) -> MergedLayer:
-        """Make a copy of the target with the mixture in it. From now on the target asks each routing for one."""
+    def merge(self, composition: CompositionKey) -> MergedLayer:
+        """Make a copy of the target with the composition in it. From now on the target asks each routing for one."""
         (target,) = self._target
-        acting = self._acting(mixture).parts
+        acting = self._acting(composition).parts
         made_of = tuple(folded for folded, _ in acting)
-        copy = merge(target, self._kind, acting) if self.merge_bytes(mixture) else None
+        copy = merge(target, self._kind, acting) if self.merge_bytes(composition) else None
         if copy is None:
             return MergedLayer(made_of, None, 0)
         if not self._answers:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from models_registry.adapters.cancellation import Stopped, never
-from models_registry.adapters.recipe import Recipe
+from models_registry.adapters.merge_options import MergeOptions
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import Adapter, AdapterVersion, Architecture, BaseModel
@@ -100,7 +100,7 @@ class NewComposition:
     model: str
     name: str
     adapters: Mapping[str, float]
-    recipe: Recipe
+    options: MergeOptions
     stopped: Stopped = never
 
 
@@ -115,12 +115,12 @@ class CreatedAdapter:
 
 @dataclass(frozen=True, slots=True)
 class AdapterStatus:
-    """`residency` is that of each version number; `silent` are the versions that the last forward which was to follow
+    """`residency` is that of each version number; `inactive` are the versions that the last forward which was to follow
     them never reached."""
 
     adapter: Adapter
     residency: Mapping[int, VersionResidency]
-    silent: frozenset[int] = frozenset()
+    inactive: frozenset[int] = frozenset()
 
     @property
     def in_flight(self) -> int:

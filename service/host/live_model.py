@@ -57,7 +57,7 @@ class LiveModel:
         return HostStats(
             self.batcher.stats,
             self.cache.stats,
-            self.adapted.hot.bytes,
+            self.adapted.merged_weights.bytes,
             self.adapted.kernels.max_merged_bytes,
             self.worker.rows_per_forward.stats,
             self.worker.adapters_per_forward.stats,
@@ -67,7 +67,7 @@ class LiveModel:
         return HostStatus(
             self.cache.resident,
             self.cache.residency(keys),
-            frozenset(self.adapted.silent),
+            frozenset(self.adapted.inactive),
             self.warnings,
             self.probing.done(),
             self.stats,
@@ -84,7 +84,7 @@ class LiveModel:
         """Versions that were removed leave memory with the last request that uses them."""
         self.cache.forget(keys)
         with suppress(RegistryError):  # it was closed, for whatever reason: all that it knows goes
-            self.batcher.call(lambda: self.adapted.silent.difference_update(keys))
+            self.batcher.call(lambda: self.adapted.inactive.difference_update(keys))
 
 
 def build(order: BuildOrder, spec: BaseModelSpec, read_blob: ReadBlob, watch: Watch) -> LiveModel:

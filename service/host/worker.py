@@ -38,7 +38,7 @@ class Worker:
         spec: BaseModelSpec,
         adapted: AdaptedModel,
         adapters: AdapterCache,
-        joining: BatchPolicy,
+        policy: BatchPolicy,
         batcher: Batcher,
         watch: Watch = lambda _: None,
     ) -> None:
@@ -47,7 +47,7 @@ class Worker:
         self._spec = spec
         self._adapted = adapted
         self._adapters = adapters
-        self._joining = joining
+        self._policy = policy
         self._batcher = batcher
         self._watch = watch
         self.rows_per_forward: Final = Sizes()
@@ -148,10 +148,10 @@ class Worker:
         begun = time.monotonic()
         came_at = self._adapters.make_resident(distinct_versions(one for job in jobs for one in job.selections))
         loaded = time.monotonic()
-        outputs = answer_jobs(self._spec, self._adapted, jobs, self._joining.proof.by_token or ())
+        outputs = answer_jobs(self._spec, self._adapted, jobs, self._policy.proof.by_token or ())
         ended = time.monotonic()
         self._tell(jobs, begun, loaded, ended)
-        self._joining.learn(jobs[0].rows)
+        self._policy.learn(jobs[0].rows)
         require_coverage(self._adapted, (one for job in jobs for one in job.selections))
         answers: list[HostAnswer] = []
         for job, own in zip(jobs, outputs, strict=True):

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, DynamicCache, PreTrainedModel
 
 from models_registry.adapters.catalog import parse_config
-from models_registry.injection import AdaptedModel, Mixture
+from models_registry.injection import AdaptedModel, Composition
 from models_registry.injection.kernels.kernel_table import KernelTable
 from tests.bench.figures import Figure, medians
 
@@ -84,11 +84,11 @@ def _load(directory: Path, dtype: torch.dtype) -> PreTrainedModel:
     return model.eval().requires_grad_(False)
 
 
-def _rows(names: list[str]) -> list[Mixture]:
+def _rows(names: list[str]) -> list[Composition]:
     return [{name: 1.0} for name in names for _ in range(ROWS // len(names))]
 
 
-def _routed(adapted: AdaptedModel, rows: list[Mixture], forward: Forward) -> Forward:
+def _routed(adapted: AdaptedModel, rows: list[Composition], forward: Forward) -> Forward:
     def run() -> None:
         with adapted.routed(rows):
             forward()
@@ -96,9 +96,9 @@ def _routed(adapted: AdaptedModel, rows: list[Mixture], forward: Forward) -> For
     return run
 
 
-def _whole(adapted: AdaptedModel, mixture: Mixture, forward: Forward) -> Forward:
+def _whole(adapted: AdaptedModel, composition: Composition, forward: Forward) -> Forward:
     def run() -> None:
-        with adapted.routed_whole(mixture):
+        with adapted.routed_whole(composition):
             forward()
 
     return run

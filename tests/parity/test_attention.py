@@ -114,11 +114,11 @@ def test_rows_equal_their_solo_runs_under_every_option(option: dict[str, Any]) -
     adapted = ours(attend(), {**LORA, "init_lora_weights": False})
     adapted.inject_adapter("y", parse_config({**LORA, "bias": "all"}), _doubled(adapted))
     given = arguments(option)
-    mixtures = [{"y": 1.0}, {}, {"x": 1.0}]
-    with adapted.routed(mixtures):
+    compositions = [{"y": 1.0}, {}, {"x": 1.0}]
+    with adapted.routed(compositions):
         mixed = run(adapted.module, **given)
-    for row, mixture in enumerate(mixtures):
-        with adapted.routed_whole(mixture):
+    for row, composition in enumerate(compositions):
+        with adapted.routed_whole(composition):
             alone = run(adapted.module, **one_row(given, row))
         for together, single in zip(mixed, alone, strict=True):
             assert_same(together[row : row + 1], single)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models_registry.adapters.catalog import dump_config, parse_config
 from models_registry.adapters.checkpoint import Checkpoint, match_checkpoint
 from models_registry.adapters.compose import Component, compose
-from models_registry.adapters.recipe import CompositionMethod, Recipe
+from models_registry.adapters.merge_options import CompositionMethod, MergeOptions
 from models_registry.architecture import describe
 from models_registry.injection import AdaptedModel
 
@@ -84,17 +84,17 @@ class Together:
     def parts(self, weights: Sequence[float]) -> list[Component]:
         return [Component(name, c, w) for (name, c), w in zip(self.checkpoints.items(), weights, strict=True)]
 
-    def compose(self, recipe: Recipe, weights: Sequence[float] = WEIGHTS) -> Checkpoint:
-        return compose(self.parts(weights), self.architecture, recipe)
+    def compose(self, options: MergeOptions, weights: Sequence[float] = WEIGHTS) -> Checkpoint:
+        return compose(self.parts(weights), self.architecture, options)
 
-    def peft_compose(self, recipe: Recipe, weights: Sequence[float] = WEIGHTS) -> None:
+    def peft_compose(self, options: MergeOptions, weights: Sequence[float] = WEIGHTS) -> None:
         self.model.add_weighted_adapter(
             list(self.checkpoints),
             list(weights),
             "merged",
-            combination_type=recipe.method,
-            svd_rank=recipe.rank,
-            density=recipe.density,
+            combination_type=options.method,
+            svd_rank=options.rank,
+            density=options.density,
         )
         self.model.set_adapter("merged")
         self.model.eval()
@@ -114,58 +114,58 @@ class Together:
             return run(adapted.module, inputs)
 
 
-def assert_same_composition(together: Together, inputs: Mapping[str, Tensor], recipe: Recipe) -> None:
-    checkpoint = together.compose(recipe)
-    together.peft_compose(recipe)
+def assert_same_composition(together: Together, inputs: Mapping[str, Tensor], options: MergeOptions) -> None:
+    checkpoint = together.compose(options)
+    together.peft_compose(options)
     expected = run(together.model.model, inputs)
     assert_same(together.ours(checkpoint, inputs), expected)
     assert_differs(expected, run(together.base, inputs))
 
 
 ELEMENTWISE = (
-    Recipe("linear"),
-    Recipe("ties", density=0.5),
-    Recipe("ties", density=1.0),
-    Recipe("dare_linear", density=1.0),
-    Recipe("dare_ties", density=1.0),
+    MergeOptions("linear"),
+    MergeOptions("ties", density=0.5),
+    MergeOptions("ties", density=1.0),
+    MergeOptions("dare_linear", density=1.0),
+    MergeOptions("dare_ties", density=1.0),
 )
 
 
-def name_of(recipe: Recipe) -> str:
-    return f"{recipe.method} {recipe.density}"
+def name_of(options: MergeOptions) -> str:
+    return f"{options.method} {options.density}"
 
 
 @pytest.mark.filterwarnings("ignore:The density 1.0 is greater than or equal to 1:UserWarning")
 @pytest.mark.parametrize("layer", EVERY_LAYER.values(), ids=EVERY_LAYER.keys())
-@pytest.mark.parametrize("recipe", ELEMENTWISE, ids=name_of)
-def test_what_takes_a_and_b_apart_gives_pefts_tensors(layer: Layer, recipe: Recipe) -> None:
+@pytest.mark.parametrize("options", ELEMENTWISE, ids=name_of)
+def test_what_takes_a_and_b_apart_gives_pefts_tensors(layer: Layer, options: MergeOptions) -> None:
     together = Together(layer.base(), PARTS)
-    tensors = together.compose(recipe).tensors
-    together.peft_compose(recipe)
+    tensors = together.compose(options).tensors
+    together.peft_compose(options)
     expected = together.state("merged")
     assert tensors.keys() == expected.keys()
     for key in expected:
         assert_same(tensors[key], expected[key])
-    assert_same_composition(Together(layer.base(), PARTS), layer.inputs(), recipe)
+    assert_same_composition(Together(layer.base(), PARTS), layer.inputs(), options)
 
 
 @pytest.mark.parametrize("layer", EVERY_LAYER.values(), ids=EVERY_LAYER.keys())
 def test_cat_computes_what_pefts_does(layer: Layer) -> None:
-    assert_same_composition(Together(layer.base(), {**PARTS, "b": WIDE}), layer.inputs(), Recipe("cat"))
+    assert_same_composition(Together(layer.base(), {**PARTS, "b": WIDE}), layer.inputs(), MergeOptions("cat"))
 
 
 @pytest.mark.parametrize("rank", [None, 1, 3])
 @pytest.mark.parametrize("layer", SVD_LAYERS.values(), ids=SVD_LAYERS.keys())
 def test_svd_computes_what_pefts_does(layer: Layer, rank: int | None) -> None:
-    recipe = Recipe("svd", rank=rank)
+    options = MergeOptions("svd", rank=rank)
     together = Together(layer.base(), PARTS)
-    assert_same_composition(together, layer.inputs(), recipe)
-    ours, theirs = together.compose(recipe).tensors, together.state("merged")
+    assert_same_composition(together, layer.inputs(), options)
+    ours, theirs = together.compose(options).tensors, together.state("merged")
     assert {key: tensor.shape for key, tensor in ours.items()} == {key: tensor.shape for key, tensor in theirs.items()}
 
 
-@pytest.mark.parametrize("recipe", [Recipe("cat"), *ELEMENTWISE[:2], Recipe("svd", rank=2)], ids=name_of)
-def test_parts_with_different_targets_are_merged_where_they_are_as_in_peft(recipe: Recipe) -> None:
+@pytest.mark.parametrize("options", [MergeOptions("cat"), *ELEMENTWISE[:2], MergeOptions("svd", rank=2)], ids=name_of)
+def test_parts_with_different_targets_are_merged_where_they_are_as_in_peft(options: MergeOptions) -> None:
     raws = {
         "a": {**LORA, "target_modules": ["first"]},
         "b": {**LORA, "target_modules": ["inner.first", "second"]},
@@ -174,17 +174,17 @@ def test_parts_with_different_targets_are_merged_where_they_are_as_in_peft(recip
     torch.manual_seed(0)
     together = Together(Block().double().eval(), raws)
     inputs = block_inputs()
-    assert together.compose(recipe).targets == tuple(m for m in together.architecture.modules if m.kind == "linear")
-    assert_same_composition(together, inputs, recipe)
+    assert together.compose(options).targets == tuple(m for m in together.architecture.modules if m.kind == "linear")
+    assert_same_composition(together, inputs, options)
 
 
-@pytest.mark.parametrize("recipe", [Recipe("svd"), *ELEMENTWISE[:2]], ids=name_of)
-def test_one_adapter_alone_is_weighted_as_in_peft(recipe: Recipe) -> None:
+@pytest.mark.parametrize("options", [MergeOptions("svd"), *ELEMENTWISE[:2]], ids=name_of)
+def test_one_adapter_alone_is_weighted_as_in_peft(options: MergeOptions) -> None:
     layer = LINEAR["linear"]
     together = Together(layer.base(), {"a": LORA})
     inputs = layer.inputs()
-    composed = together.compose(recipe, (-0.375,))
-    together.peft_compose(recipe, (-0.375,))
+    composed = together.compose(options, (-0.375,))
+    together.peft_compose(options, (-0.375,))
     assert_same(together.ours(composed, inputs), run(together.model.model, inputs))
 
 
@@ -195,7 +195,7 @@ def test_a_rank_stabilised_part_does_not_rescale_the_result(first: str) -> None:
     raws = {first: PARTS[first], **{name: raw for name, raw in PARTS.items() if name != first}}
     together = Together(layer.base(), raws)
     inputs = layer.inputs()
-    assert_same(together.ours(together.compose(Recipe("cat")), inputs), together.weighted(inputs))
+    assert_same(together.ours(together.compose(MergeOptions("cat")), inputs), together.weighted(inputs))
 
 
 @pytest.mark.parametrize("method", ["cat", "svd"])
@@ -205,18 +205,18 @@ def test_a_rank_stabilised_part_does_not_rescale_the_result(first: str) -> None:
 def test_a_composition_with_room_for_all_ranks_is_the_weighted_sum(layer: Layer, method: CompositionMethod) -> None:
     together = Together(layer.base(), {"a": LORA, "b": {**LORA, "r": 8, "use_rslora": True}})
     inputs, weights = layer.inputs(), (0.7, -1.3)
-    recipe = Recipe(method, rank=12 if method == "svd" else None)
-    actual = together.ours(together.compose(recipe, weights), inputs)
+    options = MergeOptions(method, rank=12 if method == "svd" else None)
+    actual = together.ours(together.compose(options, weights), inputs)
     assert_same(actual, together.weighted(inputs, weights))
 
 
-@pytest.mark.parametrize("recipe", [Recipe("cat"), Recipe("svd"), Recipe("linear")], ids=name_of)
-def test_peft_loads_the_result_as_it_stands(recipe: Recipe) -> None:
+@pytest.mark.parametrize("options", [MergeOptions("cat"), MergeOptions("svd"), MergeOptions("linear")], ids=name_of)
+def test_peft_loads_the_result_as_it_stands(options: MergeOptions) -> None:
     torch.manual_seed(0)
     some = {**LORA, "target_modules": r"first|inner\.second"}  # but not inner.first
-    other = some if recipe.method == "linear" else {**some, "rank_pattern": {"^first": 6}}
+    other = some if options.method == "linear" else {**some, "rank_pattern": {"^first": 6}}
     together = Together(Block().double().eval(), {"a": some, "b": other})
-    checkpoint = together.compose(recipe, (0.5, 2.0))
+    checkpoint = together.compose(options, (0.5, 2.0))
     raw = dump_config(checkpoint.config)
     reloaded = peft.inject_adapter_in_model(peft_config(raw), copy.deepcopy(together.base)).eval()
     outcome = peft.set_peft_model_state_dict(reloaded, dict(checkpoint.tensors))

@@ -1,4 +1,4 @@
-"""Merged copies: a target whose weight has one mixture of adapters in it answers at the base's own speed.
+"""Merged copies: a target whose weight has one composition of adapters in it answers at the base's own speed.
 
 Only in float32 and wider: in half precision a sum would round every weight, which an adapter beside the base never
 does. The base's weights are read, never written.

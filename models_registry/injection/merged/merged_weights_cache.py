@@ -1,8 +1,8 @@
-"""Which mixtures of adapters are hot, and their merged copies: within a bound of memory, the mixture that was used
-longest ago goes first.
+"""Which compositions of adapters are hot, and their merged copies: within a bound of memory, the least recently used
+composition is evicted first.
 
-A routing finds the copies that were there before it began. Some more are made between two of a hot mixture's routings,
-so that none waits noticeably.
+A routing finds the copies that were there before it began. Some more are made between two routings of a hot
+composition, so that none waits noticeably.
 """
 
 import threading
@@ -14,10 +14,10 @@ from torch import nn
 
 from models_registry.adapters.folded import Folded
 
-MixtureKey: TypeAlias = tuple[tuple[str, float], ...]
+CompositionKey: TypeAlias = tuple[tuple[str, float], ...]
 
 HOT_AFTER: Final = 8
-"""So many routings in a row must want one mixture for all that they compute."""
+"""So many routings in a row must want one composition for all that they compute."""
 BYTES_AT_ONCE: Final = 32 << 20
 """How much is merged before one routing, at most."""
 MOST_MIXTURES: Final = 64
@@ -42,13 +42,13 @@ Merged: TypeAlias = Mapping[str, MergedLayer]
 
 
 class Layer(Protocol):
-    """A target that mixtures can be merged at."""
+    """A target that compositions can be merged at."""
 
-    def merge_bytes(self, mixture: MixtureKey) -> int:
-        """What `merge` would take; 0: the mixture can't be merged here."""
+    def merge_bytes(self, composition: CompositionKey) -> int:
+        """What `merge` would take; 0: the composition can't be merged here."""
         ...
 
-    def merge(self, mixture: MixtureKey) -> MergedLayer:
+    def merge(self, composition: CompositionKey) -> MergedLayer:
         """Have a copy made, or say that there can't be one."""
         ...
 
@@ -58,8 +58,8 @@ class MergedWeightsCache:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._copies: dict[MixtureKey, dict[str, MergedLayer]] = {}  # in order of last use, oldest first
-        self._last: MixtureKey = ()
+        self._copies: dict[CompositionKey, dict[str, MergedLayer]] = {}  # in order of last use, oldest first
+        self._last: CompositionKey = ()
         self._times = 0
 
     @property
@@ -67,19 +67,19 @@ class MergedWeightsCache:
         with self._lock:
             return self._bytes()
 
-    def note(self, mixture: MixtureKey, layers: Mapping[str, Layer], max_bytes: int) -> Merged:
-        """A routing wants `mixture` for all that it computes; `layers` are where it acts. What there is for it, some
-        more of it if it's hot; not more than `max_bytes` for all mixtures."""
+    def record(self, composition: CompositionKey, layers: Mapping[str, Layer], max_bytes: int) -> Merged:
+        """A routing wants `composition` for all that it computes; `layers` are where it acts. Returns its copies, with
+        some new ones if it is hot; not more than `max_bytes` for all compositions."""
         with self._lock:
-            self._times = self._times + 1 if mixture == self._last else 1
-            self._last = mixture
-            copies = self._copies.pop(mixture, {})
+            self._times = self._times + 1 if composition == self._last else 1
+            self._last = composition
+            copies = self._copies.pop(composition, {})
             if copies or self._is_hot:
-                self._copies[mixture] = copies
+                self._copies[composition] = copies
                 if len(self._copies) > MOST_MIXTURES:
                     del self._copies[next(iter(self._copies))]
             if self._is_hot:
-                self._merge_some(mixture, layers, max_bytes)
+                self._merge_some(composition, layers, max_bytes)
             return {target: merged for target, merged in copies.items() if merged.copy is not None}
 
     def interrupt(self) -> None:
@@ -105,21 +105,21 @@ class MergedWeightsCache:
     def _is_hot(self) -> bool:
         return bool(self._last) and self._times > HOT_AFTER
 
-    def _merge_some(self, mixture: MixtureKey, layers: Mapping[str, Layer], max_bytes: int) -> None:
+    def _merge_some(self, composition: CompositionKey, layers: Mapping[str, Layer], max_bytes: int) -> None:
         left = BYTES_AT_ONCE
-        copies = self._copies[mixture]
+        copies = self._copies[composition]
         for target, layer in layers.items():
             if target in copies:
                 continue
-            size = layer.merge_bytes(mixture)
-            if left <= 0 or not self._make_room(size, mixture, max_bytes):
+            size = layer.merge_bytes(composition)
+            if left <= 0 or not self._make_room(size, composition, max_bytes):
                 break
-            # Also where the mixture can't be merged: so that nobody asks again.
-            copies[target] = layer.merge(mixture)
+            # Also where the composition can't be merged: so that nobody asks again.
+            copies[target] = layer.merge(composition)
             left -= size
 
-    def _make_room(self, size: int, wanting: MixtureKey, max_bytes: int) -> bool:
-        """Whether so many bytes more fit, once mixtures that were used longer ago have gone."""
+    def _make_room(self, size: int, wanting: CompositionKey, max_bytes: int) -> bool:
+        """Whether so many bytes more fit, once compositions that were used longer ago have gone."""
         while self._bytes() + size > max_bytes:
             coldest = next((key for key in self._copies if key != wanting), None)
             if coldest is None:

@@ -62,8 +62,8 @@ class LowRankDeltas:
 
 @dataclass(frozen=True, slots=True)
 class LayerAdapters:
-    """What one mixture does here: its adapters that are here, with their weights. `low_ranks` only where they are all
-    that it does."""
+    """What one composition does here: its adapters that are here, with their weights. `low_ranks` only where they are
+    all that it does."""
 
     names: frozenset[str]
     parts: tuple[tuple[Folded, float], ...]

@@ -16,7 +16,7 @@ from models_registry.injection.kernels.kernel_table import KernelTable, Stacking
 from models_registry.injection.merged.merged_weights_cache import Merged
 from models_registry.injection.routing.plan import Plan
 
-Mixture: TypeAlias = Mapping[str, float]
+Composition: TypeAlias = Mapping[str, float]
 """Injected adapter name -> weight. Empty: the base model. The deltas of several add up."""
 
 NO_COPIES: Final[Merged] = MappingProxyType({})
@@ -25,18 +25,18 @@ EVERY_ROW: Final = ...  # not slice(None): a lone token id has no dimension to s
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Neighbouring rows that share a mixture, by their place along the leading dimension; `...` for all there is."""
+    """Neighbouring rows that share a composition, by their place along the leading dimension; `...` for all rows."""
 
     rows: slice | EllipsisType
-    mixture: tuple[tuple[str, float], ...]
+    composition: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
     """Segments in row order, without those of the base. `rows` is the batch's size; None where the forward has no row
-    dimension to look for, because one mixture holds for all of it. `acted` fills with the adapters that the forward
+    dimension to look for, because one composition holds for all of it. `acted` fills with the adapters that the forward
     really reached, `plans` with what they do at each layer. `merged` are copies that answer for the
-    one mixture."""
+    one composition."""
 
     rows: int | None
     segments: tuple[Segment, ...]
@@ -46,26 +46,28 @@ class Routing:
     plans: dict[object, Plan] = field(default_factory=dict[object, Plan])
 
     @property
-    def silent(self) -> frozenset[str]:
+    def inactive(self) -> frozenset[str]:
         """Adapters that were asked for and never acted."""
-        return frozenset(name for segment in self.segments for name, _ in segment.mixture) - self.acted
+        return frozenset(name for segment in self.segments for name, _ in segment.composition) - self.acted
 
 
-def route_rows(mixtures: Sequence[Mixture], kernels: KernelTable) -> Routing:
-    """One mixture per row."""
+def route_rows(compositions: Sequence[Composition], kernels: KernelTable) -> Routing:
+    """One composition per row."""
     segments: list[Segment] = []
     start = 0
-    for mixture, run in groupby(tuple(mixture.items()) for mixture in mixtures):
+    for composition, run in groupby(tuple(composition.items()) for composition in compositions):
         stop = start + len(list(run))
-        if mixture:
-            segments.append(Segment(slice(start, stop), mixture))
+        if composition:
+            segments.append(Segment(slice(start, stop), composition))
         start = stop
-    return Routing(len(mixtures), tuple(segments), Stacking(kernels), NO_COPIES)
+    return Routing(len(compositions), tuple(segments), Stacking(kernels), NO_COPIES)
 
 
-def route_whole(mixture: Mixture, kernels: KernelTable, merged: Merged = NO_COPIES) -> Routing:
-    """One mixture for whatever the forward computes."""
-    return Routing(None, (Segment(EVERY_ROW, tuple(mixture.items())),) if mixture else (), Stacking(kernels), merged)
+def route_whole(composition: Composition, kernels: KernelTable, merged: Merged = NO_COPIES) -> Routing:
+    """One composition for whatever the forward computes."""
+    return Routing(
+        None, (Segment(EVERY_ROW, tuple(composition.items())),) if composition else (), Stacking(kernels), merged
+    )
 
 
 _routings: ContextVar[Mapping[object, Routing]] = ContextVar("routings", default=MappingProxyType({}))

@@ -168,7 +168,7 @@ def _show_version(version: AdapterVersion, status: AdapterStatus) -> dict[str, A
         "metadata": version.metadata,
         **_show_residency(status.residency[version.version]),
         "damaged": version.damaged,
-        "without_effect": version.version in status.silent,
+        "without_effect": version.version in status.inactive,
     }
 
 
@@ -187,7 +187,7 @@ def show_adapter(status: AdapterStatus) -> AdapterAnswer:
         residency=status.residency[newest.version].tier,
         in_flight=status.in_flight,
         damaged=newest.damaged,
-        without_effect=newest.version in status.silent,
+        without_effect=newest.version in status.inactive,
         aliases=dict(adapter.aliases),
         versions=show_versions(status),
     )

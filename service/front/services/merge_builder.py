@@ -25,7 +25,7 @@ def draft_composition(
     max_bytes: int,
 ) -> VersionCandidate:
     """Its metadata say what it was made of. Raises `NotFound` (references: all of them at once), `Damaged`, `Invalid`
-    where the parts or the recipe don't go together, or the parts, which are read at the same time, have more than
+    where the parts or the options don't go together, or the parts, which are read at the same time, have more than
     `max_bytes` in all; `WithoutEffect` where the model enters none of its places; `Cancelled`."""
     found = resolve_composition(view, new.model, new.adapters)
     if (bytes_ := sum(part.version.bytes for part in found.parts)) > max_bytes:
@@ -34,7 +34,7 @@ def draft_composition(
             "(ADAPTER_SERVICE_MAX_UPLOAD_BYTES); compose fewer of them, or smaller ones."
         )
     parts = [_read(part, modules.architecture, read_weights) for part in while_wanted(found.parts, new.stopped)]
-    checkpoint = compose(parts, modules.architecture, new.recipe, new.stopped)
+    checkpoint = compose(parts, modules.architecture, new.options, new.stopped)
     return draft(checkpoint, modules, {"composed": _provenance(new, parts)})
 
 
@@ -46,5 +46,5 @@ def _read(part: Part, architecture: Architecture, read_weights: Callable[[Adapte
 
 
 def _provenance(new: NewComposition, parts: list[Component]) -> dict[str, Any]:
-    recipe = {name: value for name, value in asdict(new.recipe).items() if value is not None}
-    return {"adapters": {part.reference: part.weight for part in parts}, **recipe}
+    options = {name: value for name, value in asdict(new.options).items() if value is not None}
+    return {"adapters": {part.reference: part.weight for part in parts}, **options}

@@ -91,7 +91,7 @@ def _in_turn(jobs: Sequence[Job]) -> Batch:
         parameters=first.request.parameters or {},
         selections=selections,
         outputs=None if None in wishes else tuple(wanted),
-        divisible=all(job.kind is not None for job in jobs),
+        divisible=all(job.batch_key is not None for job in jobs),
         stopped=lambda: all(job.left.is_set() for job in jobs),
         places=() if rows else tuple(job.start + row for job in jobs for row in range(job.size)),
     )

@@ -28,7 +28,7 @@ def check_example(raw: Mapping[str, Any], spec: BaseModelSpec, module: nn.Module
 
 
 def learn_example(
-    raw: Mapping[str, Any], spec: BaseModelSpec, module: nn.Module, joining: BatchPolicy
+    raw: Mapping[str, Any], spec: BaseModelSpec, module: nn.Module, policy: BatchPolicy
 ) -> tuple[str, ...]:
     """Let the example show what the model does with rows. What its owner should know of it; never raises.
 
@@ -36,22 +36,22 @@ def learn_example(
     """
     rows, reason = _tried(spec, module, raw, ())
     if rows is not None:
-        return _learned(joining, rows)
+        return _learned(policy, rows)
     for names in _maybe_floats(raw):
         rows, _ = _tried(spec, module, raw, names)
         if rows is not None:
             floats = f"{', '.join(names)} {'holds' if len(names) == 1 else 'acquire'} whole numbers, on which the model"
             way_out = "Write 1.0 instead of 1, or give a dtype, here and in requests."
             warning = f"{AT}: {floats} doesn't run ({reason}); they were tried as floats. {way_out}"
-            return (warning, *_learned(joining, rows))
+            return (warning, *_learned(policy, rows))
     return (f"{AT}: the model doesn't run on them ({reason}), so they show nothing of its modules and rows.",)
 
 
-def _learned(joining: BatchPolicy, rows: Rows) -> tuple[str, ...]:
+def _learned(policy: BatchPolicy, rows: Rows) -> tuple[str, ...]:
     if rows.count is None:
         return (f"{AT}: without a common leading dimension they have no rows, so they show nothing of the model.",)
-    joining.learn(rows)
-    if joining.proof is NOTHING:
+    policy.learn(rows)
+    if policy.proof is NOTHING:
         reason = "the model doesn't run on several rows made from them, or these are all alike"
         return (f"{AT}: they don't show that rows stay rows ({reason}), so requests don't share forwards.",)
     return ()

@@ -1,6 +1,6 @@
-"""A batch's outputs: one forward under the rows' routing, or one per distinct mixture where rows can't be routed.
+"""A batch's outputs: one forward under the rows' routing, or one per distinct composition where rows can't be routed.
 
-Runs on the model's own thread. Knows rows and mixtures; nothing of queues, residency or callers.
+Runs on the model's own thread. Knows rows and compositions; nothing of queues, residency or callers.
 """
 
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The rows (their indices) that share one mixture, and what the model gave for them."""
+    """The rows (their indices) that share one composition, and what the model gave for them."""
 
     indices: tuple[int, ...]
     values: Mapping[str, OutputValue]
@@ -69,7 +69,7 @@ def _answer(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs
     try:
         return _run(spec, adapted, batch)
     except OutOfMemory:
-        if not adapted.hot.clear() and not halves:
+        if not adapted.merged_weights.clear() and not halves:
             raise
     # Only here, for the error would keep alive what the forward took.
     give_memory_back()
@@ -168,14 +168,14 @@ def _run_mixed(
 
 def learn_coverage(spec: BaseModelSpec, adapted: AdaptedModel, rows: Rows | None) -> None:
     """Let `rows` show where the model takes its rows, unless something did before."""
-    if adapted.reach is None and rows is not None and rows.count:
+    if adapted.coverage is None and rows is not None and rows.count:
         adapted.learn_coverage(lambda tensors: spec.forward(adapted.module, Rows(tensors, PROBED_ROWS)), rows.tensors)
 
 
 def require_coverage(adapted: AdaptedModel, selections: Iterable[Selection]) -> None:
     """Raises `WithoutEffect` for adapters that a forward was seen to pass by in part."""
     if passed := adapted.bypassing({name for selection in selections for name in selection.composition}):
-        adapted.silent |= passed
+        adapted.inactive |= passed
         faults = [
             Fault(("adapter", reference_of(name)), "acts on a module whose weight is read without calling it")
             for name in sorted(passed)
@@ -188,10 +188,10 @@ def _acting(adapted: AdaptedModel, routed: AbstractContextManager[Routing]) -> G
     """Raises `WithoutEffect` after a forward that never entered any place of an adapter it was to follow."""
     with routed as routing:
         yield
-    if silent := adapted.note_effect(routing):
+    if inactive := adapted.note_effect(routing):
         faults = [
             Fault(("adapter", reference_of(name)), "acts on no module that these inputs enter")
-            for name in sorted(silent)
+            for name in sorted(inactive)
         ]
         raise WithoutEffect("An adapter had no effect on its rows, which would have been the base model's.", faults)
 

@@ -14,7 +14,7 @@ from models_registry.inputs.values import Inputs
 from service.host.execution.collate import tokens_of
 from service.host.execution.model_runner import learn_coverage
 from service.host.execution.row_proof import NOTHING, RowProof, prove_rows
-from service.host.scheduling.job import Kind
+from service.host.scheduling.job import BatchKey
 from service.protocol.types import InferCall, Selection
 
 
@@ -54,26 +54,26 @@ class BatchPolicy:
         known = self._proof is not None
         return rows.count is not None and not (known and self.proof.is_without_rows(request.outputs))
 
-    def kind(self, request: InferCall, selections: Sequence[Selection], rows: Rows | None) -> Kind | None:
+    def batch_key(self, request: InferCall, selections: Sequence[Selection], rows: Rows | None) -> BatchKey | None:
         """What a request must have in common with others to share their forward; None: it runs alone. Any thread may
         ask. Raises as the spec's `joins`."""
-        if any(part.key in self._adapted.silent for selection in selections for part in selection.parts):
+        if any(part.key in self._adapted.inactive for selection in selections for part in selection.parts):
             return None  # it acted on nothing before, and would again fail the batch that it is in
         if rows is None:
-            return self._kind_of_texts(request)
+            return self._batch_key_of_texts(request)
         proof = self.proof
         if not proof.covers(rows, request.outputs):
             return None
         if rows.padding is None or proof.by_token is None:
-            return Kind((rows.from_text, frozenset((k, v.dtype, v.shape[1:]) for k, v in rows.tensors.items())))
+            return BatchKey((rows.from_text, frozenset((k, v.dtype, v.shape[1:]) for k, v in rows.tensors.items())))
         fill = rows.padding.fill
         # A mask is added where others bring one, which then is of this dtype.
         shapes = {rows.padding.mask: (torch.long, torch.Size())}
         shapes |= {k: (v.dtype, v.shape[2:] if k in fill else v.shape[1:]) for k, v in rows.tensors.items()}
-        return Kind((rows.from_text, frozenset(shapes.items())), tokens_of(rows))
+        return BatchKey((rows.from_text, frozenset(shapes.items())), tokens_of(rows))
 
-    def _kind_of_texts(self, request: InferCall) -> Kind | None:
+    def _batch_key_of_texts(self, request: InferCall) -> BatchKey | None:
         parameters = request.parameters or {}
         if request.outputs not in (None, ("text",)) or not self.spec.joins(parameters):
             return None
-        return Kind((request.inputs.is_templated, json.dumps(dict(parameters), sort_keys=True)))
+        return BatchKey((request.inputs.is_templated, json.dumps(dict(parameters), sort_keys=True)))

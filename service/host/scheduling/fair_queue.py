@@ -118,9 +118,9 @@ class BatchBuilder:
     def __init__(self, first: Job, max_rows: int) -> None:
         self.jobs = [first]
         self.lines = Counter({first.adapters: first.size})
-        self._kind = first.kind
+        self._batch_key = first.batch_key
         self._room = max_rows - first.size
-        self._shortest = self._longest = first.kind.length if first.kind else 0
+        self._shortest = self._longest = first.batch_key.length if first.batch_key else 0
 
     @property
     def rows(self) -> int:
@@ -128,7 +128,7 @@ class BatchBuilder:
 
     @property
     def has_room(self) -> bool:
-        return self._kind is not None and self._room > 0
+        return self._batch_key is not None and self._room > 0
 
     def cap_dominant_adapter(self) -> None:
         """Some have all they asked for in this forward: who has most may at most double what it is without him."""
@@ -138,9 +138,14 @@ class BatchBuilder:
 
     def admit(self, job: Job) -> bool:
         """Take it in, if it fits."""
-        if self._kind is None or job.kind is None or job.kind.key != self._kind.key or job.size > self._room:
+        if (
+            self._batch_key is None
+            or job.batch_key is None
+            or job.batch_key.common != self._batch_key.common
+            or job.size > self._room
+        ):
             return False
-        shortest, longest = min(self._shortest, job.kind.length), max(self._longest, job.kind.length)
+        shortest, longest = min(self._shortest, job.batch_key.length), max(self._longest, job.batch_key.length)
         if longest > max(STRETCH * shortest, SHORT):
             return False
         self.jobs.append(job)

@@ -1,4 +1,4 @@
-"""A request that is ready to run, and what of it decides with whom it may share a forward."""
+"""A request that is ready to run, and what decides which others may share its forward."""
 
 import threading
 import time
@@ -14,11 +14,11 @@ from service.protocol.types import HostAnswer, InferCall, Selection, distinct_ve
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """Jobs with equal `key` may share a forward. `length` is how many tokens their rows have where shorter ones can be
-    padded, else 0."""
+class BatchKey:
+    """Jobs with equal `common` may share a forward. `length` is how many tokens their rows have where shorter ones can
+    be padded, else 0."""
 
-    key: Hashable
+    common: Hashable
     length: int = 0
 
 
@@ -27,9 +27,9 @@ class Job:
     """A request whose inputs are read, or a part of one; its adapters are held until its caller's future is done.
 
     `rows` is None for text generation, which reads its texts itself. `selections` is one for all, or one per row.
-    Without a `kind` it runs alone. A part has a `future` of its own, and its caller's as `whole`. `left` is set once
-    the caller has gone: what runs then runs for nobody. Only what is `divisible` may be cut into parts; `start` is the
-    first row's place in its caller's request. `deadline` is in `time.monotonic()` seconds, `id` the
+    Without a `batch_key` it runs alone. A part has a `future` of its own, and its caller's as `whole`. `left` is set
+    once the caller has disconnected: what runs then runs for nobody. Only what is `divisible` may be cut into parts;
+    `start` is the first row's place in its caller's request. `deadline` is in `time.monotonic()` seconds, `id` the
     request's own.
     """
 
@@ -38,7 +38,7 @@ class Job:
     rows: Rows | None
     future: Future[HostAnswer]
     admitted_at: float
-    kind: Kind | None = None
+    batch_key: BatchKey | None = None
     whole: Future[HostAnswer] | None = None
     left: threading.Event = field(default_factory=threading.Event)
     divisible: bool = False

@@ -22,7 +22,7 @@ from service.host.execution.collate import distinct_rows, rows_at
 from service.host.execution.model_runner import check_heads, check_selections
 from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.batcher import Batcher
-from service.host.scheduling.job import Job, Kind
+from service.host.scheduling.job import BatchKey, Job
 from service.protocol.types import HostAnswer, HostLimits, InferCall, Selection, distinct_versions
 
 SHORT_ROWS, SHORT_CHARACTERS, SHORT_BYTES = 16, 1024, 1 << 18
@@ -57,7 +57,7 @@ class Pending:
 class _Read:
     call: InferCall
     rows: Rows | None
-    kind: Kind | None
+    batch_key: BatchKey | None
 
 
 class RequestReader:
@@ -121,7 +121,7 @@ class RequestReader:
         count = len(inputs.texts) if rows is None else rows.count
         check_selections(call.per_row, selections, count)
         check_heads(self._adapted.architecture, selections)
-        return _Read(call, rows, self._policy.kind(call, selections, rows))
+        return _Read(call, rows, self._policy.batch_key(call, selections, rows))
 
     def _outputs(self, call: InferCall) -> tuple[str, ...] | None:
         """What it gets where it names none."""
@@ -152,12 +152,12 @@ class RequestReader:
         learning.add_done_callback(go_on)
 
     def _enqueue(self, pending: Pending, read: _Read) -> None:
-        divisible, kind = self._divides(read), read.kind
+        divisible, batch_key = self._divides(read), read.batch_key
         if read.call.alone:
-            kind = None
-        elif divisible and kind is None and read.rows is not None:
+            batch_key = None
+        elif divisible and batch_key is None and read.rows is not None:
             # What was shown meanwhile may also say with whom it can share a forward.
-            kind = self._policy.kind(read.call, pending.selections, read.rows)
+            batch_key = self._policy.batch_key(read.call, pending.selections, read.rows)
         self._batcher.put(
             Job(
                 read.call,
@@ -165,7 +165,7 @@ class RequestReader:
                 read.rows,
                 pending.future,
                 pending.admitted_at,
-                kind,
+                batch_key,
                 None,
                 pending.left,
                 divisible,

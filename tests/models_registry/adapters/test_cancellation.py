@@ -11,7 +11,7 @@ from models_registry.adapters.cancellation import Stopped, never, while_wanted
 from models_registry.adapters.catalog import parse_config
 from models_registry.adapters.checkpoint import fresh_checkpoint
 from models_registry.adapters.compose import Component, compose
-from models_registry.adapters.recipe import Recipe
+from models_registry.adapters.merge_options import MergeOptions
 from models_registry.architecture import describe
 from models_registry.errors import Cancelled
 from models_registry.records import Architecture
@@ -43,7 +43,7 @@ def make(base: Architecture, stopped: Stopped) -> object:
 
 def merge(base: Architecture, stopped: Stopped) -> object:
     part = Component("part@1", fresh_checkpoint(parse_config(LORA), base, 1), 0.5)
-    return compose([part, part], base, Recipe("svd", rank=2), stopped)
+    return compose([part, part], base, MergeOptions("svd", rank=2), stopped)
 
 
 @pytest.mark.parametrize("work", [make, merge])

@@ -13,8 +13,8 @@ from models_registry.adapters.catalog import dump_config, parse_config
 from models_registry.adapters.checkpoint import Checkpoint, fresh_checkpoint, match_checkpoint
 from models_registry.adapters.compose import Component, compose
 from models_registry.adapters.lora import LoraConfig
+from models_registry.adapters.merge_options import COMPOSITION_METHODS, CompositionMethod, MergeOptions
 from models_registry.adapters.merging import keep_greatest, keep_random
-from models_registry.adapters.recipe import COMPOSITION_METHODS, CompositionMethod, Recipe
 from models_registry.architecture import describe
 from models_registry.errors import Invalid
 from models_registry.injection import AdaptedModel
@@ -61,8 +61,8 @@ def output(base: nn.Module, *parts: Component) -> Tensor:
     adapted = AdaptedModel(copy.deepcopy(base))
     for number, each in enumerate(parts):
         adapted.attach_adapter(str(number), adapted.prepare_adapter(each.checkpoint))
-    mixture = {str(number): each.weight for number, each in enumerate(parts)}
-    with torch.no_grad(), adapted.routed_whole(mixture):
+    composition = {str(number): each.weight for number, each in enumerate(parts)}
+    with torch.no_grad(), adapted.routed_whole(composition):
         return adapted.module(X)
 
 
@@ -76,17 +76,19 @@ def assert_is_the_sum(base: nn.Module, checkpoint: Checkpoint, *parts: Component
     assert (expected - output(base)).abs().max() > 1e-3
 
 
-def faults(base: nn.Module, parts: list[Component], recipe: Recipe) -> dict[str, str]:
+def faults(base: nn.Module, parts: list[Component], options: MergeOptions) -> dict[str, str]:
     with pytest.raises(Invalid) as caught:
-        compose(parts, describe(base), recipe)
+        compose(parts, describe(base), options)
     return {".".join(map(str, fault.loc)): fault.message for fault in caught.value.faults}
 
 
 # ---- exact ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe", [Recipe("cat"), Recipe("svd", rank=6)], ids=lambda recipe: recipe.method)
-def test_lora_rslora_and_pruned_adalora_add_up_exactly(base: nn.Module, recipe: Recipe) -> None:
+@pytest.mark.parametrize(
+    "options", [MergeOptions("cat"), MergeOptions("svd", rank=6)], ids=lambda options: options.method
+)
+def test_lora_rslora_and_pruned_adalora_add_up_exactly(base: nn.Module, options: MergeOptions) -> None:
     pruned = {**ADALORA, "rank_pattern": {"first.lora_E": [True, False, True], "second.lora_E": [False] * 3}}
     parts = [
         part(base, 0.7, LORA),
@@ -94,37 +96,41 @@ def test_lora_rslora_and_pruned_adalora_add_up_exactly(base: nn.Module, recipe: 
         part(base, 10.0, ADALORA, 1),
         part(base, 10.0, pruned, 2),
     ]
-    checkpoint = compose(parts, describe(base), recipe)
+    checkpoint = compose(parts, describe(base), options)
     assert checkpoint.config.peft_type == "LORA"
     assert_is_the_sum(base, checkpoint, *parts)
 
 
 def test_a_target_at_which_pruning_left_nothing_is_no_target_of_the_result(base: nn.Module) -> None:
     pruned = {**ADALORA, "rank_pattern": {"second.lora_E": [False] * 3}}
-    checkpoint = compose([part(base, 1.0, pruned)], describe(base), Recipe("cat"))
+    checkpoint = compose([part(base, 1.0, pruned)], describe(base), MergeOptions("cat"))
     assert [target.name for target in checkpoint.targets] == ["first"]
     gone = {**ADALORA, "target_modules": ["second"], "rank_pattern": {"second.lora_E": [False] * 3}}
     with pytest.raises(Invalid, match="no rank left"):
-        compose([part(base, 1.0, gone)], describe(base), Recipe("cat"))
+        compose([part(base, 1.0, gone)], describe(base), MergeOptions("cat"))
 
 
-@pytest.mark.parametrize("recipe", [Recipe("cat"), Recipe("svd", rank=6)], ids=lambda recipe: recipe.method)
-def test_attention_modules_are_composed_in_both_their_projections(base: nn.Module, recipe: Recipe) -> None:
+@pytest.mark.parametrize(
+    "options", [MergeOptions("cat"), MergeOptions("svd", rank=6)], ids=lambda options: options.method
+)
+def test_attention_modules_are_composed_in_both_their_projections(base: nn.Module, options: MergeOptions) -> None:
     attention = {**LORA, "target_modules": ["attention", "first"]}
     parts = [part(base, 0.7, attention, 1), part(base, -0.4, {**attention, "r": 3}, 2)]
-    assert_is_the_sum(base, compose(parts, describe(base), recipe), *parts)
+    assert_is_the_sum(base, compose(parts, describe(base), options), *parts)
 
 
 def test_biases_of_b_add_up_where_only_some_parts_have_them(base: nn.Module) -> None:
     biased = part(base, -2.0, {**LORA, "lora_bias": True, "target_modules": ["second"]}, 1)
     biased.checkpoint.tensors["second.lora_B.bias"].fill_(0.5)
     parts = [part(base, 0.7), biased]
-    assert_is_the_sum(base, compose(parts, describe(base), Recipe("cat")), *parts)
+    assert_is_the_sum(base, compose(parts, describe(base), MergeOptions("cat")), *parts)
 
 
 def test_svd_keeps_the_nearest_product_of_its_rank(base: nn.Module) -> None:
     parts = [part(base, 1.0, {**LORA, "r": 3}, seed) for seed in range(2)]
-    whole, near = (compose(parts, describe(base), r).tensors for r in (Recipe("cat"), Recipe("svd", rank=2)))
+    whole, near = (
+        compose(parts, describe(base), r).tensors for r in (MergeOptions("cat"), MergeOptions("svd", rank=2))
+    )
     wanted, got = (t["first.lora_B.weight"] @ t["first.lora_A.weight"] for t in (whole, near))
     u, s, vh = torch.linalg.svd(wanted)
     assert_same_in_float32(got, (u[:, :2] * s[:2]) @ vh[:2])
@@ -136,7 +142,7 @@ def test_svd_shares_its_rank_among_a_convolutions_groups(rank: int, kept: int) -
     torch.manual_seed(0)
     conv = nn.ModuleDict({"conv": nn.Conv2d(4, 6, 3, groups=2)})
     parts = [part(conv, 1.0, {**LORA, "target_modules": ["conv"], "r": 4}, seed) for seed in range(2)]
-    checkpoint = compose(parts, describe(conv), Recipe("svd", rank=rank))
+    checkpoint = compose(parts, describe(conv), MergeOptions("svd", rank=rank))
     shapes = [tuple(tensor.shape) for tensor in checkpoint.tensors.values()]
     assert shapes == [(kept, 4, 3, 3), (6, kept // 2, 1, 1)]
 
@@ -144,10 +150,10 @@ def test_svd_shares_its_rank_among_a_convolutions_groups(rank: int, kept: int) -
 def test_the_result_is_in_float32_at_least(base: nn.Module) -> None:
     half = part(base, 0.3)
     half = Component("half", match_checkpoint(half.checkpoint.config, _cast(half, torch.bfloat16), describe(base)), 0.3)
-    checkpoint = compose([half, half], describe(base), Recipe("cat"))
+    checkpoint = compose([half, half], describe(base), MergeOptions("cat"))
     assert {tensor.dtype for tensor in checkpoint.tensors.values()} == {torch.float32}
     double = match_checkpoint(half.checkpoint.config, _cast(half, torch.float64), describe(base))
-    checkpoint = compose([half, Component("double", double, 0.3)], describe(base), Recipe("linear"))
+    checkpoint = compose([half, Component("double", double, 0.3)], describe(base), MergeOptions("linear"))
     assert {tensor.dtype for tensor in checkpoint.tensors.values()} == {torch.float64}
 
 
@@ -160,7 +166,7 @@ def _cast(part: Component, dtype: torch.dtype) -> dict[str, Tensor]:
 
 def test_every_target_has_its_own_rank_and_no_scaling(base: nn.Module) -> None:
     parts = [part(base, 1.0), part(base, 1.0, {**LORA, "r": 3, "target_modules": ["first", "second"], "lora_alpha": 9})]
-    config = compose(parts, describe(base), Recipe("cat")).config
+    config = compose(parts, describe(base), MergeOptions("cat")).config
     assert isinstance(config, LoraConfig)
     assert config.target_modules == ("first", "second")
     assert (config.r, config.lora_alpha) == (5, 5)
@@ -170,7 +176,7 @@ def test_every_target_has_its_own_rank_and_no_scaling(base: nn.Module) -> None:
 
 def test_the_result_is_read_again_from_what_is_stored(base: nn.Module) -> None:
     parts = [part(base, 0.5), part(base, 1.0, ADALORA)]
-    checkpoint = compose(parts, describe(base), Recipe("cat"))
+    checkpoint = compose(parts, describe(base), MergeOptions("cat"))
     again = match_checkpoint(parse_config(dump_config(checkpoint.config)), checkpoint.tensors, describe(base))
     assert again.config == checkpoint.config
 
@@ -179,7 +185,7 @@ def test_a_name_that_ends_another_modules_name_targets_it_alone() -> None:
     torch.manual_seed(0)
     nested = nn.ModuleDict({"first": nn.Linear(4, 4), "inner": nn.ModuleDict({"first": nn.Linear(4, 4)})})
     raw = {**LORA, "target_modules": "first"}
-    checkpoint = compose([part(nested, 1.0, raw)], describe(nested), Recipe("cat"))
+    checkpoint = compose([part(nested, 1.0, raw)], describe(nested), MergeOptions("cat"))
     assert [target.name for target in checkpoint.targets] == ["first"]
 
 
@@ -205,7 +211,7 @@ def test_ties_averages_those_that_agree_with_the_sign_of_the_sum(base: nn.Module
     values = [(1.0, 2.0), (3.0, -1.0), (-1.0, -2.0)]
     for each, (one, other) in zip(parts, values, strict=True):
         each.checkpoint.tensors["first.lora_A.weight"].fill_(one)[:, 0] = other
-    a = compose(parts, describe(base), Recipe("ties", density=1.0)).tensors["first.lora_A.weight"]
+    a = compose(parts, describe(base), MergeOptions("ties", density=1.0)).tensors["first.lora_A.weight"]
     assert torch.equal(a, torch.tensor([-1.5, 2.0, 2.0, 2.0]).expand(2, 4))
 
 
@@ -215,7 +221,7 @@ def test_a_seed_makes_what_is_drawn_the_same(base: nn.Module, method: Compositio
     torch.manual_seed(4)
     state = torch.get_rng_state()
     one, same, other, free, freer = (
-        write_safetensors(compose(parts, describe(base), Recipe(method, density=0.5, seed=seed)).tensors)
+        write_safetensors(compose(parts, describe(base), MergeOptions(method, density=0.5, seed=seed)).tensors)
         for seed in (7, 7, 8, None, None)
     )
     assert one == same
@@ -225,10 +231,10 @@ def test_a_seed_makes_what_is_drawn_the_same(base: nn.Module, method: Compositio
 
 def test_dare_linear_is_linear_in_the_mean(base: nn.Module) -> None:
     parts = [part(base, 0.5, seed=1), part(base, -2.0, seed=2)]
-    recipes = [Recipe("dare_linear", density=0.8, seed=seed) for seed in range(400)]
+    options = [MergeOptions("dare_linear", density=0.8, seed=seed) for seed in range(400)]
     architecture = describe(base)
-    drawn = [compose(parts, architecture, recipe).tensors["first.lora_A.weight"] for recipe in recipes]
-    expected = compose(parts, describe(base), Recipe("linear")).tensors["first.lora_A.weight"]
+    drawn = [compose(parts, architecture, options).tensors["first.lora_A.weight"] for options in options]
+    expected = compose(parts, describe(base), MergeOptions("linear")).tensors["first.lora_A.weight"]
     torch.testing.assert_close(torch.stack(drawn).mean(0), expected, atol=0.1, rtol=0)
 
 
@@ -243,7 +249,7 @@ def test_whatever_replaces_instead_of_adding_is_named_at_once(base: nn.Module) -
         for number, raw in enumerate(raws)
     ]
     parts += [part(base, float("inf")), Component("nan", parts[0].checkpoint, float("nan"))]
-    found = faults(base, parts, Recipe("ties", density=2.0, rank=0, seed=-1))
+    found = faults(base, parts, MergeOptions("ties", density=2.0, rank=0, seed=-1))
     assert "IA3" in found["adapters.p0"]
     assert "bias" in found["adapters.p1"]
     assert "use_dora and modules_to_save" in found["adapters.p2"]
@@ -252,56 +258,58 @@ def test_whatever_replaces_instead_of_adding_is_named_at_once(base: nn.Module) -
 
 
 @pytest.mark.parametrize(
-    ("recipe", "where"),
+    ("options", "where"),
     [
-        (Recipe("ties"), "density"),
-        (Recipe("dare_ties", density=0.0), "density"),
-        (Recipe("dare_linear", density=float("nan")), "density"),
-        (Recipe("svd", rank=-3), "rank"),
-        (Recipe("median"), "method"),  # pyright: ignore[reportArgumentType] - what a caller without types may write
+        (MergeOptions("ties"), "density"),
+        (MergeOptions("dare_ties", density=0.0), "density"),
+        (MergeOptions("dare_linear", density=float("nan")), "density"),
+        (MergeOptions("svd", rank=-3), "rank"),
+        (MergeOptions("median"), "method"),  # pyright: ignore[reportArgumentType] - what a caller without types may write
     ],
 )
-def test_a_recipe_that_makes_no_sense_is_refused(base: nn.Module, recipe: Recipe, where: str) -> None:
-    assert set(faults(base, [part(base, 1.0), part(base, 1.0)], recipe)) == {where}
+def test_a_recipe_that_makes_no_sense_is_refused(base: nn.Module, options: MergeOptions, where: str) -> None:
+    assert set(faults(base, [part(base, 1.0), part(base, 1.0)], options)) == {where}
 
 
 def test_nothing_can_be_made_of_nothing(base: nn.Module) -> None:
-    assert set(faults(base, [], Recipe("cat"))) == {"adapters"}
+    assert set(faults(base, [], MergeOptions("cat"))) == {"adapters"}
 
 
 @pytest.mark.parametrize("method", [method for method in COMPOSITION_METHODS if method not in ("cat", "svd")])
 def test_what_takes_a_and_b_apart_needs_equal_ranks_and_lora(base: nn.Module, method: CompositionMethod) -> None:
     density = None if method == "linear" else 0.5
     uneven = [part(base, 1.0), part(base, 1.0, {**LORA, "rank_pattern": {"first": 3}}, 1)]
-    message = faults(base, uneven, Recipe(method, density))["adapters"]
+    message = faults(base, uneven, MergeOptions(method, density))["adapters"]
     assert all(word in message for word in ("'first'", "2 (LORA-0)", "3 (LORA-1)", "cat or svd"))
     assert (
         "AdaLoRA"
-        in faults(base, [part(base, 1.0, ADALORA), part(base, 1.0)], Recipe(method, density))["adapters.ADALORA-0"]
+        in faults(base, [part(base, 1.0, ADALORA), part(base, 1.0)], MergeOptions(method, density))[
+            "adapters.ADALORA-0"
+        ]
     )
 
 
 def test_a_weight_beyond_all_numbers_is_refused(base: nn.Module) -> None:
-    assert faults(base, [part(base, 1e300)], Recipe("cat")) == {
+    assert faults(base, [part(base, 1e300)], MergeOptions("cat")) == {
         "weights.first.lora_A.weight": "holds NaN or Inf, or overflows float32"
     }
 
 
 def test_a_bias_of_b_beside_an_embedding_is_refused_for_lora_has_no_such_config(base: nn.Module) -> None:
     parts = [part(base, 1.0, {**LORA, "lora_bias": True}), part(base, 1.0, {**LORA, "target_modules": ["embedding"]})]
-    assert "lora_bias" in faults(base, parts, Recipe("cat"))["config.target_modules"]
+    assert "lora_bias" in faults(base, parts, MergeOptions("cat"))["config.target_modules"]
 
 
 def test_options_without_a_meaning_are_said_not_to_be_used(base: nn.Module) -> None:
     parts = [part(base, 1.0), part(base, 1.0, seed=1)]
-    warnings = compose(parts, describe(base), Recipe("cat", density=0.5, rank=3, seed=1)).warnings
+    warnings = compose(parts, describe(base), MergeOptions("cat", density=0.5, rank=3, seed=1)).warnings
     assert [warning.split()[0] for warning in warnings] == ["density", "rank", "seed"]
-    (alone,) = compose(parts[:1], describe(base), Recipe("ties", density=0.5)).warnings
+    (alone,) = compose(parts[:1], describe(base), MergeOptions("ties", density=0.5)).warnings
     assert "only weighted" in alone
 
 
 def test_an_svd_that_would_take_very_long_is_refused_before_it_begins(base: nn.Module) -> None:
     wide = part(base, 1.0, {**LORA, "r": 1_000_000})
     with pytest.raises(Invalid, match="An svd of these adapters takes about 2e"):
-        compose([wide], describe(base), Recipe("svd", rank=2))
-    assert len(compose([wide], describe(base), Recipe("cat")).tensors["first.lora_A.weight"]) == 1_000_000
+        compose([wide], describe(base), MergeOptions("svd", rank=2))
+    assert len(compose([wide], describe(base), MergeOptions("cat")).tensors["first.lora_A.weight"]) == 1_000_000

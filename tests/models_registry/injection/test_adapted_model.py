@@ -63,10 +63,10 @@ def test_the_readmes_words_work(base: nn.Module) -> None:
 
 
 def test_rows_of_every_method_and_the_base_equal_their_solo_runs(adapted: AdaptedModel) -> None:
-    mixtures: list[Mapping[str, float]] = [{"lora": 1.0}, {"adalora": 1.0}, {"ia3": 1.0}, {}]
-    together = by_row(adapted, *mixtures)
-    for row, mixture in enumerate(mixtures):
-        alone = whole(adapted, mixture, IDS[row : row + 1])
+    compositions: list[Mapping[str, float]] = [{"lora": 1.0}, {"adalora": 1.0}, {"ia3": 1.0}, {}]
+    together = by_row(adapted, *compositions)
+    for row, composition in enumerate(compositions):
+        alone = whole(adapted, composition, IDS[row : row + 1])
         assert_same(together[row : row + 1], alone)
     assert len({tuple(row.flatten().tolist()) for row in together}) == 4
 
@@ -98,13 +98,13 @@ def test_the_deltas_of_low_rank_adapters_add_up_at_their_weights(base: nn.Module
     assert_same(mixed, expected)
 
 
-@pytest.mark.parametrize("mixture", [{"ia3": 0.5}, {"ia3": 1.0, "lora": 1.0}, {"lora": 1.0, "ia3": 1.0}])
-def test_what_does_not_add_up_does_not_mix(adapted: AdaptedModel, mixture: Mapping[str, float]) -> None:
+@pytest.mark.parametrize("composition", [{"ia3": 0.5}, {"ia3": 1.0, "lora": 1.0}, {"lora": 1.0, "ia3": 1.0}])
+def test_what_does_not_add_up_does_not_mix(adapted: AdaptedModel, composition: Mapping[str, float]) -> None:
     with pytest.raises(Invalid) as caught:
-        adapted.routed_whole(mixture)
+        adapted.routed_whole(composition)
     assert caught.value.faults[0].loc == ("adapter", "ia3")
     with pytest.raises(Invalid):
-        adapted.routed([{}, mixture])
+        adapted.routed([{}, composition])
 
 
 def test_an_unknown_adapter_is_named(adapted: AdaptedModel) -> None:

@@ -66,8 +66,8 @@ def batch(layer: nn.Module, rows: int, shape: tuple[int, ...]) -> Tensor:
 
 
 @torch.no_grad()
-def run(adapted: AdaptedModel, mixtures: list[dict[str, float]], x: Tensor) -> Tensor:
-    with adapted.routed(mixtures):
+def run(adapted: AdaptedModel, compositions: list[dict[str, float]], x: Tensor) -> Tensor:
+    with adapted.routed(compositions):
         return adapted.module(x)
 
 
@@ -84,11 +84,11 @@ def test_mixed_rows_equal_their_solo_runs(
     torch.manual_seed(0)
     adapted = adapt(build(), raw, raw)
     x = batch(adapted.module.get_submodule("layer"), 5, shape)
-    mixtures: list[dict[str, float]] = [{"1": 1.0}, {"0": 1.0}, {}, {"0": 1.0}, {"0": 1.0}]
+    compositions: list[dict[str, float]] = [{"1": 1.0}, {"0": 1.0}, {}, {"0": 1.0}, {"0": 1.0}]
     given = x.clone()
-    together = run(adapted, mixtures, x)
-    for row, mixture in enumerate(mixtures):
-        assert_same(together[row : row + 1], run(adapted, [mixture], x[row : row + 1]))
+    together = run(adapted, compositions, x)
+    for row, composition in enumerate(compositions):
+        assert_same(together[row : row + 1], run(adapted, [composition], x[row : row + 1]))
     with torch.no_grad():
         plain = adapted.module(x)
     assert torch.equal(together[2], plain[2])
@@ -161,8 +161,8 @@ def test_one_token_alone_gets_its_adapter() -> None:
 def test_inputs_need_not_be_contiguous(raw: dict[str, Any]) -> None:
     adapted = adapt(nn.Linear(4, 6), raw)
     turned = torch.randn(4, 3, 2, dtype=torch.float64).permute(2, 1, 0)
-    mixtures: list[dict[str, float]] = [{"0": 1.0}, {}]
-    assert_same(run(adapted, mixtures, turned), run(adapted, mixtures, turned.contiguous()))
+    compositions: list[dict[str, float]] = [{"0": 1.0}, {}]
+    assert_same(run(adapted, compositions, turned), run(adapted, compositions, turned.contiguous()))
 
 
 @pytest.mark.parametrize("raw", RAWS.values(), ids=RAWS.keys())
@@ -177,8 +177,8 @@ def test_outputs_need_not_be_contiguous(raw: dict[str, Any]) -> None:
     turned, plain = Turned(4, 6), nn.Linear(4, 6)
     plain.load_state_dict(turned.state_dict())
     x = torch.randn(3, 5, 4, dtype=torch.float64)
-    mixtures: list[dict[str, float]] = [{"0": 1.0}, {}, {"0": 1.0}]
-    assert_same(run(adapt(turned, raw), mixtures, x), run(adapt(plain, raw), mixtures, x))
+    compositions: list[dict[str, float]] = [{"0": 1.0}, {}, {"0": 1.0}]
+    assert_same(run(adapt(turned, raw), compositions, x), run(adapt(plain, raw), compositions, x))
 
 
 @pytest.mark.parametrize("memory", [torch.channels_last, torch.contiguous_format])
@@ -258,10 +258,10 @@ def test_a_lone_token_id_may_come_again_under_one_routing() -> None:
     assert torch.equal(first, second)
 
 
-# ---- what is kept of mixtures -----------------------------------------------------------------------------------
+# ---- what is kept of compositions -----------------------------------------------------------------------------------
 
 
-def test_more_mixtures_than_are_kept_are_answered_as_each_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_compositions_than_are_kept_are_answered_as_each_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models_registry.injection.layer.MOST_KEPT", 2)
     torch.manual_seed(0)
     layer = nn.Linear(4, 6)

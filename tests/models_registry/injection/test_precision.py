@@ -206,10 +206,10 @@ def test_rows_of_several_adapters_round_as_their_solo_runs(dtype: torch.dtype) -
     for seed, name in enumerate(("a", "b")):
         adapted.inject_adapter(name, parse_config({**LORA, "init_lora_weights": False}), seed=seed)
     x = torch.randn(3, 8, 64).to(dtype)
-    mixtures: list[dict[str, float]] = [{"a": 1.0}, {"a": 0.5, "b": 0.5}, {}]
+    compositions: list[dict[str, float]] = [{"a": 1.0}, {"a": 0.5, "b": 0.5}, {}]
     with torch.no_grad():
-        with adapted.routed(mixtures):
+        with adapted.routed(compositions):
             mixed = adapted.module(x)
-        for row, mixture in enumerate(mixtures):
-            with adapted.routed_whole(mixture):
+        for row, composition in enumerate(compositions):
+            with adapted.routed_whole(composition):
                 assert_same(adapted.module(x)[row], mixed[row], terms=1)

@@ -158,10 +158,10 @@ class SacredBase(RuleBasedStateMachine):
         self.untouched = {name: _marks(part) for name, part in self.model.named_modules()}
 
     @torch.no_grad()
-    def run(self, mixture: Mapping[str, float]) -> Tensor:
-        if not mixture:
+    def run(self, composition: Mapping[str, float]) -> Tensor:
+        if not composition:
             return self.model(IDS)
-        with self.adapted.routed_whole(mixture):
+        with self.adapted.routed_whole(composition):
             return self.model(IDS)
 
     def config(self, raw: str) -> AdapterConfig:

@@ -101,5 +101,5 @@ def test_texts_are_strings_one_a_row() -> None:
         ({"text": ["one"], "x": [1]}, ("inputs", "x")),
     ],
 )
-def test_texts_that_are_none_and_a_mixture_are_refused(inputs: dict[str, Any], loc: tuple[str | int, ...]) -> None:
+def test_texts_that_are_none_and_a_composition_are_refused(inputs: dict[str, Any], loc: tuple[str | int, ...]) -> None:
     assert [fault.loc for fault in faults(inputs)] == [loc]

@@ -51,10 +51,10 @@ def test_a_hosted_model_merges_what_its_limits_allow(running: Running, limits: H
         for _ in range(HOT_AFTER + 1):
             with model.adapted.routed_whole({key: 1.0}):
                 model.adapted.module(torch.ones(1, 4))
-        assert model.adapted.hot.bytes == merged
+        assert model.adapted.merged_weights.bytes == merged
         model.cache.unload([key])
         assert model.cache.wait_until_freed([key], TIMEOUT_S)
-        assert model.adapted.hot.bytes == 0
+        assert model.adapted.merged_weights.bytes == 0
     finally:
         model.batcher.close(Conflict("The test is over."))
         assert model.worker.join(TIMEOUT_S)
@@ -95,15 +95,15 @@ class Starved:
 
     def _starve(self, *_: object) -> None:
         self._worse -= 1
-        if self.adapted.hot.bytes or self._worse >= 0:
+        if self.adapted.merged_weights.bytes or self._worse >= 0:
             raise torch.OutOfMemoryError("there is no memory")
 
 
 def test_merged_copies_go_before_a_request_fails_for_want_of_memory() -> None:
     starved = Starved()
-    assert starved.adapted.hot.bytes == LAYERS
+    assert starved.adapted.merged_weights.bytes == LAYERS
     answer = starved.answer()
-    assert starved.adapted.hot.bytes == 0
+    assert starved.adapted.merged_weights.bytes == 0
     assert_same_in_float32(answer, starved.answer())
 
 

@@ -58,17 +58,17 @@ class Workplace:
         for seed, (name, config) in enumerate(configs.items()):
             checkpoint = fresh_checkpoint(parse_config(config), self.adapted.architecture, seed)
             self.adapters.place(version_of(name), self.adapted.prepare_adapter(checkpoint))
-        self.joining = BatchPolicy(self.spec, self.adapted)
+        self.policy = BatchPolicy(self.spec, self.adapted)
         if learned:
-            self.joining.learn(Rows({"x": X[:3]}, 3))
+            self.policy.learn(Rows({"x": X[:3]}, 3))
         self.module.seen.clear()
-        self.worker = Worker("m", self.spec, self.adapted, self.adapters, self.joining, self.batcher)
+        self.worker = Worker("m", self.spec, self.adapted, self.adapters, self.policy, self.batcher)
 
     def ask(self, x: Tensor, *adapters: str | None, deadline: float | None = None) -> Future[HostAnswer]:
         selections = tuple(map(selection, adapters)) or (BASE,)
         request = InferCall(Inputs({"x": x}))
         rows = Rows({"x": x}, len(x))
-        kind, divisible = self.joining.kind(request, selections, rows), self.joining.divides(request, rows)
+        kind, divisible = self.policy.batch_key(request, selections, rows), self.policy.divides(request, rows)
         job = Job(request, selections, rows, Future(), time.monotonic(), kind, divisible=divisible, deadline=deadline)
         self.adapters.acquire(job.versions)
         self.batcher.admit(job.future)
@@ -117,19 +117,19 @@ def test_jobs_that_wait_together_run_together_and_each_gets_its_own() -> None:
 
 def test_each_adapter_is_one_segment_however_the_rows_came(monkeypatch: pytest.MonkeyPatch) -> None:
     place = Workplace()
-    mixtures: list[list[str]] = []
+    compositions: list[list[str]] = []
     routed = place.adapted.routed
     monkeypatch.setattr(
         place.adapted,
         "routed",
         lambda rows: (
-            mixtures.append([name.partition("@")[0] for row in rows for name in row or ("base",)]),
+            compositions.append([name.partition("@")[0] for row in rows for name in row or ("base",)]),
             routed(rows),
         )[1],
     )
     mixed, single = place.ask(X[:4], "a", None, "a", "b"), place.ask(X[4:5], "a")
     place.finish()
-    assert mixtures == [["a", "a", "a", "base", "b"]]
+    assert compositions == [["a", "a", "a", "base", "b"]]
     monkeypatch.undo()
     assert_same_in_float32(output(mixed), place.alone(X[:4], "a", None, "a", "b"))
     assert_same_in_float32(output(single), place.alone(X[4:5], "a"))
@@ -228,7 +228,7 @@ def test_nothing_is_shared_before_the_model_has_shown_what_it_does_with_rows() -
     assert seen[-1] == 2
     assert 4 not in seen
     assert [len(output(one)) for one in asked] == [2, 2]
-    assert place.joining.proof.by_row == {"output"}
+    assert place.policy.proof.by_row == {"output"}
 
 
 def test_whoever_shares_a_forward_is_told_his_own_wait() -> None:

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.pytorch_utils import Conv1D
 
 from models_registry.adapters.catalog import parse_config
-from models_registry.injection import AdaptedModel, Mixture
+from models_registry.injection import AdaptedModel, Composition
 from models_registry.injection.kernels.kernel_table import KernelTable
 
 TARGETS = ["one", "two", "embedding", "convolution"]
@@ -54,7 +54,7 @@ TABLES = {
     "typical": KernelTable(),
 }
 FORWARDS = 3
-BATCHES: Mapping[str, Sequence[Mixture]] = {
+BATCHES: Mapping[str, Sequence[Composition]] = {
     "equally many rows": [{"lora": 1.0}, {"lora": 1.0}, {"wide": 1.0}, {"wide": 1.0}, {"stable": 1.0}, {"stable": 1.0}],
     "one adapter for all": [{"wide": 1.0}] * 4,
     "one row each": [{"lora": 1.0}, {"wide": 1.0}, {"stable": 1.0}, {"patterned": 1.0}, {"ada": 1.0}],
@@ -104,41 +104,41 @@ def token_ids(rows: int, tokens: int = 3) -> Tensor:
 
 
 @torch.no_grad()
-def forwards(adapted: AdaptedModel, mixtures: Sequence[Mixture], ids: Tensor) -> list[Tensor]:
+def forwards(adapted: AdaptedModel, compositions: Sequence[Composition], ids: Tensor) -> list[Tensor]:
     """Several under one routing, as a generation's are."""
-    with adapted.routed(mixtures):
+    with adapted.routed(compositions):
         return [adapted.module(ids) for _ in range(FORWARDS)]
 
 
 @pytest.mark.parametrize("tokens", [1, 3])
-@pytest.mark.parametrize("mixtures", BATCHES.values(), ids=BATCHES.keys())
+@pytest.mark.parametrize("compositions", BATCHES.values(), ids=BATCHES.keys())
 @pytest.mark.parametrize("kernels", TABLES.values(), ids=TABLES.keys())
 def test_each_row_is_its_solo_run_at_every_forward(
-    shared: AdaptedModel, kernels: KernelTable, mixtures: Sequence[Mixture], tokens: int
+    shared: AdaptedModel, kernels: KernelTable, compositions: Sequence[Composition], tokens: int
 ) -> None:
     adapted = shared
     adapted.kernels = kernels
-    ids = token_ids(len(mixtures), tokens)
+    ids = token_ids(len(compositions), tokens)
     with torch.no_grad():
         plain = adapted.module(ids)
-    together = forwards(adapted, mixtures, ids)
+    together = forwards(adapted, compositions, ids)
     adapted.kernels = SEGMENTS
-    for row, mixture in enumerate(mixtures):
-        alone = forwards(adapted, [mixture], ids[row : row + 1])[0]
-        acts = any(mixture.values())
+    for row, composition in enumerate(compositions):
+        alone = forwards(adapted, [composition], ids[row : row + 1])[0]
+        acts = any(composition.values())
         for out in together:
             assert_same(out[row : row + 1], alone)
             assert torch.equal(out[row], plain[row]) is not acts
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-@pytest.mark.parametrize("mixtures", BATCHES.values(), ids=BATCHES.keys())
-def test_stacks_round_as_segments_do(dtype: torch.dtype, mixtures: Sequence[Mixture]) -> None:
+@pytest.mark.parametrize("compositions", BATCHES.values(), ids=BATCHES.keys())
+def test_stacks_round_as_segments_do(dtype: torch.dtype, compositions: Sequence[Composition]) -> None:
     """At one target, where no rounding grows: both sum up in float32 and round once, so they are one step apart."""
     adapted = adapt(STACKED, dtype)
-    x = torch.randn(len(mixtures), 2, 6, generator=torch.Generator().manual_seed(0)).to(dtype)
+    x = torch.randn(len(compositions), 2, 6, generator=torch.Generator().manual_seed(0)).to(dtype)
     layer = adapted.module.get_submodule("one")
-    with torch.no_grad(), adapted.routed(mixtures):
+    with torch.no_grad(), adapted.routed(compositions):
         first, second, third = (layer(x) for _ in range(FORWARDS))
     assert first.dtype == second.dtype == dtype
     assert torch.equal(second, third)
@@ -157,11 +157,11 @@ class Count(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def operations(adapted: AdaptedModel, mixtures: Sequence[Mixture]) -> list[int]:
+def operations(adapted: AdaptedModel, compositions: Sequence[Composition]) -> list[int]:
     """Of each forward under one routing, on two linear layers."""
-    x = torch.zeros(len(mixtures), 1, 6, dtype=torch.float64)
+    x = torch.zeros(len(compositions), 1, 6, dtype=torch.float64)
     counts: list[int] = []
-    with torch.no_grad(), adapted.routed(mixtures):
+    with torch.no_grad(), adapted.routed(compositions):
         for _ in range(FORWARDS):
             with Count() as count:
                 adapted.module.get_submodule("two")(adapted.module.get_submodule("one")(x))
@@ -193,17 +193,17 @@ def test_rescaling_for_many_adapters_costs_as_many_operations_as_for_a_few() -> 
 
 @pytest.mark.parametrize("kernels", [SEGMENTS, STACKED], ids=["segments", "stacked"])
 def test_injected_adapters_that_a_batch_does_not_use_cost_it_nothing(kernels: KernelTable) -> None:
-    mixtures: list[Mixture] = [{"0": 1.0}, {"1": 1.0}, {}]
-    assert operations(many(2, kernels), mixtures) == operations(many(40, kernels), mixtures)
+    compositions: list[Composition] = [{"0": 1.0}, {"1": 1.0}, {}]
+    assert operations(many(2, kernels), compositions) == operations(many(40, kernels), compositions)
 
 
 def test_one_forward_alone_copies_nothing() -> None:
     """The first forward of a routing is as one without stacks; the second makes them; the third only uses them."""
-    mixtures: list[Mixture] = [{"0": 1.0}, {"1": 1.0}]
-    first, second, third = operations(many(2, STACKED), mixtures)
-    assert first == operations(many(2, SEGMENTS), mixtures)[0]
+    compositions: list[Composition] = [{"0": 1.0}, {"1": 1.0}]
+    first, second, third = operations(many(2, STACKED), compositions)
+    assert first == operations(many(2, SEGMENTS), compositions)[0]
     assert second > third
-    assert operations(many(2, NO_ROOM), mixtures) == [first] * FORWARDS
+    assert operations(many(2, NO_ROOM), compositions) == [first] * FORWARDS
 
 
 def test_adapters_that_change_inside_a_block_act_as_they_are_now() -> None:
@@ -227,14 +227,14 @@ def test_adapters_that_change_inside_a_block_act_as_they_are_now() -> None:
 def test_one_block_takes_batches_of_several_lengths() -> None:
     """A prompt, then its tokens one by one."""
     adapted = adapt(KernelTable({1: 2}))
-    mixtures: list[Mixture] = [{"lora": 1.0}, {"wide": 1.0}, {"lora": 0.5, "wide": 1.0}]
+    compositions: list[Composition] = [{"lora": 1.0}, {"wide": 1.0}, {"lora": 0.5, "wide": 1.0}]
     prompt = token_ids(3, 5)
-    with torch.no_grad(), adapted.routed(mixtures):
+    with torch.no_grad(), adapted.routed(compositions):
         outs = [(adapted.module(ids), ids) for ids in (prompt, prompt[:, :1], prompt[:, 1:2], prompt, prompt[:, :1])]
         assert adapted.module.get_submodule("one")(torch.zeros(3, 0, 6, dtype=torch.float64)).shape == (3, 0, 8)
     adapted.kernels = SEGMENTS
     for out, ids in outs:
-        assert_same(out, forwards(adapted, mixtures, ids)[0])
+        assert_same(out, forwards(adapted, compositions, ids)[0])
 
 
 def test_stacks_made_in_inference_mode_serve_forwards_that_track_gradients() -> None:
@@ -253,10 +253,10 @@ def test_stacks_made_in_inference_mode_serve_forwards_that_track_gradients() -> 
 def test_stacks_run_under_autocast() -> None:
     adapted = many(2, STACKED)
     adapted.module.float()  # autocast lets float64 be
-    mixtures: list[Mixture] = [{"0": 1.0}, {"1": 1.0}]
+    compositions: list[Composition] = [{"0": 1.0}, {"1": 1.0}]
     layer = adapted.module.get_submodule("one")
     x = torch.randn(2, 3, 6)
-    with torch.no_grad(), adapted.routed(mixtures):
+    with torch.no_grad(), adapted.routed(compositions):
         exact = layer(x)
         with torch.autocast("cpu", torch.bfloat16):
             outs = [layer(x) for _ in range(FORWARDS)]

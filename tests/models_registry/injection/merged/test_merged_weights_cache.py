@@ -1,5 +1,5 @@
-"""A hot mixture is answered by merged copies of its targets: the same numbers, within a bound of memory, the base left
-as it is."""
+"""A hot composition is answered by merged copies of its targets: the same numbers, within a bound of memory, the base
+left as it is."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,14 +13,14 @@ from torch.nn.utils.parametrizations import weight_norm
 from transformers.pytorch_utils import Conv1D
 
 from models_registry.adapters.catalog import parse_config
-from models_registry.injection import AdaptedModel, Mixture
+from models_registry.injection import AdaptedModel, Composition
 from models_registry.injection.kernels.kernel_table import KernelTable
 from models_registry.injection.merged.merged_weights_cache import (
     HOT_AFTER,
     MOST_MIXTURES,
+    CompositionKey,
     MergedLayer,
     MergedWeightsCache,
-    MixtureKey,
 )
 from models_registry.injection.training import training
 
@@ -38,7 +38,7 @@ ADAPTERS: Mapping[str, dict[str, Any]] = {
     "embedding too": {**LORA, "target_modules": [*TARGETS, "embedding"]},
     "head of its own": {**LORA, "modules_to_save": ["head"]},
 }
-MIXTURES: Mapping[str, Mixture] = {name: {name: 1.0} for name in ADAPTERS} | {
+MIXTURES: Mapping[str, Composition] = {name: {name: 1.0} for name in ADAPTERS} | {
     "weighted": {"lora": -0.5},
     "composition": {"lora": 0.5, "ada": -1.0},
 }
@@ -71,34 +71,34 @@ def adapt(dtype: torch.dtype = torch.float64) -> AdaptedModel:
 
 
 @torch.no_grad()
-def run(adapted: AdaptedModel, mixture: Mixture, times: int = 1) -> Tensor:
+def run(adapted: AdaptedModel, composition: Composition, times: int = 1) -> Tensor:
     outputs: list[Tensor] = []
     for _ in range(times):
-        with adapted.routed_whole(mixture):
+        with adapted.routed_whole(composition):
             outputs.append(adapted.module(IDS))
     return outputs[-1]
 
 
-def heat(adapted: AdaptedModel, mixture: Mixture) -> Tensor:
+def heat(adapted: AdaptedModel, composition: Composition) -> Tensor:
     """The output of a routing that begins when all is merged."""
-    return run(adapted, mixture, HOT_AFTER + 2)
+    return run(adapted, composition, HOT_AFTER + 2)
 
 
-@pytest.mark.parametrize("mixture", MIXTURES.values(), ids=MIXTURES.keys())
+@pytest.mark.parametrize("composition", MIXTURES.values(), ids=MIXTURES.keys())
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_merged_copies_give_what_adapters_beside_the_base_give(dtype: torch.dtype, mixture: Mixture) -> None:
+def test_merged_copies_give_what_adapters_beside_the_base_give(dtype: torch.dtype, composition: Composition) -> None:
     adapted = adapt(dtype)
-    expected = run(adapted, mixture)
-    merged = heat(adapted, mixture)
-    assert adapted.hot.bytes > 0
+    expected = run(adapted, composition)
+    merged = heat(adapted, composition)
+    assert adapted.merged_weights.bytes > 0
     assert_same(merged, expected, terms=6 + 8 + 6)
     with torch.no_grad():
         assert not torch.allclose(merged, adapted.module(IDS), atol=1e-3)
 
 
-def test_a_mixture_is_merged_once_it_was_wanted_often_in_a_row() -> None:
+def test_a_composition_is_merged_once_it_was_wanted_often_in_a_row() -> None:
     adapted = adapt()
-    lora: Mixture = {"lora": 1.0}
+    lora: Composition = {"lora": 1.0}
     run(adapted, lora, HOT_AFTER)
     run(adapted, {"ada": 1.0})
     run(adapted, lora, HOT_AFTER)
@@ -107,16 +107,16 @@ def test_a_mixture_is_merged_once_it_was_wanted_often_in_a_row() -> None:
     run(adapted, lora, HOT_AFTER)
     run(adapted, {})
     run(adapted, lora, HOT_AFTER)
-    assert adapted.hot.bytes == 0
+    assert adapted.merged_weights.bytes == 0
     run(adapted, lora)
-    assert adapted.hot.bytes == BYTES
+    assert adapted.merged_weights.bytes == BYTES
 
 
 def test_without_memory_for_it_nothing_is_merged() -> None:
     adapted = adapt()
     adapted.kernels = KernelTable()
     heat(adapted, {"lora": 1.0})
-    assert adapted.hot.bytes == 0
+    assert adapted.merged_weights.bytes == 0
     assert not any("forward" in vars(part) for part in adapted.module.modules())
 
 
@@ -125,23 +125,23 @@ def test_what_is_merged_stays_within_its_bound_and_answers_also_where_a_part_fit
     expected = run(adapted, {"lora": 1.0})
     adapted.kernels = KernelTable(max_merged_bytes=BYTES // 2)
     assert_same(heat(adapted, {"lora": 1.0}), expected)
-    assert adapted.hot.bytes == BYTES // 2
+    assert adapted.merged_weights.bytes == BYTES // 2
 
 
-def test_the_mixture_that_was_used_longest_ago_makes_room() -> None:
+def test_the_composition_that_was_used_longest_ago_makes_room() -> None:
     adapted = adapt()
     adapted.kernels = KernelTable(max_merged_bytes=2 * BYTES)
-    mixtures: list[Mixture] = [{"lora": 1.0}, {"ada": 1.0}, {"lora": 0.5}]
-    expected = [run(adapted, mixture) for mixture in mixtures]
-    heat(adapted, mixtures[0])
-    heat(adapted, mixtures[1])
-    run(adapted, mixtures[0])
-    heat(adapted, mixtures[2])
-    assert adapted.hot.bytes == 2 * BYTES
+    compositions: list[Composition] = [{"lora": 1.0}, {"ada": 1.0}, {"lora": 0.5}]
+    expected = [run(adapted, composition) for composition in compositions]
+    heat(adapted, compositions[0])
+    heat(adapted, compositions[1])
+    run(adapted, compositions[0])
+    heat(adapted, compositions[2])
+    assert adapted.merged_weights.bytes == 2 * BYTES
     adapted.eject_adapter("ada")
-    assert adapted.hot.bytes == 2 * BYTES  # had gone already
-    for mixture, output in zip(mixtures[::2], expected[::2], strict=True):
-        assert_same(run(adapted, mixture), output)
+    assert adapted.merged_weights.bytes == 2 * BYTES  # had gone already
+    for composition, output in zip(compositions[::2], expected[::2], strict=True):
+        assert_same(run(adapted, composition), output)
 
 
 class Unmergeable:
@@ -149,32 +149,32 @@ class Unmergeable:
 
     asked = 0
 
-    def merge_bytes(self, mixture: MixtureKey) -> int:
+    def merge_bytes(self, composition: CompositionKey) -> int:
         return 0
 
-    def merge(self, mixture: MixtureKey) -> MergedLayer:
+    def merge(self, composition: CompositionKey) -> MergedLayer:
         self.asked += 1
         return MergedLayer((), None, 0)
 
 
-def test_mixtures_that_cant_be_merged_are_not_remembered_for_ever() -> None:
+def test_compositions_that_cant_be_merged_are_not_remembered_for_ever() -> None:
     hot, layer = MergedWeightsCache(), Unmergeable()
-    mixtures = [(("lora", float(weight)),) for weight in range(MOST_MIXTURES + 1)]
-    for mixture in [*mixtures, mixtures[-1], mixtures[0]]:
+    compositions = [(("lora", float(weight)),) for weight in range(MOST_MIXTURES + 1)]
+    for composition in [*compositions, compositions[-1], compositions[0]]:
         for _ in range(HOT_AFTER + 2):
-            hot.note(mixture, {"one": layer}, 1)
-    assert layer.asked == len(mixtures) + 1  # the first one had been forgotten
+            hot.record(composition, {"one": layer}, 1)
+    assert layer.asked == len(compositions) + 1  # the first one had been forgotten
 
 
 def test_who_goes_or_changes_takes_its_merged_copies_along() -> None:
     adapted = adapt()
     heat(adapted, {"lora": 0.5, "ada": 0.5})
     adapted.eject_adapter("ada")
-    assert adapted.hot.bytes == 0
+    assert adapted.merged_weights.bytes == 0
     before = heat(adapted, {"lora": 1.0})
     tensors = adapted.adapter_state_dict("lora")
     adapted.load_adapter_state_dict("lora", {key: -tensor for key, tensor in tensors.items()})
-    assert adapted.hot.bytes == 0
+    assert adapted.merged_weights.bytes == 0
     adapted.load_adapter_state_dict(
         "lora", {key: tensor * (2 if "lora_B" in key else 1) for key, tensor in tensors.items()}
     )
@@ -208,7 +208,7 @@ def test_the_base_answers_as_ever_and_gets_all_of_itself_back() -> None:
     state = {key: tensor.clone() for key, tensor in module.state_dict().items()}
     adapted.load_adapter_state_dict("lora", {k: t * 0.1 for k, t in adapted.adapter_state_dict("lora").items()})
     heat(adapted, {"lora": 1.0})
-    assert adapted.hot.bytes == BYTES
+    assert adapted.merged_weights.bytes == BYTES
     assert torch.equal(module(IDS), plain)
     assert torch.equal(run(adapted, {"other": 1.0}), other)
     assert same(state, dict(module.state_dict()))
@@ -222,7 +222,7 @@ def test_half_precision_is_never_merged_for_every_weight_would_round(dtype: torc
     adapted = adapt(dtype)
     expected = run(adapted, {"lora": 1.0})
     assert torch.equal(heat(adapted, {"lora": 1.0}), expected)
-    assert adapted.hot.bytes == 0
+    assert adapted.merged_weights.bytes == 0
 
 
 def test_an_adapter_larger_than_the_base_is_not_merged_for_the_sum_would_round_more() -> None:
@@ -231,7 +231,7 @@ def test_an_adapter_larger_than_the_base_is_not_merged_for_the_sum_would_round_m
     adapted.load_adapter_state_dict("lora", {key: tensor * 100 for key, tensor in tensors.items()})
     expected = run(adapted, {"lora": 1.0})
     assert torch.equal(heat(adapted, {"lora": 1.0}), expected)
-    assert adapted.hot.bytes == 0
+    assert adapted.merged_weights.bytes == 0
 
 
 def test_layers_that_compute_their_weight_or_have_a_forward_of_their_own_are_left_alone() -> None:
@@ -247,7 +247,7 @@ def test_layers_that_compute_their_weight_or_have_a_forward_of_their_own_are_lef
         for _ in range(HOT_AFTER + 2):
             with adapted.routed_whole({"lora": 0.1}):
                 adapted.module(x)
-    assert adapted.hot.bytes == 0
+    assert adapted.merged_weights.bytes == 0
     assert patched.forward is theirs
 
 
@@ -271,7 +271,7 @@ def test_what_a_layer_or_a_strangers_hook_makes_of_the_product_stays_beside_the_
         with adapted.routed_whole({"lora": 0.1}):
             outputs.append(adapted.module(torch.ones(2, 4, dtype=torch.float64)))
     assert_same(outputs[-1], outputs[0])
-    assert adapted.hot.bytes == 0
+    assert adapted.merged_weights.bytes == 0
 
 
 def test_an_adapters_own_copy_of_a_merged_target_answers_with_its_own_weights() -> None:
@@ -282,7 +282,7 @@ def test_an_adapters_own_copy_of_a_merged_target_answers_with_its_own_weights() 
     adapted.load_adapter_state_dict("own one", changed)
     expected = run(adapted, {"own one": 1.0})
     heat(adapted, {"lora": 1.0})
-    assert adapted.hot.bytes > 0
+    assert adapted.merged_weights.bytes > 0
     adapted.load_adapter_state_dict("own one", changed)
     assert_same(run(adapted, {"own one": 1.0}), expected)
 
@@ -293,7 +293,7 @@ def test_an_adapter_is_not_merged_while_it_is_trained() -> None:
         for _ in range(HOT_AFTER + 2):
             with adapted.routed_whole({"lora": 1.0}):
                 adapted.module(IDS).sum().backward()
-        assert adapted.hot.bytes == 0
+        assert adapted.merged_weights.bytes == 0
         assert all(parameter.grad is not None for parameter in parameters.values())
 
 
@@ -318,21 +318,21 @@ def test_adapters_that_a_merged_copy_answers_for_have_acted() -> None:
     heat(adapted, {"lora": 1.0})
     with adapted.routed_whole({"lora": 1.0}) as routing:
         adapted.module(IDS)
-    assert routing.silent == frozenset()
+    assert routing.inactive == frozenset()
 
 
 def test_the_base_itself_is_never_hot() -> None:
     adapted = adapt()
     heat(adapted, {})
-    assert not adapted.hot.clear()
+    assert not adapted.merged_weights.clear()
     heat(adapted, {"lora": 1.0})
-    assert adapted.hot.clear()
-    assert not adapted.hot.clear()
+    assert adapted.merged_weights.clear()
+    assert not adapted.merged_weights.clear()
 
 
 def test_giving_the_memory_back_leaves_answers_as_they_are() -> None:
     adapted = adapt()
     expected = heat(adapted, {"lora": 1.0})
-    adapted.hot.clear()
-    assert adapted.hot.bytes == 0
+    adapted.merged_weights.clear()
+    assert adapted.merged_weights.bytes == 0
     assert_same(run(adapted, {"lora": 1.0}), expected)

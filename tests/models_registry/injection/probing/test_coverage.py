@@ -64,7 +64,7 @@ def probed(model: nn.Module, rows: Mapping[str, Tensor]) -> AdaptedModel:
 @pytest.mark.parametrize("name", BY_ROW)
 def test_a_module_is_entered_by_row_or_not(name: str, rows: int) -> None:
     """Also where there are as many rows as steps, probed with one row or with several."""
-    reach = probed(odd_model(name), inputs(rows)).reach
+    reach = probed(odd_model(name), inputs(rows)).coverage
     assert reach is not None
     if name in UNDECIDED:
         assert reach.by_row >= UNDECIDED[name]
@@ -74,7 +74,7 @@ def test_a_module_is_entered_by_row_or_not(name: str, rows: int) -> None:
 
 @pytest.mark.parametrize("name", ["StepsFirst", "CallsTwiceDifferently", "FoldsTime", "SharedMask"])
 def test_three_steps_are_not_the_three_probed_rows(name: str) -> None:
-    reach = probed(odd_model(name), inputs(1, steps=3)).reach
+    reach = probed(odd_model(name), inputs(1, steps=3)).coverage
     assert reach is not None
     assert reach.by_row == BY_ROW[name]
 
@@ -113,21 +113,21 @@ def outputs(model: nn.Module, batch: Mapping[str, Tensor]) -> list[Tensor]:
 
 
 def check_rows(adapted: AdaptedModel, names: list[str], seed: int) -> None:
-    """Batches of every size up to seven, also as many as there are steps, with any mixture."""
+    """Batches of every size up to seven, also as many as there are steps, with any composition."""
     generator = torch.Generator().manual_seed(seed)
     for rows in range(1, 8):
         batch = inputs(rows, seed=seed + rows)
         picks = torch.randint(len(names) + 1, (rows,), generator=generator).tolist()
-        mixtures: list[dict[str, float]] = [{names[pick]: 1.0} if pick < len(names) else {} for pick in picks]
+        compositions: list[dict[str, float]] = [{names[pick]: 1.0} if pick < len(names) else {} for pick in picks]
         try:
-            with adapted.routed(mixtures):
+            with adapted.routed(compositions):
                 mixed = outputs(adapted.module, batch)
         except Invalid as refusal:  # content sent other rows here than the probe could see: said, not guessed
             if "can't be told apart" not in str(refusal):
                 raise
             continue
-        for row, mixture in enumerate(mixtures):
-            with adapted.routed_whole(mixture):
+        for row, composition in enumerate(compositions):
+            with adapted.routed_whole(composition):
                 alone = outputs(adapted.module, {name: t[row : row + 1] for name, t in batch.items()})
             for together, single in zip(mixed, alone, strict=True):
                 assert_same(together[row : row + 1], single)

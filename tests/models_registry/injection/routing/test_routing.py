@@ -45,11 +45,11 @@ def solo(adapted: AdaptedModel) -> dict[str | None, Tensor]:
     return outputs
 
 
-def mixture_of(name: str | None) -> Mapping[str, float]:
+def composition_of(name: str | None) -> Mapping[str, float]:
     return {} if name is None else {name: 1.0}
 
 
-def test_neighbouring_rows_of_one_mixture_make_a_segment() -> None:
+def test_neighbouring_rows_of_one_composition_make_a_segment() -> None:
     a, b = {"a": 1.0}, {"a": 1.0, "b": 0.5}
     made = route_rows([a, a, {}, b, a], KERNELS)
     assert made.rows == 5
@@ -62,7 +62,7 @@ def test_neighbouring_rows_of_one_mixture_make_a_segment() -> None:
     assert route_rows([], KERNELS).rows == 0
 
 
-def test_one_mixture_for_everything_looks_for_no_rows() -> None:
+def test_one_composition_for_everything_looks_for_no_rows() -> None:
     made = route_whole({"a": 0.5}, KERNELS)
     assert (made.rows, made.segments) == (None, (Segment(EVERY_ROW, (("a", 0.5),)),))
     assert route_whole({}, KERNELS).segments == ()
@@ -114,7 +114,7 @@ def test_threads_that_are_inside_at_once_get_their_own_adapters(adapted: Adapted
     def work(name: str | None) -> list[Tensor]:
         outputs: list[Tensor] = []
         for _ in range(5):
-            with adapted.routed_whole(mixture_of(name)):
+            with adapted.routed_whole(composition_of(name)):
                 barrier.wait(PATIENCE_S)
                 outputs.append(forward(adapted.module))
                 barrier.wait(PATIENCE_S)
@@ -161,7 +161,7 @@ def test_tasks_that_take_turns_inside_their_blocks_get_their_own_adapters(adapte
 
         async def work(name: str | None) -> Tensor:
             nonlocal inside
-            with adapted.routed_whole(mixture_of(name)):
+            with adapted.routed_whole(composition_of(name)):
                 inside += 1
                 if inside == len(names):
                     all_inside.set()
@@ -176,7 +176,7 @@ def test_tasks_that_take_turns_inside_their_blocks_get_their_own_adapters(adapte
 
 def test_adapters_that_were_asked_for_and_never_acted_are_told(adapted: AdaptedModel) -> None:
     with adapted.routed([{"a": 1.0}, {"b": 1.0}]) as made:
-        assert made.silent == {"a", "b"}
+        assert made.inactive == {"a", "b"}
         forward(adapted.module)
-        assert made.silent == frozenset()
+        assert made.inactive == frozenset()
         assert made.acted == {"a", "b"}

@@ -10,7 +10,7 @@ from safetensors.torch import load
 from tolerance import assert_same_in_float32
 from torch import Tensor
 
-from models_registry.adapters.recipe import COMPOSITION_METHODS, Recipe
+from models_registry.adapters.merge_options import COMPOSITION_METHODS, MergeOptions
 from models_registry.errors import Conflict, Damaged, Invalid, NotFound
 from service.front.requests import CreatedAdapter, NewComposition
 from service.protocol.types import HostLimits
@@ -22,7 +22,7 @@ PARTS: Mapping[str, Mapping[str, Any]] = {
     "rslora": {**LAST, "use_rslora": True, "r": 3},
     "ada": {**ADALORA, "target_modules": ["second"], "init_lora_weights": False},
 }
-CAT = Recipe("cat")
+CAT = MergeOptions("cat")
 
 
 def weightings(count: int) -> list[dict[str, float]]:
@@ -46,9 +46,9 @@ def added_up(running: Running, x: Tensor, rows: list[dict[str, float]]) -> Tenso
 
 
 def compose(
-    running: Running, name: str, adapters: Mapping[str, float], recipe: Recipe = CAT, model: str = "m"
+    running: Running, name: str, adapters: Mapping[str, float], options: MergeOptions = CAT, model: str = "m"
 ) -> CreatedAdapter:
-    return running.engine.adapters.compose(NewComposition(model, name, adapters, recipe))
+    return running.engine.adapters.compose(NewComposition(model, name, adapters, options))
 
 
 # ---- at inference -----------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ def test_cat_answers_as_the_same_weights_do_at_inference(running: Running) -> No
 
 def test_the_version_says_what_it_was_made_of(running: Running) -> None:
     host_parts(running)
-    version = compose(running, "sum", {"lora": 0.5, "rslora@1": 1}, Recipe("svd", rank=1)).version
+    version = compose(running, "sum", {"lora": 0.5, "rslora@1": 1}, MergeOptions("svd", rank=1)).version
     assert version.metadata == {
         "composed": {"adapters": {"lora@1": 0.5, "rslora@1": 1.0}, "method": "svd", "rank": 1},
     }
@@ -108,7 +108,7 @@ def test_every_method_stores_an_adapter_that_answers(running: Running, method: s
         running.create(name, seed=seed)
     options: dict[str, Any] = {"density": 0.5, "seed": 1} if method.startswith("dare") else {}
     options = {"density": 0.5} if method == "ties" else options
-    assert compose(running, "sum", {"a": 1.0, "b": -0.5}, Recipe(method, **options)).warnings == ()  # pyright: ignore[reportArgumentType] - one of COMPOSITION_METHODS
+    assert compose(running, "sum", {"a": 1.0, "b": -0.5}, MergeOptions(method, **options)).warnings == ()  # pyright: ignore[reportArgumentType] - one of COMPOSITION_METHODS
     assert not torch.allclose(running.output("sum"), running.output())
 
 
@@ -153,7 +153,7 @@ def test_what_is_wrong_leaves_nothing_behind(running: Running) -> None:
     with pytest.raises(Invalid, match="is no name"):
         compose(running, "no name", {"lora": 1.0})
     with pytest.raises(Invalid) as caught:
-        compose(running, "sum", {"ia3": 1.0, "lora": float("inf"), "ada": 1.0}, Recipe("ties", density=7.0))
+        compose(running, "sum", {"ia3": 1.0, "lora": float("inf"), "ada": 1.0}, MergeOptions("ties", density=7.0))
     places = {fault.loc for fault in caught.value.faults}
     assert places == {("density",), ("adapters", "ia3@1"), ("adapters", "lora@1"), ("adapters", "ada@1")}
     with pytest.raises(Invalid, match="at least one"):

@@ -381,9 +381,9 @@ def test_a_removed_adapter_leaves_nothing_behind(running: Running) -> None:
     with pytest.raises(WithoutEffect):
         running.answer("a")
     live = running.live()
-    assert live.adapted.silent
+    assert live.adapted.inactive
     running.engine.adapters.load("m", "a", pin=True)
     running.engine.adapters.remove("a")
     running.engine.catch_up()
-    eventually(lambda: not live.adapted.silent and not live.adapted.adapters)
+    eventually(lambda: not live.adapted.inactive and not live.adapted.adapters)
     eventually(lambda: live.cache.taken == 0)

@@ -24,7 +24,7 @@ from models_registry.safetensors_files import write_safetensors
 from service.host.adapters.adapter_cache import AdapterCache
 from service.host.adapters.loader import AdapterLoader
 from service.host.scheduling.batcher import Batcher
-from service.host.scheduling.job import Job, Kind
+from service.host.scheduling.job import BatchKey, Job
 from service.protocol.types import InferCall, Part, Residency, Selection
 
 ONE = 92  # bytes of each rank of `RANDOM_LORA` on the tiny MLP: 23 float32 numbers
@@ -94,7 +94,7 @@ class Town:
     def ask(self, *names: str) -> Job:
         versions = [self.stored[name].version for name in names]
         selections = tuple(Selection((Part(version, version.key, 1.0),)) for version in versions)
-        job = Job(InferCall(Inputs(X.tensors)), selections, X, Future(), 0.0, Kind("rows"))
+        job = Job(InferCall(Inputs(X.tensors)), selections, X, Future(), 0.0, BatchKey("rows"))
         self.batcher.admit(job.future)
         self.adapters.acquire(job.versions)
         job.future.add_done_callback(lambda _: self.adapters.release(job.versions))

@@ -42,7 +42,7 @@ FEEDFORWARD = {"bert": ["dense"], "llama": ["down_proj"]}
 class Host:
     spec: BaseModelSpec
     adapted: AdaptedModel
-    joining: BatchPolicy
+    policy: BatchPolicy
 
     def job(
         self,
@@ -54,16 +54,16 @@ class Host:
         selections = tuple(map(selection, adapters)) or (BASE,)
         rows = self.spec.read(self.adapted.module, inputs) if parameters is None else None
         request = InferCall(inputs, outputs=outputs, parameters=parameters)
-        return Job(request, selections, rows, Future(), 0.0, self.joining.kind(request, selections, rows))
+        return Job(request, selections, rows, Future(), 0.0, self.policy.batch_key(request, selections, rows))
 
     def answer(self, jobs: Sequence[Job]) -> tuple[Outputs, ...]:
-        return answer_jobs(self.spec, self.adapted, jobs, self.joining.proof.by_token or ())
+        return answer_jobs(self.spec, self.adapted, jobs, self.policy.proof.by_token or ())
 
     def check(self, jobs: Sequence[Job]) -> None:
         """They are of one kind, and each gets together what it gets alone."""
-        kinds = [job.kind for job in jobs]
+        kinds = [job.batch_key for job in jobs]
         assert None not in kinds
-        assert len({kind.key for kind in kinds if kind}) == 1
+        assert len({kind.common for kind in kinds if kind}) == 1
         for together, job in zip(self.answer(jobs), jobs, strict=True):
             (alone,) = self.answer([job])
             assert together.selections == alone.selections
@@ -97,9 +97,9 @@ def host(model: PreTrainedModel, directory: Path) -> Host:
         generator = torch.Generator().manual_seed(seed)
         changed = {k: t + 0.3 * torch.randn(t.shape, generator=generator) for k, t in checkpoint.tensors.items()}
         adapted.load_adapter_state_dict(name, changed)
-    joining = BatchPolicy(spec, adapted)
-    joining.learn(spec.example(module))
-    return Host(spec, adapted, joining)
+    policy = BatchPolicy(spec, adapted)
+    policy.learn(spec.example(module))
+    return Host(spec, adapted, policy)
 
 
 @pytest.fixture
@@ -167,12 +167,12 @@ def test_callers_may_want_different_outputs(bert: Host) -> None:
 
 def test_what_could_differ_for_company_runs_alone(llama: Host) -> None:
     text = texts("a b")
-    assert llama.job(ids([3, 4, 5], mask=[[0, 1, 1]])).kind != llama.job(ids([3, 4, 5, 6])).kind
-    assert llama.job(text, outputs=("nowhere",)).kind is None
-    assert BatchPolicy(llama.spec, llama.adapted).kind(InferCall(text), (BASE,), llama.job(text).rows) is None
-    llama.adapted.silent.add("lora")
-    assert llama.job(text, {"ada": 1.0, "lora": 1.0}).kind is None
-    assert llama.job(text, "ada").kind is not None
+    assert llama.job(ids([3, 4, 5], mask=[[0, 1, 1]])).batch_key != llama.job(ids([3, 4, 5, 6])).batch_key
+    assert llama.job(text, outputs=("nowhere",)).batch_key is None
+    assert BatchPolicy(llama.spec, llama.adapted).batch_key(InferCall(text), (BASE,), llama.job(text).rows) is None
+    llama.adapted.inactive.add("lora")
+    assert llama.job(text, {"ada": 1.0, "lora": 1.0}).batch_key is None
+    assert llama.job(text, "ada").batch_key is not None
 
 
 def test_texts_are_continued_together_as_they_are_alone(llama: Host) -> None:
@@ -198,7 +198,7 @@ def test_texts_are_continued_together_as_they_are_alone(llama: Host) -> None:
     ],
 )
 def test_a_continuation_that_minds_company_is_made_alone(llama: Host, parameters: Mapping[str, Any]) -> None:
-    assert llama.job(texts("a"), parameters=parameters).kind is None
+    assert llama.job(texts("a"), parameters=parameters).batch_key is None
 
 
 def test_a_continuation_goes_on_until_the_last_of_its_callers_has_left(llama: Host) -> None:
@@ -216,7 +216,7 @@ def _continued(llama: Host, jobs: Sequence[Job]) -> list[str]:
 
 
 def test_continuations_of_different_lengths_are_different_kinds(llama: Host) -> None:
-    kinds = {llama.job(texts("a"), parameters={"max_new_tokens": n}).kind for n in (3, 4)}
+    kinds = {llama.job(texts("a"), parameters={"max_new_tokens": n}).batch_key for n in (3, 4)}
     assert len(kinds) == 2
 
 

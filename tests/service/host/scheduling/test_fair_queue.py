@@ -8,20 +8,20 @@ from engines import version_of
 from models_registry.base_models.spec import Rows
 from models_registry.inputs.values import Inputs
 from service.host.scheduling.fair_queue import FairQueue
-from service.host.scheduling.job import Job, Kind
+from service.host.scheduling.job import BatchKey, Job
 from service.protocol.types import InferCall, Part, Selection
 
-KIND = Kind("rows of 4")
+KIND = BatchKey("rows of 4")
 
 
 def selection(*adapters: str) -> Selection:
     return Selection(tuple(Part(version_of(name), name, 1.0) for name in adapters))
 
 
-def job(*adapters: str, rows: int = 1, kind: Kind | None = KIND) -> Job:
+def job(*adapters: str, rows: int = 1, batch_key: BatchKey | None = KIND) -> Job:
     tensors = {"x": torch.ones(rows, 4)}
     request = InferCall(Inputs(tensors))
-    return Job(request, (selection(*adapters),), Rows(tensors, rows), Future(), 0.0, kind)
+    return Job(request, (selection(*adapters),), Rows(tensors, rows), Future(), 0.0, batch_key)
 
 
 def versioned(adapter: str, number: int) -> Job:
@@ -153,16 +153,16 @@ def test_one_adapters_jobs_keep_their_order() -> None:
 
 
 def test_jobs_of_other_kinds_wait_and_are_not_overtaken_for_ever() -> None:
-    other = job("b", kind=Kind("rows of 5"))
+    other = job("b", batch_key=BatchKey("rows of 5"))
     lines = waiting(job("a"), other, job("a"))
-    assert [one.kind for one in lines.take(64)] == [KIND, KIND]
+    assert [one.batch_key for one in lines.take(64)] == [KIND, KIND]
     lines.add(job("a"))
     assert lines.take(64) == (other,)
 
 
 def test_a_job_without_a_kind_runs_alone() -> None:
-    alone = job("a", kind=None)
-    lines = waiting(alone, job("b", kind=None), job("b"))
+    alone = job("a", batch_key=None)
+    lines = waiting(alone, job("b", batch_key=None), job("b"))
     assert [len(lines.take(64)) for _ in range(3)] == [1, 1, 1]
 
 
@@ -173,7 +173,7 @@ def test_a_batch_holds_no_more_rows_than_it_may_and_a_larger_job_comes_alone() -
 
 def test_rows_much_longer_than_others_wait_for_their_like() -> None:
     lengths = (10, 32, 40, 70, 65)
-    lines = waiting(*(job(str(length), kind=Kind("text", length)) for length in lengths))
+    lines = waiting(*(job(str(length), batch_key=BatchKey("text", length)) for length in lengths))
     assert turns(lines, 64) == [["10", "32"], ["40", "70", "65"]]
 
 

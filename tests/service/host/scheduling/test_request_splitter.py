@@ -11,7 +11,7 @@ from engines import RANDOM_LORA, ROWS, Start
 from models_registry.base_models.spec import Rows
 from models_registry.errors import Damaged, Invalid
 from models_registry.inputs.values import Inputs
-from service.host.scheduling.job import Job, Kind
+from service.host.scheduling.job import BatchKey, Job
 from service.host.scheduling.request_splitter import cut
 from service.protocol.types import BASE, HostAnswer, HostLimits, InferCall
 
@@ -26,7 +26,7 @@ def parts() -> tuple[Job, ...]:
         Rows({"x": X}, len(X)),
         Future(),
         0.0,
-        Kind("rows"),
+        BatchKey("rows"),
         divisible=True,
     )
     return cut(whole, 2)

@@ -20,7 +20,7 @@ OPTIONS: Final[Mapping[CompositionMethod, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class MergeOptions:
     """`cat` and `svd` work on the adapters' products BA, the others on A and B apart, which is an approximation.
 
     `cat` is the weighted sum itself, its rank the sum of all ranks; `svd` is the nearest one of `rank` (None: the
