@@ -126,52 +126,52 @@ SEEDING: Final = threading.Lock()
 """Two engines of one test may build at once, and torch has one generator for both."""
 
 
-def _made(make: Callable[[], nn.Module], seed: int) -> nn.Module:
+def made(make: Callable[[], nn.Module], seed: int) -> nn.Module:
     with SEEDING:
         torch.manual_seed(seed)
         return make()
 
 
 def wide(width: int) -> nn.Module:
-    return _made(lambda: Wide(width), 0)
+    return made(lambda: Wide(width), 0)
 
 
 def mlp(seed: int = 0) -> nn.Module:
-    return _made(MLP, seed)
+    return made(MLP, seed)
 
 
 def stacked(layers: int) -> nn.Module:
     """Its modules' names are numbers from 0 on."""
-    return _made(lambda: nn.Sequential(*(nn.Linear(2, 2) for _ in range(layers))), 0)
+    return made(lambda: nn.Sequential(*(nn.Linear(2, 2) for _ in range(layers))), 0)
 
 
 def waiting(folder: str) -> nn.Module:
-    return _made(lambda: Waiting(Path(folder)), 0)
+    return made(lambda: Waiting(Path(folder)), 0)
 
 
 def exiting() -> nn.Module:
     """Raises what would end a process, where a number is negative."""
-    return _made(Exiting, 0)
+    return made(Exiting, 0)
 
 
 def dummy(seed: int = 0) -> nn.Module:
-    return _made(DummyModel, seed)
+    return made(DummyModel, seed)
 
 
 def detour(seed: int = 0) -> nn.Module:
-    return _made(Detour, seed)
+    return made(Detour, seed)
 
 
 def folding(seed: int = 0) -> nn.Module:
-    return _made(Folding, seed)
+    return made(Folding, seed)
 
 
 def functional(seed: int = 0) -> nn.Module:
-    return _made(Functional, seed)
+    return made(Functional, seed)
 
 
 def splitting(seed: int = 0) -> nn.Module:
-    return _made(Splitting, seed)
+    return made(Splitting, seed)
 
 
 def broken() -> nn.Module:

@@ -29,7 +29,7 @@ from service.transports.in_process import InProcess
 
 TIMEOUT_S = 120.0
 # Tests put what they need in the place of two by name: those are not the module's own then.
-FACTORIES = ("bases:*", "odd_models:odd_model", "gated:*", "gated:exits", "gated:remembered")
+FACTORIES = ("bases:*", "deadly:*", "odd_models:odd_model", "gated:*", "gated:exits", "gated:remembered")
 LORA: Mapping[str, Any] = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["first", "second"]}
 RANDOM_LORA: Mapping[str, Any] = {**LORA, "init_lora_weights": False}
 ADALORA: Mapping[str, Any] = {"peft_type": "ADALORA", "init_r": 2, "target_modules": ["first"], "total_step": 100}

@@ -6,7 +6,7 @@ The thread that reads waits for nothing, so that cancellations and the front's e
 import logging
 import socket
 from collections.abc import Callable, Mapping
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -53,9 +53,9 @@ class HostServer:
         blobs = open_blob_store(start.blob_url, start.s3_endpoint)
         self._host = host = TorchHost(blobs.get, self._watch)
         self._asked: Mapping[str, Verb] = {
-            "open": (codec.BUILD_ORDER, host.open, codec.NOTHING),
-            "prepare": (codec.VERSION, host.prepare, codec.NOTHING),
-            "attach": (codec.VERSION, host.attach, codec.NOTHING),
+            "open": (codec.BUILD_ORDER, lambda asked: host.open(*asked), codec.NOTHING),
+            "prepare": (codec.VERSIONS, lambda asked: host.prepare(*asked), codec.NOTHING),
+            "attach": (codec.VERSIONS, lambda asked: host.attach(*asked), codec.NOTHING),
             "load": (codec.PINNED, lambda asked: host.load(*asked), codec.NOTHING),
             "unload": (codec.KEYS, host.unload, codec.FREED),
             "status": (codec.KEYS, host.status, codec.STATUS),
@@ -94,13 +94,11 @@ class HostServer:
         future.add_done_callback(partial(self._answered, message.id, selections))
 
     def _answered(self, id: int, selections: tuple[Selection, ...], future: Future[HostAnswer]) -> None:
-        if future.cancelled():
-            self._fail(id, CancelledError(), infers=True)
-        elif (error := future.exception()) is not None:
-            self._fail(id, error, infers=True)
-        else:
+        try:
             answered, tensors = codec.answered_message(id, selections, future.result())
             self._writer.send(frame(codec.encode(answered), tensors))
+        except BaseException as error:  # also what can't be sent: somebody waits
+            self._fail(id, error, infers=True)
 
     def _answer(self, message: Ask) -> None:
         if message.verb == "initial_weights":
@@ -128,18 +126,18 @@ class HostServer:
                 self._host.give_up(codec.reason_of(message.arguments))
 
     def _reply(self, id: int, result: TypeAdapter[Any], future: Future[Any]) -> None:
-        if (error := future.exception()) is not None:
-            self._fail(id, error)
-        else:
+        try:
             self._writer.send(frame(codec.encode(Reply(id, result.dump_json(future.result()), [], []))))
+        except BaseException as error:  # as above
+            self._fail(id, error)
 
     def _made(self, id: int, future: Future[Tensors]) -> None:
-        if (error := future.exception()) is not None:
+        try:
+            tensors = future.result()
+            heads = [head_of(tensor) for tensor in tensors.values()]
+            self._writer.send(frame(codec.encode(Reply(id, b"", list(tensors), heads)), list(tensors.values())))
+        except BaseException as error:  # as above
             self._fail(id, error)
-            return
-        tensors = future.result()
-        heads = [head_of(tensor) for tensor in tensors.values()]
-        self._writer.send(frame(codec.encode(Reply(id, b"", list(tensors), heads)), list(tensors.values())))
 
     def _fail(self, id: int, error: BaseException, *, infers: bool = False) -> None:
         self._writer.send(frame(codec.encode(codec.failed_message(id, error, infers=infers))))

@@ -1,12 +1,12 @@
 """Values of the protocol into messages and back. No pickle: both sides know every type by its name and its fields."""
 
+import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from typing import Any, Final
 
 import msgspec
-import orjson
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 from torch import Tensor
 
 from models_registry import errors
@@ -34,15 +34,16 @@ _decode_failed: Final = msgspec.msgpack.Decoder(Failed).decode
 
 CANCELLED: Final = "CancelledError"
 
-BUILD_ORDER: Final = TypeAdapter(BuildOrder)
+_WITH_INFINITY: Final = ConfigDict(ser_json_inf_nan="constants")
+"""What callers sent arrives as it is. pydantic would write null, and takes no settings for a dataclass by itself."""
+BUILD_ORDER: Final = TypeAdapter(tuple[BuildOrder], config=_WITH_INFINITY)
 BUILT: Final = TypeAdapter(Built)
 PROFILE: Final = TypeAdapter(ModelProfile)
 STATUS: Final = TypeAdapter(HostStatus)
-VERSION: Final = TypeAdapter(AdapterVersion)
-VERSIONS: Final = TypeAdapter(tuple[AdapterVersion, ...])
-FRESH: Final = TypeAdapter(tuple[int, FreshWeights])
+VERSIONS: Final = TypeAdapter(tuple[AdapterVersion, ...], config=_WITH_INFINITY)
+FRESH: Final = TypeAdapter(tuple[int, FreshWeights], config=_WITH_INFINITY)
 KEYS: Final = TypeAdapter(tuple[str, ...])
-PINNED: Final = TypeAdapter(tuple[AdapterVersion, bool])
+PINNED: Final = TypeAdapter(tuple[AdapterVersion, bool], config=_WITH_INFINITY)
 FREED: Final = TypeAdapter(bool)
 NOTHING: Final[TypeAdapter[None]] = TypeAdapter(None)
 
@@ -60,8 +61,8 @@ def infer_message(id: int, call: InferCall, selections: tuple[Selection, ...]) -
         names=list(inputs.tensors),
         tensors=[head_of(tensor) for tensor in inputs.tensors.values()],
         texts=list(inputs.texts),
-        chats=orjson.dumps([[dict(message) for message in chat] for chat in inputs.chats]) if inputs.chats else b"",
-        parameters=b"" if call.parameters is None else orjson.dumps(dict(call.parameters)),
+        chats=_json([[dict(message) for message in chat] for chat in inputs.chats]) if inputs.chats else b"",
+        parameters=b"" if call.parameters is None else _json(dict(call.parameters)),
         outputs=None if call.outputs is None else list(call.outputs),
         chat=call.chat,
         per_row=call.per_row,
@@ -70,16 +71,20 @@ def infer_message(id: int, call: InferCall, selections: tuple[Selection, ...]) -
     )
 
 
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode()  # whatever JSON may hold: also numbers beyond 64 bits, which orjson refuses
+
+
 def infer_call(message: Infer, payload: bytearray) -> InferCall:
     inputs = Inputs(
         tensors=dict(zip(message.names, read_tensors(message.tensors, payload), strict=True)),
         texts=tuple(message.texts),
-        chats=tuple(map(tuple, orjson.loads(message.chats))) if message.chats else (),
+        chats=tuple(map(tuple, json.loads(message.chats))) if message.chats else (),
     )
     return InferCall(
         inputs,
         outputs=None if message.outputs is None else tuple(message.outputs),
-        parameters=orjson.loads(message.parameters) if message.parameters else None,
+        parameters=json.loads(message.parameters) if message.parameters else None,
         chat=message.chat,
         per_row=message.per_row,
         remaining_s=message.remaining_s,
@@ -137,13 +142,22 @@ def failed_message(id: int, error: BaseException, *, infers: bool = False) -> Fa
         return Failed(id, infers, CANCELLED, "", None, [], "")
     if not isinstance(error, errors.RegistryError):
         detail = str(error) if isinstance(error, RuntimeError) else f"{type(error).__name__}: {error}"
-        return Failed(id, infers, "RuntimeError", detail, None, [], "")
+        return Failed(id, infers, "RuntimeError", _sendable(detail), None, [], "")
     known = next(cls.__name__ for cls in type(error).__mro__ if cls.__module__ == errors.__name__)
     faults = error.faults if isinstance(error, errors.Invalid) else ()
-    listed: list[tuple[list[str | int], str]] = [(list(fault.loc), fault.message) for fault in faults]
+    listed: list[tuple[list[str | int], str]] = [
+        ([_sendable(step) if isinstance(step, str) else step for step in fault.loc], _sendable(fault.message))
+        for fault in faults
+    ]
     if isinstance(error, errors.Damaged):
         return Failed(id, infers, known, error.found, error.hint, listed, error.digest)
-    return Failed(id, infers, known, error.detail, error.hint, listed, "")
+    hint = None if error.hint is None else _sendable(error.hint)
+    return Failed(id, infers, known, _sendable(error.detail), hint, listed, "")
+
+
+def _sendable(words: str) -> str:
+    """A factory's may hold half a character, as the name of a file does that isn't UTF-8."""
+    return words.encode(errors="backslashreplace").decode()
 
 
 def reason_bytes(reason: errors.RegistryError) -> bytes:

@@ -199,6 +199,8 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class HostLoss:
-    """Why a host ended without being asked to: a signal's name, an exit code, or that it was ended for being stuck."""
+    """Why a host ended without being asked to: a signal's name, an exit code, or that it was ended for being stuck.
+    `running` are the ids of the requests whose forward it ran in that moment."""
 
     reason: str
+    running: tuple[int, ...] = ()

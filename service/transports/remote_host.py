@@ -1,5 +1,6 @@
 """A host in a process of its own, as the front speaks to it: verbs become frames, frames become futures' results."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -36,8 +37,12 @@ from service.transports.processes.host_process import HostProcess
 T = TypeVar("T")
 Read: TypeAlias = Callable[[Reply, bytearray], Any]
 
+log = logging.getLogger(__name__)
+
 ENDING_S = 5.0
 """How long a process may take to end once it was killed, or has closed its end."""
+OF_ITS_LIFE = {"open", "build", "close"}
+"""Verbs that end with their host, and not before."""
 
 
 @dataclass(slots=True)
@@ -45,6 +50,7 @@ class _Asked:
     """A call that the host hasn't answered."""
 
     future: Future[Any]
+    verb: str = "infer"
     read: Read | None = None
     selections: tuple[Selection, ...] = field(default=())
 
@@ -84,7 +90,7 @@ class RemoteHost:
     # ---- verbs --------------------------------------------------------------------------------------------------
 
     def open(self, order: BuildOrder) -> Future[None]:
-        return self._ask("open", codec.BUILD_ORDER.dump_json(order), codec.NOTHING)
+        return self._ask("open", codec.BUILD_ORDER.dump_json((order,)), codec.NOTHING)
 
     def build(self) -> Future[Built]:
         return self._ask("build", b"null", codec.BUILT)
@@ -110,10 +116,10 @@ class RemoteHost:
         self._writer.send(frame(codec.encode(Cancel(id))))
 
     def prepare(self, version: AdapterVersion) -> Future[None]:
-        return self._ask("prepare", codec.VERSION.dump_json(version), codec.NOTHING)
+        return self._ask("prepare", codec.VERSIONS.dump_json((version,)), codec.NOTHING)
 
     def attach(self, version: AdapterVersion) -> Future[None]:
-        return self._ask("attach", codec.VERSION.dump_json(version), codec.NOTHING)
+        return self._ask("attach", codec.VERSIONS.dump_json((version,)), codec.NOTHING)
 
     def load(self, version: AdapterVersion, pin: bool) -> Future[None]:
         return self._ask("load", codec.PINNED.dump_json((version, pin)), codec.NOTHING)
@@ -136,22 +142,25 @@ class RemoteHost:
         return self._ask("status", codec.KEYS.dump_json(tuple(keys)), codec.STATUS)
 
     def give_up(self, reason: RegistryError) -> None:
+        # Not by the host's word alone: one that is stuck says nothing any more.
         with self._sending:
             self._tell("give_up", codec.reason_bytes(reason))
+            ids = [id for id, asked in self._asked.items() if asked.verb not in OF_ITS_LIFE]
+            waiting = [self._asked.pop(id) for id in ids] + list(self._inferring.values())
+            self._inferring.clear()
+        for asked in waiting:
+            asked.future.set_exception(reason)
 
     def close(self, reason: RegistryError) -> Future[None]:
         closed: Future[None] = Future()
 
-        def end(answered: Future[None]) -> None:
-            self._finish(reason)
-            if (error := answered.exception()) is not None and not isinstance(error, HostLost):
-                closed.set_exception(error)
-            else:
-                closed.set_result(None)
+        def end() -> None:
+            self._finish(reason)  # whatever it answered
+            closed.set_result(None)
 
         self._reason = reason
         self._ask("close", codec.reason_bytes(reason), codec.NOTHING).add_done_callback(
-            lambda answered: threading.Thread(target=end, args=(answered,), name="closing a host", daemon=True).start()
+            lambda _: threading.Thread(target=end, name="closing a host", daemon=True).start()
         )
         return closed
 
@@ -185,7 +194,7 @@ class RemoteHost:
             if self._ended is not None:
                 future.set_exception(self._ended)
                 return future
-            self._asked[id] = _Asked(future, read)
+            self._asked[id] = _Asked(future, verb, read)
             self._writer.send(frame(codec.encode(Ask(id, verb, arguments))))
         return future
 
@@ -202,33 +211,33 @@ class RemoteHost:
 
     def _read(self) -> None:
         reader = FrameReader(self._process.socket)
-        while (received := reader.read()) is not None:
-            head, payload = received
-            self._hear(codec.decode_from_host(head), payload)
+        try:
+            while (received := reader.read()) is not None:
+                head, payload = received
+                self._hear(codec.decode_from_host(head), payload)
+        except Exception:  # a factory's code may write to the socket, too
+            log.exception("the host of model %s can't be understood", self._model)
+            self._kill_reason = "it said what nobody understands"
         self._end()
 
     def _hear(self, message: FromHost, payload: bytearray) -> None:
         match message:
             case Answered():
-                if (asked := self._inferring.pop(message.id, None)) is not None:
-                    asked.future.set_result(codec.host_answer(message, asked.selections, payload))
+                if (asked := self._inferring.get(message.id)) is not None:
+                    answer = codec.host_answer(message, asked.selections, payload)
+                    if self._inferring.pop(message.id, None) is asked:  # nobody gave up meanwhile
+                        asked.future.set_result(answer)
             case Working():
                 self._work = Work(tuple(message.ids), time.monotonic())
             case Idle():
                 self._work = None
             case Reply():
-                self._settle(self._asked.pop(message.id), message, payload)
+                if (asked := self._asked.pop(message.id, None)) is not None:
+                    _settle(asked, message, payload)
             case Failed():
-                failed = self._inferring.pop(message.id, None) if message.infers else self._asked.pop(message.id)
+                failed = (self._inferring if message.infers else self._asked).pop(message.id, None)
                 if failed is not None:
                     failed.future.set_exception(codec.error_of(message))
-
-    def _settle(self, asked: _Asked, reply: Reply, payload: bytearray) -> None:
-        assert asked.read is not None, "every verb that is asked has a result"
-        try:
-            asked.future.set_result(asked.read(reply, payload))
-        except Exception as error:  # whatever it is, somebody waits for this
-            asked.future.set_exception(error)
 
     def _end(self) -> None:
         """The host's end is closed: whoever waits is told why."""
@@ -236,15 +245,24 @@ class RemoteHost:
         exit_ = self._process.wait(ENDING_S)
         running = self._work.ids if self._work else ()
         how = self._kill_reason or (str(exit_) if exit_ else "it could not be ended")
+        reason = self._reason
+        if reason is None:
+            self._lost.set_result(HostLoss(how, running))  # before anybody is told, so that they find it restarting
         with self._sending:
-            self._ended = self._reason or HostLost(self._model, how, running)
+            self._ended = reason or HostLost(self._model, how, running)
             waiting = [*self._inferring.values(), *self._asked.values()]
             self._inferring.clear()
             self._asked.clear()
         self._work = None
         self._writer.close()
         self._process.socket.close()
-        if self._reason is None:
-            self._lost.set_result(HostLoss(how))  # before its callers know, so that they find it restarting
         for asked in waiting:
             asked.future.set_exception(self._ended)
+
+
+def _settle(asked: _Asked, reply: Reply, payload: bytearray) -> None:
+    assert asked.read is not None, "every verb that is asked has a result"
+    try:
+        asked.future.set_result(asked.read(reply, payload))
+    except Exception as error:  # whatever it is, somebody waits for this
+        asked.future.set_exception(error)
