@@ -85,6 +85,8 @@ class Engine:
         if self._leases.stopping:
             reasons.append("The service is shutting down.")
         degraded = [f"The base model {model!r} failed: {why}" for model, why in self._hosting.all_in("failed").items()]
+        restarting = self._hosting.all_in("restarting").items()
+        degraded += [f"The base model {model!r} is being started again, after {why}." for model, why in restarting]
         try:
             self._snapshot.refresh()
         except RegistryError as error:

@@ -4,12 +4,12 @@ A host may die under several requests at once, and only one of them is to blame.
 that ends the host again is refused from then on.
 """
 
+import json
 import threading
 import time
 from collections.abc import Iterator
 from hashlib import sha256
 
-import msgspec
 import torch
 from cachetools import TTLCache
 
@@ -27,10 +27,16 @@ class Suspects:
         self._changing = threading.Lock()
         self._strikes: TTLCache[str, int] = TTLCache(KEPT, KEPT_S, time.monotonic)
 
-    def require_harmless(self, request: InferRequest) -> None:
-        """Raises `RequestEndsHost` for a request that has ended its host twice."""
-        if self._strikes and self._strikes.get(content_digest(request), 0) >= MOST_STRIKES:
+    def suspects(self, request: InferRequest) -> bool:
+        """Whether a host died under it. Raises `RequestEndsHost` where two did."""
+        if not self._strikes:
+            return False
+        digest = content_digest(request)
+        with self._changing:
+            strikes = self._strikes.get(digest, 0)
+        if strikes >= MOST_STRIKES:
             raise _refusal(request)
+        return strikes > 0
 
     def strike(self, request: InferRequest) -> None:
         """The host died under it. Raises `RequestEndsHost` if that was the second time."""
@@ -42,8 +48,9 @@ class Suspects:
 
     def acquit(self, request: InferRequest) -> None:
         """It was answered."""
+        digest = content_digest(request)
         with self._changing:
-            self._strikes.pop(content_digest(request), None)
+            self._strikes.pop(digest, None)
 
 
 def content_digest(request: InferRequest) -> str:
@@ -59,6 +66,7 @@ def _parts(request: InferRequest) -> Iterator[bytes]:
     choices = list(adapters) if isinstance(adapters, tuple) else [adapters]
     asked = [
         request.model,
+        isinstance(adapters, tuple),
         [dict(choice) if choice is not None and not isinstance(choice, str) else choice for choice in choices],
         request.outputs,
         dict(request.parameters) if request.parameters is not None else None,
@@ -67,7 +75,7 @@ def _parts(request: InferRequest) -> Iterator[bytes]:
         [[dict(message) for message in chat] for chat in request.inputs.chats],
         [(name, str(tensor.dtype), list(tensor.shape)) for name, tensor in request.inputs.tensors.items()],
     ]
-    yield msgspec.msgpack.encode(asked)
+    yield json.dumps(asked).encode()  # whatever JSON may hold, numbers of any size included
     for tensor in request.inputs.tensors.values():
         yield tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 

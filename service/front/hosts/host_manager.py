@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import wait
 from dataclasses import replace
 from functools import partial
 
@@ -25,6 +26,8 @@ DEATHS_S, MOST_DEATHS = 600.0, 5
 """A model whose host dies so often within this time, under different requests, has failed."""
 # What is stuck in a look at the database can't be stopped; it is waited for this long beyond the grace.
 JOIN_S = 1.0
+BRINGING_BACK_S = 10.0
+"""So long a restarted host isn't ready because its adapters are on their way; those that take longer come after it."""
 
 
 class HostManager:
@@ -158,8 +161,11 @@ class HostManager:
             try:
                 self._registry.record_built(base.id, outcome.built.architecture, place.registered_at)
             except RegistryError as error:
-                outcome.host.end(error)
-                outcome = error
+                if isinstance(error, Unavailable) and place.deaths:  # it is on record as built since before it died
+                    log.warning("that model %s was built again is not recorded: %s", base.id, error)
+                else:
+                    outcome.host.end(error)
+                    outcome = error
         if isinstance(outcome, HostedModel):
             bring_back(outcome, place.returning)
             self._settle(base, place, outcome)
@@ -176,9 +182,12 @@ class HostManager:
             hosted.host.close(_unloaded(base.id))
 
     def _restart(self, base: BaseModel, place: Place, hosted: HostedModel, loss: HostLoss) -> None:
-        """Its host has died. At once again, with the adapters that were in use, unless it dies too often."""
+        """Its host has died. At once again, with the adapters that were in use, unless it dies too often. What ended it
+        again is refused from now on, so that such a death doesn't count."""
         now = time.monotonic()
-        deaths = (*(death for death in place.deaths if now - death < DEATHS_S), now)
+        deaths = tuple(death for death in place.deaths if now - death < DEATHS_S)
+        if counts := not hosted.died_of_suspects(loss):
+            deaths = (*deaths, now)
         with self._table:
             if self._places.get(base.id) is not place:
                 return
@@ -188,18 +197,13 @@ class HostManager:
             again.restarts, again.last_death = place.restarts + 1, loss.reason
             self._places[base.id] = again
         log.error("the host of model %s ended (%s)", base.id, loss.reason)
-        if len(deaths) >= MOST_DEATHS:
+        if counts and len(deaths) >= MOST_DEATHS:
             message = f"Its host died {len(deaths)} times within {DEATHS_S / 60:g} minutes, at last of {loss.reason}."
             # Beside this thread, which its callers wait for.
-            threading.Thread(target=self._fail, args=(base.id, again, Invalid(message)), daemon=True).start()
+            failing = (base.id, again, Invalid(message))
+            threading.Thread(target=self._fail, args=failing, name=f"failing {base.id}", daemon=True).start()
         else:
             self._loader.add(base, again)
-
-    def forgive(self, model: str) -> None:
-        """The last death was the same request's as the one before."""
-        with self._table:
-            if place := self._places.get(model):
-                place.deaths = place.deaths[:-1]
 
     def _fail(self, model: str, place: Place, error: BaseException) -> None:
         if self._places.get(model) is not place:  # it was unloaded or removed meanwhile
@@ -254,11 +258,15 @@ class HostManager:
 def bring_back(hosted: HostedModel, returning: Returning) -> None:
     """Have adapters in memory again. One that doesn't come is fetched by the next request that needs it."""
     pinned = {version.key for version in returning.pinned}
-    for version in (*returning.pinned, *(other for other in returning.versions if other.key not in pinned)):
-        try:
-            hosted.load(version, pin=version.key in pinned)
-        except RegistryError as error:
-            log.warning("%s was not brought back into memory: %s", version.reference, error.detail)
+    others = [version for version in returning.versions if version.key not in pinned]
+    coming = [(version, hosted.begin_to_load(version, pin=True)) for version in returning.pinned]
+    coming += [(version, hosted.begin_to_load(version, pin=False)) for version in others]
+    wait([future for _, future in coming], BRINGING_BACK_S)
+    for version, future in coming:
+        if not future.done():
+            log.warning("%s is still on its way back into memory", version.reference)
+        elif (error := future.exception()) is not None:
+            log.warning("%s was not brought back into memory: %s", version.reference, error)
 
 
 def _unloaded(model: str) -> Conflict:

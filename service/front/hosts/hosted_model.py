@@ -13,6 +13,7 @@ from service.protocol.types import (
     Built,
     FreshWeights,
     HostAnswer,
+    HostLoss,
     HostStatus,
     InferCall,
     ModelProfile,
@@ -25,6 +26,8 @@ LOOKING_S = 0.1
 """How often a long call looks whether its caller still waits."""
 STATUS_S = 1.0
 """A host that doesn't say for so long how it goes is told of as it was before."""
+UNLOADING_S = 5.0
+"""A host that takes longer to unload, which is no more than a look, is stuck in a forward."""
 
 
 class HostedModel:
@@ -38,6 +41,7 @@ class HostedModel:
         self._ids = count()
         self._running: dict[int, tuple[AdapterVersion, ...]] = {}
         self._pinned: dict[str, AdapterVersion] = {}
+        self._suspected: set[int] = set()
 
     @property
     def known(self) -> tuple[AdapterVersion, ...]:
@@ -49,10 +53,16 @@ class HostedModel:
         versions = distinct_versions(selections)
         self._remember(versions)
         id = next(self._ids)
+        if call.alone:
+            self._suspected.add(id)
         future = self.host.infer(id, call, selections)
         self._running[id] = versions
-        future.add_done_callback(lambda _: self._running.pop(id, None))
+        future.add_done_callback(lambda _: self._note_end(id))
         return id, future
+
+    def died_of_suspects(self, loss: HostLoss) -> bool:
+        """Whether what ran when its host ended were requests under which another one had ended before."""
+        return bool(loss.running) and self._suspected.issuperset(loss.running)
 
     def initial_weights(self, fresh: FreshWeights, stopped: Stopped) -> Tensors:
         """A new adapter's tensors. Raises as the verb does, and `Cancelled` once `stopped` says that nobody waits."""
@@ -78,13 +88,22 @@ class HostedModel:
         if pin:
             self._pinned[version.key] = version
 
+    def begin_to_load(self, version: AdapterVersion, pin: bool) -> Future[None]:
+        """As `load`, without waiting; what doesn't come now counts as pinned where it is to be."""
+        self._remember([version])
+        if pin:
+            self._pinned[version.key] = version
+        return self.host.load(version, pin)
+
     def unload(self, versions: Iterable[AdapterVersion]) -> bool:
         """Whether they take no memory any more."""
         keys = [version.key for version in versions]
         for key in keys:
             self._pinned.pop(key, None)
         try:
-            return self.host.unload(keys).result()
+            return self.host.unload(keys).result(UNLOADING_S)
+        except TimeoutError:
+            return False
         except RegistryError:  # it has ended, and its memory is free
             return True
 
@@ -120,6 +139,10 @@ class HostedModel:
             return self.host.profile().result()
         except RegistryError:
             return ModelProfile()
+
+    def _note_end(self, id: int) -> None:
+        self._running.pop(id, None)
+        self._suspected.discard(id)
 
     def _remember(self, versions: Iterable[AdapterVersion]) -> None:
         self._known |= {version.key: version for version in versions}

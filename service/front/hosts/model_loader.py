@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TypeVar
@@ -101,20 +101,23 @@ class ModelLoader:
                 if opening is not None:
                     opening.host.end(Unavailable("The base model is not wanted any more."))
                 return
-            built = self._build(base, place, opening, turn)
+            outcome = self._build(base, place, opening, turn)
+            log.info("model %s was built on %s in %.2f s", base.id, outcome.built.device, time.monotonic() - begun)
         except BaseException as error:  # a factory may raise anything, even SystemExit: it is this model's failure
-            self._finish(base, place, error)
-        else:
-            log.info("model %s ready on %s after %.2f s", base.id, built.built.device, time.monotonic() - begun)
-            self._finish(base, place, built)
+            outcome = error
         finally:
             turn.give_up()
+        self._finish(base, place, outcome)
 
     def _build(self, base: BaseModel, place: Place, opening: Opening | None, turn: "_Turn") -> HostedModel:
         for deaths in range(1, MOST_DEATHS + 1):
             place.step = "starting"
             opening = opening or self._open(base)
             place.host = opening.host
+            if not self._is_wanted(base, place):  # whoever overtook it may not have seen this host
+                reason = Unavailable("The base model is not wanted any more.")
+                opening.host.end(reason)
+                raise reason
             try:
                 self._wait(opening.opened, turn)
                 place.step = "building"
@@ -129,20 +132,14 @@ class ModelLoader:
         raise AssertionError("the loop returns or raises")
 
     def _wait(self, future: Future[T], turn: "_Turn") -> T:
-        try:
-            return future.result(min(STALLED_S, self._timeout_s))
-        except TimeoutError:
-            if future.done():  # it raised that itself
-                raise
-        turn.give_up()
-        try:
-            return future.result(max(0.0, self._timeout_s - STALLED_S))
-        except TimeoutError as error:
-            if future.done():
-                raise
-            raise RegistryError(
-                f"Its build took longer than {self._timeout_s:g} s (ADAPTER_SERVICE_LOAD_TIMEOUT) and was ended."
-            ) from error
+        # Not `future.result(timeout)`, for a build may itself raise a TimeoutError.
+        if not wait([future], min(STALLED_S, self._timeout_s)).done:
+            turn.give_up()
+            if not wait([future], max(0.0, self._timeout_s - STALLED_S)).done:
+                raise RegistryError(
+                    f"Its build took longer than {self._timeout_s:g} s (ADAPTER_SERVICE_LOAD_TIMEOUT) and was ended."
+                )
+        return future.result()
 
     def _open(self, base: BaseModel) -> Opening:
         host = self._transport.start(base.id)

@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections.abc import Collection
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from functools import partial
 
 from models_registry.errors import Damaged, DeadlinePassed, RegistryError, Unavailable
 from models_registry.records import AdapterVersion
@@ -28,8 +30,9 @@ MOST_ATTEMPTS = 4
 class _HostDied(Exception):
     """Under the request `id`, or beside it."""
 
-    def __init__(self, id: int, loss: HostLost) -> None:
+    def __init__(self, hosted: HostedModel, id: int, loss: HostLost) -> None:
         super().__init__(loss.detail)
+        self.hosted = hosted
         self.loss = loss
         self.ran = id in loss.running
         self.ran_alone = loss.running == (id,)
@@ -49,15 +52,14 @@ class Inference:
     async def infer(self, request: InferRequest) -> InferAnswer:
         """As `Engine.infer` promises."""
         self._limits.require_few_rows(_entries(request))
-        self._suspects.require_harmless(request)
-        suspected = False
+        suspected = self._suspects.suspects(request)
         for _ in range(MOST_ATTEMPTS):
             hosted = self._hosting.find(request.model)
             try:
                 answer = await self._attempt(request, hosted, alone=suspected)
             except _HostDied as died:
                 suspected |= self._judge(request, died)
-                await self._until_it_is_back(request)
+                await self._until_it_is_back(request, died.hosted)
             else:
                 if suspected:
                     self._suspects.acquit(request)
@@ -69,19 +71,25 @@ class Inference:
         time: whether it ends the host again is for its caller to find out."""
         if not died.ran:
             return False
-        try:
-            self._suspects.strike(request)
-        except RequestEndsHost:
-            self._hosting.forgive(request.model)
-            raise
+        self._suspects.strike(request)
         if died.ran_alone:
             raise died.loss
         return True
 
-    async def _until_it_is_back(self, request: InferRequest) -> None:
-        """Raises `DeadlinePassed`, and `HostLost` where it takes longer than anybody waits."""
+    def _judge_left(self, request: InferRequest, id: int, future: Future[HostAnswer]) -> None:
+        """Its caller doesn't wait any more, but the host may have died under it."""
+        with suppress(CancelledError, RequestEndsHost):
+            error = future.exception()
+            if isinstance(error, HostLost) and id in error.running:
+                self._suspects.strike(request)
+
+    async def _until_it_is_back(self, request: InferRequest, died: HostedModel) -> None:
+        """Raises `DeadlinePassed`; returns where it takes longer than anybody waits."""
         until = time.monotonic() + RETURN_S
-        while self._hosting.place(request.model).state == "restarting" and time.monotonic() < until:
+        while time.monotonic() < until:
+            place = self._hosting.place(request.model)
+            if place.state != "restarting" and place.hosted is not died:
+                return
             if request.deadline is not None and time.monotonic() > request.deadline:
                 raise DeadlinePassed(LATE)
             await asyncio.sleep(LOOKING_S)
@@ -91,19 +99,23 @@ class Inference:
         try:
             answer = await _answer(future, request.deadline)
         except HostLost as error:
-            raise _HostDied(id, error) from error
+            raise _HostDied(hosted, id, error) from error
         except DeadlinePassed:
             hosted.expired += 1
-            hosted.host.cancel(id)
+            self._leave(request, hosted, id, future)
             raise
         except asyncio.CancelledError:  # the caller left
-            hosted.host.cancel(id)
+            self._leave(request, hosted, id, future)
             raise
         except Damaged as error:
             raise await asyncio.to_thread(self._note_damage, error, versions) from error
         if any(self._registry.damage.is_doubted(version) for version in versions):
             await asyncio.to_thread(self._note_soundness, versions)
         return _answer_of(request.model, answer)
+
+    def _leave(self, request: InferRequest, hosted: HostedModel, id: int, future: Future[HostAnswer]) -> None:
+        hosted.host.cancel(id)
+        future.add_done_callback(partial(self._judge_left, request, id))
 
     def drop_gone(self) -> None:
         """Have the versions that the snapshot no longer has leave memory, once nobody holds them."""
