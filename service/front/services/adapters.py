@@ -34,11 +34,12 @@ from service.front.resolution.registry_snapshot import (
     require_free,
     resolve,
 )
+from service.front.services.beside_hosts import BesideHosts
 from service.front.services.idempotency import create_once
 from service.front.services.merge_builder import draft_composition
 from service.front.services.models import Models
 from service.front.services.statuses import adapter_status
-from service.front.services.version_builder import VersionCandidate, draft_new, draft_upload
+from service.front.services.version_builder import VersionCandidate, draft_upload
 from service.protocol.types import HostLimits
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Adapters:
         self._hosting = hosting
         self._models = models
         self._leases = leases
+        self._beside_hosts = BesideHosts(registry, hosting)
 
     # ---- creating -------------------------------------------------------------------------------------------
 
@@ -137,7 +139,7 @@ class Adapters:
         # What its config names and the base model lacks was accepted with it.
         config, modules = parse_stored(newest.config), self._modules(newest.model)
         draft = draft_upload(config, modules, weights, metadata or {}, accept_unmatched=True)
-        hosted = self._prepare(newest.model, name, draft)
+        hosted = self._beside_hosts.prepare(newest.model, name, draft)
         version, changed = self._registry.change_weights(
             name, if_match=if_match, made_for=draft.fingerprint, **draft.content
         )
@@ -260,8 +262,7 @@ class Adapters:
     def _draft(self, new: NewAdapter) -> VersionCandidate:
         modules = self._modules(new.model)
         require_free(self._snapshot.view, new.name, new.model)
-        hosted = self._hosting.hosted(new.model)
-        return draft_new(new, modules, hosted and hosted.initial_weights, self._limits.max_adapter_bytes)
+        return self._beside_hosts.draft(new, modules, self._limits.max_adapter_bytes)
 
     def _modules(self, model: str) -> ModelModules:
         """As of the model. A head that only adapters bring has as many classes as the first one's, if nobody said."""
@@ -287,19 +288,11 @@ class Adapters:
     def _store(
         self, model: str, name: str, draft: VersionCandidate, put: Callable[..., AdapterVersion]
     ) -> CreatedAdapter:
-        hosted = self._prepare(model, name, draft)
+        hosted = self._beside_hosts.prepare(model, name, draft)
         warnings = draft.checkpoint.warnings
         version = put(made_for=draft.fingerprint, warnings=warnings, **draft.content)
         self._snapshot.refresh()
         return CreatedAdapter(version, (*warnings, *self._attach(version, hosted)))
-
-    def _prepare(self, model: str, name: str, draft: VersionCandidate) -> HostedModel | None:
-        """The blob is put first, because a host reads it by its digest: what it can't serve is never committed. None
-        where the model isn't in memory."""
-        if (hosted := self._hosting.hosted(model)) is not None:
-            self._registry.put_weights(draft.content["weights"])
-            hosted.host.prepare(draft.as_version(model, name, 0)).result()
-        return hosted
 
     def _attach(self, version: AdapterVersion, hosted: HostedModel | None) -> tuple[str, ...]:
         """From the commit on the version exists: what goes wrong now is a warning."""
