@@ -155,7 +155,9 @@ def open_transport(settings: Settings, blobs: BlobStore) -> Transport:
     )
     launcher = open_launcher(settings.device, PRELOADED, environment)
     launcher.start()
-    hosts = HostSettings(settings.blob_url, settings.s3_endpoint, settings.host_memory, settings.log_format)
+    # A plain number, because pydantic's own kind of one can't be sent.
+    memory_bytes = None if settings.host_memory is None else int(settings.host_memory)
+    hosts = HostSettings(settings.blob_url, settings.s3_endpoint, memory_bytes, settings.log_format)
     return LocalProcess(hosts, launcher, settings.parallel_loads)
 
 

@@ -83,3 +83,9 @@ def doubling() -> nn.Module:
 
 def mumbling() -> nn.Module:
     raise OSError("no file \udcff")
+
+
+def gated(gate: str) -> nn.Module:
+    """Is built once the gate can be read."""
+    Path(gate).read_bytes()
+    return deadly()
