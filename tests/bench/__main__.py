@@ -12,14 +12,18 @@ from service.demo.base_models import prepare_base_models
 from tests.bench.batches import mixing
 from tests.bench.binary import sending
 from tests.bench.crowd import crowding
+from tests.bench.deaths import dying
 from tests.bench.downloads import downloading
 from tests.bench.figures import Count, Figure
+from tests.bench.hop import hopping
 from tests.bench.hostile import attacking
 from tests.bench.injection import injecting, loading
+from tests.bench.pairs import pairing
 from tests.bench.persisting import persisting
 from tests.bench.registry import registering
 from tests.bench.residency import residing
 from tests.bench.serving import serving
+from tests.bench.starting import starting
 from tests.bench.statements import asking
 
 MODELS = Path("var/models")
@@ -29,6 +33,10 @@ BENCHES: Mapping[str, Callable[[Path], Iterator[Figure | Count]]] = {
     "mixing": mixing,
     "residing": residing,
     "serving": serving,
+    "hopping": hopping,
+    "pairing": pairing,
+    "dying": dying,
+    "starting": starting,
     "crowding": crowding,
     "sending": sending,
     "downloading": downloading,

@@ -13,9 +13,8 @@ LORA = {"peft_type": "LORA", "r": 16, "lora_alpha": 32, "target_modules": "all-l
 SMALL = {"peft_type": "LORA", "r": 1, "target_modules": ["encoder.layer.0.attention.self.query"]}
 
 
-def host(service: Service, dtype: str) -> None:
-    """minilm under its dtype's name."""
-    service.register(dtype, {"kind": "huggingface", "path": "minilm"}, dtype=dtype)
+def host(service: Service, id: str, dtype: str = "float32") -> None:
+    service.register(id, {"kind": "huggingface", "path": "minilm"}, dtype=dtype)
 
 
 def inject(service: Service, model: str, names: Sequence[str], config: Mapping[str, object] = LORA) -> list[bytes]:
@@ -30,5 +29,5 @@ def request(adapter: str | None) -> bytes:
     return json.dumps({"adapter": adapter, "inputs": {"text": [TEXT]}, "outputs": ["embedding"]}).encode()
 
 
-def ask(service: Service, model: str, bodies: Sequence[bytes], requests: int) -> None:
-    post_all(service.port, f"/models/{model}/infer", bodies, CALLERS, requests)
+def ask(service: Service, model: str, bodies: Sequence[bytes], requests: int, callers: int = CALLERS) -> None:
+    post_all(service.port, f"/models/{model}/infer", bodies, callers, requests)

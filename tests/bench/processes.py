@@ -1,4 +1,4 @@
-"""Servers of a bench, each in a process of its own with one thread for torch."""
+"""Servers of a bench, each in a process of its own, by default with one thread for torch."""
 
 import os
 import subprocess
@@ -9,20 +9,27 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
+import psutil
 
 from tests.e2e.process import ROOT, Service, until
 from tests.ports import hold_port, number_of
 
 
 @contextmanager
-def our_service(models: Path, factories: str = "") -> Generator[Service]:
+def our_service(models: Path, factories: str = "", **environment: str) -> Generator[Service]:
+    """Ready. `environment` goes over its own."""
     with TemporaryDirectory() as folder:
         service = Service(Path(folder), models)
-        service.environment["ADAPTER_SERVICE_FACTORIES"] = factories
+        service.environment |= {"ADAPTER_SERVICE_FACTORIES": factories, **environment}
         try:
             yield service.start().wait_until_ready()
         finally:
             service.close()
+
+
+def hosts_of(service: Service) -> set[psutil.Process]:
+    """The processes that base models run in. The server that forks them is the service's own child."""
+    return {one for one in psutil.Process(service.pid).children(recursive=True) if one.ppid() != service.pid}
 
 
 @contextmanager

@@ -16,7 +16,9 @@ from tests.bench.processes import our_service, peer
 
 ROUNDS, REQUESTS = 5, 384  # of one round
 PEFT_REQUESTS = 96  # it takes ten times as long
-LIMIT_GOAL = 1 / 0.75
+LONE_REQUESTS = 48  # of one who has no company
+LIMIT_GOAL, LONE_GOAL = 1 / 0.9, 1 / 2
+PEFT = "FastAPI, PEFT and a lock, float32"
 PEFT_GOALS = {torch.float32: 1 / 9, torch.bfloat16: 1 / 20}
 
 
@@ -32,7 +34,7 @@ def serving(directory: Path) -> Iterator[Figure]:
     ):
         for dtype, peft_goal in PEFT_GOALS.items():
             model = str(dtype).removeprefix("torch.")
-            host(service, model)
+            host(service, model, model)
             bodies = inject(service, model, [f"{model}-{number}" for number in range(ADAPTERS)])
             theirs = [request(f"a{number}") for number in range(ADAPTERS)]
             works: dict[str, Callable[[], object]] = {
@@ -41,6 +43,8 @@ def serving(directory: Path) -> Iterator[Figure]:
                 "forward": _forward(models / "minilm", dtype),
                 "adapters": partial(ask, service, model, bodies, REQUESTS),
                 "base": partial(ask, service, model, [request(None)], REQUESTS),
+                "lone": partial(ask, service, model, bodies, LONE_REQUESTS, 1),
+                "lone peft": partial(post_all, peft, "/infer", theirs, 1, LONE_REQUESTS),
             }
             for work in works.values():
                 work()
@@ -51,7 +55,9 @@ def serving(directory: Path) -> Iterator[Figure]:
             yield Figure(ours, "its bare forward and an echo", taken["adapters"], limit, LIMIT_GOAL)
             yield Figure(f"{work}, no adapter", "its bare forward and an echo", taken["base"], limit, LIMIT_GOAL)
             in_peft = taken["peft"] * REQUESTS / PEFT_REQUESTS
-            yield Figure(ours, "FastAPI, PEFT and a lock, float32", taken["adapters"], in_peft, peft_goal)
+            yield Figure(ours, PEFT, taken["adapters"], in_peft, peft_goal)
+            lone, lone_peft = (taken[name] * REQUESTS / LONE_REQUESTS for name in ("lone", "lone peft"))
+            yield Figure(f"minilm {model} over HTTP, a lone caller", PEFT, lone, lone_peft, LONE_GOAL)
 
 
 def _forward(directory: Path, dtype: torch.dtype) -> Callable[[], None]:
