@@ -1,6 +1,7 @@
 """A uvicorn server that ends politely: on SIGTERM it is no longer ready, refuses new requests after a delay, finishes
 those that run, and exits with 0."""
 
+import gc
 import socket
 from collections.abc import Callable
 from time import monotonic
@@ -66,4 +67,6 @@ def run_server(app: Callable[..., Any], drain: Drain, sockets: list[socket.socke
         access_log=False,
         log_config=None,
     )
+    # What was imported stays. Collections that look through it take a sixth of the time that a short request costs.
+    gc.freeze()
     DrainingServer(config, drain, delay_s).run(sockets)

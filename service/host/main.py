@@ -3,6 +3,7 @@
 The thread that reads waits for nothing, so that cancellations and the front's end are seen inside a forward, too.
 """
 
+import gc
 import logging
 import socket
 from collections.abc import Callable, Mapping
@@ -21,7 +22,7 @@ from service.log import LogFormat, adopt_loggers, start_log
 from service.protocol import codec
 from service.protocol.frames import FrameReader, FrameWriter, frame, head_of
 from service.protocol.messages import Ask, Cancel, FromFront, Idle, Infer, Reply, Tell, Working
-from service.protocol.types import HostAnswer, Selection, Tensors
+from service.protocol.types import Built, HostAnswer, Selection, Tensors
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class HostServer:
             "load": (codec.PINNED, lambda asked: host.load(*asked), codec.NOTHING),
             "unload": (codec.KEYS, host.unload, codec.FREED),
             "status": (codec.KEYS, host.status, codec.STATUS),
-            "build": (codec.NOTHING, lambda _: host.build(), codec.BUILT),
+            "build": (codec.NOTHING, lambda _: self._build(), codec.BUILT),
             "profile": (codec.NOTHING, lambda _: host.profile(), codec.PROFILE),
         }
 
@@ -87,6 +88,11 @@ class HostServer:
                 self._answer(message)
             case Tell():
                 self._hear(message)
+
+    def _build(self) -> Future[Built]:
+        built = self._host.build()
+        built.add_done_callback(_spare_the_collector)
+        return built
 
     def _infer(self, message: Infer, payload: bytearray) -> None:
         selections = codec.selections_of(message, self._versions)
@@ -145,3 +151,9 @@ class HostServer:
     def _watch(self, ids: tuple[int, ...] | None) -> None:
         message = Idle() if ids is None else Working(list(ids))
         self._writer.send(frame(codec.encode(message)))
+
+
+def _spare_the_collector(_: Future[Any]) -> None:
+    """What is there now stays until the process ends, so that collections needn't look through it."""
+    gc.collect()
+    gc.freeze()
