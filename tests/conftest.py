@@ -1,4 +1,4 @@
-"""Databases and blob stores for whoever names one of these fixtures.
+"""Databases and blob stores for every test that names one of these fixtures, and the layer of each test.
 
 Each test with a database runs on SQLite and on Postgres, each with a `blob_url` on a directory and on S3.
 Where several workers run the tests, each has servers of its own.
@@ -15,14 +15,36 @@ from stores import STORES, S3Server, directory_url, running_s3
 
 from models_registry.storage.database import Database, migrate, open_database
 
+TESTS = Path(__file__).parent
 SHARED = ("demo_models", "pair")
-"""Fixtures that take long: whatever uses one runs in one worker."""
+"""Fixtures that take long: all tests that use one run in one worker."""
+
+LAYER_OF_FOLDER = {"e2e": "e2e", "parity": "integration", "transports": "integration"}
+"""All other folders of tests/ are `unit`, but for tests that need the whole app, a server or a process."""
+WHOLE = {"client", "start", "running", "postgres", "s3_server", "s3_url", *DIALECTS[1:], *STORES[1:]}
+"""Fixtures, and parameters of fixtures, that start the app, an engine or a server."""
+STARTING = {"subprocess", "multiprocessing", "modules_after_importing", "create_app", "settings_in", "Running"}
+"""A module that has one of these names starts processes, the app or an engine."""
+
+
+def layer_of(item: pytest.Item) -> str:
+    """`unit`, `integration` or `e2e`."""
+    folder = item.path.relative_to(TESTS).parts[0]
+    if layer := LAYER_OF_FOLDER.get(folder):
+        return layer
+    if not isinstance(item, pytest.Function):
+        return "unit"
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    needed = {*item.fixturenames, *(value for value in parameters if isinstance(value, str))}
+    starts = STARTING & vars(item.module).keys()
+    return "integration" if needed & WHOLE or starts else "unit"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A worker takes all tests of a file, for they share what its module set up."""
+    """A worker takes all tests of a file, because they share what its module set up."""
     for item in items:
+        item.add_marker(layer_of(item))
         used = item.fixturenames if isinstance(item, pytest.Function) else ()
         group = next((name for name in SHARED if name in used), str(item.path))
         item.add_marker(pytest.mark.xdist_group(group))
