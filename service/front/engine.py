@@ -48,7 +48,7 @@ class Engine:
         def order_of(base: BaseModel) -> BuildOrder:
             return BuildOrder(base, tuple(map(str, policy.model_roots)), policy.factories, limits)
 
-        self._hosting = HostManager(registry, transport, order_of, times, redact)
+        self._hosting = HostManager(registry, transport, order_of, times, limits.max_resident_bytes is not None, redact)
         self._monitor = HostMonitor(self._hosting, times.forward_s)
         self._inference = Inference(registry, self._snapshot, self._hosting, self._leases, limits)
         self.models: Final = Models(registry, self._snapshot, self._hosting)

@@ -49,8 +49,8 @@ class InferRequest:
 class InferAnswer:
     """`adapter` and `digest` name the exact versions that answered, one entry per row (one in all without rows).
 
-    Its time went into waiting (its inputs' reading included), into its adapters' coming, into the forward that it
-    shared.
+    Its time went into the way to the model's host and back, into waiting there (its inputs' reading included), into its
+    adapters' coming, into the forward that it shared.
     """
 
     model: str
@@ -60,6 +60,7 @@ class InferAnswer:
     queue_ms: float
     load_ms: float
     forward_ms: float
+    hop_ms: float = 0.0
 
 
 # ---- adapters ---------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from service.host.scheduling.batcher import Batcher
 from service.host.scheduling.request_reader import RequestReader
 from service.host.worker import Watch, Worker
 from service.protocol.stats import HostStats
-from service.protocol.types import BuildOrder, HostStatus
+from service.protocol.types import BuildOrder, HostLimits, HostStatus
 
 # Staging waits for the blob store and may not hold up reading, which only needs the processor. Nor may blobs that come
 # slowly hold up others: there are more than enough threads to wait in.
@@ -44,6 +44,8 @@ class LiveModel:
     reader: RequestReader
     worker: Worker
     probing: Future[tuple[str, ...]]
+    limits: HostLimits
+    room: int
     dtype: str | None
     device: str
 
@@ -80,6 +82,13 @@ class LiveModel:
             return architecture
         return replace(architecture, absent_head=replace(architecture.absent_head, labels=labels))
 
+    def share(self, models: int) -> None:
+        """Limits that nobody set are divided by so many models."""
+        room = self.room if self.limits.max_resident_bytes is not None else self.room // max(1, models)
+        self.cache.limit(room)
+        if self.limits.max_merged_bytes is None:
+            self.adapted.kernels = replace(self.adapted.kernels, max_merged_bytes=room // 8)
+
     def forget(self, keys: Collection[str]) -> None:
         """Versions that were removed leave memory with the last request that uses them."""
         self.cache.forget(keys)
@@ -115,7 +124,7 @@ def build(order: BuildOrder, spec: BaseModelSpec, read_blob: ReadBlob, watch: Wa
     worker.start()
     # The model is ready before it is probed: only who asks for its profile, and the first request, wait for that.
     probing: Future[tuple[str, ...]] = batcher.call(partial(_learn, base, spec, adapted, policy, example))
-    return LiveModel(adapted, loader, cache, batcher, reader, worker, probing, dtype_of(module), str(at))
+    return LiveModel(adapted, loader, cache, batcher, reader, worker, probing, limits, room, dtype_of(module), str(at))
 
 
 def _build(base: BaseModel, spec: BaseModelSpec, device: torch.device) -> tuple[nn.Module, Architecture]:

@@ -128,6 +128,8 @@ class HostServer:
                 self._host.forget(keys)
                 for key in keys:
                     self._versions.pop(key, None)
+            case "share":
+                self._host.share(codec.COUNT.validate_json(message.arguments))
             case _:
                 self._host.give_up(codec.reason_of(message.arguments))
 

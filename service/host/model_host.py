@@ -222,6 +222,10 @@ class TorchHost:
 
     # ---- the end ------------------------------------------------------------------------------------------------
 
+    def share(self, models: int) -> None:
+        if (model := self._model) is not None:
+            model.share(models)
+
     def give_up(self, reason: RegistryError) -> None:
         if (model := self._model) is not None:
             model.worker.give_up(reason)

@@ -45,6 +45,7 @@ FRESH: Final = TypeAdapter(tuple[int, FreshWeights], config=_WITH_INFINITY)
 KEYS: Final = TypeAdapter(tuple[str, ...])
 PINNED: Final = TypeAdapter(tuple[AdapterVersion, bool], config=_WITH_INFINITY)
 FREED: Final = TypeAdapter(bool)
+COUNT: Final = TypeAdapter(int)
 NOTHING: Final[TypeAdapter[None]] = TypeAdapter(None)
 
 

@@ -100,6 +100,10 @@ class ModelHost(Protocol):
         """What is in memory, and how it goes, at this moment."""
         ...
 
+    def share(self, models: int) -> None:
+        """So many base models share the machine: byte limits that the operator didn't set are divided by them."""
+        ...
+
     def give_up(self, reason: RegistryError) -> None:
         """Answer `reason` to whatever waits or runs, at once."""
         ...

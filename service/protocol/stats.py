@@ -42,12 +42,14 @@ class QueueStats:
 
 @dataclass(frozen=True, slots=True)
 class AdapterStats:
-    """Versions in memory and their bytes; how often one came into memory, was evicted for others, or failed to come."""
+    """Versions in memory and their bytes, those of the pinned ones apart; how often one came into memory, was evicted
+    for others, or failed to come."""
 
     staged: int
     resident: int
     pinned: int
     bytes: int
+    pinned_bytes: int
     max_bytes: int
     loads: int
     evictions: int

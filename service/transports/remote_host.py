@@ -141,6 +141,10 @@ class RemoteHost:
     def status(self, keys: Collection[str] = ()) -> Future[HostStatus]:
         return self._ask("status", codec.KEYS.dump_json(tuple(keys)), codec.STATUS)
 
+    def share(self, models: int) -> None:
+        with self._sending:
+            self._tell("share", codec.COUNT.dump_json(models))
+
     def give_up(self, reason: RegistryError) -> None:
         # Not by the host's word alone: one that is stuck says nothing any more.
         with self._sending:

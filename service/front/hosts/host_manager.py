@@ -8,7 +8,7 @@ from concurrent.futures import wait
 from dataclasses import replace
 from functools import partial
 
-from models_registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
+from models_registry.errors import Conflict, Invalid, NoRoom, NotFound, RegistryError, Unavailable
 from models_registry.records import BaseModel, Fault
 from models_registry.registry import Registry
 from service.front.hosts.hosted_model import HostedModel
@@ -39,10 +39,13 @@ class HostManager:
         transport: Transport,
         order_of: Callable[[BaseModel], BuildOrder],
         times: HostTimes,
+        is_limited: bool,
         redact: Callable[[str], str],
     ) -> None:
-        """`redact` takes the secrets out of what a factory says when it fails."""
+        """`is_limited`: the operator said what a model's adapters may take, else models share what there is. `redact`
+        takes the secrets out of what a factory says when it fails."""
         self._registry = registry
+        self._is_limited = is_limited
         self._redact = redact
         self._times = times
         self._table = threading.Lock()
@@ -177,6 +180,7 @@ class HostManager:
             if wanted := self._places.get(base.id) is place:
                 place.state, place.hosted, place.reason = "ready", hosted, None
         if wanted:
+            self._share_out()
             hosted.host.lost.add_done_callback(lambda lost: self._restart(base, place, hosted, lost.result()))
         else:
             hosted.host.close(_unloaded(base.id))
@@ -224,6 +228,28 @@ class HostManager:
         with self._table:
             place.state, place.reason, place.error, place.host = "failed", reason, shown, None
 
+    # ---- byte limits that nobody set ----------------------------------------------------------------------------
+
+    def _share_out(self) -> None:
+        hosted = self.all_hosted()
+        for one in hosted:
+            one.host.share(len(hosted))
+
+    def require_room(self, model: str) -> None:
+        """Raises `NoRoom` where one more model would leave others' pinned adapters without room."""
+        if self._is_limited or self.place(model).state in {"ready", "loading", "restarting"}:
+            return
+        hosted = {name: place.hosted for name, place in self.all_places().items() if place.hosted}
+        for name, one in hosted.items():
+            adapters = one.status().stats.adapters
+            share = adapters.max_bytes * len(hosted) // (len(hosted) + 1)
+            if adapters.pinned_bytes > share:
+                raise NoRoom(
+                    f"With {model!r} in memory the adapters of each model may take {share} bytes, but the pinned "
+                    f"ones of {name!r} take {adapters.pinned_bytes}; unload some of these, or set "
+                    "ADAPTER_SERVICE_MAX_RESIDENT_BYTES."
+                )
+
     # ---- inside -------------------------------------------------------------------------------------------------
 
     def _in_memory(self) -> dict[ModelHost, str]:
@@ -252,6 +278,7 @@ class HostManager:
         finally:
             with self._table:
                 self._closing.pop(host, None)
+        self._share_out()
         log.info("model %s unloaded", model)
 
 

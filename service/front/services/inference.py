@@ -95,6 +95,7 @@ class Inference:
             await asyncio.sleep(LOOKING_S)
 
     async def _attempt(self, request: InferRequest, hosted: HostedModel, alone: bool) -> InferAnswer:
+        begun = time.monotonic()
         id, future, versions = self._hand_over(request, hosted, alone)
         try:
             answer = await _answer(future, request.deadline)
@@ -111,7 +112,7 @@ class Inference:
             raise await asyncio.to_thread(self._note_damage, error, versions) from error
         if any(self._registry.damage.is_doubted(version) for version in versions):
             await asyncio.to_thread(self._note_soundness, versions)
-        return _answer_of(request.model, answer)
+        return _answer_of(request.model, answer, (time.monotonic() - begun) * 1000)
 
     def _leave(self, request: InferRequest, hosted: HostedModel, id: int, future: Future[HostAnswer]) -> None:
         hosted.host.cancel(id)
@@ -169,7 +170,7 @@ async def _answer(future: Future[HostAnswer], deadline: float | None) -> HostAns
         raise
 
 
-def _answer_of(model: str, answer: HostAnswer) -> InferAnswer:
+def _answer_of(model: str, answer: HostAnswer, took_ms: float) -> InferAnswer:
     return InferAnswer(
         model=model,
         adapter=tuple(map(exact_choice, answer.selections)),
@@ -178,6 +179,7 @@ def _answer_of(model: str, answer: HostAnswer) -> InferAnswer:
         queue_ms=answer.queue_ms,
         load_ms=answer.load_ms,
         forward_ms=answer.forward_ms,
+        hop_ms=max(0.0, took_ms - answer.queue_ms - answer.load_ms - answer.forward_ms),
     )
 
 

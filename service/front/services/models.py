@@ -114,7 +114,9 @@ class Models:
         return ModelModules(self._architecture(model), profile.entered or None, profile.bypassed)
 
     def load(self, model: str) -> ModelStatus:
-        """Begin loading, also again after a failure; a model that is ready or loading stays so. Raises `NotFound`."""
+        """Begin loading, also again after a failure; a model that is ready or loading stays so. Raises `NotFound`, and
+        `NoRoom` where the pinned adapters of others would no longer fit beside it."""
+        self._hosting.require_room(model)
         with self._lifecycle:
             base = self._registry.set_hosted(model, True)
             self._hosting.load(base)
@@ -158,6 +160,7 @@ class Models:
         require_name("id", id)
         if (example_inputs := options.get("example_inputs")) is not None:
             decode_inputs(example_inputs, "example_inputs")
+        self._hosting.require_room(id)
         former = self._hosting.place(id)
         options["replacing"] = former.registered_at if former.state == "failed" else None
         opening = self._hosting.open(_unregistered(id, source, options))

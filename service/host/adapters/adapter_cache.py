@@ -146,6 +146,12 @@ class AdapterCache:
             self._changed.wait_for(lambda: self._freed(keys) is not None, timeout_s)
             return bool(self._freed(keys))
 
+    def limit(self, max_bytes: int) -> None:
+        """From now on the adapters may take so many bytes. What is more is evicted, unless it is pinned or in use."""
+        with self._changed:
+            self._room.limit = max_bytes
+        self._wake()
+
     def require_idle_room(self, prepared: PreparedAdapter) -> None:
         """Raises `NoRoom` where only what others use could make room."""
         with self._changed:

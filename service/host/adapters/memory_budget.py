@@ -103,7 +103,12 @@ class MemoryBudget:
     @property
     def is_settled(self) -> bool:
         """Whether a plan would change nothing."""
-        return not self._unplaced and not self._unwanted
+        return not self._unplaced and not self._unwanted and not self._has_too_much
+
+    @property
+    def _has_too_much(self) -> bool:
+        """Whether something has to leave, and can, because the limit was lowered."""
+        return self.taken > self.limit and any(entry.is_idle and entry.in_memory for entry in self.entries.values())
 
     @property
     def stats(self) -> AdapterStats:
@@ -114,6 +119,7 @@ class MemoryBudget:
             resident=resident,
             pinned=sum(entry.pinned for entry in there),
             bytes=sum(entry.bytes for entry in there),
+            pinned_bytes=sum(entry.bytes for entry in there if entry.pinned),
             max_bytes=self.limit,
             loads=self._loads,
             evictions=self._evictions,

@@ -265,6 +265,7 @@ async def _write_answer(answer: InferAnswer, binary: bool, begun: float) -> Resp
         body = await beside_the_loop(size, lambda: _as_json(answer))
     spent = {
         "queue": answer.queue_ms,
+        "hop": answer.hop_ms,
         "load": answer.load_ms,
         "forward": answer.forward_ms,
         "total": (time.monotonic() - begun) * 1000,

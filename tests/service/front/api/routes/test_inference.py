@@ -69,7 +69,7 @@ def test_the_answer_says_where_the_time_went(adapted: TestClient) -> None:
     response = adapted.post(INFER, json={"inputs": {"x": ROWS}})
     assert response.json()["timing"].keys() == {"queue_ms", "forward_ms"}
     spent = dict(part.split(";dur=") for part in response.headers["server-timing"].split(", "))
-    assert list(spent) == ["queue", "load", "forward", "total"]
+    assert list(spent) == ["queue", "hop", "load", "forward", "total"]
     assert 0 < float(spent["queue"]) + float(spent["load"]) + float(spent["forward"]) <= float(spent["total"]) + 0.01
 
 
