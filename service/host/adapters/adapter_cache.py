@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from models_registry.errors import NoRoom, RegistryError
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
 from models_registry.records import AdapterVersion
+from service.host.adapters.cache_entry import CacheEntry, Evicting, Resident, Staged, Use
 from service.host.adapters.loader import AdapterLoader
-from service.host.adapters.memory_budget import CacheEntry, MemoryBudget, Use
+from service.host.adapters.memory_budget import MemoryBudget
 from service.protocol.stats import AdapterStats
 from service.protocol.types import VersionResidency
 
@@ -58,7 +59,7 @@ class AdapterCache:
                 entry = self._touch(version)
                 entry.holders += 1
                 entry.use.last_used_at = now
-                self._room.settle(entry)
+                self._room.update_indexes(entry)
 
     def release(self, versions: Iterable[AdapterVersion]) -> None:
         """The end of `acquire`."""
@@ -66,7 +67,7 @@ class AdapterCache:
             for version in versions:
                 entry = self._room.entries[version.key]
                 entry.holders -= 1
-                self._room.settle(entry)
+                self._room.update_indexes(entry)
             is_settled = self._room.is_settled
             self._changed.notify_all()
         if not is_settled:
@@ -78,7 +79,7 @@ class AdapterCache:
         with self._changed:
             for version in versions:
                 entry = self._room.entries[version.key]
-                if not entry.takes_room and self._room.reserve(entry):
+                if self._room.reserve(entry):
                     self._submit(entry)
             is_settled = self._room.is_settled
         if not is_settled:
@@ -94,14 +95,13 @@ class AdapterCache:
         try:
             with self._changed:
                 self._room.require_room(entry)
-                entry.unwanted, entry.failure = False, None
-                self._room.settle(entry)
+                self._room.want(entry)
             self._wake()
             yield
         finally:
             with self._changed:
                 entry.load_waiters -= 1
-                self._room.settle(entry)
+                self._room.update_indexes(entry)
             self._wake()  # it may have been unloaded meanwhile
 
     def wait_until_staged(self, version: AdapterVersion) -> None:
@@ -119,14 +119,14 @@ class AdapterCache:
         with self._changed:
             entry = self._room.entries[version.key]
             self._room.require_room(entry)
-            entry.pinned = True
+            entry.retention = "pinned"
 
     def unload(self, keys: Collection[str]) -> None:
         """Unpin these versions; they leave as soon as no request holds them."""
         with self._changed:
             for entry in self._entries(keys):
-                entry.pinned, entry.unwanted = False, True
-                self._room.settle(entry)
+                entry.retention = "unwanted"
+                self._room.update_indexes(entry)
         self._wake()
 
     def forget(self, keys: Collection[str]) -> None:
@@ -134,8 +134,8 @@ class AdapterCache:
         with self._changed:
             for key in keys:
                 if entry := self._room.entries.get(key):
-                    entry.pinned, entry.unwanted = False, True
-                    self._room.settle(entry)
+                    entry.retention = "unwanted"
+                    self._room.update_indexes(entry)
                 else:
                     self._uses.pop(key, None)
         self._wake()
@@ -174,7 +174,7 @@ class AdapterCache:
     def resident(self) -> tuple[str, ...]:
         """References in memory with the module, least recently used first."""
         with self._changed:
-            return tuple(e.version.reference for e in self._room.entries.values() if e.tier == "resident")
+            return tuple(e.version.reference for e in self._room.entries.values() if isinstance(e.state, Resident))
 
     @property
     def taken(self) -> int:
@@ -204,7 +204,7 @@ class AdapterCache:
         what is in their way leaves. Returns the requests that need more than there can ever be, and why."""
         with self._changed:
             plan = self._room.plan(turns)
-            self._room.dismiss(plan.evictions)
+            self._room.evict(plan.evictions)
         self._eject(plan.evictions)
         with self._changed:
             for entry in plan.loads:
@@ -218,7 +218,7 @@ class AdapterCache:
         with self._changed:
             entry = self._room.entries.get(version.key)
             evictions = [] if entry and entry.takes_room else self._room.idle_leavers(prepared.bytes)
-            self._room.dismiss(evictions)
+            self._room.evict(evictions)
         self._eject(evictions)
         with self._changed:
             entry = self._touch(version)
@@ -231,28 +231,31 @@ class AdapterCache:
         with self._changed:
             entries = {version.key: self._room.entries[version.key] for version in versions}
         for name, entry in entries.items():
-            if entry.prepared is not None:
-                self._adapted.attach_adapter(name, entry.prepared)
+            if isinstance(entry.state, Staged):
+                self._adapted.attach_adapter(name, entry.state.prepared)
                 with self._changed:
-                    entry.tier, entry.prepared = "resident", None
+                    self._room.attach(entry)
                 log.debug("attached adapter %s (%d bytes)", entry.version.reference, entry.bytes)
-        return {name: entry.came_at for name, entry in entries.items()}
+        return {name: entry.loaded_at for name, entry in entries.items()}
 
     def _eject(self, evictions: Iterable[CacheEntry]) -> None:
+        """What was only loading has lost its place already, and may have got another since."""
         for entry in evictions:
-            if entry.tier == "resident":
+            if not isinstance(entry.state, Evicting):
+                continue
+            if entry.state.tier == "resident":
                 self._adapted.eject_adapter(entry.version.key)
                 log.debug("ejected adapter %s (%d bytes)", entry.version.reference, entry.bytes)
             with self._changed:
-                self._room.vacate(entry)
+                self._room.free(entry)
                 self._changed.notify_all()
 
     # ---- the stagers ----------------------------------------------------------------------------------------
 
     def _submit(self, entry: CacheEntry) -> None:
         """What is on its way already, though its place was given to others meanwhile, isn't read twice."""
-        if not entry.staging:
-            entry.staging = True
+        if not entry.is_read:
+            entry.is_read = True
             self._stagers.submit(self._stage, entry)
 
     def _stage(self, entry: CacheEntry) -> None:
@@ -263,21 +266,19 @@ class AdapterCache:
             self._note_failure(entry, error)
             return
         with self._changed:
-            entry.staging = False
+            entry.is_read = False
             entry.use.load_s = time.monotonic() - begun
             if not entry.in_memory and not entry.is_idle:
                 self._room.fill(entry, prepared)
             elif not entry.in_memory:
-                self._room.vacate(entry)
+                self._room.free(entry)
             self._changed.notify_all()
         self._wake()
 
     def _note_failure(self, entry: CacheEntry, error: BaseException) -> None:
         with self._changed:
-            entry.staging, entry.failure = False, error
-            self._room.failures += 1
-            if not entry.in_memory:
-                self._room.vacate(entry)
+            entry.is_read = False
+            self._room.fail(entry, error)
             self._changed.notify_all()
         self._fail(entry.version.key, error)
 
@@ -298,7 +299,7 @@ class AdapterCache:
     def _freed(self, keys: Collection[str]) -> bool | None:
         """None while that may change without anybody's doing."""
         entries = self._entries(keys)
-        if self._closed is not None or not any(entry.takes_room or entry.staging for entry in entries):
+        if self._closed is not None or not any(entry.takes_room or entry.is_read for entry in entries):
             return True
         return False if any(entry.holders for entry in entries) else None
 
@@ -308,7 +309,7 @@ class AdapterCache:
         if entry is None:
             return VersionResidency(last_used_at=use.last_used_at, load_s=use.load_s)
         return VersionResidency(
-            entry.tier,
+            entry.state.tier,
             entry.pinned,
             entry.holders,
             entry.bytes if entry.in_memory else 0,

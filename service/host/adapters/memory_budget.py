@@ -8,72 +8,14 @@ threads, no tensors are touched.
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from models_registry.errors import NoRoom
 from models_registry.injection.adapted_model import PreparedAdapter
-from models_registry.records import AdapterVersion
+from service.host.adapters.cache_entry import CacheEntry, Evicting, Loading, Resident, Staged, Stored
 from service.protocol.stats import AdapterStats
-from service.protocol.types import Residency
 
 # What has been on its way for longer waits for a slow store, and doesn't keep others from being fetched beside it.
 SLOW_S = 1.0
-
-
-@dataclass(slots=True)
-class Use:
-    """What is remembered of a version after it left."""
-
-    version: AdapterVersion
-    last_used_at: datetime | None = None
-    load_s: float | None = None
-
-
-@dataclass(slots=True, eq=False)
-class CacheEntry:
-    """A version that somebody holds or that takes room: in memory, or `reserved` while it is on its way.
-
-    `bytes` is an estimate until it has been prepared once. A *holder* is a request that was admitted and isn't done; a
-    *claim* somebody who loads it by name, and meanwhile keeps it from being evicted as a pin does. What is `leaving` is
-    in memory still, but can't stay any more.
-    """
-
-    version: AdapterVersion
-    bytes: int
-    use: Use
-    tier: Residency = "stored"
-    holders: int = 0
-    load_waiters: int = 0
-    pinned: bool = False
-    unwanted: bool = False
-    reserved: bool = False
-    staging: bool = False
-    leaving: bool = False
-    failure: BaseException | None = None
-    begun_at: float = 0.0
-    came_at: float = 0.0
-    prepared: PreparedAdapter | None = None
-
-    @property
-    def in_memory(self) -> bool:
-        return self.tier != "stored"
-
-    @property
-    def is_there(self) -> bool:
-        """In memory, and only what is decided later can take it out."""
-        return self.in_memory and not self.leaving
-
-    @property
-    def takes_room(self) -> bool:
-        return self.in_memory or self.reserved
-
-    @property
-    def stays(self) -> bool:
-        return self.pinned or self.load_waiters > 0
-
-    @property
-    def is_idle(self) -> bool:
-        return self.holders == 0 and not self.stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +55,7 @@ class MemoryBudget:
     @property
     def stats(self) -> AdapterStats:
         there = [entry for entry in self.entries.values() if entry.in_memory]
-        resident = sum(entry.tier == "resident" for entry in there)
+        resident = sum(entry.state.tier == "resident" for entry in there)
         return AdapterStats(
             staged=len(there) - resident,
             resident=resident,
@@ -126,59 +68,81 @@ class MemoryBudget:
             failures=self.failures,
         )
 
-    # ---- who is there ---------------------------------------------------------------------------------------
+    # ---- the steps of an entry ------------------------------------------------------------------------------
 
-    def settle(self, entry: CacheEntry) -> None:
-        """After any change of an entry: note whether somebody waits for it or it has to leave; forget it if neither."""
+    def update_indexes(self, entry: CacheEntry) -> None:
+        """After any change of an entry: note whether somebody waits for it or it has to go; forget it if neither."""
         name = entry.version.key
-        is_absent = not entry.in_memory and (entry.holders > 0 or entry.load_waiters > 0)
-        is_unwanted = entry.unwanted and entry.is_idle and entry.in_memory
         for names, belongs in (
-            (self.absent, is_absent),
-            (self._unplaced, is_absent and not entry.reserved),
-            (self._unwanted, is_unwanted),
+            (self.absent, entry.is_awaited),
+            (self._unplaced, entry.is_awaited and not entry.takes_room),
+            (self._unwanted, entry.unwanted and entry.is_idle and entry.in_memory),
         ):
             (names.add if belongs else names.discard)(name)
-        if entry.is_idle and not entry.takes_room and not entry.staging:
+        if entry.is_idle and not entry.takes_room and not entry.is_read:
             self.entries.pop(name, None)
 
+    def want(self, entry: CacheEntry) -> None:
+        """It is loaded by name: an earlier unload or failure no longer counts."""
+        if entry.unwanted:
+            entry.retention = "evictable"
+        if entry.failure is not None:
+            entry.state = Stored()
+        self.update_indexes(entry)
+
     def reserve(self, entry: CacheEntry) -> bool:
-        """Keep a place for what begins to come now. False where there isn't one."""
-        if self.taken + entry.bytes > self.limit:
+        """Keep a place for what begins to load now. False where there isn't one, or it has one already."""
+        if entry.takes_room or self.taken + entry.bytes > self.limit:
             return False
         self.taken += entry.bytes
-        entry.reserved, entry.failure, entry.begun_at = True, None, time.monotonic()
-        self.settle(entry)
+        entry.state = Loading(time.monotonic())
+        self.update_indexes(entry)
         return True
 
     def fill(self, entry: CacheEntry, prepared: PreparedAdapter) -> bool:
-        """It has come. False where it takes more than was reserved and doesn't fit: then it has to come again."""
-        self._clear(entry)
+        """It is loaded. False where it takes more than was reserved and doesn't fit: then it has to load again."""
+        self._release_room(entry)
         entry.bytes = prepared.bytes
         fits = self.taken + entry.bytes <= self.limit
         if fits:
             self.taken += entry.bytes
-            entry.tier, entry.prepared, entry.came_at = "staged", prepared, time.monotonic()
+            entry.state = Staged(prepared, time.monotonic())
             self._loads += 1
-        self.settle(entry)
+        self.update_indexes(entry)
         return fits
 
-    def dismiss(self, entries: Iterable[CacheEntry]) -> None:
-        """They are about to be taken out. Who loads one meanwhile then waits until it is back."""
+    def fail(self, entry: CacheEntry, error: BaseException) -> None:
+        """Its load failed. What came into memory another way meanwhile stays."""
+        self.failures += 1
+        if not entry.in_memory:
+            self._release_room(entry)
+            entry.state = Stored(error)
+            self.update_indexes(entry)
+
+    def attach(self, entry: CacheEntry) -> None:
+        """The module has taken its tensors."""
+        if isinstance(entry.state, Staged):
+            entry.state = Resident(entry.state.loaded_at)
+
+    def evict(self, entries: Iterable[CacheEntry]) -> None:
+        """They are about to be taken out: a caller that loads one waits until it is back. What is only loading loses
+        its place at once."""
         for entry in entries:
-            entry.leaving = True
+            if isinstance(entry.state, Staged | Resident):
+                entry.state = Evicting(entry.state.tier, entry.state.loaded_at)
+            elif isinstance(entry.state, Loading):
+                self.free(entry)
 
-    def vacate(self, entry: CacheEntry) -> None:
+    def free(self, entry: CacheEntry) -> None:
         """Give its place free."""
-        entry.leaving = False
         self._evictions += entry.in_memory and not entry.unwanted
-        self._clear(entry)
-        self.settle(entry)
+        self._release_room(entry)
+        self.update_indexes(entry)
 
-    def _clear(self, entry: CacheEntry) -> None:
+    def _release_room(self, entry: CacheEntry) -> None:
         if entry.takes_room:
             self.taken -= entry.bytes
-        entry.reserved, entry.tier, entry.prepared = False, "stored", None
+            entry.state = Stored()
 
     # ---- who comes and who leaves ---------------------------------------------------------------------------
 
@@ -205,9 +169,13 @@ class MemoryBudget:
         plan = Plan()
         keep = self._keep(turns, plan.unsatisfiable)
         now = time.monotonic()
-        coming = sum(e.bytes for e in self.entries.values() if e.reserved and now - e.begun_at < SLOW_S)
+        coming = sum(
+            entry.bytes
+            for entry in self.entries.values()
+            if isinstance(entry.state, Loading) and now - entry.state.begun_at < SLOW_S
+        )
         for entry in keep.values():
-            # Who loads what can't come is told so; only requests that have come since try it once more.
+            # A failed load is reported to its caller; only later requests retry it.
             if entry.takes_room or (entry.failure is not None and not entry.holders):
                 continue
             # The other half goes on answering meanwhile.
@@ -220,7 +188,8 @@ class MemoryBudget:
         others = [
             e for name, e in self.entries.items() if name not in keep and e.takes_room and e not in plan.evictions
         ]
-        others.sort(key=lambda entry: entry.reserved)  # what is only on its way goes last, for it would come in vain
+        # What is loading goes last, because its load would be in vain.
+        others.sort(key=lambda entry: isinstance(entry.state, Loading))
         plan.evictions.extend(self._until(excess, others))
         return plan
 

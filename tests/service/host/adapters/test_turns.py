@@ -210,6 +210,41 @@ def test_who_loads_what_is_just_leaving_waits_until_it_is_back(monkeypatch: pyte
     assert town.tier(version) != "stored"
 
 
+def test_what_is_requested_again_while_room_is_made_for_it_takes_its_room_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    town = Town()
+    for name in "abe":
+        town.ask(name)
+    town.settle()
+    eject = town.adapted.eject_adapter
+
+    def eject_while_more_ask(name: str) -> None:
+        eject(name)
+        if name == town.stored["b"].version.key:  # the room of the one before it is free already
+            town.ask("c")
+
+    monkeypatch.setattr(town.adapted, "eject_adapter", eject_while_more_ask)
+    town.ask("c")
+    town.ask("d")
+    town.settle()
+    assert all(job.future.done() for job in town.asked)
+    assert town.adapters.taken == ROOM * ONE
+
+
+def test_a_failed_read_does_not_matter_to_what_its_creator_brought_meanwhile() -> None:
+    town = Town()
+    stored = town.stored["a"]
+    prepared = AdapterLoader(town.adapted, lambda _: stored.blob).prepare(stored.version, None)
+    with town.adapters.claimed(stored.version):
+        town.run()
+        town.adapters.place(stored.version, prepared)
+        town.broken.add("a")
+        town.stagers.finish()
+        town.adapters.wait_until_staged(stored.version)
+    assert town.tier(stored.version) == "resident"
+
+
 def test_what_nobody_but_its_loader_waits_for_is_read_once() -> None:
     town = Town()
     town.broken.add("a")
