@@ -18,7 +18,7 @@ from tests.bench.figures import Figure, medians
 from tests.bench.minilm import ADAPTERS, host, inject
 from tests.bench.processes import our_service, peer
 from tests.e2e.process import until
-from tests.ports import hold_port, number_of
+from tests.support.ports import hold_port, number_of
 
 CALLERS, DOWNLOADS, ROUNDS = 8, 160, 7
 GOAL = 1.5

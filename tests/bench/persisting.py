@@ -18,7 +18,7 @@ from models_registry.registry import Registry
 from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import SERVING, migrate, open_database
 from tests.bench.figures import Figure, medians
-from tests.databases import DURABLE, postgres_server, sqlite_url
+from tests.support.databases import DURABLE, postgres_server, sqlite_url
 
 ROUNDS, BYTES = 31, 2_000_000
 BODY = os.urandom(BYTES - 8)

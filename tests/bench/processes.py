@@ -12,7 +12,7 @@ import httpx
 import psutil
 
 from tests.e2e.process import ROOT, Service, until
-from tests.ports import hold_port, number_of
+from tests.support.ports import hold_port, number_of
 
 
 @contextmanager

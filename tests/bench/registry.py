@@ -21,7 +21,7 @@ from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import Database, migrate, open_database
 from models_registry.storage.tables import AdapterRow, AliasRow, VersionRow
 from tests.bench.figures import Figure, medians, seconds
-from tests.databases import DURABLE, postgres_server, sqlite_url
+from tests.support.databases import DURABLE, postgres_server, sqlite_url
 
 FEW, MANY, VERSIONS, PAGE, ROUNDS = 100, 10_000, 3, 50, 15
 FINGERPRINT = "f" * 64

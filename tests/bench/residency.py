@@ -20,7 +20,7 @@ from models_registry.records import HuggingFaceSource
 from service.front.requests import InferRequest, NewAdapter
 from service.protocol.types import HostLimits
 from tests.bench.figures import Figure, medians
-from tests.engines import TIMEOUT_S, Running
+from tests.support.engines import TIMEOUT_S, Running
 
 TEXT = "the ship leaves a harbour at dawn and comes back with bread for the long winter"
 LORA = {"peft_type": "LORA", "r": 16, "lora_alpha": 32, "target_modules": "all-linear", "init_lora_weights": False}

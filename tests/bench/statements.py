@@ -11,8 +11,8 @@ from sqlalchemy import make_url
 
 from tests.bench.client import post_all
 from tests.bench.figures import Count
-from tests.databases import HASTY, postgres_server
 from tests.e2e.process import Service
+from tests.support.databases import HASTY, postgres_server
 
 COUNTING = {**HASTY, "shared_preload_libraries": "pg_stat_statements"}
 REQUESTS, CALLERS, ADAPTERS = 1000, 16, 8

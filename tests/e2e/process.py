@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import httpx
 
-from tests.ports import hold_port, number_of
+from tests.support.ports import hold_port, number_of
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -44,7 +44,7 @@ class Service:
             **{name: value for name, value in os.environ.items() if not name.startswith("ADAPTER_SERVICE_")},
             "PATH": f"{BIN}:{os.environ['PATH']}",
             # The checkout goes first: the folders of `tests` are called as the packages that they test.
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{ROOT / 'tests' / 'support'}",
             # Where others use the cores too, two threads that spin for each other take twenty times as long as one.
             "OMP_NUM_THREADS": "1",
             "ADAPTER_SERVICE_PORT": str(self.port),

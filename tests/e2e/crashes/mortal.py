@@ -46,7 +46,7 @@ class Mortals:
         self._one_by_one = Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "e2e.crashes.mortal", database_url, blob_url],
-            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{ROOT / 'tests' / 'support'}"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -28,7 +28,7 @@ def test_the_list_has_no_type_that_our_own_code_refuses() -> None:
 @pytest.mark.deep
 def test_every_type_of_transformers_is_hosted_as_the_list_says() -> None:
     types = [line.partition(":")[0] for line in LIST.read_text().splitlines()]
-    command = [sys.executable, str(HERE.parents[1] / "hosting_types.py"), *types]
+    command = [sys.executable, str(HERE.parents[1] / "support" / "hosting_types.py"), *types]
     environment = {**os.environ, "PYTHONPATH": f"{HERE.parents[2]}:{HERE.parents[1]}"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.splitlines() == LIST.read_text().splitlines()

@@ -1,6 +1,6 @@
 """Hosts a tiny model of every type that transformers has, each in a process of its own, and prints how it went.
 
-`PYTHONPATH=.:tests python tests/hosting_types.py > tests/models_registry/base_models/model_types.txt` writes the list
+`PYTHONPATH=. python tests/support/hosting_types.py > tests/models_registry/base_models/model_types.txt` writes the list
 that a test compares.
 """
 
