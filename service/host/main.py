@@ -6,6 +6,7 @@ The thread that reads waits for nothing, so that cancellations and the front's e
 import gc
 import logging
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
@@ -51,6 +52,9 @@ class HostServer:
         self._reader = FrameReader(connection)
         self._writer = FrameWriter(connection)
         self._versions: dict[str, AdapterVersion] = {}
+        self._forwarding: int | None = None
+        """The thread that runs a forward, or gives its rows their answers."""
+        self._made_together: list[bytes | memoryview] = []
         blobs = open_blob_store(start.blob_url, start.s3_endpoint)
         self._host = host = TorchHost(blobs.get, self._watch)
         self._asked: Mapping[str, Verb] = {
@@ -102,9 +106,16 @@ class HostServer:
     def _answered(self, id: int, selections: tuple[Selection, ...], future: Future[HostAnswer]) -> None:
         try:
             answered, tensors = codec.answered_message(id, selections, future.result())
-            self._writer.send(frame(codec.encode(answered), tensors))
+            self._send_answer(frame(codec.encode(answered), tensors))
         except BaseException as error:  # also what can't be sent: somebody waits
             self._fail(id, error, infers=True)
+
+    def _send_answer(self, content: list[bytes | memoryview]) -> None:
+        """Those of one forward go together, so that the front wakes once for all of them."""
+        if threading.get_ident() == self._forwarding:
+            self._made_together += content
+        else:
+            self._writer.send(content)
 
     def _answer(self, message: Ask) -> None:
         if message.verb == "initial_weights":
@@ -151,8 +162,11 @@ class HostServer:
         self._writer.send(frame(codec.encode(codec.failed_message(id, error, infers=infers))))
 
     def _watch(self, ids: tuple[int, ...] | None) -> None:
+        """On the model's thread: around each forward, and around what else it does."""
         message = Idle() if ids is None else Working(list(ids))
-        self._writer.send(frame(codec.encode(message)))
+        made, self._made_together = self._made_together, []
+        self._forwarding = None if ids is None else threading.get_ident()
+        self._writer.send([*made, *frame(codec.encode(message))])
 
 
 def _spare_the_collector(_: Future[Any]) -> None:
