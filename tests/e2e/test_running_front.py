@@ -30,7 +30,7 @@ print(json.dumps(loaded))
 
 
 def test_a_running_front_has_loaded_nothing_that_runs_models(tmp_path: Path) -> None:
-    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "PATH": "/usr/bin:/bin"}
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{ROOT / 'tests' / 'support'}", "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     ended = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     loaded = set(json.loads(ended.stdout.splitlines()[-1]))
