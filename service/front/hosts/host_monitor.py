@@ -1,12 +1,16 @@
-"""Ends hosts whose forward takes longer than any may: nothing else ends a forward."""
+"""Ends hosts whose forward takes longer than any may, for nothing else ends a forward; and those that say nothing any
+more for so long, whatever they are at."""
 
 import logging
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 
 from service.front.hosts.host_manager import HostManager
 from service.protocol.host import ModelHost
+from service.protocol.types import HostStatus
 
 log = logging.getLogger(__name__)
 
@@ -15,12 +19,21 @@ MOST_LOOKS_S, LOOKS = 1.0, 8
 JOIN_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A question that the host's thread for messages answers at once, also beside a forward."""
+
+    status: Future[HostStatus]
+    at: float = field(default_factory=time.monotonic)
+
+
 class HostMonitor:
     """Constructing it starts nothing."""
 
     def __init__(self, hosting: HostManager, forward_s: float) -> None:
         self._hosting = hosting
         self._forward_s = forward_s
+        self._calls: dict[ModelHost, _Call] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="host monitor", daemon=True)
 
@@ -34,12 +47,24 @@ class HostMonitor:
 
     def look(self) -> None:
         """End whatever is stuck at this moment."""
-        for model, host in self._ready().items():
-            work = host.work
-            if work is not None and time.monotonic() - work.since > self._forward_s:
-                reason = f"its forward took longer than {self._forward_s:g} s, ADAPTER_SERVICE_FORWARD_TIMEOUT"
+        ready = self._ready()
+        for model, host in ready.items():
+            if (why := self._why_stuck(host)) is not None:
+                reason = f"{why} than {self._forward_s:g} s, ADAPTER_SERVICE_FORWARD_TIMEOUT"
                 log.error("the host of model %s is ended: %s", model, reason)
                 host.kill(reason)
+        alive = set(ready.values())
+        self._calls = {host: call for host, call in self._calls.items() if host in alive}
+
+    def _why_stuck(self, host: ModelHost) -> str | None:
+        now = time.monotonic()
+        if (work := host.work) is not None and now - work.since > self._forward_s:
+            return "its forward took longer"
+        call = self._calls.get(host)
+        if call is not None and not call.status.done():
+            return "it said nothing for longer" if now - call.at > self._forward_s else None
+        self._calls[host] = _Call(host.status())
+        return None
 
     def _ready(self) -> Mapping[str, ModelHost]:
         places = self._hosting.all_places()
