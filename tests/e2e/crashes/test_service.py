@@ -11,46 +11,19 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 
-import bases
 import httpx
 import pytest
 import torch
 from e2e.adapters import SAFETENSORS, state, upload
 from e2e.crashes.serve import DIE_AT
+from e2e.crashes.uploads import CONFIG, computed, weights
 from e2e.process import Service
 from safetensors.torch import load, save
 from torch import Tensor
 
-from models_registry.safetensors_files import write_safetensors
-
 MODEL, SOURCE = "mlp", {"kind": "python", "factory": "bases:mlp"}
-CONFIG = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["first", "second"]}
 ROWS = torch.tensor([[1.0, 2.0, 3.0, 4.0], [-1.0, 0.5, 0.0, 2.0]])
 MORTAL = (sys.executable, "-m", "e2e.crashes.serve")
-
-
-def weights(seed: int) -> bytes:
-    """As they are stored, so that what is downloaded is what was sent."""
-    generator = torch.Generator().manual_seed(seed)
-    shapes = {"first": (4, 8), "second": (8, 3)}
-    return write_safetensors(
-        {
-            f"{module}.lora_{side}.weight": torch.randn(shape, generator=generator)
-            for module, (narrow, wide) in shapes.items()
-            for side, shape in (("A", (2, narrow)), ("B", (wide, 2)))
-        }
-    )
-
-
-def computed(blob: bytes) -> Tensor:
-    """What the base model with these weights gives for `ROWS`, by the formula: their scaling is 1."""
-    tensors, base = load(blob), bases.MLP()
-    base.load_state_dict(bases.mlp().state_dict())
-    with torch.no_grad():
-        for name in ("first", "second"):
-            delta = tensors[f"{name}.lora_B.weight"] @ tensors[f"{name}.lora_A.weight"]
-            base.get_submodule(name).get_parameter("weight").add_(delta)
-        return base(ROWS)
 
 
 def answer(http: httpx.Client, reference: str) -> Tensor:
@@ -90,7 +63,7 @@ class Told:
                 reference = f"{adapter['name']}@{version['version']}"
                 found[reference] = blob = self._tried[version["digest"]]
                 assert state(self._http, adapter["name"], version=version["version"]) == blob
-                assert torch.allclose(answer(self._http, reference), computed(blob), rtol=1e-5, atol=1e-5)
+                assert torch.allclose(answer(self._http, reference), computed(ROWS, blob), rtol=1e-5, atol=1e-5)
         assert found.items() >= self._versions.items()
         self._versions = found
 
