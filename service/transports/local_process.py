@@ -42,6 +42,7 @@ class LocalProcess:
         self.parallel_loads = parallel_loads
 
     def start(self, name: str) -> ModelHost:
+        # Each may use all cores: with its share alone, one busy model and two busy ones took longer.
         launch = Launch(ENTRY, self._order(name), usable_cores(), self._settings.memory_bytes)
         return RemoteHost(name, self._launcher.launch(launch))
 

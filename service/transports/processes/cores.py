@@ -1,15 +1,10 @@
-"""How many cores this machine, or its container, gives us, and how hosts share them."""
+"""How many cores this machine, or its container, gives us."""
 
 import math
 import os
 from pathlib import Path
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-
-
-def share_cores(hosts: int) -> int:
-    """Threads for each of `hosts` that compute at the same time: at least one."""
-    return max(1, usable_cores() // max(1, hosts))
 
 
 def usable_cores(quota: Path = CPU_QUOTA) -> int:

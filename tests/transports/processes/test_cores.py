@@ -3,20 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from service.transports.processes import cores
-from service.transports.processes.cores import share_cores, usable_cores
+from service.transports.processes.cores import usable_cores
 
 
 @pytest.fixture(autouse=True)
 def machine_of_eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-
-
-@pytest.mark.parametrize(("hosts", "threads"), [(0, 8), (1, 8), (2, 4), (3, 2), (20, 1)])
-def test_hosts_share_the_cores_and_each_gets_one(monkeypatch: pytest.MonkeyPatch, hosts: int, threads: int) -> None:
-    monkeypatch.setattr(cores, "usable_cores", lambda: 8)
-    assert share_cores(hosts) == threads
 
 
 @pytest.mark.parametrize(
