@@ -1,7 +1,7 @@
 """The thread of one hosted base model, the only one that runs or changes its module.
 
-Its loop is one sentence: let adapters come and go, take a batch of who is ready, make its adapters resident, run it,
-give each request its rows or its own error.
+Its loop is one sentence: let adapters be loaded and evicted, take a batch of ready jobs, make its adapters resident,
+run it, give each request its rows or its own error.
 """
 
 import logging
@@ -95,7 +95,7 @@ class Worker:
         if self._adapters.is_settled:
             return
         try:
-            self._batcher.refuse(self._adapters.arrange(self._batcher.turns()))
+            self._batcher.refuse(self._adapters.arrange(self._batcher.in_fair_order()))
         except Exception:  # nobody waits for this; the thread must live on for those who wait for answers
             log.exception("model %s could not change which adapters are in memory", self._name)
 
@@ -150,7 +150,7 @@ class Worker:
         loaded = time.monotonic()
         outputs = answer_jobs(self._spec, self._adapted, jobs, self._policy.proof.by_token or ())
         ended = time.monotonic()
-        self._tell(jobs, begun, loaded, ended)
+        self._record(jobs, begun, loaded, ended)
         self._policy.learn(jobs[0].rows)
         require_coverage(self._adapted, (one for job in jobs for one in job.selections))
         answers: list[HostAnswer] = []
@@ -167,7 +167,7 @@ class Worker:
             answers.append(answer)
         return answers
 
-    def _tell(self, jobs: Sequence[Job], begun: float, loaded: float, ended: float) -> None:
+    def _record(self, jobs: Sequence[Job], begun: float, loaded: float, ended: float) -> None:
         """Count it, and log a line: there may be hundreds a second, so unasked an operator sees only the slow ones."""
         rows, adapters = sum(job.size for job in jobs), len({name for job in jobs for name in job.keys})
         self.rows_per_forward.note(rows)

@@ -21,5 +21,5 @@ def test_loading_a_hugging_face_model_leaves_only_the_services_own_lines(service
     assert service.http.post("/models/reported/infer", json=body).status_code == 200
 
     lines = service.log[before:].splitlines()
-    assert any("model reported ready" in line for line in lines)
+    assert any("model reported was built" in line for line in lines)
     assert [line for line in lines if not OWN_LINE.fullmatch(line)] == []

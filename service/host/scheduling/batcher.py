@@ -1,7 +1,7 @@
-"""Requests that wait for one base model, and what its worker does next. Knows nothing of torch and of who asks.
+"""Requests that wait for one base model, and what its worker does next. Knows neither torch nor callers.
 
 Three stations: *admitted* (its inputs are being read), *waiting* (for its turn, for its adapters), taken. The first two
-count against the queue's limit. Whoever is ready when the worker becomes free is taken: nobody waits for company.
+count against the queue's limit. Jobs that are ready when the worker becomes free are taken: none waits for others.
 """
 
 import threading
@@ -35,7 +35,7 @@ class Batcher:
         self._max_queue = max_queue
         self._max_rows = max_rows
         self._changed = threading.Condition()
-        self._stirred = False
+        self._wake_requested = False
         self._admitted: set[Future[HostAnswer]] = set()
         self._waiting = FairQueue()
         self._calls: deque[Call] = deque()
@@ -63,7 +63,7 @@ class Batcher:
             for part in parts:
                 self._waiting.add(part)
             self.wake()
-        # Also a cancelled job's tensors must go at once: a caller who gives up and tries again would fill the memory.
+        # A cancelled job's tensors must be freed at once too: a caller who gives up and retries would fill the memory.
         # Nor may a future know its job, or the two would keep each other, and the answer, until garbage is collected.
         for part in parts:
             part.future.add_done_callback(partial(self._discard, part.adapters))
@@ -78,16 +78,16 @@ class Batcher:
         return call.future
 
     def wake(self) -> None:
-        """Let the worker look again at who is ready."""
+        """Let the worker look again at which jobs are ready."""
         with self._changed:
-            self._stirred = True
+            self._wake_requested = True
             self._changed.notify_all()
 
     def fail(self, key: str, error: BaseException) -> None:
-        """This adapter doesn't come: whoever waits for it is told why."""
+        """This adapter can't be loaded: fail the jobs that wait for it."""
         with self._changed:
-            losers = self._waiting.withdraw(lambda job: key in job.keys)
-        _fail_all(losers, lambda _: error)
+            failed = self._waiting.withdraw(lambda job: key in job.keys)
+        _fail_all(failed, lambda _: error)
         self.wake()
 
     def close(self, reason: RegistryError) -> None:
@@ -121,38 +121,38 @@ class Batcher:
         """Block until there may be something to do, at most for `timeout_s`. False once closed and empty."""
         with self._changed:
             if self._closed is None or self._calls or self._waiting:
-                self._changed.wait_for(lambda: self._stirred, timeout_s)
-            self._stirred = False
+                self._changed.wait_for(lambda: self._wake_requested, timeout_s)
+            self._wake_requested = False
             return self._closed is None or bool(self._calls) or bool(self._waiting)
 
-    def turns(self) -> list[frozenset[str]]:
+    def in_fair_order(self) -> list[frozenset[str]]:
         """The keys that each waiting job needs, in the order of their turns."""
         with self._changed:
-            return [job.keys for job in self._waiting.turns()]
+            return [job.keys for job in self._waiting.in_fair_order()]
 
     def refuse(self, unsatisfiable: Mapping[frozenset[str], RegistryError]) -> None:
-        """These jobs' adapters never come."""
+        """Fail the jobs whose adapters never fit."""
         with self._changed:
-            losers = self._waiting.withdraw(lambda job: job.keys in unsatisfiable)
-        _fail_all(losers, lambda job: unsatisfiable[job.keys])
+            failed = self._waiting.withdraw(lambda job: job.keys in unsatisfiable)
+        _fail_all(failed, lambda job: unsatisfiable[job.keys])
 
     def take(self, absent: Callable[[], Collection[str]] = frozenset[str]) -> tuple[Job, ...] | Call | None:
         """What to do next: a call, or jobs that may share a forward, none of whose adapters is `absent`; None where
-        everybody waits. Once closed, nobody waits for an adapter any more."""
-        losers: tuple[Job, ...] = ()
+        every job waits. Once closed, no job waits for an adapter any more."""
+        failed: tuple[Job, ...] = ()
         with self._changed:
             if self._calls:
-                self._stirred = True  # there may be more
+                self._wake_requested = True  # there may be more
                 return self._calls.popleft()
-            # Asked here, where nobody can come in between: his adapters would be missing in what was told before.
+            # Asked under the lock: a job that is added in between may need adapters that an older answer lacks.
             if jobs := self._waiting.take(self._max_rows, absent()):
-                self._stirred = True
+                self._wake_requested = True
                 self._admitted.difference_update(job.whole or job.future for job in jobs)
                 return jobs
             if (reason := self._closed) is not None:
-                losers = self._waiting.withdraw(lambda _: True)
+                failed = self._waiting.withdraw(lambda _: True)
         if reason is not None:
-            _fail_all(losers, lambda _: reason)
+            _fail_all(failed, lambda _: reason)
             self.wake()
         return None
 
@@ -160,15 +160,15 @@ class Batcher:
 
     def _refuse_if_closed(self) -> None:
         if self._closed is not None:
-            raise self._closed.with_traceback(None)  # or it would collect those of everybody who is refused
+            raise self._closed.with_traceback(None)  # or it would collect the traceback of every refused caller
 
     def _give_place_free(self, future: Future[HostAnswer]) -> None:
         with self._changed:
             self._admitted.discard(future)
 
-    def _discard(self, line: QueueKey, future: Future[HostAnswer]) -> None:
+    def _discard(self, key: QueueKey, future: Future[HostAnswer]) -> None:
         with self._changed:
-            self._waiting.discard(line, future)
+            self._waiting.discard(key, future)
 
 
 def _fail_all(jobs: Collection[Job], reason: Callable[[Job], BaseException]) -> None:

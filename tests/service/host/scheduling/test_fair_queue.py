@@ -142,7 +142,7 @@ def test_a_line_whose_first_was_passed_over_does_not_lose_its_turn_by_those_behi
 
 def test_turns_are_the_first_of_each_line_then_the_second() -> None:
     lines = waiting(*named("a a a b c c"))
-    assert ["".join(one.adapters) for one in lines.turns()] == list("abcaca")
+    assert ["".join(one.adapters) for one in lines.in_fair_order()] == list("abcaca")
 
 
 def test_one_adapters_jobs_keep_their_order() -> None:
