@@ -10,7 +10,7 @@ The module stays what it was: same objects and classes, same attributes, same st
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -27,7 +27,10 @@ from models_registry.injection.kernels.calibration import calibrate
 from models_registry.injection.kernels.kernel_table import KernelTable
 from models_registry.injection.layer import Adapters
 from models_registry.injection.merged.merged_weights_cache import Merged, MergedWeightsCache
-from models_registry.injection.probing.coverage import UNKNOWN, ModuleCoverage, probe
+from models_registry.injection.probing.coverage import UNKNOWN
+from models_registry.injection.probing.model_profile import UNPROBED, ModelProfile, probe_model
+from models_registry.injection.probing.observation import Batch, Forward
+from models_registry.injection.probing.row_independence import PaddedRows
 from models_registry.injection.routing.routing import (
     Composition,
     Routing,
@@ -74,7 +77,7 @@ class AdaptedModel:
         self.merged_weights = MergedWeightsCache()
         self._attached: dict[str, PreparedAdapter] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
-        self.coverage: ModuleCoverage | None = None
+        self.profile: ModelProfile = UNPROBED
         self.inactive: set[str] = set()
         """Adapters that the last forward which was to follow them never reached; `note_effect` keeps it."""
 
@@ -204,20 +207,13 @@ class AdaptedModel:
 
     # ---- choosing -----------------------------------------------------------------------------------------------
 
-    def learn_coverage(
-        self, forward: Callable[[Mapping[str, Tensor]], object], rows: Mapping[str, Tensor]
-    ) -> ModuleCoverage:
-        """Find out by small forwards on `rows` (see `probe`) where the model takes its rows. Once is enough.
-
-        A model that doesn't run on them is left unknown: nothing is taken for granted of it.
-        """
-        try:
+    def probe(self, forward: Forward, rows: Batch, padded: PaddedRows | None = None) -> ModelProfile:
+        """Find out by small forwards of the base on `rows` what it does with rows (see `probe_model`). Once is enough:
+        what is known already isn't looked for again."""
+        if self.profile.coverage is None or self.profile.rows is None:
             with without_routing(self):
-                self.coverage = probe(self.module, forward, rows)
-        except (Exception, SystemExit) as error:  # a module may raise anything, and no caller asked for this forward
-            log.warning("the base model's reach stays unknown: %s: %s", type(error).__name__, error)
-            self.coverage = UNKNOWN
-        return self.coverage
+                self.profile = probe_model(self.module, forward, rows, padded, self.profile)
+        return self.profile
 
     def calibrate(self) -> None:
         """Measure which kernel is the faster here, and when, in a fraction of a second; before, it goes by what was
@@ -231,22 +227,21 @@ class AdaptedModel:
 
     def distrust_rows(self) -> None:
         """After a forward that lost its rows: what the probe showed of them doesn't hold for every batch."""
-        if self.coverage is not None:
-            self.coverage = replace(self.coverage, by_row=frozenset())
+        if (coverage := self.profile.coverage) is not None:
+            self.profile = replace(self.profile, coverage=replace(coverage, by_row=frozenset()))
 
     def bypassing(self, names: Collection[str]) -> frozenset[str]:
         """Which of these injected adapters act, in part, on modules whose weights the forward reads without calling
         them: nothing of that part would be in an answer."""
-        reach = self.coverage or UNKNOWN
-        passed = reach.bypassed - reach.entered
+        coverage = self.profile.coverage or UNKNOWN
+        passed = coverage.bypassed - coverage.entered
         return frozenset(name for name in names if passed and not passed.isdisjoint(self._find(name).layers))
 
     def routes_rows(self, names: Collection[str]) -> bool:
         """Whether `routed` is right for these injected adapters: every place where they act is shown to be entered with
         the batch's rows along its leading dimension. Where it isn't, run one forward per distinct composition."""
-        return self.coverage is not None and all(
-            self._find(name).layers.keys() <= self.coverage.by_row for name in names
-        )
+        coverage = self.profile.coverage or UNKNOWN
+        return all(self._find(name).layers.keys() <= coverage.by_row for name in names)
 
     def routed(self, compositions: Sequence[Composition]) -> AbstractContextManager[Routing]:
         """Forwards inside the `with` use one composition per row of their batch. Raises as `routed_whole` does.

@@ -122,7 +122,7 @@ class TorchHost:
         def look() -> ModelProfile:
             model = self._live
             wait([model.probing], PROBING_S)
-            coverage = model.adapted.coverage or UNKNOWN
+            coverage = model.adapted.profile.coverage or UNKNOWN
             return ModelProfile(coverage.entered, coverage.bypassed, model.warnings)
 
         return self._submit(look)

@@ -85,9 +85,10 @@ def run(spec: BaseModelSpec, adapted: AdaptedModel) -> str:
     try:
         with torch.inference_mode():
             rows = spec.read(adapted.module, Inputs(inputs))
-            adapted.learn_coverage(lambda tensors: spec.forward(adapted.module, type(rows)(tensors, 2)), rows.tensors)
+            adapted.probe(lambda tensors: spec.forward(adapted.module, type(rows)(tensors, 2)), rows.tensors)
             spec.forward(adapted.module, rows)
-            entered = adapted.coverage.entered if adapted.coverage else frozenset[str]()
+            coverage = adapted.profile.coverage
+            entered = coverage.entered if coverage else frozenset[str]()
             linear = [m.name for m in adapted.architecture.modules if m.kind == "linear" and m.name in entered]
             if not linear:
                 return "base runs, no linear layer is entered"

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
-from torch import Tensor, nn
 
-from models_registry.injection.probing.bypass import find_bypassed
-from models_registry.injection.probing.observation import PROBED_ROWS, Batch, Call, Forward, Run, Seen, observe
+from models_registry.injection.probing.observation import PROBED_ROWS, Call, Run, Seen, Trial
 
 NEARER = 0.1
 """How much nearer a row must be to itself than to the next one. Roundings of a batch differ from those of a row."""
@@ -35,47 +33,13 @@ class ModuleCoverage:
 UNKNOWN: Final = ModuleCoverage(frozenset(), frozenset(), frozenset())
 
 
-def probe(module: nn.Module, forward: Forward, rows: Batch) -> ModuleCoverage:
-    """Run `forward` on rows made from `rows` (tensors with a common leading dimension) and watch every module.
-
-    The rows are varied, so that no two are alike, in order or in content. Raises whatever `forward` raises.
-    """
-    first = {name: vary(tensor) for name, tensor in rows.items()}
-    second = {name: vary(tensor.flip(-1) if tensor.dim() > 1 else tensor) for name, tensor in rows.items()}
-    bypassed = find_bypassed(module, lambda: forward(first))
-    alone, alone_second = _each_alone(module, forward, first), _each_alone(module, forward, second)
-    flipped = {name: tensor.flip(0) for name, tensor in first.items()}
-    trials = (
-        (observe(module, forward, first), alone),
-        (observe(module, forward, flipped), alone[::-1]),
-        (observe(module, forward, second), alone_second),
-    )
-    entered = frozenset(name for together, _ in trials for name in together.calls)
-    by_row = frozenset(name for name in entered if all(_enters_by_row(name, *trial) for trial in trials))
-    if not all(_same_rows(together.returned, [run.returned for run in runs]) for together, runs in trials):
+def find_coverage(trials: Sequence[Trial], bypassed: frozenset[str]) -> ModuleCoverage:
+    """`trials` are forwards of the base on rows of which no two are alike, in order or in content."""
+    entered = frozenset(name for trial in trials for name in trial.together.calls)
+    by_row = frozenset(name for name in entered if all(_enters_by_row(name, t.together, t.alone) for t in trials))
+    if not all(_same_rows(t.together.returned, [run.returned for run in t.alone]) for t in trials):
         by_row = frozenset[str]()
     return ModuleCoverage(entered, by_row, bypassed)
-
-
-def vary(tensor: Tensor) -> Tensor:
-    """`PROBED_ROWS` rows of what stands in `tensor`: some of it repeated, then rolled, and real numbers made larger."""
-    rows = [tensor[shift % len(tensor)] for shift in range(PROBED_ROWS)]
-    varied = [_repeat(row, shift).roll(shift, dims=-1) if row.dim() else row for shift, row in enumerate(rows)]
-    if tensor.is_floating_point() and not ((tensor == 0) | (tensor == 1)).all():  # a mask stays one
-        varied = [row * (1 + shift) for shift, row in enumerate(varied)]
-    return torch.stack(varied)
-
-
-def _repeat(row: Tensor, times: int) -> Tensor:
-    """Along the last dimension, in groups of `1 + times`; but not the ends, where special tokens stand."""
-    at = torch.arange(row.shape[-1], device=row.device)
-    inner = at[1:-1] - (at[1:-1] - 1) % (1 + times)
-    return row[..., torch.cat([at[:1], inner, at[1:][-1:]])]
-
-
-def _each_alone(module: nn.Module, forward: Forward, batch: Batch) -> list[Run]:
-    singles = ({name: tensor[at : at + 1] for name, tensor in batch.items()} for at in range(PROBED_ROWS))
-    return [observe(module, forward, single) for single in singles]
 
 
 def _enters_by_row(name: str, together: Run, alone: Sequence[Run]) -> bool:

@@ -41,9 +41,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One forward: each module's calls in order, by its name, and what the model returned."""
+    """One forward: each module's calls in order, by its name, and what the model returned, whole and cut down."""
 
     calls: dict[str, list[Call]]
+    output: object
     returned: list[Seen]
 
 
@@ -51,8 +52,22 @@ def observe(module: nn.Module, forward: Forward, batch: Batch) -> Run:
     """Raises whatever `forward` raises."""
     calls: dict[str, list[Call]] = {}
     with torch.no_grad(), _watching(module, calls):
-        returned = forward(batch)
-    return Run(calls, _see(returned))
+        output = forward(batch)
+    return Run(calls, output, _see(output))
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The same rows in one forward, and each in one of its own."""
+
+    together: Run
+    alone: tuple[Run, ...]
+
+
+def observe_alone(module: nn.Module, forward: Forward, batch: Batch) -> tuple[Run, ...]:
+    """One forward for each of the `PROBED_ROWS` rows. Raises whatever `forward` raises."""
+    singles = ({name: tensor[at : at + 1] for name, tensor in batch.items()} for at in range(PROBED_ROWS))
+    return tuple(observe(module, forward, single) for single in singles)
 
 
 @contextmanager

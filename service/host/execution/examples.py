@@ -8,9 +8,9 @@ from torch import nn
 
 from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.errors import Invalid
+from models_registry.injection.probing.row_independence import NOTHING
 from models_registry.inputs.json_inputs import decode_inputs, whole_numbers
 from models_registry.records import Fault
-from service.host.execution.row_proof import NOTHING
 from service.host.scheduling.batch_policy import BatchPolicy
 
 AT = "example_inputs"

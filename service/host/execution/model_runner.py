@@ -12,7 +12,6 @@ import torch
 from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.errors import Invalid, RowsLost, Unavailable, WithoutEffect
 from models_registry.injection.adapted_model import AdaptedModel
-from models_registry.injection.probing.coverage import PROBED_ROWS
 from models_registry.injection.routing.routing import Routing
 from models_registry.inputs.values import OutputValue
 from models_registry.records import Architecture, Fault, Location
@@ -122,7 +121,6 @@ def _forward(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch, rows: Row
         if rows.count is None or _without_rows(values, rows.count):
             return Outputs(values, batch.selections[:1] or (BASE,))
         return Outputs(values, _each_row(batch.selections, rows.count))
-    learn_coverage(spec, adapted, rows)  # if nothing did before, the first request that mixes adapters does
 
     def run(indices: Sequence[int]) -> Values:
         part = rows if len(indices) == rows.count else rows_at(rows, indices)
@@ -164,12 +162,6 @@ def _run_mixed(
         with _acting(adapted, adapted.routed_whole(selection.composition)):
             pieces.append(Piece(indices, run(indices)))
     return _in_row_order(pieces)
-
-
-def learn_coverage(spec: BaseModelSpec, adapted: AdaptedModel, rows: Rows | None) -> None:
-    """Let `rows` show where the model takes its rows, unless something did before."""
-    if adapted.coverage is None and rows is not None and rows.count:
-        adapted.learn_coverage(lambda tensors: spec.forward(adapted.module, Rows(tensors, PROBED_ROWS)), rows.tensors)
 
 
 def require_coverage(adapted: AdaptedModel, selections: Iterable[Selection]) -> None:

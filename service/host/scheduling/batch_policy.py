@@ -10,10 +10,10 @@ import torch
 
 from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.injection.adapted_model import AdaptedModel
+from models_registry.injection.probing.row_independence import NOTHING, RowProof
 from models_registry.inputs.values import Inputs
 from service.host.execution.collate import tokens_of
-from service.host.execution.model_runner import learn_coverage
-from service.host.execution.row_proof import NOTHING, RowProof, prove_rows
+from service.host.execution.probing import probe
 from service.host.scheduling.job import BatchKey
 from service.protocol.types import InferCall, Selection
 
@@ -22,18 +22,15 @@ class BatchPolicy:
     def __init__(self, spec: BaseModelSpec, adapted: AdaptedModel) -> None:
         self.spec: Final = spec
         self._adapted = adapted
-        self._proof: RowProof | None = None
 
     @property
     def proof(self) -> RowProof:
-        return self._proof or NOTHING
+        return self._adapted.profile.rows or NOTHING
 
     def learn(self, rows: Rows | None) -> None:
         """Let `rows`, which the model takes, show what it does with rows; unless others did before. No forward may run
         beside it."""
-        if self._proof is None and rows is not None and rows.count:
-            learn_coverage(self.spec, self._adapted, rows)
-            self._proof = prove_rows(self.spec, self._adapted.module, rows)
+        probe(self.spec, self._adapted, rows)
 
     def default_outputs(self, inputs: Inputs) -> tuple[str, ...] | None:
         """What these inputs get where their caller names nothing; None: all that the model gives."""
@@ -43,15 +40,15 @@ class BatchPolicy:
 
     def is_unproven(self, rows: Rows) -> bool:
         """Whether nothing has shown yet what the model does with rows such as these."""
-        return self._proof is None and rows.count is not None
+        return self._adapted.profile.rows is None and rows.count is not None
 
     def divides(self, request: InferCall, rows: Rows | None) -> bool:
         """Whether the request's rows may be given to several forwards. A text's continuation is always its own."""
-        return rows is None or self.proof.covers(rows, request.outputs)
+        return rows is None or self._covers(rows, request)
 
     def has_rows(self, request: InferCall, rows: Rows) -> bool:
         """Whether the leading dimension may be one of rows, as far as the outputs go that are asked for."""
-        known = self._proof is not None
+        known = self._adapted.profile.rows is not None
         return rows.count is not None and not (known and self.proof.is_without_rows(request.outputs))
 
     def batch_key(self, request: InferCall, selections: Sequence[Selection], rows: Rows | None) -> BatchKey | None:
@@ -61,9 +58,9 @@ class BatchPolicy:
             return None  # it acted on nothing before, and would again fail the batch that it is in
         if rows is None:
             return self._batch_key_of_texts(request)
-        proof = self.proof
-        if not proof.covers(rows, request.outputs):
+        if not self._covers(rows, request):
             return None
+        proof = self.proof
         if rows.padding is None or proof.by_token is None:
             return BatchKey((rows.from_text, frozenset((k, v.dtype, v.shape[1:]) for k, v in rows.tensors.items())))
         fill = rows.padding.fill
@@ -71,6 +68,9 @@ class BatchPolicy:
         shapes = {rows.padding.mask: (torch.long, torch.Size())}
         shapes |= {k: (v.dtype, v.shape[2:] if k in fill else v.shape[1:]) for k, v in rows.tensors.items()}
         return BatchKey((rows.from_text, frozenset(shapes.items())), tokens_of(rows))
+
+    def _covers(self, rows: Rows, request: InferCall) -> bool:
+        return rows.count is not None and self.proof.covers(rows.tensors.keys(), request.outputs)
 
     def _batch_key_of_texts(self, request: InferCall) -> BatchKey | None:
         parameters = request.parameters or {}

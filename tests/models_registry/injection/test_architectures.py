@@ -87,7 +87,7 @@ def test_mixed_rows_equal_their_solo_runs(name: str, method: str) -> None:
     model = TINY_MODELS[name]
     adapted, _ = both(model, method)
     batch = model.inputs()
-    adapted.learn_coverage(lambda rows: model.run(adapted.module, rows), batch)
+    adapted.probe(lambda rows: model.run(adapted.module, rows), batch)
     assert adapted.routes_rows(["a", "b"])
     names: list[str | None] = ["b", None, "a", "b"]
     with adapted.routed([{} if adapter is None else {adapter: 1.0} for adapter in names]):

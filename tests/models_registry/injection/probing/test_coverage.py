@@ -56,7 +56,7 @@ def inputs(rows: int, steps: int = 5, seed: int = 1) -> dict[str, Tensor]:
 
 def probed(model: nn.Module, rows: Mapping[str, Tensor]) -> AdaptedModel:
     adapted = AdaptedModel(model)
-    adapted.learn_coverage(lambda batch: model(**batch), rows)
+    adapted.probe(lambda batch: model(**batch), rows)
     return adapted
 
 
@@ -64,7 +64,7 @@ def probed(model: nn.Module, rows: Mapping[str, Tensor]) -> AdaptedModel:
 @pytest.mark.parametrize("name", BY_ROW)
 def test_a_module_is_entered_by_row_or_not(name: str, rows: int) -> None:
     """Also where there are as many rows as steps, probed with one row or with several."""
-    reach = probed(odd_model(name), inputs(rows)).coverage
+    reach = probed(odd_model(name), inputs(rows)).profile.coverage
     assert reach is not None
     if name in UNDECIDED:
         assert reach.by_row >= UNDECIDED[name]
@@ -74,7 +74,7 @@ def test_a_module_is_entered_by_row_or_not(name: str, rows: int) -> None:
 
 @pytest.mark.parametrize("name", ["StepsFirst", "CallsTwiceDifferently", "FoldsTime", "SharedMask"])
 def test_three_steps_are_not_the_three_probed_rows(name: str) -> None:
-    reach = probed(odd_model(name), inputs(1, steps=3)).coverage
+    reach = probed(odd_model(name), inputs(1, steps=3)).profile.coverage
     assert reach is not None
     assert reach.by_row == BY_ROW[name]
 

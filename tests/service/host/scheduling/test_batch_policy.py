@@ -169,7 +169,8 @@ def test_what_could_differ_for_company_runs_alone(llama: Host) -> None:
     text = texts("a b")
     assert llama.job(ids([3, 4, 5], mask=[[0, 1, 1]])).batch_key != llama.job(ids([3, 4, 5, 6])).batch_key
     assert llama.job(text, outputs=("nowhere",)).batch_key is None
-    assert BatchPolicy(llama.spec, llama.adapted).batch_key(InferCall(text), (BASE,), llama.job(text).rows) is None
+    unprobed = AdaptedModel(llama.adapted.module, llama.adapted.architecture)
+    assert BatchPolicy(llama.spec, unprobed).batch_key(InferCall(text), (BASE,), llama.job(text).rows) is None
     llama.adapted.inactive.add("lora")
     assert llama.job(text, {"ada": 1.0, "lora": 1.0}).batch_key is None
     assert llama.job(text, "ada").batch_key is not None

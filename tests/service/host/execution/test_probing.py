@@ -14,10 +14,12 @@ from word_models import bert_config, save, tiny_llama, word_tokenizer
 from models_registry.base_models.huggingface import HuggingFaceSpec
 from models_registry.base_models.opening import open_spec
 from models_registry.base_models.sources import SourcePolicy
-from models_registry.base_models.spec import Padding, Rows
+from models_registry.base_models.spec import BaseModelSpec, Padding, Rows
+from models_registry.injection.adapted_model import AdaptedModel
+from models_registry.injection.probing.row_independence import NOTHING, RowProof
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import HuggingFaceSource
-from service.host.execution.row_proof import NOTHING, RowProof, prove_rows
+from service.host.execution.probing import probe
 
 X = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
 IDS = torch.tensor([[3, 4, 5, 6, 7, 8]])
@@ -98,9 +100,15 @@ class Tokens(nn.Module):
         return {"states": states, "pooled": (states * weights).sum(1) / weights.sum(1)}
 
 
+def proof_of(spec: BaseModelSpec, module: nn.Module, rows: Rows) -> RowProof | None:
+    adapted = AdaptedModel(module)
+    probe(spec, adapted, rows)
+    return adapted.profile.rows
+
+
 def proof(module: nn.Module, tensors: Mapping[str, Tensor], padding: Padding | None = None) -> RowProof | None:
     rows = Rows(tensors, len(next(iter(tensors.values()))), padding=padding)
-    return prove_rows(Plain(), module.eval(), rows)
+    return proof_of(Plain(), module.eval(), rows)
 
 
 def test_outputs_are_told_apart_by_whether_each_row_gets_what_it_gets_alone() -> None:
@@ -113,13 +121,12 @@ def test_outputs_are_told_apart_by_whether_each_row_gets_what_it_gets_alone() ->
 def test_only_proven_outputs_of_proven_inputs_may_be_shared() -> None:
     found = proof(Several(), {"x": X})
     assert found is not None
-    assert found.covers(Rows({"x": X}, 2), ("own",))
-    assert not found.covers(Rows({"x": X}, 2), None)
-    assert not found.covers(Rows({"x": X}, 2), ("own", "total"))
-    assert not found.covers(Rows({"x": X}, 2), ("nowhere",))
-    assert not found.covers(Rows({"x": X, "y": X}, 2), ("own",))
-    assert not found.covers(Rows({"x": X}, None), ("own",))
-    assert not NOTHING.covers(Rows({"x": X}, 2), ("own",))
+    assert found.covers({"x"}, ("own",))
+    assert not found.covers({"x"}, None)
+    assert not found.covers({"x"}, ("own", "total"))
+    assert not found.covers({"x"}, ("nowhere",))
+    assert not found.covers({"x", "y"}, ("own",))
+    assert not NOTHING.covers({"x"}, ("own",))
 
 
 def test_rows_that_are_all_alike_show_nothing() -> None:
@@ -147,6 +154,36 @@ def test_padding_is_allowed_only_where_no_token_sees_what_is_behind_it(
     assert ("attention_mask" in found.inputs) is not leaky
 
 
+def test_a_model_is_probed_by_a_dozen_forwards_and_once() -> None:
+    counted: list[int] = []
+
+    class Counted(Plain):
+        def forward(self, module: nn.Module, rows: Rows) -> Mapping[str, OutputValue]:
+            counted.append(rows.count or 0)
+            return super().forward(module, rows)
+
+    adapted, padding = (
+        AdaptedModel(Tokens(False).eval()),
+        Padding({"input_ids": 0, "attention_mask": 0}, "attention_mask"),
+    )
+    for _ in range(2):
+        probe(Counted(), adapted, Rows({"input_ids": IDS}, 1, padding=padding))
+    # Watched for reads, three orders of three rows together, two of them alone, and half a row and that padded.
+    assert sorted(counted) == [*[1] * 7, 2, *[3] * 4]
+
+
+def test_other_rows_show_what_rows_that_are_alike_did_not() -> None:
+    adapted = AdaptedModel(Several().eval())
+    probe(Plain(), adapted, Rows({"x": torch.zeros(2, 4)}, 2))
+    coverage = adapted.profile.coverage
+    assert coverage is not None
+    assert adapted.profile.rows is None
+    probe(Plain(), adapted, Rows({"x": X}, 2))
+    assert adapted.profile.coverage == coverage
+    assert adapted.profile.rows is not None
+    assert adapted.profile.rows.by_row == {"own", "words"}
+
+
 @pytest.mark.parametrize(
     ("model", "task", "by_row", "by_token"),
     [
@@ -166,7 +203,7 @@ def test_transformers_are_proven_by_their_own_example(
     spec, module = built(model(), tmp_path)
     rows = spec.example(module)
     assert rows is not None
-    found = prove_rows(spec, module, rows)
+    found = proof_of(spec, module, rows)
     assert found is not None
     assert (found.by_row, found.whole, found.by_token) == (by_row, frozenset(), by_token)
 
