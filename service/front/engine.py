@@ -14,6 +14,7 @@ from models_registry.registry import Registry
 from service.front.admission.version_leases import VersionLeases
 from service.front.hosts.host_manager import HostManager
 from service.front.hosts.host_monitor import HostMonitor
+from service.front.hosts.merge_runner import MergeRunner
 from service.front.hosts.times import DEFAULT_TIMES, HostTimes
 from service.front.requests import InferAnswer, InferRequest, Readiness
 from service.front.resolution.registry_poller import RegistryPoller
@@ -53,7 +54,10 @@ class Engine:
         self._inference = Inference(registry, self._snapshot, self._hosting, self._leases, limits)
         self.models: Final = Models(registry, self._snapshot, self._hosting)
         self._poller = RegistryPoller(self._snapshot, self.models, self._inference)
-        self.adapters: Final = Adapters(registry, limits, self._snapshot, self._hosting, self.models, self._leases)
+        merges = MergeRunner(transport)
+        self.adapters: Final = Adapters(
+            registry, limits, self._snapshot, self._hosting, self.models, self._leases, merges
+        )
 
     def start(self) -> None:
         """Begin loading every model whose record says hosted, one after the other, in the background."""

@@ -23,7 +23,7 @@ from service.log import LogFormat, adopt_loggers, start_log
 from service.protocol import codec
 from service.protocol.frames import FrameReader, FrameWriter, frame, head_of
 from service.protocol.messages import Ask, Cancel, FromFront, Idle, Infer, Reply, Tell, Working
-from service.protocol.types import Built, HostAnswer, Selection, Tensors
+from service.protocol.types import Built, HostAnswer, Merged, Selection, Tensors
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +122,10 @@ class HostServer:
             made = self._host.initial_weights(*codec.FRESH.validate_json(message.arguments))
             made.add_done_callback(partial(self._made, message.id))
             return
+        if message.verb == "merge":
+            merged = self._host.merge(*codec.MERGE.validate_json(message.arguments))
+            merged.add_done_callback(partial(self._merged, message.id))
+            return
         if message.verb == "close":
             closed = self._host.close(codec.reason_of(message.arguments))
             closed.add_done_callback(partial(self._reply, message.id, codec.NOTHING))
@@ -152,11 +156,20 @@ class HostServer:
 
     def _made(self, id: int, future: Future[Tensors]) -> None:
         try:
-            tensors = future.result()
-            heads = [head_of(tensor) for tensor in tensors.values()]
-            self._writer.send(frame(codec.encode(Reply(id, b"", list(tensors), heads)), list(tensors.values())))
+            self._send_tensors(id, b"", future.result())
         except BaseException as error:  # as above
             self._fail(id, error)
+
+    def _merged(self, id: int, future: Future[Merged]) -> None:
+        try:
+            merged = future.result()
+            self._send_tensors(id, codec.MERGED.dump_json((merged.config, merged.warnings)), merged.tensors)
+        except BaseException as error:  # as above
+            self._fail(id, error)
+
+    def _send_tensors(self, id: int, result: bytes, tensors: Tensors) -> None:
+        heads = [head_of(tensor) for tensor in tensors.values()]
+        self._writer.send(frame(codec.encode(Reply(id, result, list(tensors), heads)), list(tensors.values())))
 
     def _fail(self, id: int, error: BaseException, *, infers: bool = False) -> None:
         self._writer.send(frame(codec.encode(codec.failed_message(id, error, infers=infers))))

@@ -25,8 +25,11 @@ from models_registry.injection.probing.coverage import UNKNOWN
 from models_registry.records import AdapterVersion
 from models_registry.references import reference_of
 from service.host.adapters.weights import ReadBlob
+from service.host.background import in_background
 from service.host.device import choose_device, choose_dtype, give_memory_back, return_freed_memory
 from service.host.live_model import LiveModel, build
+from service.host.low_priority import run_with_low_priority
+from service.host.merging import merge_versions
 from service.host.scheduling.request_reader import Pending
 from service.host.worker import Watch
 from service.protocol.types import (
@@ -37,6 +40,8 @@ from service.protocol.types import (
     HostLoss,
     HostStatus,
     InferCall,
+    Merged,
+    MergeOrder,
     ModelProfile,
     Selection,
     Tensors,
@@ -73,7 +78,7 @@ class TorchHost:
         self._model: LiveModel | None = None
         self._changing = threading.Lock()
         self._pending: dict[int, Pending] = {}
-        self._drawing: dict[int, threading.Event] = {}
+        self._long_calls: dict[int, threading.Event] = {}
         self._prepared: dict[str, PreparedAdapter] = {}
         self._forgotten: dict[str, None] = {}
         self._lost: Future[HostLoss] = Future()
@@ -101,7 +106,7 @@ class TorchHost:
             self._spec = open_spec(base.source, base.task, policy, base.num_labels)
             self._order = order
 
-        return _beside(f"opening {order.base.id}", check)
+        return in_background(f"opening {order.base.id}", check)
 
     def build(self) -> Future[Built]:
         order, spec = self._order, self._spec
@@ -116,7 +121,7 @@ class TorchHost:
                 raise reason
             return Built(model.adapted.architecture, model.dtype, model.device, spec.task)
 
-        return _beside(f"building {order.base.id}", begin)
+        return in_background(f"building {order.base.id}", begin)
 
     def profile(self) -> Future[ModelProfile]:
         def look() -> ModelProfile:
@@ -144,7 +149,7 @@ class TorchHost:
     def cancel(self, id: int) -> None:
         if pending := self._pending.get(id):
             pending.cancel()
-        if stopped := self._drawing.get(id):
+        if stopped := self._long_calls.get(id):
             stopped.set()
 
     # ---- adapters -----------------------------------------------------------------------------------------------
@@ -194,7 +199,7 @@ class TorchHost:
             model.forget(keys)
 
     def initial_weights(self, id: int, fresh: FreshWeights) -> Future[Tensors]:
-        stopped = self._drawing.setdefault(id, threading.Event())
+        stopped = self._long_calls.setdefault(id, threading.Event())
 
         def make() -> Tensors:
             model = self._live
@@ -209,8 +214,15 @@ class TorchHost:
             return checkpoint.tensors
 
         drawn = self._submit(make)
-        drawn.add_done_callback(lambda _: self._drawing.pop(id))
+        drawn.add_done_callback(lambda _: self._long_calls.pop(id))
         return drawn
+
+    def merge(self, id: int, order: MergeOrder) -> Future[Merged]:
+        stopped = self._long_calls.setdefault(id, threading.Event())
+        work = partial(merge_versions, order, self._read_blob, stopped.is_set)
+        merged = in_background("merging", lambda: run_with_low_priority(work))
+        merged.add_done_callback(lambda _: self._long_calls.pop(id))
+        return merged
 
     def status(self, keys: Collection[str] = ()) -> Future[HostStatus]:
         future: Future[HostStatus] = Future()
@@ -241,7 +253,7 @@ class TorchHost:
                 model.worker.join()
             self._drop()
 
-        return _beside("closing a model", finish)
+        return in_background("closing a model", finish)
 
     def kill(self, reason: str) -> None:
         self.give_up(Unavailable(f"The base model can't answer: {reason}."))
@@ -308,23 +320,3 @@ class TorchHost:
 def _content_of(version: AdapterVersion) -> str:
     """What its tensors follow from; known before the version has its number and its time."""
     return f"{version.digest} {json.dumps(version.config, sort_keys=True)}"
-
-
-def _beside(name: str, work: Callable[[], T]) -> Future[T]:
-    """On a daemon thread: a factory that hangs must not keep the process alive."""
-    future: Future[T] = Future()
-    future.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            future.set_result(work())
-        except RegistryError as error:
-            future.set_exception(error)
-        except BaseException as error:  # a factory may raise anything, even SystemExit: it is its model's failure
-            log.exception("%s failed", name)
-            failure = RegistryError(f"{type(error).__name__}: {error}")
-            failure.__cause__ = error
-            future.set_exception(failure)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return future

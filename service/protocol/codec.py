@@ -21,6 +21,7 @@ from service.protocol.types import (
     HostAnswer,
     HostStatus,
     InferCall,
+    MergeOrder,
     ModelProfile,
     Part,
     Selection,
@@ -42,6 +43,9 @@ PROFILE: Final = TypeAdapter(ModelProfile)
 STATUS: Final = TypeAdapter(HostStatus)
 VERSIONS: Final = TypeAdapter(tuple[AdapterVersion, ...], config=_WITH_INFINITY)
 FRESH: Final = TypeAdapter(tuple[int, FreshWeights], config=_WITH_INFINITY)
+# A weight that isn't finite is refused by the merge, which lists everything that is wrong.
+MERGE: Final = TypeAdapter(tuple[int, MergeOrder], config=ConfigDict(ser_json_inf_nan="constants"))
+MERGED: Final = TypeAdapter(tuple[Mapping[str, Any], tuple[str, ...]])
 KEYS: Final = TypeAdapter(tuple[str, ...])
 PINNED: Final = TypeAdapter(tuple[AdapterVersion, bool], config=_WITH_INFINITY)
 FREED: Final = TypeAdapter(bool)

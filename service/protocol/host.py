@@ -18,6 +18,8 @@ from service.protocol.types import (
     HostLoss,
     HostStatus,
     InferCall,
+    Merged,
+    MergeOrder,
     ModelProfile,
     Selection,
     Tensors,
@@ -94,6 +96,11 @@ class ModelHost(Protocol):
     def initial_weights(self, id: int, fresh: FreshWeights) -> Future[Tensors]:
         """A new adapter's tensors, which may start from the base model's. Raises `Invalid`, `Conflict`, and `Cancelled`
         after `cancel(id)`."""
+        ...
+
+    def merge(self, id: int, order: MergeOrder) -> Future[Merged]:
+        """Stored versions as one. A host that has opened nothing does it, so that it can be ended without harm. Raises
+        `Invalid`, `Damaged`, and `Cancelled` after `cancel(id)`."""
         ...
 
     def status(self, keys: Collection[str] = ()) -> Future[HostStatus]:

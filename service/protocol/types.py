@@ -159,6 +159,24 @@ Tensors: TypeAlias = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
+class MergeOrder:
+    """Stored versions to merge, each with its weight; `options` are `MergeOptions`' fields."""
+
+    parts: tuple[tuple[AdapterVersion, float], ...]
+    architecture: Architecture
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A new adapter's config, as adapter_config.json holds it, with its tensors and what its maker should know."""
+
+    config: Mapping[str, Any]
+    warnings: tuple[str, ...]
+    tensors: Tensors
+
+
+@dataclass(frozen=True, slots=True)
 class VersionResidency:
     """Where one version's weights are. `bytes` is what they take in memory, `in_flight` counts the requests that use
     it; its last use, and how long it was last read and prepared, are known since its base model was loaded."""

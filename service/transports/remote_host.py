@@ -26,6 +26,8 @@ from service.protocol.types import (
     HostLoss,
     HostStatus,
     InferCall,
+    Merged,
+    MergeOrder,
     ModelProfile,
     Selection,
     Tensors,
@@ -133,10 +135,14 @@ class RemoteHost:
             self._tell("forget", codec.KEYS.dump_json(tuple(keys)))
 
     def initial_weights(self, id: int, fresh: FreshWeights) -> Future[Tensors]:
-        def read(reply: Reply, payload: bytearray) -> Tensors:
-            return dict(zip(reply.names, read_tensors(reply.tensors, payload), strict=True))
+        return self._ask_for("initial_weights", codec.FRESH.dump_json((id, fresh)), _tensors)
 
-        return self._ask_for("initial_weights", codec.FRESH.dump_json((id, fresh)), read)
+    def merge(self, id: int, order: MergeOrder) -> Future[Merged]:
+        def read(reply: Reply, payload: bytearray) -> Merged:
+            config, warnings = codec.MERGED.validate_json(reply.result)
+            return Merged(config, warnings, _tensors(reply, payload))
+
+        return self._ask_for("merge", codec.MERGE.dump_json((id, order)), read)
 
     def status(self, keys: Collection[str] = ()) -> Future[HostStatus]:
         return self._ask("status", codec.KEYS.dump_json(tuple(keys)), codec.STATUS)
@@ -270,3 +276,7 @@ def _settle(asked: _Asked, reply: Reply, payload: bytearray) -> None:
         asked.future.set_result(asked.read(reply, payload))
     except Exception as error:  # whatever it is, somebody waits for this
         asked.future.set_exception(error)
+
+
+def _tensors(reply: Reply, payload: bytearray) -> Tensors:
+    return dict(zip(reply.names, read_tensors(reply.tensors, payload), strict=True))

@@ -9,6 +9,7 @@ import torch
 from engines import RANDOM_LORA, ROWS, TIMEOUT_S, eventually, tensor
 from tolerance import assert_same_in_float32
 
+from models_registry.adapters.cancellation import never
 from models_registry.adapters.catalog import parse_config
 from models_registry.adapters.checkpoint import fresh_checkpoint
 from models_registry.architecture import describe
@@ -25,8 +26,9 @@ from models_registry.errors import (
     WithoutEffect,
 )
 from models_registry.storage.blobs import BlobStore
+from service.host.merging import merge_versions
 from service.protocol.host import ModelHost
-from service.protocol.types import BASE, FreshWeights, HostLimits
+from service.protocol.types import BASE, FreshWeights, HostLimits, MergeOrder
 from tests.transports.conftest import StartHost
 from tests.transports.hosts import Gate, ask, bare, build, order, put, select, status_of, tier_of
 
@@ -318,6 +320,26 @@ def test_initial_weights_of_a_config_that_does_not_fit_are_refused_with_faults_a
     assert there.value.faults
     accepted = host.initial_weights(4, FreshWeights(config, 0, unmatched=True)).result(TIMEOUT_S)
     assert {key.split(".")[0] for key in accepted} == {"first"}
+
+
+def test_stored_versions_are_merged_by_a_host_that_has_opened_nothing(start_host: StartHost, blobs: BlobStore) -> None:
+    one, other = put(blobs, "one", seed=1), put(blobs, "other", seed=2)
+    order = MergeOrder(((one, 0.5), (other, -2.0)), describe(bases.mlp()), {"method": "cat"})
+    merged = start_host().merge(1, order).result(TIMEOUT_S)
+    expected = merge_versions(order, blobs.get, never)
+    assert merged.config == expected.config
+    assert merged.tensors.keys() == expected.tensors.keys()
+    assert all(torch.equal(merged.tensors[key], expected.tensors[key]) for key in expected.tensors)
+
+
+def test_a_merge_that_can_not_be_or_that_nobody_waits_for_is_refused(start_host: StartHost, blobs: BlobStore) -> None:
+    one = put(blobs, "one", seed=1)
+    architecture = describe(bases.mlp())
+    gone = replace(one, digest="0" * 64)
+    with pytest.raises(Damaged, match="are gone"):
+        start_host().merge(1, MergeOrder(((gone, 1.0),), architecture, {"method": "cat"})).result(TIMEOUT_S)
+    with pytest.raises(Invalid):
+        start_host().merge(2, MergeOrder(((one, float("inf")),), architecture, {"method": "cat"})).result(TIMEOUT_S)
 
 
 # ---- how it goes ------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from models_registry.adapters.absent_heads import labels_of
+from models_registry.adapters.cancellation import Stopped
 from models_registry.adapters.catalog import parse_config, parse_stored
 from models_registry.errors import Damaged, NotFound, RegistryError
 from models_registry.records import Adapter, AdapterVersion, Once
@@ -17,6 +18,7 @@ from models_registry.safetensors_files import read_safetensors
 from service.front.admission.version_leases import VersionLeases
 from service.front.hosts.host_manager import HostManager
 from service.front.hosts.hosted_model import HostedModel
+from service.front.hosts.merge_runner import MergeRunner
 from service.front.requests import (
     STRICT,
     Accepted,
@@ -40,7 +42,7 @@ from service.front.services.merge_builder import draft_composition
 from service.front.services.models import Models
 from service.front.services.statuses import adapter_status
 from service.front.services.version_builder import VersionCandidate, draft_upload
-from service.protocol.types import HostLimits
+from service.protocol.types import HostLimits, Merged, MergeOrder
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class Adapters:
         hosting: HostManager,
         models: Models,
         leases: VersionLeases,
+        merges: MergeRunner,
     ) -> None:
         self._registry = registry
         self._limits = limits
@@ -70,6 +73,7 @@ class Adapters:
         self._hosting = hosting
         self._models = models
         self._leases = leases
+        self._merges = merges
         self._beside_hosts = BesideHosts(registry, hosting)
 
     # ---- creating -------------------------------------------------------------------------------------------
@@ -276,9 +280,14 @@ class Adapters:
     def _draft_composition(self, new: NewComposition) -> VersionCandidate:
         modules = self._models.modules(new.model)
         require_free(self._snapshot.view, new.name, new.model)
-        return draft_composition(
-            new, modules, self._snapshot.view, self._registry.read_weights, self._limits.max_adapter_bytes
-        )
+        return draft_composition(new, modules, self._snapshot.view, self._merge, self._limits.max_adapter_bytes)
+
+    def _merge(self, order: MergeOrder, stopped: Stopped) -> Merged:
+        try:
+            return self._merges.merge(order, stopped)
+        except Damaged as error:
+            damaged = next(version for version, _ in order.parts if version.digest == error.digest)
+            raise self._registry.damage.note_damage(damaged, error) from error
 
     def _recall(self, once: Once) -> CreatedAdapter | None:
         created = self._registry.find_created(once)

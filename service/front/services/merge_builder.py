@@ -1,28 +1,24 @@
-"""An adapter version made of stored ones: their blobs read, merged, and checked like any other adapter."""
+"""An adapter version made of stored ones: they are merged beside the front, and checked like any other adapter."""
 
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, TypeAlias
 
-from models_registry.adapters.cancellation import while_wanted
+from models_registry.adapters.cancellation import Stopped
 from models_registry.adapters.catalog import parse_stored
 from models_registry.adapters.checkpoint import match_checkpoint
-from models_registry.adapters.compose import Component, compose
 from models_registry.errors import Invalid
-from models_registry.records import AdapterVersion, Architecture, RegistrySnapshot
-from models_registry.safetensors_files import read_safetensors
+from models_registry.records import RegistrySnapshot
 from service.front.requests import ModelModules, NewComposition
 from service.front.resolution.adapter_selection import resolve_composition
 from service.front.services.version_builder import VersionCandidate, draft
-from service.protocol.types import Part
+from service.protocol.types import Merged, MergeOrder, Selection
+
+Merge: TypeAlias = Callable[[MergeOrder, Stopped], Merged]
 
 
 def draft_composition(
-    new: NewComposition,
-    modules: ModelModules,
-    view: RegistrySnapshot,
-    read_weights: Callable[[AdapterVersion], bytes],
-    max_bytes: int,
+    new: NewComposition, modules: ModelModules, view: RegistrySnapshot, merge: Merge, max_bytes: int
 ) -> VersionCandidate:
     """Its metadata say what it was made of. Raises `NotFound` (references: all of them at once), `Damaged`, `Invalid`
     where the parts or the options don't go together, or the parts, which are read at the same time, have more than
@@ -33,18 +29,12 @@ def draft_composition(
             f"The adapters have {bytes_} bytes in all, more than {max_bytes}, the service's limit "
             "(ADAPTER_SERVICE_MAX_UPLOAD_BYTES); compose fewer of them, or smaller ones."
         )
-    parts = [_read(part, modules.architecture, read_weights) for part in while_wanted(found.parts, new.stopped)]
-    checkpoint = compose(parts, modules.architecture, new.options, new.stopped)
-    return draft(checkpoint, modules, {"composed": _provenance(new, parts)})
+    parts = tuple((part.version, part.weight) for part in found.parts)
+    merged = merge(MergeOrder(parts, modules.architecture, asdict(new.options)), new.stopped)
+    checkpoint = match_checkpoint(parse_stored(merged.config), merged.tensors, modules.architecture, True)
+    return draft(replace(checkpoint, warnings=merged.warnings), modules, {"composed": _provenance(new, found)})
 
 
-def _read(part: Part, architecture: Architecture, read_weights: Callable[[AdapterVersion], bytes]) -> Component:
-    version = part.version
-    tensors = read_safetensors(read_weights(version))
-    checkpoint = match_checkpoint(parse_stored(version.config), tensors, architecture, accept_unmatched=True)
-    return Component(version.reference, checkpoint, part.weight)
-
-
-def _provenance(new: NewComposition, parts: list[Component]) -> dict[str, Any]:
+def _provenance(new: NewComposition, found: Selection) -> dict[str, Any]:
     options = {name: value for name, value in asdict(new.options).items() if value is not None}
-    return {"adapters": {part.reference: part.weight for part in parts}, **options}
+    return {"adapters": {part.version.reference: part.weight for part in found.parts}, **options}
