@@ -76,7 +76,8 @@ class ProgressAnswer(BaseModel):
     """What a build is at."""
 
     step: Literal["waiting", "starting", "building", "probing"] = Field(
-        description="It waits for other builds; its process starts; the module is built; small forwards look at it."
+        description="It waits for other builds; its process starts; the module is built; small forwards look at it.",
+        examples=["building"],
     )
     fraction: float | None = Field(description="How much of the step is done, where that is known.", examples=[None])
     seconds: float = Field(description="Since loading began.", examples=[3.2])
@@ -109,7 +110,7 @@ class ModelAnswer(BaseModel):
         description="What its owner should know of what was registered, once it is in memory.", examples=[[]]
     )
     progress: ProgressAnswer | None = Field(
-        description="What its build is at, while it loads or restarts.", examples=[None]
+        title="Progress", description="What its build is at, while it loads or restarts.", examples=[None]
     )
 
 

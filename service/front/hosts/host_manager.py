@@ -61,6 +61,7 @@ class HostManager:
     def follow(self, bases: Iterable[BaseModel]) -> None:
         """Bring memory to these models, all that there are: load, unload and forget what other processes had loaded,
         unloaded and removed. What has to leave memory does so beside this, as its requests get their answers."""
+        failed = self.all_in("failed")  # before the records are read, which say why by then
         known = {base.id: base for base in bases}
         with self._table:
             places = dict(self._places)
@@ -71,7 +72,9 @@ class HostManager:
             place = self.place(base.id)
             if not base.hosted and (place.registered_at is None or place.state != "unloaded"):
                 _beside(base.id, self.unload(base))
-            elif base.hosted and (place.state == "unloaded" or _was_built_elsewhere(base, place)):
+            elif base.hosted and (
+                place.state == "unloaded" or (base.id in failed and _was_built_elsewhere(base, place))
+            ):
                 self.load(base)
 
     def give_up(self, reason: RegistryError) -> None:

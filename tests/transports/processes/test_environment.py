@@ -37,5 +37,6 @@ def test_keys_of_a_bucket_are_passed_where_blobs_lie_in_one() -> None:
     assert passed(blobs_in_s3=True) == PASSED | bucket
 
 
-def test_an_operators_own_number_of_threads_for_numpy_stands() -> None:
-    assert host_environment({"OPENBLAS_NUM_THREADS": "4"}) == {"OPENBLAS_NUM_THREADS": "4"}
+def test_an_operators_own_threads_for_numpy_and_for_torch_stand() -> None:
+    own = {"OPENBLAS_NUM_THREADS": "4", "OMP_WAIT_POLICY": "active"}
+    assert host_environment(own) == own

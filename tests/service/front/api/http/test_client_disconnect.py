@@ -14,6 +14,7 @@ from starlette.types import Message
 
 from models_registry.adapters import compose
 from models_registry.adapters.places import MethodPlace
+from service.host.model_host import TorchHost
 
 KEY = {"Idempotency-Key": "asked-once"}
 CREATIONS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -24,11 +25,11 @@ CREATIONS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class Leaver:
-    """A caller who leaves once the first step of the work has begun; it goes on once the service knows."""
+    """A caller who leaves once the first step of the work has begun; it goes on once the host was told."""
 
     def __init__(self, client: TestClient, path: str, body: dict[str, Any]) -> None:
         self.steps = 0
-        self.begun, self.known = threading.Event(), threading.Event()
+        self.begun, self.told = threading.Event(), threading.Event()
         self._client = client
         headers = [(b"content-type", b"application/json"), *((k.lower().encode(), v.encode()) for k, v in KEY.items())]
         self._scope = {
@@ -51,7 +52,7 @@ class Leaver:
         """A step of it."""
         self.steps += 1
         self.begun.set()
-        assert self.known.wait(60)
+        assert self.told.wait(60)
 
     def ask(self) -> None:
         portal = self._client.portal
@@ -62,7 +63,6 @@ class Leaver:
         if (message := next(self._messages, None)) is not None:
             return message
         await asyncio.to_thread(self.begun.wait, 60)
-        asyncio.get_running_loop().call_soon(self.known.set)  # behind what this message sets off
         return {"type": "http.disconnect"}
 
     async def _send(self, message: Message) -> None:
@@ -78,7 +78,8 @@ def test_work_for_a_caller_who_left_ends_at_its_next_step(
     create(client, "part")
     path, body = CREATIONS[creation]
     blobs = sorted((tmp_path / "blobs").iterdir())
-    leaver, initial, merge = Leaver(client, path, body), MethodPlace.initial, compose.merge
+    leaver = Leaver(client, path, body)
+    initial, merge, cancel = MethodPlace.initial, compose.merge, TorchHost.cancel
 
     def slowly_initial(*arguments: Any) -> Any:
         leaver.work()
@@ -88,7 +89,12 @@ def test_work_for_a_caller_who_left_ends_at_its_next_step(
         leaver.work()
         return merge(*arguments)
 
+    def cancel_and_tell(torch_host: TorchHost, id: int) -> None:
+        cancel(torch_host, id)
+        leaver.told.set()
+
     with monkeypatch.context() as patched:
+        patched.setattr(TorchHost, "cancel", cancel_and_tell)
         patched.setattr(MethodPlace, "initial", slowly_initial)
         patched.setattr(compose, "merge", slowly_merged)
         leaver.ask()
