@@ -196,8 +196,12 @@ def label(case: Case) -> str:
 def theirs(case: Case, seed: int = 7) -> tuple[peft.PeftModel, dict[str, Tensor]]:
     """PEFT's model, with numbers that matter, and its state."""
     torch.manual_seed(seed)
-    model = peft.get_peft_model(CUSTOM[case.model].base(), peft_config(case.raw))  # pyright: ignore[reportArgumentType] - any module will do
+    base = CUSTOM[case.model].base()
+    if case.raw.get("init_lora_weights") == "mica":  # which PEFT begins in float32 at most
+        base = base.float()
+    model = peft.get_peft_model(base, peft_config(case.raw))  # pyright: ignore[reportArgumentType] - any module will do
     assert isinstance(model, peft.PeftModel)
+    model.double()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and "ranknum" not in name:  # which PEFT unfreezes when it makes it float64
             parameter.data += torch.randn(parameter.shape) * 0.3
