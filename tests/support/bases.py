@@ -1,10 +1,7 @@
 """Tiny base models, for whatever needs one: factories that a `python` source can name (`bases:mlp`)."""
 
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -122,56 +119,56 @@ class Waiting(MLP):
         return super().forward(x)
 
 
-SEEDING: Final = threading.Lock()
-"""Two engines of one test may build at once, and torch has one generator for both."""
-
-
-def made(make: Callable[[], nn.Module], seed: int) -> nn.Module:
-    with SEEDING:
-        torch.manual_seed(seed)
-        return make()
+def drawn(module: nn.Module, seed: int) -> nn.Module:
+    """Its numbers are drawn by a generator of its own: torch's is shared by all that other engines of a test build."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            bound = parameter.shape[-1] ** -0.5
+            parameter.uniform_(-bound, bound, generator=generator)
+    return module
 
 
 def wide(width: int) -> nn.Module:
-    return made(lambda: Wide(width), 0)
+    return drawn(Wide(width), 0)
 
 
 def mlp(seed: int = 0) -> nn.Module:
-    return made(MLP, seed)
+    return drawn(MLP(), seed)
 
 
 def stacked(layers: int) -> nn.Module:
     """Its modules' names are numbers from 0 on."""
-    return made(lambda: nn.Sequential(*(nn.Linear(2, 2) for _ in range(layers))), 0)
+    return drawn(nn.Sequential(*(nn.Linear(2, 2) for _ in range(layers))), 0)
 
 
 def waiting(folder: str) -> nn.Module:
-    return made(lambda: Waiting(Path(folder)), 0)
+    return drawn(Waiting(Path(folder)), 0)
 
 
 def exiting() -> nn.Module:
     """Raises what would end a process, where a number is negative."""
-    return made(Exiting, 0)
+    return drawn(Exiting(), 0)
 
 
 def dummy(seed: int = 0) -> nn.Module:
-    return made(DummyModel, seed)
+    return drawn(DummyModel(), seed)
 
 
 def detour(seed: int = 0) -> nn.Module:
-    return made(Detour, seed)
+    return drawn(Detour(), seed)
 
 
 def folding(seed: int = 0) -> nn.Module:
-    return made(Folding, seed)
+    return drawn(Folding(), seed)
 
 
 def functional(seed: int = 0) -> nn.Module:
-    return made(Functional, seed)
+    return drawn(Functional(), seed)
 
 
 def splitting(seed: int = 0) -> nn.Module:
-    return made(Splitting, seed)
+    return drawn(Splitting(), seed)
 
 
 def broken() -> nn.Module:

@@ -3,6 +3,7 @@
 import threading
 
 import torch
+from bases import drawn
 from torch import Tensor, nn
 
 TIMEOUT_S = 120.0
@@ -62,8 +63,7 @@ class GatedMLP(nn.Module):
 
 def mlp(gate: str) -> nn.Module:
     """Its forwards pass the gate."""
-    torch.manual_seed(0)
-    return GatedMLP(gate_named(gate))
+    return drawn(GatedMLP(gate_named(gate)), 0)
 
 
 class Both(nn.Module):
@@ -82,8 +82,7 @@ class Both(nn.Module):
 
 
 def both(gate: str) -> nn.Module:
-    torch.manual_seed(0)
-    return Both(gate_named(gate))
+    return drawn(Both(gate_named(gate)), 0)
 
 
 class Choosy(GatedMLP):
@@ -104,15 +103,13 @@ class Choosy(GatedMLP):
 
 
 def choosy(gate: str, room: int = 64) -> nn.Module:
-    torch.manual_seed(0)
-    return Choosy(gate_named(gate), room)
+    return drawn(Choosy(gate_named(gate), room), 0)
 
 
 def slow(gate: str) -> nn.Module:
     """Its build passes the gate."""
     gate_named(gate).pass_through()
-    torch.manual_seed(0)
-    return GatedMLP(Gate("of nobody"))
+    return drawn(GatedMLP(Gate("of nobody")), 0)
 
 
 class Wayward(nn.Module):
@@ -143,8 +140,7 @@ class Detour(nn.Module):
 
 
 def detour() -> nn.Module:
-    torch.manual_seed(0)
-    return Detour()
+    return drawn(Detour(), 0)
 
 
 class Scaled(nn.Module):
@@ -158,13 +154,11 @@ class Scaled(nn.Module):
 
 def scaled() -> nn.Module:
     """Takes a number beside its rows, so that its inputs have no common leading dimension."""
-    torch.manual_seed(0)
-    return Scaled()
+    return drawn(Scaled(), 0)
 
 
 def wayward(mode: str) -> nn.Module:
-    torch.manual_seed(0)
-    return Wayward(mode)
+    return drawn(Wayward(mode), 0)
 
 
 def fails_late(gate: str) -> nn.Module:
@@ -181,5 +175,4 @@ _weights = iter(range(1000))
 
 
 def other_weights_each_time() -> nn.Module:
-    torch.manual_seed(next(_weights))
-    return Wayward("plain")
+    return drawn(Wayward("plain"), next(_weights))
