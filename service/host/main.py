@@ -22,7 +22,8 @@ from service.host.model_host import TorchHost
 from service.log import LogFormat, adopt_loggers, start_log
 from service.protocol import codec
 from service.protocol.frames import FrameReader, FrameWriter, frame, head_of
-from service.protocol.messages import Ask, Cancel, FromFront, Idle, Infer, Reply, Tell, Working
+from service.protocol.messages import Ask, Cancel, FromFront, Idle, Infer, Reply, Tell, Working, Written
+from service.protocol.texts import TextPart
 from service.protocol.types import Built, HostAnswer, Merged, Selection, Tensors
 
 log = logging.getLogger(__name__)
@@ -100,8 +101,12 @@ class HostServer:
 
     def _infer(self, message: Infer, payload: bytearray) -> None:
         selections = codec.selections_of(message, self._versions)
-        future = self._host.infer(message.id, codec.infer_call(message, payload), selections)
+        on_part = partial(self._write, message.id) if message.streams else None
+        future = self._host.infer(message.id, codec.infer_call(message, payload), selections, on_part)
         future.add_done_callback(partial(self._answered, message.id, selections))
+
+    def _write(self, id: int, part: TextPart) -> None:
+        self._send_answer(frame(codec.encode(Written(id, part))))
 
     def _answered(self, id: int, selections: tuple[Selection, ...], future: Future[HostAnswer]) -> None:
         try:

@@ -32,6 +32,7 @@ from service.host.low_priority import run_with_low_priority
 from service.host.merging import merge_versions
 from service.host.scheduling.request_reader import Pending
 from service.host.worker import Watch
+from service.protocol.texts import OnPart
 from service.protocol.types import (
     BuildOrder,
     Built,
@@ -134,8 +135,10 @@ class TorchHost:
 
     # ---- inference ----------------------------------------------------------------------------------------------
 
-    def infer(self, id: int, call: InferCall, selections: tuple[Selection, ...]) -> Future[HostAnswer]:
-        pending = Pending(id, call, selections)
+    def infer(
+        self, id: int, call: InferCall, selections: tuple[Selection, ...], on_part: OnPart | None = None
+    ) -> Future[HostAnswer]:
+        pending = Pending(id, call, selections, on_part)
         self._pending[id] = pending
         pending.future.add_done_callback(lambda _: self._pending.pop(id, None))
         try:

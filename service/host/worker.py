@@ -21,6 +21,7 @@ from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.batcher import Batcher, Call
 from service.host.scheduling.job import Job
 from service.protocol.stats import Sizes
+from service.protocol.texts import TextPart, WrittenText
 from service.protocol.types import HostAnswer, distinct_versions
 
 log = logging.getLogger(__name__)
@@ -136,6 +137,7 @@ class Worker:
             log.debug("model %s answers %d requests in halves", self._name, len(jobs), exc_info=error)
         else:
             for job, answer in zip(jobs, answers, strict=True):
+                _write_whole(job, answer)
                 _succeed(job.future, answer)
             return
         # Only here, for the error would keep alive what the forward took.
@@ -200,6 +202,14 @@ class Worker:
         failure = RuntimeError(f"The base model raised {type(error).__name__}: {error}")
         failure.__cause__ = error
         _fail(job.future, failure)
+
+
+def _write_whole(job: Job, answer: HostAnswer) -> None:
+    """Each text as one part."""
+    if job.on_part is not None:
+        for row, text in enumerate(answer.outputs.get("text", ())):
+            assert isinstance(text, str)
+            job.on_part(TextPart(job.start + row, text, end=WrittenText("stop", 0, 0)))
 
 
 def _succeed(future: Future[HostAnswer], answer: HostAnswer) -> None:

@@ -56,7 +56,7 @@ NOTHING: Final[TypeAdapter[None]] = TypeAdapter(None)
 # ---- inference --------------------------------------------------------------------------------------------------
 
 
-def infer_message(id: int, call: InferCall, selections: tuple[Selection, ...]) -> Infer:
+def infer_message(id: int, call: InferCall, selections: tuple[Selection, ...], streams: bool = False) -> Infer:
     """Its tensors follow in the payload, in the order of `call.inputs.tensors`."""
     inputs = call.inputs
     return Infer(
@@ -73,6 +73,7 @@ def infer_message(id: int, call: InferCall, selections: tuple[Selection, ...]) -
         per_row=call.per_row,
         remaining_s=call.remaining_s,
         alone=call.alone,
+        streams=streams,
     )
 
 
@@ -119,6 +120,7 @@ def answered_message(id: int, asked: tuple[Selection, ...], answer: HostAnswer) 
         queue_ms=answer.queue_ms,
         load_ms=answer.load_ms,
         forward_ms=answer.forward_ms,
+        texts=list(answer.texts),
     )
     return message, tensors
 
@@ -135,6 +137,7 @@ def host_answer(message: Answered, asked: tuple[Selection, ...], payload: bytear
         queue_ms=message.queue_ms,
         load_ms=message.load_ms,
         forward_ms=message.forward_ms,
+        texts=tuple(message.texts),
     )
 
 

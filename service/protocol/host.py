@@ -10,6 +10,7 @@ from typing import Protocol
 from models_registry.errors import RegistryError
 from models_registry.records import AdapterVersion
 from service.protocol.stats import ProcessStats
+from service.protocol.texts import OnPart
 from service.protocol.types import (
     BuildOrder,
     Built,
@@ -58,9 +59,14 @@ class ModelHost(Protocol):
         """What small forwards have shown of the model, once those have run that follow its build."""
         ...
 
-    def infer(self, id: int, call: InferCall, selections: tuple[Selection, ...]) -> Future[HostAnswer]:
-        """Answer a request, whose `id` no other one has. Raises `Invalid` (inputs, outputs,
-        entries), `Overloaded`, `DeadlinePassed`, `Unavailable`, `NoRoom`, `Damaged`, or why the model was closed."""
+    def infer(
+        self, id: int, call: InferCall, selections: tuple[Selection, ...], on_part: OnPart | None = None
+    ) -> Future[HostAnswer]:
+        """Answer a request, whose `id` no other one has. `on_part` hears its texts while they are written.
+
+        Raises `Invalid` (inputs, outputs, entries), `Overloaded`, `DeadlinePassed`, `Unavailable`, `NoRoom`, `Damaged`,
+        or why the model was closed.
+        """
         ...
 
     def cancel(self, id: int) -> None:

@@ -4,6 +4,7 @@ asked most; the other verbs carry their arguments and results as JSON."""
 import msgspec
 
 from service.protocol.frames import TensorHead
+from service.protocol.texts import TextPart, WrittenText
 
 # ---- to the host ------------------------------------------------------------------------------------------------
 
@@ -25,7 +26,7 @@ class Tell(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 class Infer(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """`selections` are the parts (key, weight) of each; `composed` those that are compositions. `names` are those of
-    the tensors in the payload; `parameters` and `chats` are JSON."""
+    the tensors in the payload; `parameters` and `chats` are JSON. Only where it `streams` are there `Written`s."""
 
     id: int
     selections: list[list[tuple[str, float]]]
@@ -40,6 +41,7 @@ class Infer(msgspec.Struct, frozen=True, tag=True, array_like=True):
     per_row: bool
     remaining_s: float | None
     alone: bool
+    streams: bool
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -73,6 +75,14 @@ class Answered(msgspec.Struct, frozen=True, tag=True, array_like=True):
     queue_ms: float
     load_ms: float
     forward_ms: float
+    texts: list[WrittenText]
+
+
+class Written(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """A part of a text of the inference `id`."""
+
+    id: int
+    part: TextPart
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -98,4 +108,4 @@ class Idle(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The model's thread has finished what it began."""
 
 
-FromHost = Reply | Answered | Failed | Working | Idle
+FromHost = Reply | Answered | Written | Failed | Working | Idle

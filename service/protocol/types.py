@@ -11,6 +11,7 @@ from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import AdapterVersion, Architecture, BaseModel, Fault
 from service.protocol.stats import HostStats
+from service.protocol.texts import WrittenText
 
 Residency: TypeAlias = Literal["stored", "staged", "resident"]
 
@@ -127,7 +128,8 @@ class InferCall:
 
 @dataclass(frozen=True, slots=True)
 class HostAnswer:
-    """`selections` made the outputs: one per row, or one where they came back whole.
+    """`selections` made the outputs: one per row, or one where they came back whole. `texts` says of each text that was
+    written how it ended.
 
     Its time went into waiting (its inputs' reading included), into its adapters' coming, into the forward that it
     shared.
@@ -138,6 +140,7 @@ class HostAnswer:
     queue_ms: float
     load_ms: float
     forward_ms: float
+    texts: tuple[WrittenText, ...] = ()
 
 
 # ---- adapters ---------------------------------------------------------------------------------------------------

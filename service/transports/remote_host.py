@@ -16,8 +16,9 @@ from models_registry.records import AdapterVersion
 from service.protocol import codec
 from service.protocol.errors import HostLost
 from service.protocol.frames import FrameReader, FrameWriter, frame, read_tensors
-from service.protocol.messages import Answered, Ask, Cancel, Failed, FromHost, Idle, Reply, Tell, Working
+from service.protocol.messages import Answered, Ask, Cancel, Failed, FromHost, Idle, Reply, Tell, Working, Written
 from service.protocol.stats import ProcessStats
+from service.protocol.texts import OnPart
 from service.protocol.types import (
     BuildOrder,
     Built,
@@ -55,6 +56,7 @@ class _Asked:
     verb: str = "infer"
     read: Read | None = None
     selections: tuple[Selection, ...] = field(default=())
+    on_part: OnPart | None = None
 
 
 class RemoteHost:
@@ -100,10 +102,12 @@ class RemoteHost:
     def profile(self) -> Future[ModelProfile]:
         return self._ask("profile", b"null", codec.PROFILE)
 
-    def infer(self, id: int, call: InferCall, selections: tuple[Selection, ...]) -> Future[HostAnswer]:
-        asked = _Asked(Future(), selections=selections)
+    def infer(
+        self, id: int, call: InferCall, selections: tuple[Selection, ...], on_part: OnPart | None = None
+    ) -> Future[HostAnswer]:
+        asked = _Asked(Future(), selections=selections, on_part=on_part)
         asked.future.set_running_or_notify_cancel()  # only the host's word ends it, for until then it may run
-        message = codec.encode(codec.infer_message(id, call, selections))
+        message = codec.encode(codec.infer_message(id, call, selections, streams=on_part is not None))
         content = frame(message, list(call.inputs.tensors.values()))
         with self._sending:
             if self._ended is not None:
@@ -233,10 +237,9 @@ class RemoteHost:
     def _hear(self, message: FromHost, payload: bytearray) -> None:
         match message:
             case Answered():
-                if (asked := self._inferring.get(message.id)) is not None:
-                    answer = codec.host_answer(message, asked.selections, payload)
-                    if self._inferring.pop(message.id, None) is asked:  # nobody gave up meanwhile
-                        asked.future.set_result(answer)
+                self._give_answer(message, payload)
+            case Written():
+                self._give_part(message)
             case Working():
                 self._work = Work(tuple(message.ids), time.monotonic())
             case Idle():
@@ -248,6 +251,16 @@ class RemoteHost:
                 failed = (self._inferring if message.infers else self._asked).pop(message.id, None)
                 if failed is not None:
                     failed.future.set_exception(codec.error_of(message))
+
+    def _give_answer(self, message: Answered, payload: bytearray) -> None:
+        if (asked := self._inferring.get(message.id)) is not None:
+            answer = codec.host_answer(message, asked.selections, payload)
+            if self._inferring.pop(message.id, None) is asked:  # nobody gave up meanwhile
+                asked.future.set_result(answer)
+
+    def _give_part(self, message: Written) -> None:
+        if (asked := self._inferring.get(message.id)) is not None and asked.on_part is not None:
+            asked.on_part(message.part)
 
     def _end(self) -> None:
         """The host's end is closed: whoever waits is told why."""

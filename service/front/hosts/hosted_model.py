@@ -9,6 +9,7 @@ from models_registry.adapters.cancellation import Stopped, require_wanted
 from models_registry.errors import Cancelled, RegistryError
 from models_registry.records import AdapterVersion
 from service.protocol.host import ModelHost
+from service.protocol.texts import OnPart
 from service.protocol.types import (
     Built,
     FreshWeights,
@@ -48,14 +49,16 @@ class HostedModel:
         """Versions that may be in its memory, or on their way into it."""
         return tuple(self._known.values())
 
-    def infer(self, call: InferCall, selections: tuple[Selection, ...]) -> tuple[int, Future[HostAnswer]]:
+    def infer(
+        self, call: InferCall, selections: tuple[Selection, ...], on_part: OnPart | None = None
+    ) -> tuple[int, Future[HostAnswer]]:
         """The request's id, for `host.cancel`, and its answer."""
         versions = distinct_versions(selections)
         self._remember(versions)
         id = next(self._ids)
         if call.alone:
             self._suspected.add(id)
-        future = self.host.infer(id, call, selections)
+        future = self.host.infer(id, call, selections, on_part)
         self._running[id] = versions
         future.add_done_callback(lambda _: self._note_end(id))
         return id, future

@@ -23,6 +23,7 @@ from service.host.execution.model_runner import check_heads, check_selections
 from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.batcher import Batcher
 from service.host.scheduling.job import BatchKey, Job
+from service.protocol.texts import OnPart
 from service.protocol.types import HostAnswer, HostLimits, InferCall, Selection, distinct_versions
 
 SHORT_ROWS, SHORT_CHARACTERS, SHORT_BYTES = 16, 1024, 1 << 18
@@ -35,6 +36,7 @@ class Pending:
     id: int
     call: InferCall
     selections: tuple[Selection, ...]
+    on_part: OnPart | None = None
     future: Future[HostAnswer] = field(default_factory=Future[HostAnswer])
     left: threading.Event = field(default_factory=threading.Event)
     admitted_at: float = field(default_factory=time.monotonic)
@@ -171,6 +173,7 @@ class RequestReader:
                 divisible,
                 deadline=pending.deadline,
                 id=pending.id,
+                on_part=pending.on_part,
             )
         )
 

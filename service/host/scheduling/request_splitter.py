@@ -76,4 +76,5 @@ def _joined(answers: Sequence[HostAnswer]) -> HostAnswer:
         outputs={name: join_values(name, [answer.outputs[name] for answer in answers]) for name in answers[0].outputs},
         load_ms=sum(answer.load_ms for answer in answers),
         forward_ms=sum(answer.forward_ms for answer in answers),
+        texts=tuple(text for answer in answers for text in answer.texts),
     )

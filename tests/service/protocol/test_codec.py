@@ -18,7 +18,8 @@ from models_registry.records import BaseModel, Fault, PythonSource
 from service.protocol import codec
 from service.protocol.errors import HostLost
 from service.protocol.frames import frame
-from service.protocol.messages import Answered, Failed, Infer
+from service.protocol.messages import Answered, Failed, Infer, Written
+from service.protocol.texts import DrawnToken, TextPart, TokenLogprob, WrittenText
 from service.protocol.types import (
     BASE,
     BuildOrder,
@@ -115,6 +116,21 @@ def test_an_answer_arrives_with_the_selection_that_made_each_row() -> None:
     assert isinstance(z, torch.Tensor)
     assert bool(y.isnan().all())
     assert (y.shape, z.shape) == ((3, 2), (3, 0))
+
+
+def test_a_part_of_a_text_arrives_with_its_tokens_and_its_end() -> None:
+    token = DrawnToken(7, "ship", -0.5, (TokenLogprob(8, "\N{REPLACEMENT CHARACTER}", float("-inf")),))
+    written = Written(3, TextPart(2, "a ship", (token,), WrittenText("length", 5, 4, 1, (token,))))
+    assert codec.decode_from_host(codec.encode(written)) == written
+
+
+def test_an_answer_arrives_with_how_its_texts_ended() -> None:
+    texts = (WrittenText("stop", 3, 2), WrittenText("length", 5, 4, 1, (DrawnToken(7, "ship", -0.5),)))
+    answer = HostAnswer((BASE, BASE), {"text": ("a", "b")}, 1.0, 2.0, 3.0, texts)
+    message, _ = codec.answered_message(5, (BASE,), answer)
+    decoded = codec.decode_from_host(codec.encode(message))
+    assert isinstance(decoded, Answered)
+    assert codec.host_answer(decoded, (BASE,), bytearray()).texts == texts
 
 
 @given(CONFIGS, st.datetimes(timezones=st.just(UTC)))
