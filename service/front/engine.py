@@ -4,6 +4,7 @@ Every verb but `infer` is synchronous and may block (database, blob store, a for
 """
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from models_registry.base_models.sources import SourcePolicy
@@ -22,6 +23,7 @@ from service.front.resolution.registry_snapshot import Snapshot
 from service.front.services.adapters import Adapters
 from service.front.services.inference import Inference
 from service.front.services.models import Models
+from service.front.services.streamed_texts import StreamedTexts
 from service.protocol.host import Transport
 from service.protocol.types import BuildOrder, HostLimits
 
@@ -132,3 +134,9 @@ class Engine:
         stopping, a blob store that is away), `Invalid` (inputs, outputs, entries), `Overloaded`, `DeadlinePassed`.
         """
         return await self._inference.infer(request)
+
+    def stream(self, request: InferRequest) -> AbstractAsyncContextManager[StreamedTexts]:
+        """As `infer`, of texts that are read while they are written. Entered, it waits for the first part, and raises
+        as `infer` does where there is none; left, it cancels what is still written. After the first part nothing is
+        tried again, so that the loss of the model's host is `HostLost`."""
+        return self._inference.stream(request)

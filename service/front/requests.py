@@ -11,6 +11,7 @@ from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import Adapter, AdapterVersion, Architecture, BaseModel
 from service.protocol.stats import HostStats, ProcessStats
+from service.protocol.texts import WrittenText
 from service.protocol.types import VersionResidency
 
 AdapterChoice: TypeAlias = str | Mapping[str, float] | None
@@ -48,6 +49,7 @@ class InferRequest:
 @dataclass(frozen=True, slots=True)
 class InferAnswer:
     """`adapter` and `digest` name the exact versions that answered, one entry per row (one in all without rows).
+    `texts` say how each text ended that was written.
 
     Its time went into the way to the model's host and back, into waiting there (its inputs' reading included), into its
     adapters' coming, into the forward that it shared.
@@ -61,6 +63,7 @@ class InferAnswer:
     load_ms: float
     forward_ms: float
     hop_ms: float = 0.0
+    texts: tuple[WrittenText, ...] = ()
 
 
 # ---- adapters ---------------------------------------------------------------------------------------------------

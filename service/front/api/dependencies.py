@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, cast
 
-from fastapi import Depends, Path, Request
+from fastapi import Depends, Header, Path, Request
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from models_registry.references import NAME
@@ -40,6 +40,17 @@ def _one_spelling(text: str) -> str:
 # In lax mode pydantic reads `01`, `+1` and `1.0` too: further addresses of one thing, which no reference has.
 VersionNumber = Annotated[int, Field(ge=1, lt=2**31), BeforeValidator(_one_spelling)]
 PathVersion = Annotated[VersionNumber, Path(description="A version's number.", examples=[3])]
+
+Timeout = Annotated[
+    float | None,
+    Header(
+        alias="X-Request-Timeout",
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds until its answer; then it is 504.",
+        examples=[30],
+    ),
+]
 
 
 def engine_of(request: Request) -> Engine:

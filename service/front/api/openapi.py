@@ -9,10 +9,11 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from service.front.api.http.uploads import FreshAdapterBody, UploadedAdapterBody, UploadedVersionBody
+from service.front.api.infer_answer import InferAnswerBody
+from service.front.api.infer_body import InferBody
 from service.front.api.problems import Problem
 from service.front.api.routes.aliases import AliasBody
 from service.front.api.routes.compositions import CompositionBody
-from service.front.api.routes.inference import InferAnswerBody, InferBody
 from service.front.api.routes.models import NewModelBody
 
 _OURS: tuple[type[pydantic.BaseModel], ...] = (

@@ -29,6 +29,7 @@ PROBLEM_JSON = "application/problem+json"
 MOST_ERRORS = 1_000
 # More than these quote the caller's own input, in which no secret of ours is looked for; an exception is one.
 FEW_ERRORS = 20
+UNFORESEEN = "Something failed that nobody foresaw. The service's log has the details."
 LONGEST_DETAIL, LONGEST_MESSAGE, LONGEST_KEY = 10_000, 2_000, 500
 """In characters."""
 
@@ -178,6 +179,20 @@ def problem(
     redact: Callable[[str], str] = redacted,
 ) -> JSONResponse:
     """`redact` takes the secrets out of what was wrong, which may be in the words of a driver or a factory."""
+    body = problem_body(kind, detail, faults, hint=hint, redact=redact)
+    retry = {} if kind.retry_after_s is None else {"Retry-After": str(kind.retry_after_s)}
+    return JSONResponse(body, kind.status, {**retry, **(headers or {})}, media_type=PROBLEM_JSON)
+
+
+def problem_body(
+    kind: Kind,
+    detail: str,
+    faults: Iterable[Fault] = (),
+    *,
+    hint: str | None = None,
+    redact: Callable[[str], str] = redacted,
+) -> dict[str, Any]:
+    """A problem as JSON has it."""
     faults = tuple(faults)
     detail = _shortened(detail, LONGEST_DETAIL, redact)
     if len(faults) > MOST_ERRORS:
@@ -198,8 +213,15 @@ def problem(
         hint=hint and _shortened(hint, LONGEST_MESSAGE, redact),
         request_id=correlation_id.get() or "-",
     )
-    retry = {} if kind.retry_after_s is None else {"Retry-After": str(kind.retry_after_s)}
-    return JSONResponse(body.model_dump(), kind.status, {**retry, **(headers or {})}, media_type=PROBLEM_JSON)
+    return body.model_dump()
+
+
+def problem_of(request: Request, error: Exception) -> dict[str, Any]:
+    """What went wrong once an answer had begun, as JSON has it. Of an error that nobody foresaw it says no more."""
+    redact = request.app.state.redact
+    if not isinstance(error, errors.RegistryError):
+        return problem_body(INTERNAL, UNFORESEEN, redact=redact)
+    return problem_body(_kind_of(error), error.detail, _faults_of(error), hint=error.hint, redact=redact)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -230,9 +252,16 @@ def install_problems(app: FastAPI, redact: Callable[[str], str] = redacted) -> N
 
 async def _of_registry_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.RegistryError)
-    kind = next(_OF_ERROR[cls] for cls in type(error).__mro__ if cls in _OF_ERROR)
-    faults = error.faults if isinstance(error, errors.Invalid) else ()
-    return problem(kind, error.detail, faults, hint=error.hint, redact=request.app.state.redact)
+    redact = request.app.state.redact
+    return problem(_kind_of(error), error.detail, _faults_of(error), hint=error.hint, redact=redact)
+
+
+def _kind_of(error: errors.RegistryError) -> Kind:
+    return next(_OF_ERROR[cls] for cls in type(error).__mro__ if cls in _OF_ERROR)
+
+
+def _faults_of(error: errors.RegistryError) -> tuple[Fault, ...]:
+    return error.faults if isinstance(error, errors.Invalid) else ()
 
 
 async def _of_refusal(request: Request, error: Exception) -> JSONResponse:

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Collection
 from concurrent.futures import CancelledError, Future
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from models_registry.errors import Damaged, DeadlinePassed, RegistryError, Unavailable
@@ -17,6 +17,7 @@ from service.front.hosts.hosted_model import HostedModel
 from service.front.requests import InferAnswer, InferRequest
 from service.front.resolution.adapter_selection import digest_of, exact_choice, select
 from service.front.resolution.registry_snapshot import Snapshot, is_there, without
+from service.front.services.streamed_texts import StreamedTexts
 from service.protocol.errors import HostLost, RequestEndsHost
 from service.protocol.types import HostAnswer, HostLimits, InferCall, distinct_versions
 
@@ -49,22 +50,39 @@ class Inference:
         self._leases = leases
         self._suspects = Suspects()
 
-    async def infer(self, request: InferRequest) -> InferAnswer:
-        """As `Engine.infer` promises."""
+    async def infer(self, request: InferRequest, streamed: StreamedTexts | None = None) -> InferAnswer:
+        """As `Engine.infer` promises. Texts that were `streamed` in part are not begun again: `HostLost`."""
         self._limits.require_few_rows(_entries(request))
         suspected = self._suspects.suspects(request)
         for _ in range(MOST_ATTEMPTS):
             hosted = self._hosting.find(request.model)
             try:
-                answer = await self._attempt(request, hosted, alone=suspected)
+                answer = await self._attempt(request, hosted, suspected, streamed)
             except _HostDied as died:
                 suspected |= self._judge(request, died)
+                if streamed is not None and streamed.has_begun:
+                    raise died.loss from died
                 await self._until_it_is_back(request, died.hosted)
             else:
                 if suspected:
                     self._suspects.acquit(request)
                 return answer
         raise Unavailable(f"The process of the base model {request.model!r} keeps ending; try again later.")
+
+    @asynccontextmanager
+    async def stream(self, request: InferRequest) -> AsyncGenerator[StreamedTexts]:
+        """As `Engine.stream` promises."""
+        streamed = StreamedTexts()
+        answering = asyncio.create_task(self.infer(request, streamed))
+        streamed.follow(answering)
+        try:
+            await streamed.wait()
+            yield streamed
+        finally:
+            answering.cancel()
+            await asyncio.wait([answering])
+            if not answering.cancelled():
+                answering.exception()  # whoever left early doesn't ask for it
 
     def _judge(self, request: InferRequest, died: "_HostDied") -> bool:
         """Whether it may be to blame. Raises `RequestEndsHost` if it is, and `HostLost` if it ran alone for the first
@@ -94,9 +112,11 @@ class Inference:
                 raise DeadlinePassed(LATE)
             await asyncio.sleep(LOOKING_S)
 
-    async def _attempt(self, request: InferRequest, hosted: HostedModel, alone: bool) -> InferAnswer:
+    async def _attempt(
+        self, request: InferRequest, hosted: HostedModel, alone: bool, streamed: StreamedTexts | None
+    ) -> InferAnswer:
         begun = time.monotonic()
-        id, future, versions = self._hand_over(request, hosted, alone)
+        id, future, versions = self._hand_over(request, hosted, alone, streamed)
         try:
             answer = await _answer(future, request.deadline)
         except HostLost as error:
@@ -126,7 +146,7 @@ class Inference:
             hosted.forget([version for version in hosted.known if not is_there(view, version)])
 
     def _hand_over(
-        self, request: InferRequest, hosted: HostedModel, alone: bool
+        self, request: InferRequest, hosted: HostedModel, alone: bool, streamed: StreamedTexts | None
     ) -> tuple[int, Future[HostAnswer], tuple[AdapterVersion, ...]]:
         with self._leases.admission() as leaving:
             selections = select(without(self._snapshot.view, leaving), request.model, request.adapters)
@@ -140,7 +160,9 @@ class Inference:
                 remaining_s=_remaining(request.deadline),
                 alone=alone,
             )
-            id, future = hosted.infer(call, selections)
+            if streamed is not None:
+                streamed.begin(selections)
+            id, future = hosted.infer(call, selections, streamed and streamed.hear)
             self._leases.hold(future, versions)
         return id, future, versions
 
@@ -176,6 +198,7 @@ def _answer_of(model: str, answer: HostAnswer, took_ms: float) -> InferAnswer:
         adapter=tuple(map(exact_choice, answer.selections)),
         digest=tuple(map(digest_of, answer.selections)),
         outputs=answer.outputs,
+        texts=answer.texts,
         queue_ms=answer.queue_ms,
         load_ms=answer.load_ms,
         forward_ms=answer.forward_ms,

@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.front.api.problems import INTERNAL, problem
+from service.front.api.problems import INTERNAL, UNFORESEEN, problem
 
 
 class AnswerUnforeseen:
@@ -27,6 +27,6 @@ class AnswerUnforeseen:
             await self._app(scope, receive, watch)
         except Exception:  # whatever it is, it is raised on
             if not begun:
-                answer = problem(INTERNAL, "Something failed that nobody foresaw. The service's log has the details.")
+                answer = problem(INTERNAL, UNFORESEEN)
                 await answer(scope, receive, send)
             raise

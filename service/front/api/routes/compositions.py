@@ -11,8 +11,8 @@ from service.front.api.dependencies import ModelId, Name, TheEngine, TheSettings
 from service.front.api.http.bodies import JSON, media_type_of, read_json, reads
 from service.front.api.http.client_disconnect import CallerLeft
 from service.front.api.http.idempotency import IdempotencyKey, asked_once
+from service.front.api.infer_body import Composition
 from service.front.api.problems import documented
-from service.front.api.routes.inference import Composition
 from service.front.requests import NewComposition
 
 router = APIRouter(tags=["adapters"])

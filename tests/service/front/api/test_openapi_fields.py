@@ -23,8 +23,13 @@ def test_every_field_says_what_it_is_and_what_it_may_be() -> None:
         for field, described in schema.get("properties", {}).items():
             assert {"title", "description"} <= described.keys(), (name, field)
             # What refers to another schema, or is one of a few words, shows what it may be.
-            shown = {"examples", "enum", "const", "$ref"} & {*described, *described.get("items", {})}
-            assert shown, (name, field)
+            assert {"examples", "enum", "const", "$ref"} & words_of(described), (name, field)
+
+
+def words_of(schema: dict[str, Any]) -> set[str]:
+    """Its keywords, and those of what it holds or may be."""
+    inner = [*schema.get("anyOf", []), *([schema["items"]] if "items" in schema else [])]
+    return {*schema}.union(*map(words_of, inner))
 
 
 def test_a_problem_has_one_of_the_types_that_are_listed() -> None:

@@ -245,7 +245,7 @@ def test_only_what_is_large_is_read_and_written_beside_the_event_loop(
 
         return run
 
-    work = ("read_safetensors", "encode_safetensors") if binary else ("decode_inputs", "encode_outputs")
+    work = ("read_safetensors", "safetensors_of") if binary else ("decode_inputs", "json_of")
     for name in (*work, "engine_of"):
         monkeypatch.setattr(inference, name, watched(name))
     x = torch.arange(rows * 4.0).reshape(rows, 4)
