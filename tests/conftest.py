@@ -4,6 +4,7 @@ Each test with a database runs on SQLite and on Postgres, each with a `blob_url`
 Where several workers run the tests, each has servers of its own.
 """
 
+import gc
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -56,6 +57,14 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     report = yield
     report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
     return report
+
+
+@pytest.fixture(scope="module", autouse=True)
+def spare_the_collector() -> None:
+    """What is there before a file's tests stays until the end, mostly imported modules. Each host that closes begins a
+    collection, and to look through half a million objects takes longer than most tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
