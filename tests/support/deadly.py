@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from bases import MLP, made
+from bases import MLP, drawn
 from torch import Tensor, nn
 
 SEGFAULT: Final = 1001.0
@@ -54,7 +54,7 @@ DEEDS: Final = {SEGFAULT: segfault, EXIT: leave, SLEEP: sleep, HOLD: hold, ALLOC
 
 
 def deadly() -> nn.Module:
-    return made(Deadly, 0)
+    return drawn(Deadly(), 0)
 
 
 def segfaulting(unless: str = "") -> nn.Module:
