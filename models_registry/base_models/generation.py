@@ -1,24 +1,15 @@
-"""How a caller steers text generation, under transformers' own names, and how the next token is drawn."""
+"""How a caller steers text generation, under transformers' own names where it has them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
-from hashlib import sha256
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
-import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from torch import Tensor
-from transformers import (
-    GenerationConfig,
-    LogitsProcessor,
-    LogitsProcessorList,
-    StoppingCriteria,
-    StoppingCriteriaList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from pydantic_core import ErrorDetails
+from transformers import GenerationConfig, PreTrainedModel
 
+from models_registry.base_models.constraint import Constraint
+from models_registry.base_models.stop_strings import StopStrings
 from models_registry.errors import Invalid
 from models_registry.records import Fault
 
@@ -32,14 +23,27 @@ def _listed(stop: object) -> object:
     return [] if stop is None else [stop] if isinstance(stop, str) else stop
 
 
+def _numbered(bias: object) -> object:
+    """JSON's keys are strings, also where they are numbers; null is as good as nothing."""
+    if not isinstance(bias, Mapping):
+        return {} if bias is None else bias
+    entries = cast(Mapping[Any, Any], bias).items()
+    return {int(k) if isinstance(k, str) and k.isdecimal() and len(k) < LONGEST_NAME else k: v for k, v in entries}
+
+
 StopString = Annotated[str, Field(min_length=1, max_length=256)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 
 
 class GenerationParameters(BaseModel):
-    """Greedy unless `do_sample`; `temperature`, `top_k`, `top_p` and `seed` act only then, as in transformers.
+    """Greedy unless `do_sample`; `temperature`, `top_k`, `top_p`, `min_p` and `seed` act only then, as in transformers.
 
-    `max_tokens` and `stop` are OpenAI's: the first is another word for `max_new_tokens`, and a text ends before what
-    `stop` names, while it ends behind one of transformers' `stop_strings`.
+    `max_tokens`, `stop`, the two penalties, `logit_bias` and `top_logprobs` are OpenAI's: the first is another word for
+    `max_new_tokens`, and a text ends before what `stop` names, while it ends behind one of transformers'
+    `stop_strings`. `stop_token_ids` and `ignore_eos` are vLLM's: more tokens that end a text, which are no part of it,
+    and none of the model's own. `logprobs` are those of the model itself, the log-softmax of its logits before
+    penalties, biases, the constraint and the temperature.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
@@ -49,12 +53,21 @@ class GenerationParameters(BaseModel):
     min_new_tokens: int = Field(default=0, ge=0, le=MAX_NEW_TOKENS)
     do_sample: bool = False
     temperature: float = Field(default=1.0, gt=0, le=100)
-    top_k: int = Field(default=0, ge=0)
+    top_k: int = Field(default=0, ge=0, lt=2**31)
     top_p: float = Field(default=1.0, gt=0, le=1)
+    min_p: float = Field(default=0.0, ge=0, le=1)
     repetition_penalty: float = Field(default=1.0, gt=0, le=100)
+    presence_penalty: float = Field(default=0.0, ge=-2, le=2)
+    frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
     no_repeat_ngram_size: int = Field(default=0, ge=0, le=MAX_NEW_TOKENS)
+    logit_bias: Annotated[dict[TokenId, Bias], BeforeValidator(_numbered)] = Field(default={}, max_length=1024)
     stop_strings: list[StopString] = Field(default=[], max_length=16)
     stop: Annotated[list[StopString], BeforeValidator(_listed)] = Field(default=[], max_length=16)
+    stop_token_ids: list[TokenId] = Field(default=[], max_length=64)
+    ignore_eos: bool = False
+    logprobs: bool = False
+    top_logprobs: int = Field(default=0, ge=0, le=20)
+    constraint: Constraint | None = None
     seed: int | None = Field(default=None, ge=0, lt=2**63)
 
     @property
@@ -71,9 +84,18 @@ class GenerationParameters(BaseModel):
     def stops(self) -> list[str]:
         return [*self.stop_strings, *self.stop]
 
+    def stop_reader(self) -> StopStrings:
+        """To read one text with."""
+        return StopStrings(self.stop, self.stop_strings)
+
     def cut(self, text: str) -> str:
-        """What stands before the first of the strings that `stop` names."""
-        return text[: min((at for string in self.stop if (at := text.find(string)) >= 0), default=None)]
+        """The text up to where the first of the strings that are to stop it ends it."""
+        reader = self.stop_reader()
+        return reader.read(text) + reader.end()
+
+    def ends(self, own: Collection[int]) -> frozenset[int]:
+        """The tokens that end a text where the model's `own` are these."""
+        return frozenset(self.stop_token_ids) | frozenset(() if self.ignore_eos else own)
 
     @property
     def _has_length(self) -> bool:
@@ -81,22 +103,20 @@ class GenerationParameters(BaseModel):
 
     @property
     def minds_company(self) -> bool:
-        """Whether a text's continuation may depend on the texts beside it: by what is drawn, by processors that take
-        the padding for tokens, by a row's end that others outlast, or by the room that the longest prompt leaves."""
-        return (
-            self.do_sample
-            or self.repetition_penalty != 1.0
-            or self.no_repeat_ngram_size > 0
-            or bool(self.stops)
-            or not self._has_length
-        )
+        """Whether a text's continuation may depend on the texts beside it: by what is drawn, by a row's end that others
+        outlast, or by the room that the longest prompt leaves."""
+        return self.do_sample or bool(self.stops or self.stop_token_ids) or not self._has_length
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
         if self.max_tokens is not None and "max_new_tokens" in self.model_fields_set:
             raise ValueError("max_tokens and max_new_tokens are the same; give one of them")
         if self.min_new_tokens > self.length:
-            raise ValueError("min_new_tokens is larger than max_new_tokens")
+            raise ValueError(f"min_new_tokens is {self.min_new_tokens}, larger than max_new_tokens, {self.length}")
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError(f"top_logprobs is {self.top_logprobs}, which needs logprobs: true")
+        if self.constraint is not None and self.ignore_eos:
+            raise ValueError("ignore_eos and constraint contradict each other: what has its form complete has to end")
         return self
 
 
@@ -105,18 +125,43 @@ def parse_parameters(raw: Mapping[str, Any]) -> GenerationParameters:
     try:
         return GenerationParameters.model_validate(dict(raw))
     except ValidationError as error:
-        faults = [
-            Fault(
-                ("parameters", *entry["loc"]),
-                _unknown(str(entry["loc"][-1])) if entry["type"] == "extra_forbidden" else f"{entry['msg']}.",
-            )
-            for entry in error.errors()
-        ]
+        faults = [Fault(("parameters", *entry["loc"]), _explain(entry)) for entry in error.errors()]
         raise Invalid("The generation parameters are wrong.", faults) from error
 
 
-def _unknown(name: str) -> str:
-    known = GenerationParameters.model_fields
+def check_token_ids(parameters: GenerationParameters, vocabulary: int | None) -> None:
+    """Raises `Invalid` naming every token id that a model with this many tokens doesn't have (None: any number)."""
+    if vocabulary is not None and (faults := list(_outside(parameters, vocabulary))):
+        raise Invalid("The generation parameters name tokens that the model doesn't have.", faults)
+
+
+def _outside(parameters: GenerationParameters, vocabulary: int) -> Iterator[Fault]:
+    named = {"logit_bias": parameters.logit_bias, "stop_token_ids": parameters.stop_token_ids}
+    for name, ids in named.items():
+        for at, id in enumerate(ids):
+            if id >= vocabulary:
+                place = id if name == "logit_bias" else at
+                message = f"{id} is no token of the model, which has {vocabulary}: 0 to {vocabulary - 1}."
+                yield Fault(("parameters", name, place), message)
+
+
+def _explain(entry: ErrorDetails) -> str:
+    """What pydantic says, with what was sent where it names the bound alone."""
+    message, sent = entry["msg"].removeprefix("Value error, "), entry["input"]
+    if entry["type"] == "extra_forbidden":
+        name = str(entry["loc"][-1])
+        return _unknown(name, Constraint if len(entry["loc"]) > 1 else GenerationParameters)
+    if entry["type"].startswith(("greater_than", "less_than")) and isinstance(sent, int | float):
+        return f"{message}, not {sent}." if abs(sent) < 2**64 else f"{message}."
+    if entry["type"] == "string_too_long":
+        return f"{message}, not {len(sent)}."
+    if entry["type"] == "too_long":
+        return f"At most {entry['ctx']['max_length']} are taken, not {len(sent)}."
+    return f"{message}."
+
+
+def _unknown(name: str, where: type[BaseModel]) -> str:
+    known = where.model_fields
     close = get_close_matches(name.lower(), known, n=1) if len(name) <= LONGEST_NAME else []
     way_out = f"Did you mean {close[0]!r}?" if close else f"Known here: {', '.join(known)}."
     return f"is not known here. {way_out}"
@@ -129,99 +174,7 @@ def own_defaults(shipped: GenerationConfig, pad_token_id: int) -> GenerationConf
     )
 
 
-def generate_arguments(
-    parameters: GenerationParameters,
-    start: int,
-    device: torch.device,
-    room: int,
-    decode: Callable[[Tensor], tuple[str, ...]],
-    stopped: Callable[[], bool],
-    places: Sequence[int],
-) -> dict[str, Any]:
-    """Keyword arguments for `generate`: transformers is always greedy, for our own last processor does the sampling.
-
-    `start` is how many tokens stand before the continuation and `room` how many may follow; `decode` reads rows of
-    them. All rows end once `stopped` says so. What a row draws is decided by the seed and by its one of `places`.
-    """
-    stops: list[StoppingCriteria] = [StopOnceTold(stopped)]
-    if parameters.stops:
-        stops.append(StopAtStrings(parameters.stops, start, decode))
-    arguments: dict[str, Any] = {
-        "do_sample": False,
-        "max_new_tokens": room,
-        "repetition_penalty": parameters.repetition_penalty,
-        "no_repeat_ngram_size": parameters.no_repeat_ngram_size,
-        "logits_processor": _sampling(parameters, device, places),
-        "stopping_criteria": StoppingCriteriaList(stops),
-    }
-    if parameters.min_new_tokens:
-        arguments["min_new_tokens"] = min(parameters.min_new_tokens, room)
-    return arguments
-
-
-class StopOnceTold(StoppingCriteria):
-    """Ends all rows after the token at which nobody waits for them any more."""
-
-    def __init__(self, stopped: Callable[[], bool]) -> None:
-        self._stopped = stopped
-
-    def __call__(self, input_ids: torch.LongTensor, scores: object, **_: Any) -> torch.BoolTensor:
-        told, rows = self._stopped(), input_ids[:, 0]
-        return rows.new_full(rows.shape, told, dtype=torch.bool)  # pyright: ignore[reportReturnType] - one Tensor
-
-
-class StopAtStrings(StoppingCriteria):
-    """Ends a row once its continuation holds one of the strings, which stays in it, as with transformers' own.
-
-    transformers' own first takes the whole vocabulary apart, which takes seconds and fails on some tokenizers.
-    """
-
-    def __init__(self, strings: Sequence[str], start: int, decode: Callable[[Tensor], tuple[str, ...]]) -> None:
-        self._strings = strings
-        self._start = start
-        self._decode = decode
-
-    def __call__(self, input_ids: torch.LongTensor, scores: object, **_: Any) -> torch.BoolTensor:
-        texts = self._decode(input_ids[:, self._start :])
-        found = [any(string in text for string in self._strings) for text in texts]
-        return torch.tensor(found, device=input_ids.device)  # pyright: ignore[reportReturnType] - torch has one Tensor
-
-
-class GumbelSampler(LogitsProcessor):
-    """Adds Gumbel noise, to each row from a generator of its own: the largest sum is then a draw from the softmax.
-
-    transformers draws from torch's global generator, which all threads share; seeding it would change what they draw.
-    """
-
-    def __init__(self, generators: Sequence[torch.Generator]) -> None:
-        self._generators = generators
-
-    def __call__(self, input_ids: torch.LongTensor, scores: Tensor) -> torch.FloatTensor:
-        waiting = torch.empty_like(scores)
-        for row, generator in zip(waiting, self._generators, strict=True):
-            row.exponential_(generator=generator)
-        return scores - waiting.log()  # pyright: ignore[reportReturnType] - torch types every difference as Tensor
-
-
-def _sampling(parameters: GenerationParameters, device: torch.device, places: Sequence[int]) -> LogitsProcessorList:
-    processors = LogitsProcessorList()
-    if not parameters.do_sample:
-        return processors
-    if parameters.temperature != 1.0:
-        processors.append(TemperatureLogitsWarper(parameters.temperature))
-    if parameters.top_k:
-        processors.append(TopKLogitsWarper(parameters.top_k))
-    if parameters.top_p < 1.0:
-        processors.append(TopPLogitsWarper(parameters.top_p))
-    processors.append(GumbelSampler([_generator(parameters.seed, place, device) for place in places]))
-    return processors
-
-
-def _generator(seed: int | None, place: int, device: torch.device) -> torch.Generator:
-    """Neighbouring seeds and places have nothing in common: the row 1 of one seed isn't the row 0 of the next."""
-    generator = torch.Generator(device)
-    if seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(int.from_bytes(sha256(f"{seed} {place}".encode()).digest()[:7]))
-    return generator
+def end_ids(model: PreTrainedModel) -> frozenset[int]:
+    """The tokens that end a text, by the model's generation config."""
+    ids: int | list[int] | None = model.generation_config.eos_token_id if model.can_generate() else None
+    return frozenset([ids] if isinstance(ids, int) else ids or ())

@@ -18,7 +18,8 @@ from models_registry.base_models.encoder_decoder import (
     with_decoder,
 )
 from models_registry.base_models.failed_forward import named_inputs
-from models_registry.base_models.generation import generate_arguments, own_defaults, parse_parameters
+from models_registry.base_models.generate_call import generate_arguments, until_end
+from models_registry.base_models.generation import check_token_ids, end_ids, own_defaults, parse_parameters
 from models_registry.base_models.load_errors import NO_SUCH_CLASS, in_short
 from models_registry.base_models.model_config import set_pad_token
 from models_registry.base_models.named_tensors import (
@@ -105,7 +106,7 @@ class HuggingFaceSpec:
         has_text = bool(inputs.texts or inputs.chats)
         if parameters is not None:
             self._check_writing(has_text)
-            parse_parameters(parameters)
+            check_token_ids(parse_parameters(parameters), self._tables.decoder.tokens)
         if not has_text:
             if chat is not None:
                 raise Invalid("There is no text.", [Fault(("chat",), "is for text and messages; leave it out")])
@@ -169,18 +170,20 @@ class HuggingFaceSpec:
         limit = self._limit(text)
         if self.task == TEXT_TO_TEXT:
             prompts = text.rows(inputs, limit)
-            length, room = 1, self._tables.decoder.room_for(wanted.length)
+            before, room = torch.ones(len(inputs.texts), 1).long(), self._tables.decoder.room_for(wanted.length)
         else:
             prompts = text.rows(inputs, limit, "left", wanted.room)
-            length = prompts["input_ids"].shape[1]
-            room = wanted.length if limit is None else min(wanted.length, limit - length)
+            before = prompts["attention_mask"]
+            room = wanted.length if limit is None else min(wanted.length, limit - before.shape[1])
         tensors = {name: prompts[name].to(model.device) for name in ("input_ids", "attention_mask")}
         # `generate` is a method that transformers mixes into models that can; the task says that this one can.
         generate: Any = model.generate
-        numbered = places or range(len(inputs.texts))
-        arguments = generate_arguments(wanted, length, model.device, room, text.decode, stopped, numbered)
+        numbered, own_ends = places or range(len(inputs.texts)), end_ids(model)
+        before = before.to(model.device)
+        arguments = generate_arguments(wanted, before, room, own_ends, text.decode, stopped, numbered)
         tokens: Tensor = generate(**tensors, **arguments)
-        return tuple(wanted.cut(written) for written in text.decode(tokens[:, length:]))
+        written = until_end(tokens[:, before.shape[1] :], wanted.ends(own_ends))
+        return tuple(wanted.cut(text) for text in text.decode(written))
 
     def joins(self, parameters: Mapping[str, Any]) -> bool:
         return self.task in WRITING_TASKS and not parse_parameters(parameters).minds_company

@@ -73,7 +73,7 @@ class Text:
         every text without tokens, or with more than `limit` has room for."""
         return self._encode(inputs.texts, limit, side, special_tokens=not inputs.is_templated, new_tokens=new_tokens)
 
-    def decode(self, rows: Tensor) -> tuple[str, ...]:
+    def decode(self, rows: Tensor | list[list[int]]) -> tuple[str, ...]:
         return tuple(self._tokenizer.batch_decode(rows, skip_special_tokens=True))
 
     def decode_all(self, rows: Tensor) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from models_registry.base_models.generation import GumbelSampler, parse_parameters
+from models_registry.base_models.generation import parse_parameters
 from models_registry.base_models.huggingface import HuggingFaceSpec
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs
@@ -83,16 +83,6 @@ def test_sampling_leaves_the_global_generator_alone(generator: tuple[HuggingFace
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_the_sampler_draws_from_the_softmax() -> None:
-    scores = torch.tensor([1.0, 0.0, -1.0, float("-inf")])
-    rows = scores.expand(20_000, -1)
-    generators = [torch.Generator().manual_seed(0)] * len(rows)
-    noisy = GumbelSampler(generators)(torch.empty(0, dtype=torch.long), rows)  # pyright: ignore[reportArgumentType] - it reads no ids
-    drawn = noisy.argmax(-1).bincount(minlength=4) / len(rows)
-    torch.testing.assert_close(drawn, scores.softmax(-1), atol=0.02, rtol=0)
-    assert drawn[3] == 0
-
-
 def test_top_k_of_one_is_greedy_at_any_temperature(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
     spec, module = generator
     sampled = spec.generate(
@@ -130,12 +120,107 @@ def test_max_tokens_is_another_word_for_max_new_tokens(generator: tuple[HuggingF
         parse_parameters({"max_tokens": 3, "max_new_tokens": 3})
 
 
+@pytest.mark.parametrize(
+    ("raw", "numbers"),
+    [
+        ({"top_logprobs": 21, "logprobs": True}, ("20", "21")),
+        ({"presence_penalty": -2.5}, ("-2", "-2.5")),
+        ({"stop_token_ids": [1] * 65}, ("64", "65")),
+        ({"logit_bias": {str(id): 1 for id in range(1025)}}, ("1024", "1025")),
+        ({"logit_bias": {"3": 101}}, ("100", "101")),
+        ({"stop": "x" * 257}, ("256", "257")),
+        ({"min_new_tokens": 9, "max_new_tokens": 3}, ("9", "3")),
+        ({"max_new_tokens": 5000}, ("4096", "5000")),
+        ({"constraint": {"regex": "x" * 4097}}, ("4096", "4097")),
+        ({"constraint": {"json_schema": {"const": "x" * 70_000}}}, ("65536", "70013")),
+    ],
+)
+def test_a_bound_is_answered_with_what_was_sent_beside_it(raw: dict[str, Any], numbers: tuple[str, str]) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_parameters(raw)
+    (fault,) = caught.value.faults
+    assert fault.loc[:2] in [("parameters", name) for name in raw] or fault.loc == ("parameters",)
+    assert all(number in fault.message for number in numbers)
+
+
+@pytest.mark.parametrize(
+    "constraint",
+    [
+        {},
+        {"json_object": False},
+        {"regex": "a", "choice": ["a"]},
+        {"regex": ""},
+        {"choice": []},
+        {"jsonschema": {}},
+        {"json_schema": {"const": {1}}},
+    ],
+)
+def test_a_constraint_is_exactly_one_of_the_known_forms(constraint: dict[str, Any]) -> None:
+    assert refused({"constraint": constraint})[0][:2] == ("parameters", "constraint")
+
+
+def test_a_form_cannot_be_asked_of_a_text_that_never_ends() -> None:
+    assert refused({"constraint": {"json_object": True}, "ignore_eos": True}) == [("parameters",)]
+
+
+def test_logprobs_of_others_need_those_of_the_tokens() -> None:
+    assert refused({"top_logprobs": 2}) == [("parameters",)]
+
+
+def test_the_keys_of_biases_are_read_as_json_has_them() -> None:
+    assert parse_parameters({"logit_bias": {"7": 1, "0": -2.5}}).logit_bias == {7: 1.0, 0: -2.5}
+    assert parse_parameters({"logit_bias": None}).logit_bias == {}
+    assert refused({"logit_bias": {"x": 1}}) == [("parameters", "logit_bias", "x", "[key]")]
+
+
 def test_an_unknown_parameter_is_answered_with_what_was_meant() -> None:
     with pytest.raises(Invalid) as caught:
-        parse_parameters({"temperatur": 0.5, "frequency": 1})
+        parse_parameters({"temperatur": 0.5, "beams": 1})
     messages = [fault.message for fault in caught.value.faults]
     assert "Did you mean 'temperature'?" in messages[0]
     assert "max_new_tokens" in messages[1]
+
+
+def test_tokens_that_the_model_lacks_are_refused_by_their_parameter(opened: Open, llama: Path) -> None:
+    spec, _ = built(opened(llama))
+    with pytest.raises(Invalid) as caught:
+        spec.prepare(texts_of(["a"]), None, {"logit_bias": {"31": 1, "30": 1}, "stop_token_ids": [4, 99]})
+    places = [fault.loc for fault in caught.value.faults]
+    assert places == [("parameters", "logit_bias", 31), ("parameters", "stop_token_ids", 1)]
+    assert "0 to 30" in caught.value.faults[0].message
+
+
+def test_a_token_that_ends_a_text_is_no_part_of_it(
+    generator: tuple[HuggingFaceSpec, nn.Module], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    spec, module = generator
+    words = spec.generate(module, texts_of(["a b"]), {"max_new_tokens": 8}, never)[0].split()
+    stop = tokenizer.convert_tokens_to_ids(words[3])
+    stopped = spec.generate(module, texts_of(["a b"]), {"max_new_tokens": 8, "stop_token_ids": [stop]}, never)
+    assert stopped == (" ".join(words[: words.index(words[3])]),)
+
+
+def test_a_text_may_go_on_behind_the_models_own_end(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
+    spec, module = generator
+    ends_at_once = {"max_new_tokens": 4, "logit_bias": {"2": 100}}
+    assert spec.generate(module, texts_of(["a b"]), ends_at_once, never) == ("",)
+    biased = ends_at_once | {"logit_bias": {"2": 100, "5": 100}, "ignore_eos": True, "no_repeat_ngram_size": 1}
+    assert spec.generate(module, texts_of(["a b"]), biased, never)[0].split()
+
+
+def test_penalties_do_not_see_the_padding_of_other_texts(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
+    spec, module = generator
+    texts = ["a", "b c d e f g", "h i"]
+    raw = {"max_new_tokens": 6, "no_repeat_ngram_size": 1, "repetition_penalty": 1.5, "frequency_penalty": 1.0}
+    together = spec.generate(module, texts_of(texts), raw, never)
+    assert together == tuple(spec.generate(module, texts_of([text]), raw, never)[0] for text in texts)
+
+
+def test_what_generate_cannot_do_is_refused(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
+    spec, module = generator
+    with pytest.raises(Invalid) as caught:
+        spec.generate(module, texts_of(["a"]), {"logprobs": True, "constraint": {"regex": "a"}}, never)
+    assert [fault.loc for fault in caught.value.faults] == [("parameters", "logprobs"), ("parameters", "constraint")]
 
 
 def test_the_default_length_gives_way_to_the_models_positions(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
@@ -166,6 +251,11 @@ def test_only_a_text_generation_model_generates(opened: Open, bert: Path) -> Non
         {"top_k": -1},
         {"seed": -1},
         {"stop_strings": "x"},
+        {"min_p": 1.1},
+        {"presence_penalty": -2.5},
+        {"frequency_penalty": 3},
+        {"top_logprobs": 21},
+        {"logprobs": 1},
         {"num_beams": 4},
         {"trust_remote_code": True},
     ],

@@ -176,8 +176,9 @@ def test_what_could_differ_for_company_runs_alone(llama: Host) -> None:
     assert llama.job(text, "ada").batch_key is not None
 
 
-def test_texts_are_continued_together_as_they_are_alone(llama: Host) -> None:
-    parameters = {"max_new_tokens": 6}
+@pytest.mark.parametrize("more", [{}, {"repetition_penalty": 1.5, "frequency_penalty": 1.0, "no_repeat_ngram_size": 2}])
+def test_texts_are_continued_together_as_they_are_alone(llama: Host, more: Mapping[str, Any]) -> None:
+    parameters = {"max_new_tokens": 6, **more}
     llama.check(
         [
             llama.job(texts("a b c d e f"), "lora", parameters=parameters),
@@ -193,8 +194,7 @@ def test_texts_are_continued_together_as_they_are_alone(llama: Host) -> None:
     [
         {},
         {"max_new_tokens": 4, "do_sample": True, "seed": 1},
-        {"max_new_tokens": 4, "repetition_penalty": 1.5},
-        {"max_new_tokens": 4, "no_repeat_ngram_size": 2},
+        {"max_new_tokens": 4, "stop_token_ids": [5]},
         {"max_new_tokens": 4, "stop_strings": ["a"]},
     ],
 )

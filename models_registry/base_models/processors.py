@@ -1,0 +1,152 @@
+"""How the scores of one text's next token are made of the model's logits: by transformers' processors and some of ours.
+
+In transformers' order, which is vLLM's but for `min_p`, which is last here: repetition, presence and frequency
+penalties, n-grams, biases, tokens that may not end the text yet; then, where it is sampled, temperature, `top_k`,
+`top_p`, `min_p` and the draw.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Final
+
+import torch
+from torch import Tensor
+from transformers import (
+    LogitsProcessor,
+    MinPLogitsWarper,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from models_registry.base_models.generation import GenerationParameters
+
+
+class Processors:
+    """Of one text. Without any, it is plain greedy."""
+
+    def __init__(self, processors: Sequence[LogitsProcessor]) -> None:
+        self._processors = processors
+
+    @property
+    def are_none(self) -> bool:
+        return not self._processors
+
+    @property
+    def read_tokens(self) -> bool:
+        """Whether the scores depend on the tokens before."""
+        return any(isinstance(processor, READING_TOKENS) for processor in self._processors)
+
+    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
+        """Of the text's tokens [1, tokens] and float32 scores [1, vocabulary], the scores whose largest is the next
+        token."""
+        for process in self._processors:
+            scores = process(ids, scores)  # pyright: ignore[reportArgumentType] - torch has one Tensor
+        return scores
+
+
+def processors_of(
+    parameters: GenerationParameters, prompt: int, ends: Collection[int], place: int, device: torch.device
+) -> Processors:
+    """For a text whose prompt has `prompt` tokens and which one of `ends` ends. What is drawn follows from the seed and
+    from `place`, the text's in its caller's request."""
+    processors: list[LogitsProcessor] = []
+    if parameters.repetition_penalty != 1.0:
+        processors.append(RepetitionPenaltyLogitsProcessor(parameters.repetition_penalty))
+    if parameters.presence_penalty or parameters.frequency_penalty:
+        processors.append(WrittenPenalties(parameters.presence_penalty, parameters.frequency_penalty, prompt))
+    if parameters.no_repeat_ngram_size:
+        processors.append(NoRepeatNGramLogitsProcessor(parameters.no_repeat_ngram_size))
+    if parameters.logit_bias:
+        processors.append(TokenBias(parameters.logit_bias, device))
+    if parameters.min_new_tokens and ends:
+        processors.append(NoEndYet(prompt + parameters.min_new_tokens, ends, device))
+    if parameters.do_sample:
+        processors += [*_warpers(parameters), GumbelSampler(_generator(parameters.seed, place, device))]
+    return Processors(processors)
+
+
+def _warpers(parameters: GenerationParameters) -> Iterator[LogitsProcessor]:
+    if parameters.temperature != 1.0:
+        yield TemperatureLogitsWarper(parameters.temperature)
+    if parameters.top_k:
+        yield TopKLogitsWarper(parameters.top_k)
+    if parameters.top_p < 1.0:
+        yield TopPLogitsWarper(parameters.top_p)
+    if parameters.min_p:
+        yield MinPLogitsWarper(parameters.min_p)
+
+
+class WrittenPenalties(LogitsProcessor):
+    """Takes `presence` off the score of each token that was written behind the first `prompt` ones, and `frequency` for
+    each time that it was, as OpenAI defines them."""
+
+    def __init__(self, presence: float, frequency: float, prompt: int) -> None:
+        self._presence = presence
+        self._frequency = frequency
+        self._prompt = prompt
+
+    def __call__(self, input_ids: torch.LongTensor, scores: Tensor) -> Tensor:
+        written = input_ids[:, self._prompt :]
+        counts = torch.zeros_like(scores).scatter_add_(1, written, torch.ones_like(written, dtype=scores.dtype))
+        return scores - self._frequency * counts - self._presence * (counts > 0)
+
+
+class TokenBias(LogitsProcessor):
+    """Adds to the scores of some tokens. transformers' own makes a tensor of the whole vocabulary."""
+
+    def __init__(self, biases: Mapping[int, float], device: torch.device) -> None:
+        self._ids = torch.tensor(list(biases), device=device)
+        self._biases = torch.tensor(list(biases.values()), device=device)
+
+    def __call__(self, input_ids: torch.LongTensor, scores: Tensor) -> Tensor:
+        return scores.index_add(1, self._ids, self._biases[None].expand(len(scores), -1))
+
+
+class NoEndYet(LogitsProcessor):
+    """Forbids the tokens that end a text until it has `length` tokens, its prompt's included."""
+
+    def __init__(self, length: int, ends: Collection[int], device: torch.device) -> None:
+        self._length = length
+        self._ends = torch.tensor(sorted(ends), device=device)
+
+    def __call__(self, input_ids: torch.LongTensor, scores: Tensor) -> Tensor:
+        if input_ids.shape[1] >= self._length:
+            return scores
+        # Some generation configs name tokens that the model has no score for.
+        return scores.index_fill(1, self._ends[self._ends < scores.shape[1]], -torch.inf)
+
+
+READING_TOKENS: Final = (
+    RepetitionPenaltyLogitsProcessor,
+    WrittenPenalties,
+    NoRepeatNGramLogitsProcessor,
+    NoEndYet,
+)
+
+
+class GumbelSampler(LogitsProcessor):
+    """Adds Gumbel noise from a generator of its own: the largest sum is then a draw from the softmax.
+
+    transformers draws from torch's global generator, which all threads share; seeding it would change what they draw.
+    """
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+
+    def __call__(self, input_ids: torch.LongTensor, scores: Tensor) -> Tensor:
+        waiting = torch.empty_like(scores).exponential_(generator=self._generator)
+        # Not 0, whose logarithm would lift a forbidden token above all others.
+        return scores - waiting.clamp_(min=torch.finfo(scores.dtype).tiny).log_()
+
+
+def _generator(seed: int | None, place: int, device: torch.device) -> torch.Generator:
+    """Neighbouring seeds and places have nothing in common: the row 1 of one seed isn't the row 0 of the next."""
+    generator = torch.Generator(device)
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(int.from_bytes(sha256(f"{seed} {place}".encode()).digest()[:7]))
+    return generator
