@@ -7,7 +7,7 @@ Four families: what a live torch module looks like (`Architecture`), what the re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 LayerKind: TypeAlias = Literal["linear", "hf_conv1d", "embedding", "conv1d", "conv2d", "conv3d", "attention"]
 Location: TypeAlias = tuple[str | int, ...]
@@ -174,7 +174,7 @@ class AdapterVersion:
     """An immutable config with its weights. `digest` is the sha256 (hex) of the blob; `config` as PEFT writes it.
 
     `parameters` counts the adapter's numbers, `bytes` the blob's; `targets` are module names of the base model, whose
-    weights have the `fingerprint`. `created_by` is None until callers have keys. `damaged`, which alone may change,
+    weights have the `fingerprint`. `created_by` is the id of the key that made it. `damaged`, which alone may change,
     says that the blob's bytes were found to be wrong or gone, and that nobody has seen them right since.
     """
 
@@ -229,7 +229,7 @@ class RegistrySnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One change, never changed itself: what happened to which `subject`, when, and by whom (None until callers have
+    """One change, never changed itself: what happened to which `subject`, when, and by whom (None for callers without
     keys). A later change has a greater `id`. `detail` depends on the `kind`."""
 
     id: int
@@ -238,6 +238,43 @@ class Event:
     at: datetime
     by: str | None
     detail: Mapping[str, Any]
+
+
+# ---- who calls ----------------------------------------------------------------------------------------------------
+
+Role: TypeAlias = Literal["reader", "caller", "publisher", "admin"]
+"""Each may do what those before it may."""
+DEFAULT_TEAM: Final = "default"
+"""Whose callers without a key are, and what was made before there were teams."""
+
+
+@dataclass(frozen=True, slots=True)
+class Team:
+    """A group of callers, who own adapters together."""
+
+    name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is known of an API key: never the key itself, only the sha256 (hex) of it. `models` and `adapters` are all
+    that it may be used for, None where there is no such limit."""
+
+    id: str
+    digest: str
+    name: str
+    team: str
+    role: Role
+    created_at: datetime
+    created_by: str | None = None
+    models: tuple[str, ...] | None = None
+    adapters: tuple[str, ...] | None = None
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+
+    def is_valid(self, now: datetime) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 # ---- what is asked of the registry ------------------------------------------------------------------------------

@@ -30,10 +30,12 @@ _FORMS = (
     # `password=…`, `"secret_access_key": "…"`, `?X-Amz-Signature=…`
     re.compile(rf"\b((?:{_NAMED}){_IS}){_VALUE}", re.IGNORECASE),
     re.compile(r"([?&](?:signature|sig|awsaccesskeyid)=)[^\s'\"&]{1,4000}", re.IGNORECASE),
+    # Our own keys, and what begins as they do.
+    re.compile(r"()\bask_[\w-]{8,200}", re.ASCII),
     # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-unique-ids
     re.compile(r"\b()(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
 )
-_HINTS = ("auth", "cookie", "bearer", "pass", "secret", "key", "token", "x-amz", "sig", "akia", "asia")
+_HINTS = ("auth", "cookie", "bearer", "pass", "secret", "key", "token", "x-amz", "sig", "akia", "asia", "ask_")
 """Each form needs one of them. Most lines have none, and are looked through twenty times faster for these."""
 
 

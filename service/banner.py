@@ -6,8 +6,6 @@ from importlib.metadata import version
 from models_registry.redaction import Redactor
 from service.settings import Settings
 
-OPEN_TO_ALL = "There are no keys: whoever reaches this port may change everything."
-
 
 def banner(settings: Settings, redact: Redactor) -> Iterator[str]:
     """The lines, without secrets."""

@@ -1,5 +1,6 @@
 """The only place that assembles. What needs a disk, a thread or a database begins in the app's lifespan."""
 
+import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -12,13 +13,17 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 
+from models_registry.access import Access
 from models_registry.base_models.sources import SourcePolicy
 from models_registry.registry import Registry
 from models_registry.storage.blobs import BlobStore, open_blob_store
 from models_registry.storage.database import migrate, open_database
+from service.front.access.guard import require_guarded
+from service.front.access.key_ring import KeyRing
 from service.front.api.http.json_reader import JsonReader
 from service.front.api.http.strict_query import require_known_query
 from service.front.api.metrics.metrics import CountRequests, Metrics
+from service.front.api.middleware.authentication import Authenticate
 from service.front.api.middleware.draining import Drain, RefuseWhileDraining
 from service.front.api.middleware.generation import FollowGeneration, TellGeneration
 from service.front.api.middleware.internal_errors import AnswerUnforeseen
@@ -29,6 +34,7 @@ from service.front.api.middleware.request_log import LogRequests
 from service.front.api.middleware.single_headers import RefuseRepeatedHeaders
 from service.front.api.openapi import build_document
 from service.front.api.problems import install_problems
+from service.front.api.route_check import require_complete
 from service.front.api.routes import (
     adapters,
     aliases,
@@ -36,21 +42,26 @@ from service.front.api.routes import (
     events,
     health,
     inference,
+    keys,
     loading,
     models,
     removals,
     states,
+    teams,
 )
 from service.front.api.routes.version import router as version_router
 from service.front.engine import Engine
 from service.front.hosts.times import HostTimes
+from service.front.services.keys import Keys
 from service.protocol.host import Transport
 from service.protocol.types import HostLimits
-from service.secret_values import redactor_of
+from service.secret_values import redactor_of, secret_of
 from service.settings import Settings
 from service.transports.local_process import PRELOADED, HostSettings, LocalProcess
 from service.transports.processes.environment import host_environment
 from service.transports.processes.launchers import open_launcher
+
+log = logging.getLogger(__name__)
 
 REMOVALS = 4
 """So many removals may wait for running requests at the same time; the others wait for these."""
@@ -90,10 +101,14 @@ def create_app(settings: Settings) -> FastAPI:
     # Routes are tried one after the other, so the one that is called most goes first.
     for resource in (inference, models, adapters, loading, compositions, states, aliases, removals, events, health):
         app.include_router(resource.router)
+    app.include_router(keys.router)
+    app.include_router(teams.router)
     app.include_router(version_router)
+    require_complete(app.routes)
     install_problems(app, redactor_of(settings))
     # The last one added is the outermost.
     app.add_middleware(FollowGeneration)
+    app.add_middleware(Authenticate, metrics_token=secret_of(settings.metrics_token))
     app.add_middleware(RefuseRepeatedHeaders)
     app.add_middleware(RefuseUnreadable)
     app.add_middleware(RefuseWhileDraining, drain=app.state.drain)
@@ -114,6 +129,12 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         await run_in_threadpool(migrate, settings.database_url)
     blobs = await run_in_threadpool(open_blob_store, settings.blob_url, settings.s3_endpoint)
     database = await run_in_threadpool(open_database, settings.database_url)
+    access = Access(database)
+    ring = KeyRing(access, secret_of(settings.admin_key), settings.allow_anonymous)
+    await run_in_threadpool(ring.refresh)
+    require_guarded(settings.host, ring)
+    if ring.is_open:
+        log.warning("There are no keys: whoever reaches this port may change everything.")
     engine = Engine(
         Registry(database, blobs),
         open_transport(settings, blobs),
@@ -130,7 +151,10 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         HostTimes(settings.load_timeout, settings.forward_timeout),
         app.state.redact,
     )
+    engine.add_follower(ring.refresh)
     app.state.engine = engine
+    app.state.key_ring = ring
+    app.state.keys = Keys(access, engine.catch_up)
     app.state.drain.give_up = engine.give_up
     app.state.metrics.watch_models(engine.models.stats)
     try:

@@ -16,7 +16,7 @@ import typer
 
 from models_registry.errors import Invalid, RegistryError
 from models_registry.redaction import redacted
-from service.banner import OPEN_TO_ALL, banner
+from service.banner import banner
 from service.environment import injected_by_kubernetes
 from service.listening import bound_sockets
 from service.log import adopt_loggers, quiet_libraries, start_log
@@ -30,6 +30,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they would show what is in the settings
 )
+
+keys = typer.Typer(no_args_is_help=True, help="Keys of those who call, also of a service that isn't running.")
+app.add_typer(keys, name="keys")
 
 DatabaseUrl = Annotated[str | None, typer.Option(help="sqlite:///path or postgresql://…")]
 BlobUrl = Annotated[str | None, typer.Option(help="file:directory or s3://bucket/prefix")]
@@ -89,6 +92,9 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         float | None, typer.Option(help="Seconds after SIGTERM in which new requests are still answered.")
     ] = None,
     root_path: Annotated[str | None, typer.Option(help="The path under which a proxy publishes the service.")] = None,
+    allow_anonymous: Annotated[
+        str | None, typer.Option(help="The role of callers without a key: reader, caller, publisher, admin.")
+    ] = None,
 ) -> None:
     """Start the service. It hosts what its registry holds."""
     settings = _settings(
@@ -117,10 +123,10 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         log_format=log_format,
         drain_delay=drain_delay,
         root_path=root_path,
+        allow_anonymous=allow_anonymous,
     )
     for line in banner(settings, redactor_of(settings)):
         log.info(line)
-    log.warning(OPEN_TO_ALL)
     try:
         with bound_sockets(settings.host, settings.port) as sockets:
             _serve(settings, sockets)
@@ -191,6 +197,24 @@ def gc(
         remove_garbage(settings, typer.echo, dry_run=dry_run, even_all=even_all)
     except RegistryError as error:
         _fail(error.detail)
+
+
+@keys.command("create")
+def create_key(
+    role: Annotated[str, typer.Option(help="reader, caller, publisher or admin.")],
+    name: Annotated[str, typer.Option(help="What it is for.")] = "made on the command line",
+    team: Annotated[str, typer.Option(help="Whose it is.")] = "default",
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Make a key and print it, this once. A running service takes it within two seconds."""
+    settings = _settings(database_url=database_url)
+
+    from service.upkeep import make_key
+
+    try:
+        typer.echo(make_key(settings, role, name, team))
+    except RegistryError as error:
+        _fail(str(error))
 
 
 @app.command()

@@ -6,11 +6,14 @@ except those that Kubernetes puts into each container beside a Service that is c
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from pydantic_settings import BaseSettings, EnvSettingsSource
+
+from models_registry.errors import Invalid
 
 PREFIX = "ADAPTER_SERVICE_"
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
@@ -21,10 +24,15 @@ _INJECTED_PORT = re.compile(r"tcp://.+")
 class StrictEnvironment(EnvSettingsSource):
     """The environment as a source of settings. Variables that are no settings become fields that don't exist."""
 
-    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+    def __init__(self, settings_cls: type[BaseSettings], in_files: Collection[str]) -> None:
+        """`in_files` are settings of which `…_FILE` may name a file that holds the value, as Docker and Kubernetes give
+        secrets. Raises `Invalid` for one that can't be read, or that is given both ways."""
         super().__init__(settings_cls)
         injected = {name.lower() for name in injected_by_kubernetes(os.environ)}
-        self.env_vars = {name: value for name, value in self.env_vars.items() if name not in injected}
+        given = {name: value for name, value in self.env_vars.items() if name not in injected}
+        self.env_vars = {**given, **_from_files(given, in_files)}
+        for name in in_files:
+            self.env_vars.pop(f"{PREFIX}{name}_file".lower(), None)
 
     def __call__(self) -> dict[str, Any]:
         own = {name.removeprefix(PREFIX.lower()): value for name, value in self.env_vars.items() if _is_ours(name)}
@@ -42,6 +50,22 @@ def advice_on(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name.lower(), list(known), n=1)
     meant = f"did you mean {PREFIX}{close[0].upper()}?" if close else "docs/operations/settings.md lists them all."
     return f"there is no such setting; {meant}"
+
+
+def _from_files(given: Mapping[str, str | None], names: Collection[str]) -> dict[str, str]:
+    read: dict[str, str] = {}
+    for name in names:
+        setting = f"{PREFIX}{name}".lower()
+        file = given.get(f"{setting}_file")
+        if file is None:
+            continue
+        if setting in given:
+            raise Invalid(f"{setting.upper()} and {setting.upper()}_FILE are both set; set one of them.")
+        try:
+            read[setting] = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Invalid(f"{setting.upper()}_FILE names {file!r}, which can't be read: {error}.") from error
+    return read
 
 
 def _is_ours(name: str) -> bool:

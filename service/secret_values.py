@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl, unquote
 
+from pydantic import SecretStr
+
 from models_registry.redaction import Redactor
 from service.settings import Settings
 
@@ -16,7 +18,12 @@ _PASSWORDS = frozenset({"password", "sslpassword"})
 def redactor_of(settings: Settings) -> Redactor:
     """Hides what these settings and the environment hold."""
     urls = (settings.database_url, settings.blob_url, settings.s3_endpoint)
-    return Redactor(secret_values(urls, os.environ))
+    own = (secret_of(settings.admin_key), secret_of(settings.metrics_token))
+    return Redactor((*secret_values(urls, os.environ), *filter(None, own)))
+
+
+def secret_of(setting: SecretStr | None) -> str | None:
+    return None if setting is None else setting.get_secret_value()
 
 
 def secret_values(urls: tuple[str | None, ...], environment: Mapping[str, str]) -> tuple[str, ...]:

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models_registry.errors import Invalid
-from models_registry.records import Fault
+from models_registry.records import Fault, Role
 from service.environment import PREFIX, StrictEnvironment, advice_on
 from service.log import LogFormat
 
@@ -44,6 +44,10 @@ def _matches(pattern: re.Pattern[str], wanted: str, shown: bool = True) -> After
 
 
 Factory = Annotated[str, _matches(_FACTORY, "`package.module:callable` or `package.module:*`")]
+
+
+SECRETS = ("admin_key", "metrics_token", "database_url", "blob_url")
+"""Settings that may hold a secret, so that `…_FILE` names a file with their value."""
 
 
 class Settings(BaseSettings):
@@ -81,6 +85,9 @@ class Settings(BaseSettings):
     max_batch_rows: int = Field(default=64, gt=0)
     max_request_rows: int = Field(default=4096, gt=0)
     max_queue: int = Field(default=1024, gt=0)
+    admin_key: Annotated[SecretStr | None, Field(min_length=16)] = None
+    allow_anonymous: Role | None = None
+    metrics_token: Annotated[SecretStr | None, Field(min_length=16)] = None
     log_format: LogFormat = "text"
     drain_delay: float = Field(default=0.0, ge=0, le=3600)
     root_path: Annotated[str, _matches(_PREFIX, "a path such as `/adapters`, without a slash at its end")] = ""
@@ -98,7 +105,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, StrictEnvironment(settings_cls)
+        return init_settings, StrictEnvironment(settings_cls, SECRETS)
 
 
 def read_settings(**flags: Any) -> Settings:

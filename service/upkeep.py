@@ -6,18 +6,34 @@ Says what it finds line by line; `cli.py` decides where to.
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import typer
 
+from models_registry.access import Access
+from models_registry.errors import Invalid
 from models_registry.registry import Registry
 from models_registry.registry_check import CheckedBlob, check_blobs, find_unreferenced, references_by_digest
 from models_registry.registry_garbage import collect_garbage
 from models_registry.storage.blobs import BlobStore, open_blob_store
-from models_registry.storage.database import open_database
+from models_registry.storage.database import migrate, open_database
+from service.front.access.caller import ROLES, SERVICE
+from service.front.services.keys import Keys
 from service.settings import Settings
 
 Say = Callable[[str], None]
+
+
+def make_key(settings: Settings, role: str, name: str, team: str) -> str:
+    """A new key, which is shown this once. Raises `Invalid` for the role, `NotFound` for the team, `Unavailable`."""
+    if role not in ROLES:
+        raise Invalid(f"{role!r} is no role; use {', '.join(ROLES)}.")
+    if settings.migrates_at_start:
+        migrate(settings.database_url)
+    with closing(open_database(settings.database_url)) as database:
+        keys = Keys(Access(database), catch_up=lambda: None)
+        _, secret = keys.create(SERVICE, name, role, team)
+        return secret
 
 
 def check_all(settings: Settings, say: Say) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
+from models_registry.authors import current_author
 from models_registry.errors import Conflict, NotFound, Stale
 from models_registry.records import AdapterVersion
 from models_registry.references import name_taken, pick_removable, pick_version
@@ -92,6 +93,7 @@ def append_version(
         notes=dict(content["metadata"]),
         fingerprint=fingerprint,
         created_at=datetime.now(UTC),
+        created_by=current_author(),
     )
     session.add(row)
     mark_sound(session, digest)

@@ -10,15 +10,17 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from models_registry.authors import current_author
 from models_registry.records import Event
 from models_registry.storage.tables import EventRow
 
 SHA256 = "sha256:"
-"""What stands before a digest. A subject that begins so is a blob: a name holds no colon."""
+"""What stands before a digest. A subject that begins so is a blob: no team has this name."""
 
 
 def log(session: Session, kind: str, subject: str, **detail: Any) -> None:
-    session.add(EventRow(kind=kind, subject=subject, at=datetime.now(UTC), actor=None, detail=detail))
+    now = datetime.now(UTC)
+    session.add(EventRow(kind=kind, subject=subject, at=now, actor=current_author(), detail=detail))
 
 
 def read_events(session: Session, limit: int, after: int) -> tuple[Event, ...]:

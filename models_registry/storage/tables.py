@@ -58,6 +58,7 @@ class Row(DeclarativeBase):
             "ck": "ck_%(table_name)s_%(constraint_name)s",
             "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
             "pk": "pk_%(table_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         }
     )
     type_annotation_map: ClassVar[Mapping[Any, Any]] = {datetime: UtcDateTime, dict[str, Any]: Json, list[str]: Json}
@@ -133,7 +134,7 @@ class GenerationRow(Row):
 
 
 class EventRow(Row):
-    """Append-only: what happened to which subject, when, and by whom (null until callers have keys)."""
+    """Append-only: what happened to which subject, when, and by whom (a key's id; null for none)."""
 
     __tablename__ = "events"
 
@@ -156,6 +157,33 @@ class DamagedBlobRow(Row):
 
     digest: Mapped[str] = mapped_column(Digest, primary_key=True)
     found_at: Mapped[datetime]
+
+
+class TeamRow(Row):
+    """`default` is always there."""
+
+    __tablename__ = "teams"
+
+    name: Mapped[str] = mapped_column(Name, primary_key=True)
+    created_at: Mapped[datetime]
+
+
+class KeyRow(Row):
+    """An API key's sha256 and what it may do. A revoked one stays: that there ever was a key closes the service."""
+
+    __tablename__ = "keys"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    digest: Mapped[str] = mapped_column(Digest, unique=True)
+    name: Mapped[str] = mapped_column(Name)
+    team: Mapped[str] = mapped_column(ForeignKey("teams.name"))
+    role: Mapped[str] = mapped_column(String(16))
+    models: Mapped[list[str] | None]
+    adapters: Mapped[list[str] | None]
+    created_at: Mapped[datetime]
+    created_by: Mapped[str | None] = mapped_column(Name)
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
 
 
 class CreationKeyRow(Row):

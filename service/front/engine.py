@@ -61,6 +61,10 @@ class Engine:
             registry, limits, self._snapshot, self._hosting, self.models, self._leases, merges
         )
 
+    def add_follower(self, follow: Callable[[], None]) -> None:
+        """Have `follow` called whenever the registry has changed, whichever process changed it."""
+        self._poller.add_follower(follow)
+
     def start(self) -> None:
         """Begin loading every model whose record says hosted, one after the other, in the background."""
         self._snapshot.refresh()

@@ -80,9 +80,11 @@ def test_every_setting_in_the_container_files_is_one_of_the_services_own() -> No
 def test_the_settings_that_compose_gives_are_ones_that_the_service_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in compose("compose.yaml")["services"]["service"]["environment"].items():
         if value is not None:  # else the shell's own, if it has one
-            monkeypatch.setenv(name, re.sub(r"\$\{\w+:-\}", "", re.sub(r"\$\{\w+:\?[^}]*\}", "secret", value)))
+            monkeypatch.setenv(
+                name, re.sub(r"\$\{\w+:-\}", "", re.sub(r"\$\{\w+:\?[^}]*\}", "a-secret-of-some-length", value))
+            )
     settings = Settings()
-    assert settings.database_url == "postgresql://adapters:secret@database/adapters"
+    assert settings.database_url == "postgresql://adapters:a-secret-of-some-length@database/adapters"
     assert settings.model_roots == (Path("/app/var/models"),)
     assert settings.factories == ()
 

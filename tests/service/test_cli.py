@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ import pytest
 from fastapi import FastAPI
 from typer.testing import CliRunner
 
+from models_registry.access import Access
 from models_registry.storage.database import open_database
 from models_registry.storage.serving_lock import serving_lock
 from service import cli, server
+from service.front.access.key_ring import digest_of
 from service.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("quiet_cli")
@@ -37,7 +39,8 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
 def test_every_setting_is_a_flag_of_serve() -> None:
     flags = CliRunner().invoke(cli.app, ["serve", "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).output
     for setting in Settings.model_fields:
-        assert f"--{setting.replace('_', '-')}" in flags
+        # Others on the machine see what is in flags.
+        assert (f"--{setting.replace('_', '-')}" in flags) == (setting not in {"admin_key", "metrics_token"}), setting
 
 
 def test_a_flag_goes_before_the_environment(served: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +82,19 @@ def test_what_kubernetes_sets_is_ignored_in_one_line(
     assert served[0].port == 8000
 
 
+def test_a_key_is_made_and_printed_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/registry.db"
+    made = CliRunner().invoke(cli.app, ["keys", "create", "--role", "admin", "--database-url", url])
+    assert made.exit_code == 0, made.output
+    with closing(open_database(url)) as database:
+        (key,) = Access(database).list_keys()
+    assert key.role == "admin"
+    assert key.digest == digest_of(made.output.strip())
+    wrong = CliRunner().invoke(cli.app, ["keys", "create", "--role", "boss", "--database-url", url])
+    assert wrong.exit_code == 2
+    assert "reader, caller, publisher, admin" in wrong.output
+
+
 def test_the_version_is_printed() -> None:
     assert CliRunner().invoke(cli.app, ["--version"]).output.strip() == version("adapter-service")
 
@@ -90,9 +106,7 @@ def test_the_first_line_of_the_log_waits_for_no_large_import() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
 
 
-def test_serve_says_first_what_it_works_on_and_who_may_change_it(
-    served: list[Settings], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_serve_says_first_what_it_works_on(served: list[Settings], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", cli.__name__)
     url = "postgresql://me:s3cret@host/registry"
     result = CliRunner().invoke(cli.app, ["serve", "--database-url", url, "--model-roots", "/a:/b", "--port", "1"])
@@ -102,7 +116,6 @@ def test_serve_says_first_what_it_works_on_and_who_may_change_it(
     assert "database postgresql://me:***@host/registry, blobs file:var/blobs" in said
     assert "model roots /a, /b; factories none; device auto" in said
     assert all(name in said for name in Settings.model_fields if name.startswith("max_"))
-    assert "There are no keys: whoever reaches this port may change everything." in said
 
 
 def test_a_second_process_on_one_sqlite_file_is_refused(

@@ -42,6 +42,9 @@ def test_the_defaults_are_the_contracts() -> None:
         "max_batch_rows": 64,
         "max_request_rows": 4096,
         "max_queue": 1024,
+        "admin_key": None,
+        "allow_anonymous": None,
+        "metrics_token": None,
         "log_format": "text",
         "drain_delay": 0.0,
         "root_path": "",
@@ -54,6 +57,25 @@ def test_lists_are_split_as_the_contract_says(monkeypatch: pytest.MonkeyPatch) -
     settings = Settings()
     assert settings.model_roots == (Path("/a"), Path("/b/c"))
     assert settings.factories == ("bases:seed", "package.module:*", "bases:Net.small")
+
+
+def test_a_secret_may_lie_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("a-key-of-my-own-choice\n")
+    monkeypatch.setenv("ADAPTER_SERVICE_ADMIN_KEY_FILE", str(file))
+    settings = read_settings()
+    assert settings.admin_key is not None
+    assert settings.admin_key.get_secret_value() == "a-key-of-my-own-choice"
+    assert "a-key-of-my-own-choice" not in repr(settings)
+
+
+def test_a_secret_is_given_once_and_can_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ADAPTER_SERVICE_ADMIN_KEY_FILE", str(tmp_path / "nothing"))
+    with pytest.raises(Invalid, match="can't be read"):
+        read_settings()
+    monkeypatch.setenv("ADAPTER_SERVICE_ADMIN_KEY", "a-key-of-my-own-choice")
+    with pytest.raises(Invalid, match="both set"):
+        read_settings()
 
 
 def test_a_size_is_bytes_or_written_with_a_unit(monkeypatch: pytest.MonkeyPatch) -> None:

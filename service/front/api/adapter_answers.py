@@ -67,7 +67,7 @@ class CreatedAnswer(_VersionFields):
 
 class VersionAnswer(_VersionFields):
     created_at: _CreatedAt
-    created_by: str | None = Field(description="Null, for callers have no keys yet.", examples=[None])
+    created_by: str | None = Field(description="The id of the key that made it; null: none.", examples=["k5x2m7qa"])
     metadata: Mapping[str, Any] = Field(description="What its creator gave with it.", examples=[{"run": "7"}])
     residency: _Residency
     pinned: bool = Field(description="It is never evicted: loaded with `pin=true`.", examples=[False])

@@ -11,6 +11,7 @@ from service.front.api.http.json_reader import JsonReader
 from service.front.api.metrics.metrics import Metrics
 from service.front.api.middleware.draining import Drain
 from service.front.engine import Engine
+from service.front.services.keys import Keys
 from service.settings import Settings
 
 NAME_PATTERN = f"^{NAME.pattern}$"
@@ -92,7 +93,12 @@ async def _drain(request: Request) -> Drain:
     return drain_of(request)
 
 
+async def _keys(request: Request) -> Keys:
+    return cast(Keys, request.app.state.keys)
+
+
 TheDrain = Annotated[Drain, Depends(_drain)]
 TheEngine = Annotated[Engine, Depends(_engine)]
 TheSettings = Annotated[Settings, Depends(_settings)]
+TheKeys = Annotated[Keys, Depends(_keys)]
 TheMetrics = Annotated[Metrics, Depends(_metrics)]

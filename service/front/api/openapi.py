@@ -14,7 +14,9 @@ from service.front.api.infer_body import InferBody
 from service.front.api.problems import Problem
 from service.front.api.routes.aliases import AliasBody
 from service.front.api.routes.compositions import CompositionBody
+from service.front.api.routes.keys import NewKeyBody
 from service.front.api.routes.models import NewModelBody
+from service.front.api.routes.teams import NewTeamBody
 
 _OURS: tuple[type[pydantic.BaseModel], ...] = (
     AliasBody,
@@ -22,7 +24,9 @@ _OURS: tuple[type[pydantic.BaseModel], ...] = (
     FreshAdapterBody,
     InferAnswerBody,
     InferBody,
+    NewKeyBody,
     NewModelBody,
+    NewTeamBody,
     Problem,
     UploadedAdapterBody,
     UploadedVersionBody,

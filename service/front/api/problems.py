@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute, Match
 from models_registry import errors
 from models_registry.records import Fault
 from models_registry.redaction import redacted
+from service.front.access.caller import Forbidden
 from service.protocol.errors import HostLost, RequestEndsHost
 
 PROBLEM_JSON = "application/problem+json"
@@ -40,6 +41,7 @@ ProblemType: TypeAlias = Literal[
     "conflict",
     "damaged-blob",
     "deadline-passed",
+    "forbidden",
     "headers-too-large",
     "host-restarting",
     "internal",
@@ -55,6 +57,7 @@ ProblemType: TypeAlias = Literal[
     "rows-not-independent",
     "stale",
     "too-large",
+    "unauthenticated",
     "unavailable",
     "unsupported",
     "unsupported-encoding",
@@ -74,6 +77,8 @@ class Kind:
 
 
 MALFORMED = Kind(400, "malformed", "The request can't be read")
+UNAUTHENTICATED = Kind(401, "unauthenticated", "Who calls isn't known")
+FORBIDDEN = Kind(403, "forbidden", "The caller's role doesn't allow this")
 NOT_FOUND = Kind(404, "not-found", "There is no such thing")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "This method doesn't apply here")
 CONFLICT = Kind(409, "conflict", "The state of things doesn't allow this")
@@ -98,6 +103,7 @@ DEADLINE_PASSED = Kind(504, "deadline-passed", "The request's deadline passed be
 NO_ROOM = Kind(507, "no-room", "There is no room left")
 
 _OF_ERROR: Mapping[type[errors.RegistryError], Kind] = {
+    Forbidden: FORBIDDEN,
     errors.NotFound: NOT_FOUND,
     errors.Conflict: CONFLICT,
     errors.Stale: STALE,
@@ -117,9 +123,8 @@ _OF_ERROR: Mapping[type[errors.RegistryError], Kind] = {
 }
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _OF_STATUS = {kind.status: kind for kind in (MALFORMED, NOT_FOUND, METHOD_NOT_ALLOWED)}
-_KINDS = tuple(
-    dict.fromkeys((*_OF_STATUS.values(), UNSUPPORTED_MEDIA_TYPE, RANGE_NOT_SATISFIABLE, *_OF_ERROR.values()))
-)
+_OF_HTTP = (UNAUTHENTICATED, UNSUPPORTED_MEDIA_TYPE, RANGE_NOT_SATISFIABLE)
+_KINDS = tuple(dict.fromkeys((*_OF_STATUS.values(), *_OF_HTTP, *_OF_ERROR.values())))
 
 
 class Refused(Exception):
@@ -225,11 +230,11 @@ def problem_of(request: Request, error: Exception) -> dict[str, Any]:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route: these problems, and 400, 500 and 503, which every route may answer."""
+    """The `responses` of a route: these problems, and 400, 401, 403, 500 and 503, which every route may answer."""
     content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
         status: {"description": " / ".join(kind.title for kind in _KINDS if kind.status == status), "content": content}
-        for status in sorted({*statuses, 400, 500, 503})
+        for status in sorted({*statuses, 400, 401, 403, 500, 503})
     }
 
 

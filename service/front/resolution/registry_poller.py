@@ -6,6 +6,7 @@ long as nothing was.
 
 import logging
 import threading
+from collections.abc import Callable
 
 from models_registry.errors import RegistryError
 from models_registry.records import RegistrySnapshot
@@ -29,9 +30,14 @@ class RegistryPoller:
         self._inference = inference
         self._following = threading.Lock()
         self._followed = snapshot.view
+        self._followers: list[Callable[[], None]] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registry watcher", daemon=True)
         self._trouble: str | None = None
+
+    def add_follower(self, follow: Callable[[], None]) -> None:
+        """Have `follow` called before everything else whenever the registry has changed."""
+        self._followers.append(follow)
 
     def start(self, followed: RegistrySnapshot) -> None:
         """Memory is as this view says; from now on it follows."""
@@ -54,6 +60,8 @@ class RegistryPoller:
         with self._following:
             view = self._snapshot.view
             if view is not self._followed:
+                for follow in self._followers:
+                    follow()
                 self._models.follow()
                 self._inference.drop_gone()
                 self._followed = view

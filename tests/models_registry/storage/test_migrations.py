@@ -133,4 +133,5 @@ def test_the_names_of_all_constraints_are_the_ones_that_the_rows_describe(
         found = {inspector.get_pk_constraint(name)["name"]}
         found |= {constraint["name"] for constraint in inspector.get_foreign_keys(name)}
         found |= {constraint["name"] for constraint in inspector.get_check_constraints(name)}
+        found |= {constraint["name"] for constraint in inspector.get_unique_constraints(name)}
         assert found == {constraint.name for constraint in table.constraints}

@@ -18,7 +18,9 @@ class EventAnswer(BaseModel):
     kind: str = Field(description="As in `alias.moved`.", examples=["version.added"])
     subject: str = Field(description="A base model, an adapter, a version, an alias or a blob.", examples=["tone@3"])
     at: datetime = Field(description="When it was made.", examples=["2026-11-28T07:00:00Z"])
-    by: str | None = Field(description="Null, for callers have no keys yet.", examples=[None])
+    by: str | None = Field(
+        description="The id of the key that made it; null: none, or the service itself.", examples=["k5x2m7qa"]
+    )
     detail: dict[str, Any] = Field(description="What else there is to say, by kind.", examples=[{"from": 2, "to": 3}])
 
 

@@ -27,7 +27,7 @@ FILES = st.one_of(st.just(safetensors(x=torch.tensor(ROWS))), st.binary())
 
 schema: Any = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
 
-KNOWN = {"model_id": "mlp", "name": "tone", "alias": "prod", "version": "1"}
+KNOWN = {"model_id": "mlp", "name": "tone", "alias": "prod", "version": "1", "id": "aaaaaaaa", "team": "default"}
 
 schemathesis.openapi.media_type("application/vnd.safetensors", FILES)
 
@@ -40,8 +40,10 @@ def as_it_is(_: object, file: Any) -> Any:
 @pytest.fixture(scope="module")
 def hosting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """An app of its own, for who knows what is sent there."""
-    app = create_app(settings_in(tmp_path_factory.mktemp("schema"), max_upload_bytes=100_000))
-    with TestClient(app, raise_server_exceptions=False) as client:
+    limits: dict[str, Any] = {"max_upload_bytes": 100_000, "admin_key": "the-operators-own-key"}
+    app = create_app(settings_in(tmp_path_factory.mktemp("schema"), **limits))
+    headers = {"x-api-key": limits["admin_key"]}
+    with TestClient(app, raise_server_exceptions=False, headers=headers) as client:
         host(client, "mlp", "bases:mlp")
         create(client, "tone")
         yield client

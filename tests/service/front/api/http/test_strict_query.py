@@ -19,7 +19,14 @@ ROUTES = [
 
 @pytest.mark.parametrize(("method", "path"), ROUTES, ids=" ".join)
 def test_an_unknown_query_parameter_is_refused_on_every_route(client: TestClient, method: str, path: str) -> None:
-    names: dict[str, Any] = {"model_id": "mlp", "name": "none", "alias": "prod", "version": 1}
+    names: dict[str, Any] = {
+        "model_id": "mlp",
+        "name": "none",
+        "alias": "prod",
+        "version": 1,
+        "id": "aaaaaaaa",
+        "team": "default",
+    }
     answer = client.request(method, path.format(**names), params={"serach": "x"})
     assert answer.status_code == 400
     if method != "HEAD":

@@ -1,0 +1,62 @@
+"""Who may come in: teams, and the keys of those who call. One method is one transaction, committed on return.
+
+A key itself is never kept, only its sha256: whoever reads the database can't call with what they find.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from models_registry.records import Key, Team
+from models_registry.references import require_name
+from models_registry.storage import access_rows
+from models_registry.storage.database import Database
+from models_registry.storage.tables import GenerationRow
+
+
+class Access:
+    """Safe under threads and processes. Every method raises `Unavailable` while the database is away, and those that
+    write raise `NoRoom` when it is full."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add_team(self, name: str) -> Team:
+        """Raises `Invalid` for the name, `Conflict` if it is taken."""
+        require_name("name", name)
+        with self._write() as session:
+            return access_rows.add_team(session, name)
+
+    def find_team(self, name: str) -> Team:
+        """Raises `NotFound`."""
+        with self._database.read() as session:
+            return access_rows.find_team(session, name)
+
+    def list_teams(self, limit: int, after: str | None = None) -> tuple[Team, ...]:
+        """At most `limit` teams by name, those after the name `after`."""
+        with self._database.read() as session:
+            return access_rows.list_teams(session, limit, after)
+
+    def add_key(self, key: Key) -> None:
+        """Raises `NotFound` for its team."""
+        with self._write() as session:
+            access_rows.add_key(session, key)
+
+    def revoke_key(self, id: str) -> None:
+        """From now on nobody calls with it; again is no error. Raises `NotFound`."""
+        with self._write() as session:
+            access_rows.revoke_key(session, id)
+
+    def list_keys(self) -> tuple[Key, ...]:
+        """Every key that there ever was, the oldest first."""
+        with self._database.read() as session:
+            return access_rows.list_keys(session)
+
+    @contextmanager
+    def _write(self) -> Generator[Session]:
+        # As the registry's: other processes look again once the generation has grown.
+        with self._database.write() as session:
+            session.execute(update(GenerationRow).values(value=GenerationRow.value + 1))
+            yield session

@@ -1,0 +1,65 @@
+"""What changes teams and keys: `access.py` alone calls this, inside its transactions."""
+
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+
+from pydantic import TypeAdapter
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models_registry.errors import Conflict, NotFound
+from models_registry.records import Key, Team
+from models_registry.storage.events import log
+from models_registry.storage.tables import KeyRow, TeamRow
+
+_KEY = TypeAdapter(Key)
+
+
+def add_team(session: Session, name: str) -> Team:
+    if session.get(TeamRow, name):
+        raise Conflict(f"There is a team {name!r} already.")
+    row = TeamRow(name=name, created_at=datetime.now(UTC))
+    session.add(row)
+    session.flush()
+    log(session, "team.created", name)
+    return team_record(row)
+
+
+def find_team(session: Session, name: str) -> Team:
+    if (row := session.get(TeamRow, name)) is None:
+        raise NotFound(f"There is no team {name!r}; an admin makes it with POST /teams.")
+    return team_record(row)
+
+
+def list_teams(session: Session, limit: int, after: str | None) -> tuple[Team, ...]:
+    chosen = select(TeamRow).order_by(TeamRow.name).limit(limit)
+    if after is not None:
+        chosen = chosen.where(TeamRow.name > after)
+    return tuple(team_record(row) for row in session.scalars(chosen))
+
+
+def add_key(session: Session, key: Key) -> None:
+    find_team(session, key.team)
+    session.add(KeyRow(**asdict(key)))
+    log(session, "key.created", key.id, name=key.name, team=key.team, role=key.role)
+
+
+def revoke_key(session: Session, id: str) -> None:
+    row = session.get(KeyRow, id)
+    if row is None:
+        raise NotFound(f"There is no key {id!r}.")
+    if row.revoked_at is None:
+        row.revoked_at = datetime.now(UTC)
+        log(session, "key.revoked", id, name=row.name, team=row.team)
+
+
+def list_keys(session: Session) -> tuple[Key, ...]:
+    return tuple(key_record(row) for row in session.scalars(select(KeyRow).order_by(KeyRow.created_at, KeyRow.id)))
+
+
+def team_record(row: TeamRow) -> Team:
+    return Team(row.name, row.created_at)
+
+
+def key_record(row: KeyRow) -> Key:
+    return _KEY.validate_python({field.name: getattr(row, field.name) for field in fields(Key)})

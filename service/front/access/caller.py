@@ -1,0 +1,59 @@
+"""Whoever sent the request that is being answered: their team, their role, what their key is limited to."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Final, get_args
+
+from models_registry.authors import authored_by
+from models_registry.errors import RegistryError
+from models_registry.records import DEFAULT_TEAM, Role
+
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+
+
+class Forbidden(RegistryError):
+    """The caller is known, and their role doesn't allow this. A key with a higher role does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`key` is the id of the key that they sent, None without one. `models` and `adapters` are all that they may use;
+    None where there is no such limit."""
+
+    team: str
+    role: Role
+    key: str | None = None
+    models: frozenset[str] | None = None
+    adapters: frozenset[str] | None = None
+
+    def may(self, role: Role) -> bool:
+        """Whether they may do what needs this role."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+    def require(self, role: Role, what: str) -> None:
+        """Raises `Forbidden`."""
+        if not self.may(role):
+            raise Forbidden(f"A {self.role} may not {what}: that needs the role {role}.")
+
+
+SERVICE: Final = Caller(DEFAULT_TEAM, "admin")
+"""The service itself, and callers of one that has no keys."""
+
+_caller: ContextVar[Caller] = ContextVar("caller", default=SERVICE)
+
+
+def current_caller() -> Caller:
+    return _caller.get()
+
+
+@contextmanager
+def called_by(caller: Caller) -> Generator[None]:
+    """Whatever runs inside the `with`, in this task and in the threads that it waits for, runs for `caller`."""
+    token = _caller.set(caller)
+    try:
+        with authored_by(caller.key):
+            yield
+    finally:
+        _caller.reset(token)

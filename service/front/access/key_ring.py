@@ -1,0 +1,73 @@
+"""The keys in memory, by what a caller sends: no request reads the database to find out who sent it."""
+
+import base64
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final
+
+from models_registry.access import Access
+from models_registry.records import DEFAULT_TEAM, Key, Role
+from service.front.access.caller import SERVICE, Caller
+
+PREFIX: Final = "ask_"
+"""Of every key, so that secret scanners and our own log know one when they see it."""
+ADMIN_KEY: Final = "admin-key"
+"""The id of the key that the operator chose."""
+
+
+class Unknown(Exception):
+    """There is no such caller: no key where one is needed, or one that isn't, or is no longer, valid."""
+
+
+class KeyRing:
+    """Reading it is free and safe from any thread."""
+
+    def __init__(self, access: Access, admin_key: str | None, anonymous: Role | None) -> None:
+        """`anonymous` is the role of callers without a key; None: admin as long as there are no keys, then they are
+        refused."""
+        self._access = access
+        self._anonymous = None if anonymous is None else Caller(DEFAULT_TEAM, anonymous)
+        self._admin = {} if admin_key is None else {digest_of(admin_key): Caller(DEFAULT_TEAM, "admin", ADMIN_KEY)}
+        self._keys: Mapping[str, Key] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether callers without a key may do anything. Once there was a key, never again."""
+        return self._anonymous is None and not self._keys and not self._admin
+
+    def refresh(self) -> None:
+        """See every key that was made or revoked until now. Raises `Unavailable`."""
+        self._keys = {key.digest: key for key in self._access.list_keys()}
+
+    def identify(self, sent: str | None) -> Caller:
+        """Who sent this key. Raises `Unknown`. A service without keys takes any, for some clients always send one."""
+        if self.is_open:
+            return SERVICE
+        if sent is None:
+            if self._anonymous is None:
+                raise Unknown
+            return self._anonymous
+        digest = digest_of(sent)
+        if (admin := self._admin.get(digest)) is not None:
+            return admin
+        key = self._keys.get(digest)
+        if key is None or not key.is_valid(datetime.now(UTC)):
+            raise Unknown
+        return Caller(key.team, key.role, key.id, _limit(key.models), _limit(key.adapters))
+
+
+def new_key() -> tuple[str, str]:
+    """A key's id, and the key itself, which holds 256 random bits."""
+    id = base64.b32encode(secrets.token_bytes(5)).decode().lower()
+    return id, f"{PREFIX}{id}_{secrets.token_urlsafe(32)}"
+
+
+def digest_of(key: str) -> str:
+    # Whoever compares digests learns nothing of a key by how long it takes.
+    return sha256(key.encode(errors="surrogateescape")).hexdigest()
+
+
+def _limit(names: tuple[str, ...] | None) -> frozenset[str] | None:
+    return None if names is None else frozenset(names)

@@ -1,0 +1,102 @@
+"""Which role each call needs: the one table of the service. No app is made with a route that has no line here."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from models_registry.records import Role
+
+OPEN: Final = frozenset({"/health/live", "/health/ready", "/openapi.json", "/version"})
+"""Whoever may reach the port may call these; so may pages and assets below the `OPEN_BELOW`."""
+OPEN_BELOW: Final = ("/docs", "/static-offline-docs")
+
+_CALLER: Final = """
+POST /models/{model_id}/infer
+"""
+_READER: Final = """
+GET /models
+GET /models/{model_id}
+GET /models/{model_id}/modules
+GET /models/{model_id}/adapters
+GET /adapters
+GET /adapters/{name}
+GET /adapters/{name}/versions
+GET /adapters/{name}/versions/{version}
+GET /adapters/{name}/state
+HEAD /adapters/{name}/state
+GET /adapters/{name}/config
+GET /adapters/{name}/checkpoint
+GET /adapters/{name}/aliases
+GET /events
+GET /teams/{team}
+"""
+_PUBLISHER: Final = """
+POST /models/{model_id}/adapters
+POST /models/{model_id}/adapters/compose
+POST /models/{model_id}/adapters/{name}/load
+POST /models/{model_id}/adapters/{name}/unload
+POST /adapters/{name}/versions
+PUT /adapters/{name}/state
+PUT /adapters/{name}/aliases/{alias}
+DELETE /adapters/{name}/aliases/{alias}
+DELETE /adapters/{name}
+DELETE /adapters/{name}/versions/{version}
+GET /keys
+POST /keys
+DELETE /keys/{id}
+"""
+_ADMIN: Final = """
+POST /models
+DELETE /models/{model_id}
+POST /models/{model_id}/load
+POST /models/{model_id}/unload
+GET /models/{model_id}/host
+GET /metrics
+GET /teams
+POST /teams
+"""
+_TABLE: Final[Mapping[Role, str]] = {
+    "caller": _CALLER,
+    "reader": _READER,
+    "publisher": _PUBLISHER,
+    "admin": _ADMIN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What a call needs: a role, and to see what its address names, as `model_id` or `name`."""
+
+    role: Role
+    named: Mapping[str, str]
+
+
+class RouteRoles:
+    """The table, ready to be asked for every request."""
+
+    def __init__(self) -> None:
+        self._roles: dict[str, list[tuple[re.Pattern[str], Role]]] = {}
+        for method, path, role in entries():
+            pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
+            self._roles.setdefault(method, []).append((re.compile(pattern), role))
+
+    def find(self, method: str, path: str) -> Needed | None:
+        """None where nothing has the address."""
+        for pattern, role in self._roles.get(method, ()):
+            if found := pattern.fullmatch(path):
+                return Needed(role, found.groupdict())
+        return None
+
+
+def is_open(path: str) -> bool:
+    return path in OPEN or any(path == below or path.startswith(f"{below}/") for below in OPEN_BELOW)
+
+
+def entries() -> Iterator[tuple[str, str, Role]]:
+    """Method, path as the OpenAPI document writes it, role."""
+    for role, lines in _TABLE.items():
+        for line in lines.split("\n"):
+            if line:
+                method, path = line.split(" ")
+                yield method, path, role

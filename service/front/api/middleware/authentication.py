@@ -1,0 +1,84 @@
+"""Who calls, before anything of ours reads the request; and whether their role allows the call.
+
+A stranger is 401, whatever they ask for, so that they learn nothing of what there is. A caller whose role is too low is
+403.
+"""
+
+import re
+from typing import Final
+
+from starlette._utils import get_route_path
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.front.access.caller import Caller, called_by
+from service.front.access.key_ring import KeyRing, Unknown, digest_of
+from service.front.access.route_roles import RouteRoles, is_open
+from service.front.api.problems import FORBIDDEN, MALFORMED, NOT_FOUND, UNAUTHENTICATED, problem
+
+_BEARER: Final = re.compile(r"bearer +(?P<key>[!-~]+) *", re.IGNORECASE)
+METRICS: Final = "/metrics"
+CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="adapter-service"'}
+WRONG: Final = "There is no valid key in the request: send one as `Authorization: Bearer ask_…` or as `X-API-Key`."
+
+
+class Authenticate:
+    """`app.state.key_ring` is the service's."""
+
+    def __init__(self, app: ASGIApp, metrics_token: str | None) -> None:
+        """`metrics_token` opens the metrics, and nothing else."""
+        self._app = app
+        self._roles = RouteRoles()
+        self._metrics_digest = None if metrics_token is None else digest_of(metrics_token)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = get_route_path(scope)
+        headers = Headers(scope=scope)
+        if is_open(path) or (path == METRICS and self._holds_metrics_token(headers)):
+            await self._app(scope, receive, send)
+            return
+        try:
+            caller = _identify(scope["app"].state.key_ring, headers)
+        except Unknown:
+            await problem(UNAUTHENTICATED, WRONG, headers=CHALLENGE)(scope, receive, send)
+            return
+        except ValueError as error:
+            await problem(MALFORMED, str(error))(scope, receive, send)
+            return
+        with called_by(caller):
+            answer = self._refusal(caller, scope["method"], path)
+            await (answer or self._app)(scope, receive, send)
+
+    def _holds_metrics_token(self, headers: Headers) -> bool:
+        bearer = _BEARER.fullmatch(headers.get("authorization", ""))
+        return bearer is not None and digest_of(bearer["key"]) == self._metrics_digest
+
+    def _refusal(self, caller: Caller, method: str, path: str) -> Response | None:
+        needed = self._roles.find(method, path)
+        if needed is None:
+            return None
+        if not caller.may(needed.role):
+            return problem(FORBIDDEN, f"{method} {path} needs the role {needed.role}; this key is a {caller.role}'s.")
+        model = needed.named.get("model_id")
+        if model is not None and caller.models is not None and model not in caller.models:
+            return problem(NOT_FOUND, f"There is no base model {model!r}.")
+        return None
+
+
+def _identify(ring: KeyRing, headers: Headers) -> Caller:
+    """Raises `Unknown`, and `ValueError` where it isn't clear which key is meant."""
+    if ring.is_open:
+        return ring.identify(None)
+    authorization, own = headers.get("authorization"), headers.get("x-api-key")
+    if authorization is not None and own is not None:
+        raise ValueError("Send the key once: as Authorization, or as X-API-Key.")
+    if authorization is None:
+        return ring.identify(own)
+    bearer = _BEARER.fullmatch(authorization)
+    if bearer is None:
+        raise Unknown
+    return ring.identify(bearer["key"])
