@@ -32,6 +32,8 @@ from service.front.api.middleware.request_bounds import RefuseUnreadable
 from service.front.api.middleware.request_ids import IdentifyRequests
 from service.front.api.middleware.request_log import LogRequests
 from service.front.api.middleware.single_headers import RefuseRepeatedHeaders
+from service.front.api.openai import chat, completions
+from service.front.api.openai.error_bodies import AnswerInOpenAIsWords
 from service.front.api.openapi import build_document
 from service.front.api.problems import install_problems
 from service.front.api.route_check import require_complete
@@ -99,7 +101,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.loads = CapacityLimiter(LOADS)
     app.openapi = partial(_document, app)
     # Routes are tried one after the other, so the one that is called most goes first.
-    for resource in (inference, models, adapters, loading, compositions, states, aliases, removals, events, health):
+    ours = (inference, models, adapters, loading, compositions, states, aliases, removals, events, health)
+    for resource in (*ours, chat, completions):
         app.include_router(resource.router)
     app.include_router(keys.router)
     app.include_router(teams.router)
@@ -113,6 +116,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RefuseUnreadable)
     app.add_middleware(RefuseWhileDraining, drain=app.state.drain)
     app.add_middleware(AnswerUnforeseen)
+    app.add_middleware(AnswerInOpenAIsWords)
     app.add_middleware(TellGeneration)
     app.add_middleware(CountRequests, metrics=app.state.metrics)
     app.add_middleware(LogRequests)

@@ -4,7 +4,8 @@ transformers runs templates in jinja2's immutable sandbox, so that a template fr
 nothing of ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -13,14 +14,23 @@ from models_registry.inputs.values import Chat
 from models_registry.records import Fault, Location
 
 
-def render_chats(tokenizer: PreTrainedTokenizerBase, chats: Sequence[Chat], at: Location) -> tuple[str, ...]:
-    """Each chat up to where the answer begins. Raises `Invalid` naming every row that the template doesn't take."""
+def render_chats(
+    tokenizer: PreTrainedTokenizerBase, chats: Sequence[Chat], at: Location, tools: Sequence[Mapping[str, Any]] = ()
+) -> tuple[str, ...]:
+    """Each chat up to where the answer begins, `tools` described in it. Raises `Invalid` naming every row that the
+    template doesn't take, and tools that it doesn't know."""
+    if tools and "tools" not in str(tokenizer.chat_template):
+        message = "This base model's chat template knows no tools; leave them out, or describe them in a message."
+        raise Invalid(message, [Fault(("inputs", "tools"), message)])
     texts: list[str] = []
     faults: list[Fault] = []
     for row, chat in enumerate(chats):
         try:
             text = tokenizer.apply_chat_template(
-                [dict(message) for message in chat], add_generation_prompt=True, tokenize=False
+                [dict(message) for message in chat],
+                tools=[dict(tool) for tool in tools] or None,
+                add_generation_prompt=True,
+                tokenize=False,
             )
         except MemoryError:
             raise

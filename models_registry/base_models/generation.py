@@ -43,13 +43,15 @@ class GenerationParameters(BaseModel):
     `max_new_tokens`, and a text ends before what `stop` names, while it ends behind one of transformers'
     `stop_strings`. `stop_token_ids` and `ignore_eos` are vLLM's: more tokens that end a text, which are no part of it,
     and none of the model's own. `logprobs` are those of the model itself, the log-softmax of its logits before
-    penalties, biases, the constraint and the temperature.
+    penalties, biases, the constraint and the temperature. `shorten` has fewer tokens written
+    where the context has no room for as many, rather than a refusal.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
     max_new_tokens: int = Field(default=64, ge=1, le=MAX_NEW_TOKENS)
     max_tokens: int | None = Field(default=None, ge=1, le=MAX_NEW_TOKENS)
+    shorten: bool = False
     min_new_tokens: int = Field(default=0, ge=0, le=MAX_NEW_TOKENS)
     do_sample: bool = False
     temperature: float = Field(default=1.0, gt=0, le=100)
@@ -77,8 +79,9 @@ class GenerationParameters(BaseModel):
 
     @property
     def room(self) -> int:
-        """How many new tokens must fit: all that were asked for by name, of the default at least one."""
-        return self.length if self._has_length else 1
+        """How many new tokens must fit: all that were asked for by name; of the default, and of those that are to be
+        shortened, at least one."""
+        return self.length if self._has_length and not self.shorten else 1
 
     @property
     def stops(self) -> list[str]:
@@ -105,7 +108,7 @@ class GenerationParameters(BaseModel):
     def minds_company(self) -> bool:
         """Whether a text's continuation may depend on the texts beside it: by what is drawn, by a row's end that others
         outlast, or by the room that the longest prompt leaves."""
-        return self.do_sample or bool(self.stops or self.stop_token_ids) or not self._has_length
+        return self.do_sample or bool(self.stops or self.stop_token_ids) or self.shorten or not self._has_length
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:

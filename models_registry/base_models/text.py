@@ -58,7 +58,7 @@ class Text:
             message = "This base model's tokenizer has no chat template; send text, and leave chat out."
             raise Invalid(message, [Fault(("inputs", "messages") if inputs.chats else ("chat",), message)])
         if inputs.chats:
-            texts = render_chats(self._tokenizer, inputs.chats, ("inputs", "messages"))
+            texts = render_chats(self._tokenizer, inputs.chats, ("inputs", "messages"), inputs.tools)
         elif writes and has_template if chat is None else chat:
             chats = [({"role": "user", "content": text},) for text in inputs.texts]
             texts = render_chats(self._tokenizer, chats, ("inputs", "text"))

@@ -1,5 +1,6 @@
-"""Chats as JSON writes them: for each row a list of messages, as OpenAI's API has them."""
+"""Chats as JSON writes them, in OpenAI's form: for each row a list of messages, and the tools that they may call."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -8,6 +9,7 @@ from models_registry.inputs.values import Chat
 from models_registry.records import Fault, Location
 
 ROLES = ("system", "user", "assistant", "developer", "tool")
+FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
 WRITTEN = '[[{"role": "user", "content": "…"}]]'
 
 
@@ -18,9 +20,22 @@ def decode_chats(raw: Any, at: Location) -> tuple[Chat, ...]:
     if faults:
         raise Invalid("The inputs can't be read.", faults)
     chats = cast(list[list[dict[str, Any]]], raw)
-    return tuple(
-        tuple({"role": str(m["role"]), "content": _joined(m["content"])} for m in messages) for messages in chats
-    )
+    return tuple(tuple(map(_message, messages)) for messages in chats)
+
+
+def decode_tools(raw: Any, at: Location) -> tuple[Mapping[str, Any], ...]:
+    """A list of `{"type": "function", "function": {"name", "description", "parameters"}}`. Raises `Invalid`."""
+    if not isinstance(raw, list):
+        raise Invalid("The inputs can't be read.", [Fault(at, "must be a list of tools")])
+    tools = cast(list[Any], raw)
+    faults = [
+        Fault((*at, place), 'must be a tool: {"type": "function", "function": {"name": "…", "parameters": {…}}}')
+        for place, tool in enumerate(tools)
+        if not isinstance(tool, dict) or not _is_function(cast(dict[str, Any], tool).get("function"))
+    ]
+    if faults:
+        raise Invalid("The inputs can't be read.", faults)
+    return tuple(tools)
 
 
 def _faults(raw: Any, at: Location) -> Iterator[Fault]:
@@ -42,14 +57,61 @@ def _message_faults(message: Any, at: Location) -> Iterator[Fault]:
     if not isinstance(message, dict):
         yield Fault(at, 'must be a message: {"role": …, "content": …}')
         return
-    given = cast(dict[str, Any], message)
+    given = _present(cast(dict[str, Any], message))
     for name in given:
-        if name not in ("role", "content"):
-            yield Fault((*at, name), "is not read; a message has role and content")
+        if name not in FIELDS:
+            yield Fault((*at, name), f"is not read; a message has {', '.join(FIELDS)}")
     if given.get("role") not in ROLES:
         yield Fault((*at, "role"), f"must be one of {', '.join(ROLES)}")
-    if not isinstance(given.get("content"), str) and not _is_text_parts(given.get("content")):
+    content = given.get("content", "" if "tool_calls" in given else None)
+    if not isinstance(content, str) and not _is_text_parts(content):
         yield Fault((*at, "content"), 'must be a string, or a list of {"type": "text", "text": …}')
+    for name in ("name", "tool_call_id"):
+        if not isinstance(given.get(name, ""), str):
+            yield Fault((*at, name), "must be a string")
+    calls = given.get("tool_calls", [])
+    if not isinstance(calls, list) or not all(map(_is_call, cast(list[Any], calls))):
+        yield Fault(
+            (*at, "tool_calls"), 'must be a list of {"id": "…", "function": {"name": "…", "arguments": "<JSON>"}}'
+        )
+
+
+def _present(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is null: clients send an answer's message back as they got it."""
+    return {name: value for name, value in message.items() if value is not None}
+
+
+def _message(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    given = _present(raw)
+    message = {**given, "content": _joined(given.get("content", ""))}
+    if calls := given.get("tool_calls"):
+        message["tool_calls"] = [_call(call) for call in calls]
+    else:
+        message.pop("tool_calls", None)
+    return message
+
+
+def _call(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """With arguments as templates take them: values, rather than a string of JSON."""
+    function = raw["function"]
+    return {**raw, "function": {**function, "arguments": _arguments(function.get("arguments", {}))}}
+
+
+def _arguments(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given)
+    except ValueError:
+        return given  # a model wrote it: the template shows it as it is
+
+
+def _is_call(call: Any) -> bool:
+    return isinstance(call, dict) and _is_function(cast(dict[str, Any], call).get("function"))
+
+
+def _is_function(function: Any) -> bool:
+    return isinstance(function, dict) and isinstance(cast(dict[str, Any], function).get("name"), str)
 
 
 def _is_text_parts(content: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from models_registry.errors import Invalid
-from models_registry.inputs.chats import decode_chats
+from models_registry.inputs.chats import decode_chats, decode_tools
 from models_registry.inputs.json_arrays import DTYPES, JsonArray, Unreadable, json_type, read_array
 from models_registry.inputs.values import Inputs
 from models_registry.records import Fault
@@ -29,13 +29,14 @@ def decode_inputs(raw: Mapping[str, Any], at: str = "inputs", *, floats: Collect
         raise _invalid(
             [Fault((at,), "is empty: give named tensors, a list of strings as `text`, or of chats as `messages`")]
         )
-    for name in ("text", "messages"):
+    for name, beside in (("text", ()), ("messages", ("tools",))):
         if name in raw:
-            _refuse_others(raw, name, at)
+            _refuse_others(raw, name, beside, at)
     if "text" in raw:
         return Inputs(texts=_decode_texts(raw["text"], at))
     if "messages" in raw:
-        return Inputs(chats=decode_chats(raw["messages"], (at, "messages")))
+        tools = decode_tools(raw.get("tools", []), (at, "tools"))
+        return Inputs(chats=decode_chats(raw["messages"], (at, "messages")), tools=tools)
     read = {
         name: value if isinstance(value, JsonArray | Unreadable) else read_array(value, floating=name in floats)
         for name, value in raw.items()
@@ -52,8 +53,8 @@ def whole_numbers(raw: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name, array in nested.items() if isinstance(array, JsonArray) and array.dtype == "int64")
 
 
-def _refuse_others(raw: Mapping[str, Any], name: str, at: str) -> None:
-    others = sorted(raw.keys() - {name})
+def _refuse_others(raw: Mapping[str, Any], name: str, beside: Collection[str], at: str) -> None:
+    others = sorted(raw.keys() - {name, *beside})
     if others:
         message = f"can't be mixed with `{name}`: send tensors, text or messages"
         raise _invalid([Fault((at, other), message) for other in others])

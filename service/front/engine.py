@@ -18,6 +18,7 @@ from service.front.hosts.host_monitor import HostMonitor
 from service.front.hosts.merge_runner import MergeRunner
 from service.front.hosts.times import DEFAULT_TIMES, HostTimes
 from service.front.requests import InferAnswer, InferRequest, Readiness
+from service.front.resolution.model_names import named_model
 from service.front.resolution.registry_poller import RegistryPoller
 from service.front.resolution.registry_snapshot import Snapshot
 from service.front.services.adapters import Adapters
@@ -144,3 +145,8 @@ class Engine:
         as `infer` does where there is none; left, it cancels what is still written. After the first part nothing is
         tried again, so that the loss of the model's host is `HostLost`."""
         return self._inference.stream(request)
+
+    def named(self, name: str) -> tuple[str, str | None]:
+        """The base model that a name means which may be an adapter's reference, and that reference. From memory. Raises
+        `NotFound`."""
+        return named_model(self._snapshot.view, self._hosting.knows, name)

@@ -67,6 +67,7 @@ def infer_message(id: int, call: InferCall, selections: tuple[Selection, ...], s
         tensors=[head_of(tensor) for tensor in inputs.tensors.values()],
         texts=list(inputs.texts),
         chats=_json([[dict(message) for message in chat] for chat in inputs.chats]) if inputs.chats else b"",
+        tools=_json([dict(tool) for tool in inputs.tools]) if inputs.tools else b"",
         parameters=b"" if call.parameters is None else _json(dict(call.parameters)),
         outputs=None if call.outputs is None else list(call.outputs),
         chat=call.chat,
@@ -86,6 +87,7 @@ def infer_call(message: Infer, payload: bytearray) -> InferCall:
         tensors=dict(zip(message.names, read_tensors(message.tensors, payload), strict=True)),
         texts=tuple(message.texts),
         chats=tuple(map(tuple, json.loads(message.chats))) if message.chats else (),
+        tools=tuple(json.loads(message.tools)) if message.tools else (),
     )
     return InferCall(
         inputs,

@@ -26,7 +26,7 @@ class Tell(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 class Infer(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """`selections` are the parts (key, weight) of each; `composed` those that are compositions. `names` are those of
-    the tensors in the payload; `parameters` and `chats` are JSON. Only where it `streams` are there `Written`s."""
+    the tensors in the payload; `parameters`, `chats` and `tools` are JSON. `Written`s come only where it `streams`."""
 
     id: int
     selections: list[list[tuple[str, float]]]
@@ -35,6 +35,7 @@ class Infer(msgspec.Struct, frozen=True, tag=True, array_like=True):
     tensors: list[TensorHead]
     texts: list[str]
     chats: bytes
+    tools: bytes
     parameters: bytes
     outputs: list[str] | None
     chat: bool | None

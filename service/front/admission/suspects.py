@@ -73,6 +73,7 @@ def _parts(request: InferRequest) -> Iterator[bytes]:
         request.chat,
         request.inputs.texts,
         [[dict(message) for message in chat] for chat in request.inputs.chats],
+        [dict(tool) for tool in request.inputs.tools],
         [(name, str(tensor.dtype), list(tensor.shape)) for name, tensor in request.inputs.tensors.items()],
     ]
     yield json.dumps(asked).encode()  # whatever JSON may hold, numbers of any size included

@@ -11,6 +11,11 @@ from pydantic.json_schema import models_json_schema
 from service.front.api.http.uploads import FreshAdapterBody, UploadedAdapterBody, UploadedVersionBody
 from service.front.api.infer_answer import InferAnswerBody
 from service.front.api.infer_body import InferBody
+from service.front.api.openai.chat_answer import ChatAnswer, ChatChunk
+from service.front.api.openai.chat_body import ChatBody
+from service.front.api.openai.completion_answer import CompletionAnswer
+from service.front.api.openai.completion_body import CompletionBody
+from service.front.api.openai.error_bodies import ErrorBody
 from service.front.api.problems import Problem
 from service.front.api.routes.aliases import AliasBody
 from service.front.api.routes.compositions import CompositionBody
@@ -20,7 +25,13 @@ from service.front.api.routes.teams import NewTeamBody
 
 _OURS: tuple[type[pydantic.BaseModel], ...] = (
     AliasBody,
+    ChatAnswer,
+    ChatBody,
+    ChatChunk,
+    CompletionAnswer,
+    CompletionBody,
     CompositionBody,
+    ErrorBody,
     FreshAdapterBody,
     InferAnswerBody,
     InferBody,

@@ -134,6 +134,10 @@ class HostManager:
             raise Conflict(f"The base model {model!r} could not be loaded: {place.reason}")
         raise Conflict(f"The base model {model!r} is not in memory; load it first.")
 
+    def knows(self, model: str) -> bool:
+        """Whether there is such a base model, in memory or not."""
+        return model in self._places
+
     def hosted(self, model: str) -> HostedModel | None:
         return self.place(model).hosted
 

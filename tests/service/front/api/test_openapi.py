@@ -10,6 +10,7 @@ from service.bootstrap import create_app
 from service.front.api.openapi import export_document
 from service.settings import Settings
 
+JSON, PROBLEM_JSON = "application/json", "application/problem+json"
 COMMITTED = Path(__file__).parents[4] / "openapi" / "openapi.json"
 
 
@@ -27,13 +28,14 @@ def test_the_committed_document_is_the_apps() -> None:
     assert COMMITTED.read_text(encoding="utf-8") == export_document(create_app(Settings())), "run `make openapi`"
 
 
-def test_every_error_of_every_route_is_a_problem(operations: dict[str, dict[str, Any]]) -> None:
+def test_every_error_of_every_route_is_a_problem_or_openais_error(operations: dict[str, dict[str, Any]]) -> None:
     for route, operation in operations.items():
         errors = {status: answer for status, answer in operation["responses"].items() if status >= "4"}
         assert {"500", "503"} <= errors.keys(), route
         for status, answer in errors.items():
-            schema = answer["content"]["application/problem+json"]["schema"]
-            assert schema == {"$ref": "#/components/schemas/Problem"}, (route, status)
+            media_type, name = (JSON, "ErrorBody") if " /v1/" in route else (PROBLEM_JSON, "Problem")
+            schema = answer["content"][media_type]["schema"]
+            assert schema == {"$ref": f"#/components/schemas/{name}"}, (route, status)
 
 
 @pytest.mark.parametrize(

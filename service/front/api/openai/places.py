@@ -1,0 +1,50 @@
+"""Where what is wrong stands in a body of OpenAI's, rather than in what we make of it."""
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from models_registry.errors import Invalid
+from models_registry.records import Fault, Location
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Texts came from the field `texts`: `repeats` rows for each of its entries, or for it as a whole where it
+    `is_list` doesn't hold. `parameters` are their names for ours."""
+
+    texts: str
+    is_list: bool = False
+    repeats: int = 1
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @contextmanager
+    def named(self) -> Generator[None]:
+        """What is found wrong inside is told at its place in the caller's body."""
+        try:
+            yield
+        except Invalid as error:
+            faults = [Fault(self._their(fault.loc), fault.message) for fault in error.faults]
+            raise type(error)(error.detail, faults, hint=error.hint) from error
+
+    def _their(self, loc: Location) -> Location:
+        match loc:
+            case ("parameters", str() as name, *rest):
+                return (self.parameters.get(name, name), *rest)
+            case ("parameters",) | ("outputs", *_):
+                return ("model",)
+            case ("inputs", *rest):
+                return self._of_input(tuple(rest))
+            case _:
+                return (self.texts,) if loc == ("chat",) else loc
+
+    def _of_input(self, loc: Location) -> Location:
+        match loc:
+            case ("tools", *_):
+                return loc
+            case ("messages", int(), place, *rest):
+                return ("messages", place, *rest)
+            case (_, int() as row, *_) if self.is_list:
+                return (self.texts, row // self.repeats)
+            case _:
+                return (self.texts,)

@@ -1,0 +1,110 @@
+"""A chat's or a completion's way: which model and adapter are meant, what is asked of the engine, how it comes back."""
+
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+from uuid import uuid4
+
+from fastapi import Request, Response
+from pydantic import BaseModel
+
+from models_registry.errors import Invalid, RegistryError
+from models_registry.records import Fault
+from service.front.api.dependencies import engine_of, metrics_of, settings_of
+from service.front.api.http.bodies import JSON, M, media_type_of, read_json
+from service.front.api.http.client_disconnect import while_there
+from service.front.api.http.event_stream import KEEP_ALIVE, KEEP_ALIVE_S, Events, EventStream, event
+from service.front.api.openai.error_bodies import error_body
+from service.front.api.openai.versions_named import fingerprint, version_headers
+from service.front.api.openai.writer import Writer
+from service.front.api.openai.writing_body import WritingBody
+from service.front.api.problems import problem_of
+from service.front.engine import Engine
+from service.front.requests import AdapterChoice, Digest, InferRequest
+from service.front.services.streamed_texts import StreamedTexts
+from service.protocol.texts import WrittenText
+
+DONE = b"data: [DONE]\n\n"
+
+
+async def read_body(schema: type[M], request: Request) -> M:
+    """Raises `Refused` (400, 415), `TooLarge`, `Invalid`."""
+    media_type_of(request, JSON)
+    return await read_json(schema, request, settings_of(request).max_json_bytes)
+
+
+async def write(request: Request, body: WritingBody, timeout: float | None) -> Response:
+    """Raises as `Engine.infer` does, at the places of `body`."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with body.places.named():
+        model, adapter = target(engine_of(request), body.model, body.adapter)
+        inputs, parameters = body.inputs(), body.parameters()
+    asked = InferRequest(model, inputs, adapter, None, parameters, deadline, body.CHAT)
+    if body.stream:
+        return EventStream(_events(request, body, asked))
+    async with while_there(request):
+        with body.places.named():
+            answer = await engine_of(request).infer(asked)
+    metrics_of(request).count_inference(answer)
+    writer = body.writer(_head(body, model, answer.adapter[0], answer.digest[0]))
+    texts = tuple(map(str, answer.outputs["text"]))
+    ends = answer.texts or (WrittenText("stop", 0, 0),) * len(texts)  # of a host that doesn't count
+    content = writer.whole(texts, ends).model_dump_json(exclude_unset=True)
+    return Response(content, media_type=JSON, headers=version_headers(answer.adapter[0]))
+
+
+def target(engine: Engine, name: str, composition: Mapping[str, float] | None) -> tuple[str, AdapterChoice]:
+    """The base model that `name` means, and the adapter on it. Raises `NotFound`; `Invalid` where `name` is an adapter
+    and a composition names others."""
+    model, reference = engine.named(name)
+    if reference is None or composition is None:
+        return model, composition if reference is None else reference
+    message = f"names adapters beside {reference!r}, which is one: let `model` be the base model {model!r}"
+    raise Invalid("The adapter is named twice.", [Fault(("adapter",), message)])
+
+
+def _head(body: WritingBody, model: str, adapter: AdapterChoice, digest: Digest) -> Mapping[str, Any]:
+    return {
+        "id": f"{body.PREFIX}-{uuid4().hex}",
+        "created": int(time.time()),
+        "model": body.model,
+        "system_fingerprint": fingerprint(model, adapter, digest),
+    }
+
+
+# ---- streams ----------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _events(request: Request, body: WritingBody, asked: InferRequest) -> AsyncGenerator[Events]:
+    with body.places.named():
+        async with engine_of(request).stream(asked) as streamed:
+            adapter = streamed.adapter_of(0)
+            writer = body.writer(_head(body, asked.model, adapter, streamed.digest_of(0)))
+            yield Events(_chunks(request, body, streamed, writer), version_headers(adapter))
+
+
+async def _chunks(
+    request: Request, body: WritingBody, streamed: StreamedTexts, writer: Writer
+) -> AsyncGenerator[bytes]:
+    ends: dict[int, WrittenText] = {}
+    yield _written(writer.begin())
+    try:
+        async with aclosing(streamed.parts(KEEP_ALIVE_S)) as all_parts:
+            async for parts in all_parts:
+                ends |= {part.row: part.end for part in parts if part.end is not None}
+                yield b"".join(_written(writer.chunks(part)) for part in parts) or KEEP_ALIVE
+    except Exception as error:
+        yield event(error_body(problem_of(request, error)))
+        if not isinstance(error, RegistryError):
+            raise
+        return
+    metrics_of(request).count_inference(streamed.answer)
+    if body.reports_usage:
+        yield _written([writer.usage(ends)])
+    yield DONE
+
+
+def _written(chunks: Iterable[BaseModel]) -> bytes:
+    return b"".join(event(chunk.model_dump(exclude_unset=True)) for chunk in chunks)

@@ -1,0 +1,45 @@
+"""The app on a socket, `openai`'s own client, and hosts that write what a test tells them to."""
+
+from collections.abc import Generator, Iterator
+
+import httpx
+import pytest
+from apps import RANDOM_LORA, settings_in
+from openai import OpenAI
+from scripted_texts import Script, scripted
+from sockets import listening
+
+from service.bootstrap import create_app
+
+
+@pytest.fixture(scope="package")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
+    """`mlp` is hosted, with two versions of `tone` and the alias `prod` for the first."""
+    with listening(create_app(settings_in(tmp_path_factory.mktemp("openai")))) as address:
+        with httpx.Client(base_url=address, timeout=60) as http:
+            source = {"kind": "python", "factory": "bases:mlp"}
+            http.post("/models", params={"wait": 60}, json={"id": "mlp", "source": source}).raise_for_status()
+            http.post("/models/mlp/adapters", json={"name": "tone", "config": RANDOM_LORA}).raise_for_status()
+            state = http.get("/adapters/tone/state").content
+            http.put("/adapters/tone/aliases/prod", json={"version": 1}).raise_for_status()
+            sent = {"Content-Type": "application/vnd.safetensors"}
+            http.put("/adapters/tone/state", content=state, params={"force": "true"}, headers=sent)
+        yield address
+
+
+@pytest.fixture(scope="package")
+def http(address: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=address, timeout=60) as http:
+        yield http
+
+
+@pytest.fixture(scope="package")
+def client(address: str) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    with scripted() as script:
+        yield script
