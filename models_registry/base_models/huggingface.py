@@ -46,6 +46,7 @@ from models_registry.base_models.token_ids import (
     text_faults,
     token_faults,
 )
+from models_registry.base_models.writing import Prompt, Writer
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import AbsentHead, Fault
@@ -155,6 +156,26 @@ class HuggingFaceSpec:
             return None
         rows = self.read(module, Inputs(texts=EXAMPLE_TEXTS))
         return replace(rows, tensors={**rows.tensors, **self._first_decoder_inputs(_transformers(module))})
+
+    def writer(self, module: nn.Module) -> Writer | None:
+        text = self._text
+        if self.task != TEXT_GENERATION or text is None:
+            return None
+        model = _transformers(module)
+        return Writer(model, end_ids(model), lambda ids: text.decode(torch.tensor([ids]))[0])
+
+    def prompts(self, inputs: Inputs, parameters: Mapping[str, Any]) -> tuple[Prompt, ...]:
+        self._check_writing(bool(inputs.texts))
+        wanted, text = parse_parameters(parameters), self._need_text(("parameters",))
+        limit = self._limit(text)
+        rows = text.rows(inputs, limit, "left", wanted.room)
+        if faults := list(text_faults(self._tables, rows["input_ids"])):
+            raise Invalid("The tokenizer and the model don't belong together.", faults)
+        texts = (ids[mask.bool()] for ids, mask in zip(rows["input_ids"], rows["attention_mask"], strict=True))
+        return tuple(
+            Prompt(tuple(ids.tolist()), wanted.length if limit is None else min(wanted.length, limit - len(ids)))
+            for ids in texts
+        )
 
     def generate(
         self,

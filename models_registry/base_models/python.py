@@ -19,6 +19,7 @@ from models_registry.base_models.named_tensors import (
 from models_registry.base_models.seeding import seeded
 from models_registry.base_models.spec import Rows
 from models_registry.base_models.token_ids import Tables, tables_of, token_faults
+from models_registry.base_models.writing import Prompt
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import Fault, PythonSource
@@ -82,6 +83,12 @@ class PythonSpec:
 
     def example(self, module: nn.Module) -> Rows | None:
         return None
+
+    def writer(self, module: nn.Module) -> None:
+        return None
+
+    def prompts(self, inputs: Inputs, parameters: Mapping[str, Any]) -> tuple[Prompt, ...]:
+        raise Invalid(f"It can't write text. {NO_TOKENIZER}", [Fault(("parameters",), NO_TOKENIZER)])
 
     def generate(
         self,

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from models_registry.base_models.writing import Prompt, Writer
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import AbsentHead
 
@@ -78,6 +79,15 @@ class BaseModelSpec(Protocol):
 
     def example(self, module: nn.Module) -> Rows | None:
         """A few small rows that the module surely takes; None where the source alone doesn't show any."""
+        ...
+
+    def writer(self, module: nn.Module) -> Writer | None:
+        """What its texts are written by, token by token; None where only `generate` can write them."""
+        ...
+
+    def prompts(self, inputs: Inputs, parameters: Mapping[str, Any]) -> tuple[Prompt, ...]:
+        """The texts, as `prepare` made them, as tokens for a `writer`'s model. Raises `Invalid` where one is too long,
+        and for parameters that `generate` doesn't take."""
         ...
 
     def generate(

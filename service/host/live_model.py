@@ -21,6 +21,7 @@ from service.host.adapters.loader import AdapterLoader
 from service.host.adapters.weights import ReadBlob, read_fitting
 from service.host.device import adapter_room, choose_device, choose_dtype, device_of, dtype_of
 from service.host.execution.examples import check_example, learn_example
+from service.host.generation.engine import engine_for
 from service.host.low_priority import run_with_low_priority
 from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.batcher import Batcher
@@ -119,11 +120,14 @@ def build(order: BuildOrder, spec: BaseModelSpec, read_blob: ReadBlob, watch: Wa
     policy = BatchPolicy(spec, adapted)
     at = device_of(module)
     readers = ThreadPoolExecutor(READERS, "reader")
-    reader = RequestReader(adapted, policy, batcher, cache, readers, limits, reads_at_once=at.type == "cpu")
-    worker = Worker(base.id, spec, adapted, cache, policy, batcher, watch)
+    engine = engine_for(base.id, spec, adapted, limits.max_batch_rows)
+    reader = RequestReader(adapted, policy, batcher, cache, readers, limits, writes=engine is not None)
+    worker = Worker(base.id, adapted, cache, policy, batcher, watch, engine)
     worker.start()
     # The model is ready before it is probed: only who asks for its profile, and the first request, wait for that.
     probing: Future[tuple[str, ...]] = batcher.call(partial(_learn, base, spec, adapted, policy, example))
+    if engine is not None:
+        batcher.call(partial(engine.prove, spec))
     return LiveModel(adapted, loader, cache, batcher, reader, worker, probing, limits, room, dtype_of(module), str(at))
 
 

@@ -1,25 +1,25 @@
 """The thread of one hosted base model, the only one that runs or changes its module.
 
 Its loop is one sentence: let adapters be loaded and evicted, take a batch of ready jobs, make its adapters resident,
-run it, give each request its rows or its own error.
+run it, give each request its rows or its own error; then write the next token of every text.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias
 
-from models_registry.base_models.spec import BaseModelSpec
 from models_registry.errors import RegistryError, Unavailable
 from models_registry.injection.adapted_model import AdaptedModel
 from service.host.adapters.adapter_cache import AdapterCache
 from service.host.adapters.memory_budget import SLOW_S
 from service.host.execution.model_runner import answer_jobs, require_coverage
+from service.host.generation.engine import Engine
 from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.batcher import Batcher, Call
 from service.host.scheduling.job import Job
+from service.host.scheduling.outcome import explain, fail, succeed
 from service.protocol.stats import Sizes
 from service.protocol.texts import TextPart, WrittenText
 from service.protocol.types import HostAnswer, distinct_versions
@@ -29,28 +29,28 @@ log = logging.getLogger(__name__)
 Watch: TypeAlias = Callable[[tuple[int, ...] | None], None]
 
 SLOW_FORWARD_S = 1.0
-LONGEST_REASON = 500
 
 
 class Worker:
     def __init__(
         self,
         name: str,
-        spec: BaseModelSpec,
         adapted: AdaptedModel,
         adapters: AdapterCache,
         policy: BatchPolicy,
         batcher: Batcher,
         watch: Watch = lambda _: None,
+        engine: Engine | None = None,
     ) -> None:
-        """`watch` hears what the thread begins: requests, or something else for none; None once it has finished."""
+        """`watch` hears what the thread begins: requests, or something else for none; None once it has finished.
+        Without an `engine`, the spec writes texts itself, as a batch."""
         self._name = name
-        self._spec = spec
         self._adapted = adapted
         self._adapters = adapters
         self._policy = policy
         self._batcher = batcher
         self._watch = watch
+        self._engine = engine
         self.rows_per_forward: Final = Sizes()
         self.adapters_per_forward: Final = Sizes()
         self._running: tuple[Job, ...] = ()
@@ -66,11 +66,11 @@ class Worker:
         self._given_up = reason  # before looking at what runs: a job that begins just now then sees it
         for work in self._batcher.drain():
             if work.future.set_running_or_notify_cancel():
-                _fail(work.future, reason)
-        for job in self._running:
+                fail(work.future, reason)
+        for job in (*self._running, *self._written):
             job.left.set()
             if not job.future.done():
-                _fail(job.future, reason)
+                fail(job.future, reason)
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Whether the thread has ended."""
@@ -79,7 +79,7 @@ class Worker:
 
     def _run(self) -> None:
         # What is on its way too long no longer counts, so that others may come: nobody else would say when.
-        while self._batcher.wait(None if self._adapters.is_settled else SLOW_S):
+        while self._batcher.wait(self._patience_s) or self._written:
             self._arrange()
             match self._batcher.take(self._adapters.absent):
                 case Call() as call:
@@ -90,13 +90,27 @@ class Worker:
                 case jobs:
                     self._serve(jobs)
                     del jobs
+            if self._engine is not None:
+                self._write(self._engine)
         self._adapters.close(self._batcher.closed or Unavailable("The base model is going."))
+
+    @property
+    def _written(self) -> tuple[Job, ...]:
+        return () if self._engine is None else self._engine.jobs
+
+    @property
+    def _patience_s(self) -> float | None:
+        if self._written:
+            return 0.0
+        return None if self._adapters.is_settled else SLOW_S
 
     def _arrange(self) -> None:
         if self._adapters.is_settled:
             return
+        # What texts that are being written need comes first, so that it stays.
+        turns = [*(job.keys for job in self._written), *self._batcher.in_fair_order()]
         try:
-            self._batcher.refuse(self._adapters.arrange(self._batcher.in_fair_order()))
+            self._batcher.refuse(self._adapters.arrange(turns))
         except Exception:  # nobody waits for this; the thread must live on for those who wait for answers
             log.exception("model %s could not change which adapters are in memory", self._name)
 
@@ -122,23 +136,67 @@ class Worker:
             self._running = ()
             self._watch(None)
 
+    # ---- texts that are written token by token ------------------------------------------------------------------
+
+    def _write(self, engine: Engine) -> None:
+        """Let texts begin, then write the next token of each."""
+        if jobs := self._batcher.take_texts(engine.room, self._adapters.absent):
+            self._begin(engine, jobs)
+            del jobs
+        if not engine.jobs:
+            return
+        self._watch(tuple(job.id for job in engine.jobs))
+        try:
+            if rows := engine.step():
+                self.rows_per_forward.note(rows)
+        except BaseException as error:  # nobody foresaw it; the thread must live on
+            engine.fail_all(error)
+        finally:
+            self._watch(None)
+
+    def _begin(self, engine: Engine, jobs: Sequence[Job]) -> None:
+        self._running = tuple(job for job in jobs if job.begin())
+        try:
+            if others := [job for job in self._running if not self._joins(engine, job)]:
+                self._answer(others)
+        finally:
+            self._running = ()
+            self._watch(None)
+
+    def _joins(self, engine: Engine, job: Job) -> bool:
+        """Whether the engine writes its texts, or it has failed already."""
+        if self._given_up is not None:
+            fail(job.future, self._given_up)
+            return True
+        begun = time.monotonic()
+        try:
+            came_at = self._adapters.make_resident(job.versions)
+            if not engine.takes(job):
+                return False
+            engine.begin(job, begun, _load_s(job, came_at))
+        except BaseException as error:  # as in a forward
+            explain(self._name, job, error)
+        return True
+
+    # ---- forwards -----------------------------------------------------------------------------------------------
+
     def _answer(self, jobs: Sequence[Job]) -> None:
         """Together; if that fails in two halves, and so on: an error is then only who caused it."""
         if self._given_up is not None:
             for job in jobs:
-                _fail(job.future, self._given_up)
+                fail(job.future, self._given_up)
             return
         try:
             answers = self._forward(jobs)
         except BaseException as error:  # a module may raise anything
             if len(jobs) == 1:
-                self._explain(jobs[0], error)
+                explain(self._name, jobs[0], error)
                 return
             log.debug("model %s answers %d requests in halves", self._name, len(jobs), exc_info=error)
         else:
             for job, answer in zip(jobs, answers, strict=True):
                 _write_whole(job, answer)
-                _succeed(job.future, answer)
+                succeed(job.future, answer)
             return
         # Only here, for the error would keep alive what the forward took.
         middle = len(jobs) // 2
@@ -150,15 +208,14 @@ class Worker:
         begun = time.monotonic()
         came_at = self._adapters.make_resident(distinct_versions(one for job in jobs for one in job.selections))
         loaded = time.monotonic()
-        outputs = answer_jobs(self._spec, self._adapted, jobs, self._policy.proof.by_token or ())
+        outputs = answer_jobs(self._policy.spec, self._adapted, jobs, self._policy.proof.by_token or ())
         ended = time.monotonic()
         self._record(jobs, begun, loaded, ended)
         self._policy.learn(jobs[0].rows)
         require_coverage(self._adapted, (one for job in jobs for one in job.selections))
         answers: list[HostAnswer] = []
         for job, own in zip(jobs, outputs, strict=True):
-            # From when it could have run but for its adapters, to the last one's coming.
-            load_s = max([0.0, *(came_at[name] - job.queued_at for name in job.keys)])
+            load_s = _load_s(job, came_at)
             answer = HostAnswer(
                 selections=own.selections,
                 outputs=own.values,
@@ -188,20 +245,10 @@ class Worker:
                 (ended - loaded) * 1000,
             )
 
-    def _explain(self, job: Job, error: BaseException) -> None:
-        if isinstance(error, RegistryError):
-            if error.__cause__ is not None:
-                # One line: it is the caller's own doing, and he may send thousands.
-                reason = " ".join(error.detail.split())[:LONGEST_REASON]
-                log.warning("model %s could not answer a request: %s", self._name, reason)
-                log.debug("where model %s failed", self._name, exc_info=error)
-            _fail(job.future, error)
-            return
-        log.error("model %s failed at a request", self._name, exc_info=error)
-        # Not as it is: a SystemExit would end the event loop that awaits it, a StopIteration would never arrive.
-        failure = RuntimeError(f"The base model raised {type(error).__name__}: {error}")
-        failure.__cause__ = error
-        _fail(job.future, failure)
+
+def _load_s(job: Job, came_at: Mapping[str, float]) -> float:
+    """From when it could have run but for its adapters, to the last one's coming."""
+    return max([0.0, *(came_at[name] - job.queued_at for name in job.keys)])
 
 
 def _write_whole(job: Job, answer: HostAnswer) -> None:
@@ -210,17 +257,3 @@ def _write_whole(job: Job, answer: HostAnswer) -> None:
         for row, text in enumerate(answer.outputs.get("text", ())):
             assert isinstance(text, str)
             job.on_part(TextPart(job.start + row, text, end=WrittenText("stop", 0, 0)))
-
-
-def _succeed(future: Future[HostAnswer], answer: HostAnswer) -> None:
-    try:
-        future.set_result(answer)
-    except InvalidStateError:
-        log.warning("an answer came after its request had been given up")
-
-
-def _fail(future: Future[Any], error: BaseException) -> None:
-    try:
-        future.set_exception(error)
-    except InvalidStateError:
-        log.warning("an error came after its request had been given up: %s", error)

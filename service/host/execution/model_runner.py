@@ -85,7 +85,7 @@ def _answer(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs
 
 
 def _run(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs:
-    with torch.inference_mode(), _blame_on_the_inputs():
+    with torch.inference_mode(), blame_on_inputs():
         if batch.rows is None:
             return _generate(spec, adapted, batch)
         return _forward(spec, adapted, batch, batch.rows)
@@ -116,7 +116,7 @@ def check_heads(architecture: Architecture, selections: Sequence[Selection]) -> 
 def _forward(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch, rows: Rows) -> Outputs:
     groups = _rows_by_selection(batch.selections, rows.count)
     if len(groups) <= 1:
-        with _acting(adapted, adapted.routed_whole(next(iter(groups), BASE).composition)):
+        with acting(adapted, adapted.routed_whole(next(iter(groups), BASE).composition)):
             values = _chosen(spec.forward(adapted.module, rows), batch.outputs)
         if rows.count is None or _without_rows(values, rows.count):
             return Outputs(values, batch.selections[:1] or (BASE,))
@@ -153,13 +153,13 @@ def _run_mixed(
     """All rows in one `run` where their adapters can be told apart in it, else one `run` for each of the `groups`."""
     if len(groups) > 1 and adapted.routes_rows({name for selection in groups for name in selection.composition}):
         try:
-            with _acting(adapted, adapted.routed([selection.composition for selection in selections])):
+            with acting(adapted, adapted.routed([selection.composition for selection in selections])):
                 return run(range(len(selections)))
         except RowsLost:
             adapted.distrust_rows()  # the model takes a batch of this size apart; its adapters go one by one
     pieces: list[Piece] = []
     for selection, indices in groups.items():
-        with _acting(adapted, adapted.routed_whole(selection.composition)):
+        with acting(adapted, adapted.routed_whole(selection.composition)):
             pieces.append(Piece(indices, run(indices)))
     return _in_row_order(pieces)
 
@@ -176,7 +176,7 @@ def require_coverage(adapted: AdaptedModel, selections: Iterable[Selection]) -> 
 
 
 @contextmanager
-def _acting(adapted: AdaptedModel, routed: AbstractContextManager[Routing]) -> Generator[None]:
+def acting(adapted: AdaptedModel, routed: AbstractContextManager[Routing]) -> Generator[None]:
     """Raises `WithoutEffect` after a forward that never entered any place of an adapter it was to follow."""
     with routed as routing:
         yield
@@ -241,7 +241,7 @@ def _merged(pieces: Sequence[tuple[tuple[int, ...], OutputValue]], name: str) ->
 
 
 @contextmanager
-def _blame_on_the_inputs() -> Generator[None]:
+def blame_on_inputs() -> Generator[None]:
     """A module states no contract: that it can't take these inputs shows in what its forward raises."""
     try:
         yield

@@ -1,5 +1,7 @@
 """Requests that wait for one base model, and what its worker does next. Knows neither torch nor callers.
 
+Texts that are written token by token wait in a queue of their own: they share steps, not forwards.
+
 Three stations: *admitted* (its inputs are being read), *waiting* (for its turn, for its adapters), taken. The first two
 count against the queue's limit. Jobs that are ready when the worker becomes free are taken: none waits for others.
 """
@@ -10,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 from models_registry.errors import Overloaded, RegistryError
@@ -38,6 +41,7 @@ class Batcher:
         self._wake_requested = False
         self._admitted: set[Future[HostAnswer]] = set()
         self._waiting = FairQueue()
+        self._texts = FairQueue()
         self._calls: deque[Call] = deque()
         self._closed: RegistryError | None = None
         self._refused = 0
@@ -61,12 +65,12 @@ class Batcher:
         with self._changed:
             self._refuse_if_closed()
             for part in parts:
-                self._waiting.add(part)
+                self._queue_of(part).add(part)
             self.wake()
         # A cancelled job's tensors must be freed at once too: a caller who gives up and retries would fill the memory.
         # Nor may a future know its job, or the two would keep each other, and the answer, until garbage is collected.
         for part in parts:
-            part.future.add_done_callback(partial(self._discard, part.adapters))
+            part.future.add_done_callback(partial(self._discard, self._queue_of(part), part.adapters))
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Run `function` on the worker's thread before any waiting job. Raises what `close` was given."""
@@ -86,7 +90,7 @@ class Batcher:
     def fail(self, key: str, error: BaseException) -> None:
         """This adapter can't be loaded: fail the jobs that wait for it."""
         with self._changed:
-            failed = self._waiting.withdraw(lambda job: key in job.keys)
+            failed = self._withdraw(lambda job: key in job.keys)
         _fail_all(failed, lambda _: error)
         self.wake()
 
@@ -100,14 +104,14 @@ class Batcher:
     def drain(self) -> tuple[Job | Call, ...]:
         """Give up what is queued and return it."""
         with self._changed:
-            given_up = (*self._calls, *self._waiting.withdraw(lambda _: True))
+            given_up = (*self._calls, *self._withdraw(lambda _: True))
             self._calls.clear()
             return given_up
 
     @property
     def stats(self) -> QueueStats:
         with self._changed:
-            rows = sum(job.size for job in self._waiting)
+            rows = sum(job.size for queue in (self._waiting, self._texts) for job in queue)
             return QueueStats(len(self._admitted), rows, self._refused)
 
     @property
@@ -120,43 +124,65 @@ class Batcher:
     def wait(self, timeout_s: float | None = None) -> bool:
         """Block until there may be something to do, at most for `timeout_s`. False once closed and empty."""
         with self._changed:
-            if self._closed is None or self._calls or self._waiting:
+            if self._closed is None or self._has_work:
                 self._changed.wait_for(lambda: self._wake_requested, timeout_s)
             self._wake_requested = False
-            return self._closed is None or bool(self._calls) or bool(self._waiting)
+            return self._closed is None or self._has_work
 
     def in_fair_order(self) -> list[frozenset[str]]:
         """The keys that each waiting job needs, in the order of their turns."""
         with self._changed:
-            return [job.keys for job in self._waiting.in_fair_order()]
+            turns = zip_longest(self._waiting.in_fair_order(), self._texts.in_fair_order())
+            return [job.keys for turn in turns for job in turn if job is not None]
 
     def refuse(self, unsatisfiable: Mapping[frozenset[str], RegistryError]) -> None:
         """Fail the jobs whose adapters never fit."""
         with self._changed:
-            failed = self._waiting.withdraw(lambda job: job.keys in unsatisfiable)
+            failed = self._withdraw(lambda job: job.keys in unsatisfiable)
         _fail_all(failed, lambda job: unsatisfiable[job.keys])
 
     def take(self, absent: Callable[[], Collection[str]] = frozenset[str]) -> tuple[Job, ...] | Call | None:
         """What to do next: a call, or jobs that may share a forward, none of whose adapters is `absent`; None where
         every job waits. Once closed, no job waits for an adapter any more."""
-        failed: tuple[Job, ...] = ()
         with self._changed:
             if self._calls:
                 self._wake_requested = True  # there may be more
                 return self._calls.popleft()
-            # Asked under the lock: a job that is added in between may need adapters that an older answer lacks.
-            if jobs := self._waiting.take(self._max_rows, absent()):
-                self._wake_requested = True
-                self._admitted.difference_update(job.whole or job.future for job in jobs)
-                return jobs
-            if (reason := self._closed) is not None:
-                failed = self._waiting.withdraw(lambda _: True)
-        if reason is not None:
-            _fail_all(failed, lambda _: reason)
-            self.wake()
-        return None
+        return self._take(self._waiting, self._max_rows, absent) or None
+
+    def take_texts(self, room: int, absent: Callable[[], Collection[str]] = frozenset[str]) -> tuple[Job, ...]:
+        """The texts that begin next, as many as there is `room` for, none of whose adapters is `absent`. None before a
+        call that came first."""
+        with self._changed:
+            if not room or self._calls:
+                return ()
+        return self._take(self._texts, room, absent)
 
     # ---- inside ---------------------------------------------------------------------------------------------
+
+    def _take(self, queue: FairQueue, max_rows: int, absent: Callable[[], Collection[str]]) -> tuple[Job, ...]:
+        with self._changed:
+            # Asked under the lock: a job that is added in between may need adapters that an older answer lacks.
+            if jobs := queue.take(max_rows, absent()):
+                self._wake_requested = True  # there may be more
+                self._admitted.difference_update(job.whole or job.future for job in jobs)
+                return jobs
+            if (reason := self._closed) is None:
+                return ()
+            failed = queue.withdraw(lambda _: True)
+        _fail_all(failed, lambda _: reason)
+        self.wake()
+        return ()
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._calls) or bool(self._waiting) or bool(self._texts)
+
+    def _queue_of(self, job: Job) -> FairQueue:
+        return self._texts if job.prompts else self._waiting
+
+    def _withdraw(self, meant: Callable[[Job], bool]) -> tuple[Job, ...]:
+        return (*self._waiting.withdraw(meant), *self._texts.withdraw(meant))
 
     def _refuse_if_closed(self) -> None:
         if self._closed is not None:
@@ -166,9 +192,9 @@ class Batcher:
         with self._changed:
             self._admitted.discard(future)
 
-    def _discard(self, key: QueueKey, future: Future[HostAnswer]) -> None:
+    def _discard(self, queue: FairQueue, key: QueueKey, future: Future[HostAnswer]) -> None:
         with self._changed:
-            self._waiting.discard(key, future)
+            queue.discard(key, future)
 
 
 def _fail_all(jobs: Collection[Job], reason: Callable[[Job], BaseException]) -> None:

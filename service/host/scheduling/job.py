@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from models_registry.base_models.spec import Rows
+from models_registry.base_models.writing import Prompt
 from models_registry.errors import DeadlinePassed
 from models_registry.records import AdapterVersion
 from service.protocol.texts import OnPart
@@ -31,7 +32,7 @@ class Job:
     Without a `batch_key` it runs alone. A part has a `future` of its own, and its caller's as `whole`. `left` is set
     once the caller has disconnected: what runs then runs for nobody. Only what is `divisible` may be cut into parts;
     `start` is the first row's place in its caller's request. `deadline` is in `time.monotonic()` seconds, `id` the
-    request's own; `on_part` hears its texts.
+    request's own; `on_part` hears its texts. Texts that can be written among others have their `prompts`.
     """
 
     request: InferCall
@@ -47,6 +48,7 @@ class Job:
     deadline: float | None = None
     id: int = -1
     on_part: OnPart | None = None
+    prompts: tuple[Prompt, ...] = ()
     queued_at: float = field(default_factory=time.monotonic)
     # Asked for at every batch that is formed, so found out once.
     keys: frozenset[str] = field(init=False)

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from models_registry.base_models.spec import Rows
+from models_registry.base_models.writing import Prompt
 from models_registry.errors import Invalid, RowsNotIndependent
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.injection.probing.coverage import PROBED_ROWS
 from models_registry.records import Fault
 from service.host.adapters.adapter_cache import AdapterCache
+from service.host.device import device_of
 from service.host.execution.collate import distinct_rows, rows_at
 from service.host.execution.model_runner import check_heads, check_selections
 from service.host.scheduling.batch_policy import BatchPolicy
@@ -60,6 +62,7 @@ class _Read:
     call: InferCall
     rows: Rows | None
     batch_key: BatchKey | None
+    prompts: tuple[Prompt, ...] = ()
 
 
 class RequestReader:
@@ -73,17 +76,18 @@ class RequestReader:
         cache: AdapterCache,
         readers: Executor,
         limits: HostLimits,
-        reads_at_once: bool,
+        writes: bool,
     ) -> None:
-        """`reads_at_once`: short calls are read by the thread that admits them. Onto another device, inputs are copied
-        when it is free, for which that thread must not wait."""
+        """`writes`: texts that are to be continued are read as tokens; else the spec reads them itself."""
         self._adapted = adapted
         self._policy = policy
         self._batcher = batcher
         self._cache = cache
         self._readers = readers
         self._limits = limits
-        self._reads_at_once = reads_at_once
+        # Onto another device, inputs are copied when it is free, for which a thread that admits must not wait.
+        self._reads_at_once = device_of(adapted.module).type == "cpu"
+        self._writes = writes
 
     def admit(self, pending: Pending) -> None:
         """Reserve its place, hold its adapters and begin to fetch them, begin to read. Raises `Overloaded`, or why the
@@ -118,12 +122,14 @@ class RequestReader:
         call, selections = pending.call, pending.selections
         inputs = self._policy.spec.prepare(call.inputs, call.chat, call.parameters)
         call = replace(call, inputs=inputs, outputs=self._outputs(replace(call, inputs=inputs)))
-        # Texts that are to be continued are read by the spec itself.
         rows = None if call.parameters is not None else self._policy.spec.read(self._adapted.module, inputs)
         count = len(inputs.texts) if rows is None else rows.count
         check_selections(call.per_row, selections, count)
         check_heads(self._adapted.architecture, selections)
-        return _Read(call, rows, self._policy.batch_key(call, selections, rows))
+        prompts: tuple[Prompt, ...] = ()
+        if self._writes and call.parameters is not None:
+            prompts = self._policy.spec.prompts(inputs, call.parameters)
+        return _Read(call, rows, self._policy.batch_key(call, selections, rows), prompts)
 
     def _outputs(self, call: InferCall) -> tuple[str, ...] | None:
         """What it gets where it names none."""
@@ -174,6 +180,7 @@ class RequestReader:
                 deadline=pending.deadline,
                 id=pending.id,
                 on_part=pending.on_part,
+                prompts=read.prompts,
             )
         )
 

@@ -33,6 +33,7 @@ def _part(job: Job, start: int, end: int) -> Job:
         future=Future(),
         whole=job.future,
         start=start,
+        prompts=job.prompts[start:end],
     )
 
 

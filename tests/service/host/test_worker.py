@@ -62,7 +62,7 @@ class Workplace:
         if learned:
             self.policy.learn(Rows({"x": X[:3]}, 3))
         self.module.seen.clear()
-        self.worker = Worker("m", self.spec, self.adapted, self.adapters, self.policy, self.batcher)
+        self.worker = Worker("m", self.adapted, self.adapters, self.policy, self.batcher)
 
     def ask(self, x: Tensor, *adapters: str | None, deadline: float | None = None) -> Future[HostAnswer]:
         selections = tuple(map(selection, adapters)) or (BASE,)
@@ -254,10 +254,10 @@ def test_each_forward_has_a_line_in_the_log_for_who_asks_for_it(caplog: pytest.L
 def test_who_causes_his_own_failure_makes_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     place = Workplace()
     bad = place.ask(-X[:1], "b")
-    with caplog.at_level(logging.INFO, "service.host.worker"):
+    with caplog.at_level(logging.INFO, "service.host"):
         place.finish()
     assert isinstance(bad.exception(0), Invalid)
-    (line,) = [record for record in caplog.records if record.name == "service.host.worker"]
+    (line,) = [record for record in caplog.records if record.name == "service.host.scheduling.outcome"]
     assert "model m could not answer a request" in line.getMessage()
     assert "nothing below zero" in line.getMessage()
     assert "\n" not in line.getMessage()
@@ -274,10 +274,10 @@ def test_a_failure_that_nobody_foresaw_is_logged_with_where_it_was(
 
     monkeypatch.setattr(place.module, "forward", leave)
     asked = place.ask(X[:1])
-    with caplog.at_level(logging.INFO, "service.host.worker"):
+    with caplog.at_level(logging.INFO, "service.host"):
         place.finish()
     assert "SystemExit: enough" in str(asked.exception(0))
-    (line,) = [record for record in caplog.records if record.name == "service.host.worker"]
+    (line,) = [record for record in caplog.records if record.name == "service.host.scheduling.outcome"]
     assert line.exc_info is not None
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from models_registry.adapters.catalog import parse_config
 from models_registry.base_models.spec import Rows
+from models_registry.base_models.writing import Prompt
 from models_registry.errors import Invalid, WithoutEffect
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.inputs.values import Inputs, OutputValue
@@ -45,6 +46,12 @@ class Scribe:
 
     def example(self, module: nn.Module) -> Rows | None:
         return None
+
+    def writer(self, module: nn.Module) -> None:
+        return None
+
+    def prompts(self, inputs: Inputs, parameters: Mapping[str, Any]) -> tuple[Prompt, ...]:
+        raise NotImplementedError
 
     def joins(self, parameters: Mapping[str, Any]) -> bool:
         return False

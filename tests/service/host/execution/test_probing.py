@@ -15,6 +15,7 @@ from models_registry.base_models.huggingface import HuggingFaceSpec
 from models_registry.base_models.opening import open_spec
 from models_registry.base_models.sources import SourcePolicy
 from models_registry.base_models.spec import BaseModelSpec, Padding, Rows
+from models_registry.base_models.writing import Prompt
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.injection.probing.row_independence import NOTHING, RowProof
 from models_registry.inputs.values import Inputs, OutputValue
@@ -58,6 +59,12 @@ class Plain:
         places: Sequence[int] = (),
     ) -> tuple[str, ...]:
         return ()
+
+    def writer(self, module: nn.Module) -> None:
+        return None
+
+    def prompts(self, inputs: Inputs, parameters: Mapping[str, Any]) -> tuple[Prompt, ...]:
+        raise NotImplementedError
 
     def joins(self, parameters: Mapping[str, Any]) -> bool:
         return False

@@ -1,0 +1,267 @@
+"""Writes texts step by step: any number of them at once, each by its own adapters, whoever begins or ends meanwhile.
+
+Runs on the model's own thread. Each step admits who waits, computes at most one chunk of one prompt, and then the next
+token of every text whose prompt is computed.
+"""
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from models_registry.base_models.generation import GenerationParameters, parse_parameters
+from models_registry.base_models.spec import BaseModelSpec
+from models_registry.base_models.writing import Writer
+from models_registry.errors import DeadlinePassed, Invalid
+from models_registry.injection.adapted_model import AdaptedModel
+from models_registry.injection.routing.routing import Composition, Routing, route_rows, routing, without_routing
+from models_registry.records import Fault
+from service.host.device import give_memory_back
+from service.host.execution.model_runner import OutOfMemory, acting, blame_on_inputs, require_coverage
+from service.host.generation.answer import TextAnswer
+from service.host.generation.greedy import Sampler, TextStream, draw
+from service.host.generation.proof import example_prompts, writes_as_generate
+from service.host.generation.schedule import Schedule, rows_for
+from service.host.generation.sequence import TextSequence
+from service.host.generation.stepper import Stepper, stepper_for
+from service.host.scheduling.job import Job
+from service.host.scheduling.outcome import explain, fail, succeed
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Of the hosted model `name`, whose module `stepper` runs. At most `max_rows` texts are written at once."""
+
+    def __init__(self, name: str, adapted: AdaptedModel, writer: Writer, stepper: Stepper, max_rows: int) -> None:
+        self._name = name
+        self._adapted = adapted
+        self._writer = writer
+        self._stepper: Final = stepper
+        self._slots = stepper.slots
+        self._schedule: Schedule[TextSequence] = Schedule(max_rows)
+        self._jobs: tuple[Job, ...] = ()
+        self._is_proven = False
+        self._routed: tuple[tuple[Composition, ...], Routing] | None = None
+
+    # ---- any thread -----------------------------------------------------------------------------------------
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """Those whose texts aren't all written yet."""
+        return self._jobs
+
+    # ---- the model's own thread -----------------------------------------------------------------------------
+
+    @property
+    def room(self) -> int:
+        """How many more texts may begin; none while others wait for memory."""
+        return self._schedule.room
+
+    def prove(self, spec: BaseModelSpec) -> None:
+        """Find out whether it writes what the model's own `generate` writes. Before, and where it doesn't, it takes no
+        job."""
+        with without_routing(self._adapted):
+            self._is_proven = writes_as_generate(self._stepper, self._writer, example_prompts(spec))
+        self._slots.shrink(0, 0)
+
+    def takes(self, job: Job) -> bool:
+        """Whether it can write this job's texts. Its adapters are in memory."""
+        parameters = parse_parameters(job.request.parameters or {})
+        return self._is_proven and _is_greedy(parameters) and self._adapted.routes_rows(job.keys)
+
+    def begin(self, job: Job, begun: float, load_s: float) -> None:
+        """Write its texts from the next step on. It waited until `begun` (`time.monotonic()`), `load_s` of that for its
+        adapters. Raises `Invalid` for texts that the slots can never hold."""
+        for row, prompt in enumerate(job.prompts):
+            if not self._schedule.fits(prompt.length):
+                message = (
+                    f"It has {len(prompt.ids)} tokens; with the {prompt.room} that may follow, these are more than the "
+                    f"{self._schedule.longest} that fit into ADAPTER_SERVICE_MAX_CACHE_BYTES."
+                )
+                raise Invalid("A text doesn't fit into memory.", [Fault(("inputs", "text", job.start + row), message)])
+        parameters = parse_parameters(job.request.parameters or {})
+        answer = TextAnswer(job, begun, load_s)
+        selections = job.selections * job.size if len(job.selections) == 1 else job.selections
+        ends, decode, device = self._writer.end_ids, self._writer.decode, self._writer.model.device
+        self._schedule.add(
+            TextSequence(
+                answer,
+                row,
+                prompt,
+                selection,
+                Sampler(parameters, prompt.ids, job.start + row, ends, device),
+                TextStream(decode),
+                ends,
+                decode,
+            )
+            for row, (prompt, selection) in enumerate(zip(job.prompts, selections, strict=True))
+        )
+        self._jobs = (*self._jobs, job)
+
+    def step(self) -> int:
+        """One step for all texts. Returns how many rows it decoded."""
+        with torch.inference_mode():
+            self._drop()
+            self._schedule.admit()
+            self._prefill()
+            decoding = self._schedule.decoding
+            self._decode(decoding)
+            if not self._schedule.running:
+                self._slots.shrink(0, 0)
+        return len(decoding)
+
+    def fail_all(self, error: BaseException) -> None:
+        """Write none of its texts any further, because of this."""
+        for answer in {sequence.answer: None for sequence in self._schedule.all}:
+            explain(self._name, answer.job, error)
+            self._end(answer, CancelledError())
+
+    # ---- inside a step --------------------------------------------------------------------------------------
+
+    def _drop(self) -> None:
+        """Texts that nobody waits for any more, and those that are late."""
+        for answer in {sequence.answer: None for sequence in self._schedule.all}:
+            if answer.is_left:
+                self._end(answer, CancelledError())
+            elif answer.is_late:
+                self._end(answer, DeadlinePassed("The request's deadline passed while its text was written."))
+
+    def _prefill(self) -> None:
+        chunk = self._schedule.next_chunk()
+        if chunk is None:
+            return
+        sequence = chunk.sequence
+        try:
+            with blame_on_inputs(), acting(self._adapted, self._adapted.routed([sequence.composition])):
+                ids = sequence.prompt.ids[chunk.start : chunk.end]
+                logits = self._stepper.prefill(chunk.slot, ids, chunk.start)
+            require_coverage(self._adapted, [sequence.selection])
+        except OutOfMemory as error:
+            if not self._make_room():
+                self._fail(sequence, error)
+            return
+        except BaseException as error:  # a module may raise anything
+            self._fail(sequence, error)
+            return
+        sequence.computed = chunk.end
+        self._draw([sequence], logits)
+
+    def _decode(self, sequences: Sequence[TextSequence]) -> None:
+        """Together; if that fails in two halves, and so on: an error is then only the text's that caused it."""
+        running = self._schedule.running
+        sequences = [sequence for sequence in sequences if sequence in running]
+        if not sequences:
+            return
+        try:
+            with blame_on_inputs():
+                logits = self._forward(running, sequences)
+        except OutOfMemory as error:
+            if not self._make_room():
+                self._fail(sequences[0], error)
+                return
+        except BaseException as error:  # a module may raise anything
+            if len(sequences) == 1:
+                self._fail(sequences[0], error)
+                return
+            log.debug("model %s writes %d texts in halves", self._name, len(sequences), exc_info=error)
+        else:
+            for sequence in sequences:
+                sequence.computed += 1
+            self._draw(sequences, logits)
+            return
+        # Only here, for the error would keep alive what the forward took.
+        middle = (len(sequences) + 1) // 2
+        self._decode(sequences[:middle])
+        self._decode(sequences[middle:])
+
+    def _forward(self, running: Sequence[TextSequence], sequences: Sequence[TextSequence]) -> Tensor:
+        """Logits of `sequences` [rows, vocabulary]. Those of the others that are `running` are rows of the base; what
+        is put into their slots lies where their own next token will be."""
+        chosen = set(sequences)
+        ids = [sequence.next_id if sequence in chosen else 0 for sequence in running]
+        compositions = [sequence.composition if sequence in chosen else {} for sequence in running]
+        with self._route(compositions):
+            logits = self._stepper.decode(ids, [sequence.computed for sequence in running])
+        if len(sequences) == len(running):
+            return logits
+        rows = [row for row, sequence in enumerate(running) if sequence in chosen]
+        return logits[torch.tensor(rows, device=logits.device)]
+
+    def _route(self, compositions: Sequence[Composition]) -> AbstractContextManager[Routing]:
+        """One routing lives as long as its compositions: what layers keep for it is made once."""
+        rows = (*compositions, *({} for _ in range(rows_for(len(compositions)) - len(compositions))))
+        if self._routed is None or self._routed[0] != rows:
+            self._routed = (rows, route_rows(rows, self._adapted.kernels))
+        return routing(self._adapted, self._routed[1])
+
+    def _draw(self, sequences: Sequence[TextSequence], logits: Tensor) -> None:
+        """The next token of those whose own tokens are all computed; of the others it is known."""
+        rows = [row for row, sequence in enumerate(sequences) if sequence.needs_token]
+        if not rows:
+            return
+        if len(rows) < len(sequences):
+            logits = logits[torch.tensor(rows, device=logits.device)]
+        chosen = [sequences[row] for row in rows]
+        for sequence, drawn in zip(chosen, draw([sequence.sampler for sequence in chosen], logits), strict=True):
+            text, tokens = sequence.take(drawn)
+            answer = sequence.answer
+            answer.write(sequence.row, text, tokens, sequence.written if sequence.is_over else None)
+            if sequence.is_over:
+                self._remove(sequence)
+            if answer.is_complete:
+                self._jobs = tuple(job for job in self._jobs if job is not answer.job)
+                succeed(answer.job.future, answer.answer())
+
+    # ---- who leaves -----------------------------------------------------------------------------------------
+
+    def _make_room(self) -> bool:
+        """The youngest text gives its slot back and is computed again later. Whether there was one."""
+        youngest = self._schedule.youngest
+        if youngest is not None:
+            youngest.begin_again()
+            self._move(self._schedule.put_back(youngest))
+        longest = max((sequence.computed + 1 for sequence in self._schedule.running), default=0)
+        self._slots.shrink(len(self._schedule.running), longest)
+        give_memory_back()
+        return youngest is not None
+
+    def _fail(self, sequence: TextSequence, error: BaseException) -> None:
+        """Its job's other texts end too, because a request has one answer."""
+        self._slots.clear(self._schedule.slot_of(sequence))
+        explain(self._name, sequence.answer.job, error)
+        self._end(sequence.answer, CancelledError())
+
+    def _end(self, answer: TextAnswer, error: Exception) -> None:
+        """Write no more of it."""
+        for sequence in self._schedule.all:
+            if sequence.answer is answer:
+                self._remove(sequence)
+        self._jobs = tuple(job for job in self._jobs if job is not answer.job)
+        if not answer.job.future.done():
+            fail(answer.job.future, error)
+
+    def _remove(self, sequence: TextSequence) -> None:
+        self._move(self._schedule.remove(sequence))
+
+    def _move(self, moved: tuple[int, int] | None) -> None:
+        if moved is not None:
+            source, slot = moved
+            self._slots.move(source, slot, self._schedule.running[slot].computed)
+
+
+def _is_greedy(parameters: GenerationParameters) -> bool:
+    """What can be written so far."""
+    plain = {"max_new_tokens", "max_tokens", "seed", "temperature", "top_k", "top_p", "min_p"}
+    return not parameters.do_sample and parameters.model_fields_set <= plain
+
+
+def engine_for(name: str, spec: BaseModelSpec, adapted: AdaptedModel, max_rows: int) -> Engine | None:
+    """None where only the spec itself can write the model's texts, if anything can."""
+    writer = spec.writer(adapted.module)
+    stepper = None if writer is None else stepper_for(writer.model)
+    return None if writer is None or stepper is None else Engine(name, adapted, writer, stepper, max_rows)

@@ -1,0 +1,62 @@
+"""Whether a model can be run on slots: a few texts, written both ways."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from models_registry.base_models.spec import BaseModelSpec
+from models_registry.base_models.writing import Prompt, Writer
+from models_registry.inputs.values import Inputs
+from service.host.generation.stepper import Stepper
+
+TOKENS: Final = 3
+EXAMPLE_TEXTS: Final = ("A ship leaves the harbour at dawn.", "Bread!")
+
+
+def example_prompts(spec: BaseModelSpec) -> tuple[Prompt, ...]:
+    return spec.prompts(Inputs(texts=EXAMPLE_TEXTS), {})
+
+
+def writes_as_generate(stepper: Stepper, writer: Writer, prompts: Sequence[Prompt]) -> bool:
+    """Whether the first tokens of these texts, written together on slots, are those that `generate`
+    writes greedily. False where either fails: such a model's texts are not for slots."""
+    try:
+        with torch.inference_mode():
+            ours = _on_slots(stepper, prompts)
+            theirs = _by_generate(writer, prompts)
+    except Exception:  # whatever a module raises that has no idea of slots
+        return False
+    ends = writer.end_ids
+    return [_cut(row, ends) for row in ours] == [_cut(row, ends) for row in theirs]
+
+
+def _on_slots(stepper: Stepper, prompts: Sequence[Prompt]) -> list[list[int]]:
+    rows: list[list[int]] = []
+    for slot, prompt in enumerate(prompts):
+        rows.append([int(stepper.prefill(slot, prompt.ids, 0)[0].argmax())])
+    for step in range(TOKENS - 1):
+        positions = [len(prompt.ids) + step for prompt in prompts]
+        logits = stepper.decode([row[-1] for row in rows], positions)
+        for row, id in zip(rows, logits.argmax(-1).tolist(), strict=True):
+            row.append(int(id))
+    return rows
+
+
+def _by_generate(writer: Writer, prompts: Sequence[Prompt]) -> list[list[int]]:
+    longest = max(len(prompt.ids) for prompt in prompts)
+    ids, mask = torch.zeros(2, len(prompts), longest, dtype=torch.long, device=writer.model.device)
+    for row, prompt in enumerate(prompts):
+        ids[row, -len(prompt.ids) :] = torch.tensor(prompt.ids)
+        mask[row, -len(prompt.ids) :] = 1
+    # `generate` is a method that transformers mixes into models that can; the task says that this one can.
+    generate: Any = writer.model.generate
+    tokens: Tensor = generate(input_ids=ids, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False)
+    return tokens[:, longest:].tolist()
+
+
+def _cut(tokens: Sequence[int], ends: frozenset[int]) -> list[int]:
+    """Up to the first that ends a text: `generate` writes nothing of it behind that."""
+    end = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+    return list(tokens[: end + 1])

@@ -1,0 +1,76 @@
+"""Runs a causal language model on slots: a part of one prompt, or the next token of every text.
+
+The model's own code and attention stay as they are; positions and masks are given to it. Knows no adapters.
+"""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+from service.host.generation.masks import Masks
+from service.host.generation.schedule import rows_for
+from service.host.generation.slots import KeyValueSlots
+
+CACHE_NAMES: Final = ("cache", "past_key_values")
+PLAIN_LAYERS: Final = (DynamicLayer, DynamicSlidingWindowLayer)
+
+
+class Stepper:
+    """Forwards of `model`, whose keys and values are in `slots`. Use it under `torch.inference_mode`."""
+
+    def __init__(self, model: PreTrainedModel, masks: Masks, cache_name: str, keeps_logits: bool) -> None:
+        config: Any = model.config.get_text_config()
+        self.slots: Final = KeyValueSlots(config.num_hidden_layers)
+        self._model = model
+        self._masks = masks
+        self._more: dict[str, Any] = {cache_name: self.slots, "use_cache": True, "return_dict": True}
+        if keeps_logits:
+            self._more["logits_to_keep"] = 1
+
+    def prefill(self, slot: int, ids: Sequence[int], start: int) -> Tensor:
+        """Compute `ids` at the positions of `slot` from `start`; before them all must be computed. Returns the logits
+        [1, vocabulary] behind the last."""
+        end = start + len(ids)
+        self.slots.place(slot, start, end)
+        return self._forward(torch.tensor([ids]), torch.arange(start, end)[None], end)
+
+    def decode(self, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
+        """Compute one token of each of the first slots, at its own position. Returns logits [rows, vocabulary]; rows
+        are filled up with the first tokens of slots that are free."""
+        idle = [0] * (rows_for(len(ids)) - len(ids))
+        at = torch.tensor([*positions, *idle], device=self._model.device)
+        view = self.slots.view(at, max(positions))
+        return self._forward(torch.tensor([*ids, *idle])[:, None], at[:, None], view)[: len(ids)]
+
+    def _forward(self, ids: Tensor, positions: Tensor, view: int) -> Tensor:
+        device = self._model.device
+        positions = positions.to(device)
+        masks = self._masks.of(positions, view)
+        outputs: Any = self._model(input_ids=ids.to(device), position_ids=positions, attention_mask=masks, **self._more)
+        logits: Tensor = outputs.logits[:, -1]
+        return logits.float()
+
+
+def stepper_for(model: PreTrainedModel) -> Stepper | None:
+    """None where the model keeps more than keys and values of its tokens, or can't be told which it may look at.
+
+    What it does with slots shows only in a forward.
+    """
+    names = inspect.signature(model.forward).parameters
+    masks = Masks.of_model(model)
+    cache_name = next((name for name in CACHE_NAMES if name in names), None)
+    if masks is None or cache_name is None or "position_ids" not in names or model.config.is_encoder_decoder:
+        return None
+    if not hasattr(model.config.get_text_config(), "num_hidden_layers") or not _is_plain(model):
+        return None
+    return Stepper(model, masks, cache_name, "logits_to_keep" in names)
+
+
+def _is_plain(model: PreTrainedModel) -> bool:
+    layers: list[object] = list(DynamicCache(config=model.config.get_text_config()).layers)
+    return not model._is_stateful and all(type(layer) in PLAIN_LAYERS for layer in layers)  # pyright: ignore[reportPrivateUsage] - transformers has no other name for it

@@ -1,0 +1,225 @@
+"""Texts that share steps, as a caller sees them. Nothing is timed: a step is held where something must happen in it."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+
+import pytest
+import torch
+from engines import TIMEOUT_S, eventually
+from torch import Tensor
+from writing import WritingHost
+
+from models_registry.errors import Conflict, DeadlinePassed, Invalid, Unavailable
+from models_registry.inputs.values import Inputs
+from service.host.generation.stepper import Stepper
+from service.protocol.texts import TextPart
+from service.protocol.types import BASE, HostAnswer, InferCall, Selection
+
+PROMPTS = ("a b c", "d e f g h", "i", "j k l m", "n o p q r s t", "u v")
+LENGTHS = (4, 12, 7, 9, 2, 15)
+
+
+@pytest.fixture
+def writing(tmp_path: Path) -> Iterator[WritingHost]:
+    writing = WritingHost(tmp_path)
+    yield writing
+    writing.host.end(Conflict("the test is over"))
+
+
+@pytest.fixture
+def adapters(writing: WritingHost) -> tuple[Selection, ...]:
+    return (BASE, *(writing.adapter(name, seed) for seed, name in enumerate("xyz")))
+
+
+class Steps:
+    """Decode steps that wait for the test, and how many rows each had."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rows: list[int] = []
+        self.fail: Callable[[Sequence[int], Sequence[int]], None] = lambda ids, positions: None
+        self._open = threading.Event()
+        self._arrived = threading.Event()
+        decode = Stepper.decode
+
+        def held(stepper: Stepper, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
+            self._arrived.set()
+            assert self._open.wait(TIMEOUT_S)
+            self.rows.append(len(ids))
+            self.fail(ids, positions)
+            return decode(stepper, ids, positions)
+
+        monkeypatch.setattr(Stepper, "decode", held)
+
+    def wait_for_one(self) -> None:
+        assert self._arrived.wait(TIMEOUT_S)
+
+    def let_go(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def steps(writing: WritingHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+    writing.write("a", max_new_tokens=1)  # the proof has decoded by then
+    steps = Steps(monkeypatch)
+    yield steps
+    steps.let_go()
+
+
+def test_texts_that_share_steps_are_those_that_each_is_alone(
+    writing: WritingHost, adapters: tuple[Selection, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(place: int) -> Future[HostAnswer]:
+        own = (adapters[place % len(adapters)],)
+        return writing.ask(PROMPTS[place], adapters=own, max_new_tokens=LENGTHS[place])
+
+    alone = [ask(place).result(TIMEOUT_S) for place in range(len(PROMPTS))]
+    steps = Steps(monkeypatch)
+    first = ask(0)
+    steps.wait_for_one()
+    others = [ask(place) for place in range(1, len(PROMPTS))]
+    steps.let_go()
+    together = [asked.result(TIMEOUT_S) for asked in (first, *others)]
+    assert [answer.outputs for answer in together] == [answer.outputs for answer in alone]
+    assert [answer.texts for answer in together] == [answer.texts for answer in alone]
+    assert max(steps.rows) > len(PROMPTS) // 2
+
+
+def test_rows_of_one_request_have_their_own_adapters(writing: WritingHost, adapters: tuple[Selection, ...]) -> None:
+    together = writing.write(*PROMPTS[:4], adapters=adapters, max_new_tokens=6)
+    each = [writing.write(PROMPTS[row], adapters=(adapters[row],), max_new_tokens=6) for row in range(4)]
+    assert together == tuple(text for (text,) in each)
+    assert len({writing.write("a b", adapters=(one,), max_new_tokens=6) for one in adapters}) > 1
+
+
+def test_a_text_begins_beside_one_that_is_being_written(writing: WritingHost, steps: Steps) -> None:
+    long = writing.ask("a b c", max_new_tokens=20)
+    steps.wait_for_one()
+    short = writing.ask("d e", max_new_tokens=2)
+    steps.let_go()
+    short.result(TIMEOUT_S)
+    long.result(TIMEOUT_S)
+    assert 2 in steps.rows
+    assert steps.rows[-1] == 1
+
+
+def test_parts_come_while_the_text_is_written(writing: WritingHost, steps: Steps) -> None:
+    parts: list[TextPart] = []
+    asked = writing.ask("a b c", on_part=parts.append, max_new_tokens=5)
+    steps.wait_for_one()
+    assert len(parts) == 1
+    assert not asked.done()
+    steps.let_go()
+    (text,) = asked.result(TIMEOUT_S).outputs["text"]
+    assert "".join(part.text for part in parts) == text
+    assert [part.end for part in parts if part.end] == list(asked.result(0).texts)
+
+
+def test_an_answer_counts_tokens_and_says_why_its_text_ended(writing: WritingHost) -> None:
+    asked = writing.ask("a b c", "d", max_new_tokens=5).result(TIMEOUT_S)
+    assert [text.prompt_tokens for text in asked.texts] == [3, 1]
+    assert [(text.tokens, text.finish_reason) for text in asked.texts] == [(5, "length")] * 2
+    assert asked.queue_ms > 0
+    assert asked.forward_ms > 0
+
+
+def test_who_leaves_frees_the_slot_at_the_next_step(writing: WritingHost, steps: Steps) -> None:
+    left = writing.ask("a b c", id=1000, max_new_tokens=25)
+    stays = writing.ask("d e", max_new_tokens=3)
+    steps.wait_for_one()
+    writing.host.cancel(1000)
+    steps.let_go()
+    stays.result(TIMEOUT_S)
+    with pytest.raises(CancelledError):
+        left.result(TIMEOUT_S)
+    eventually(lambda: not writing.engine.jobs)
+    assert len(steps.rows) < 10
+
+
+def test_a_text_that_fails_fails_alone(writing: WritingHost, steps: Steps) -> None:
+    def fail(ids: Sequence[int], positions: Sequence[int]) -> None:
+        if any(id and position > 20 for id, position in zip(ids, positions, strict=True)):
+            raise ValueError("no further than this")
+
+    steps.fail = fail
+    good = [writing.ask("a b c", max_new_tokens=6), writing.ask("d e", max_new_tokens=6)]
+    steps.wait_for_one()
+    bad = writing.ask("a " * 20, max_new_tokens=6)
+    good.append(writing.ask("f g", max_new_tokens=6))
+    steps.let_go()
+    with pytest.raises(Invalid, match="no further than this"):
+        bad.result(TIMEOUT_S)
+    together = [asked.result(TIMEOUT_S).outputs["text"] for asked in good]
+    assert together == [writing.write(text, max_new_tokens=6) for text in ("a b c", "d e", "f g")]
+
+
+def test_where_memory_runs_out_the_youngest_text_is_computed_again(writing: WritingHost, steps: Steps) -> None:
+    def fail(ids: Sequence[int], positions: Sequence[int]) -> None:
+        if len(ids) > 2:
+            raise torch.OutOfMemoryError
+
+    asked = [writing.ask(text, max_new_tokens=9) for text in PROMPTS[:2]]
+    steps.wait_for_one()
+    asked += [writing.ask(text, max_new_tokens=9) for text in PROMPTS[2:4]]
+    steps.fail = fail
+    steps.let_go()
+    together = [one.result(TIMEOUT_S).outputs["text"] for one in asked]
+    assert max(steps.rows) > 2
+    assert together == [writing.write(text, max_new_tokens=9) for text in PROMPTS[:4]]
+
+
+def test_a_lone_text_that_finds_no_memory_fails(writing: WritingHost, steps: Steps) -> None:
+    def fail(ids: Sequence[int], positions: Sequence[int]) -> None:
+        raise torch.OutOfMemoryError
+
+    steps.fail = fail
+    steps.let_go()
+    with pytest.raises(Unavailable, match="Not enough memory"):
+        writing.write("a b c", max_new_tokens=3)
+
+
+def test_a_text_whose_time_is_over_ends(writing: WritingHost, steps: Steps) -> None:
+    asked = writing.ask("a b c", max_new_tokens=20, remaining_s=0.01)
+    steps.let_go()
+    with pytest.raises(DeadlinePassed):
+        asked.result(TIMEOUT_S)
+
+
+def test_forwards_and_steps_take_turns(writing: WritingHost, steps: Steps) -> None:
+    text = writing.ask("a b c", max_new_tokens=20)
+    steps.wait_for_one()
+    call = InferCall(Inputs({"input_ids": torch.tensor([[3, 4, 5]])}))
+    forwards = [writing.host.infer(id, call, (BASE,)) for id in (2000, 2001)]
+    steps.let_go()
+    for forward in forwards:
+        forward.result(TIMEOUT_S)
+    assert not text.done() or len(steps.rows) == 19
+    text.result(TIMEOUT_S)
+
+
+def test_a_host_that_closes_finishes_its_texts(writing: WritingHost, steps: Steps) -> None:
+    asked = writing.ask("a b c", max_new_tokens=6)
+    steps.wait_for_one()
+    closed = writing.host.close(Conflict("closing"))
+    steps.let_go()
+    assert asked.result(TIMEOUT_S).texts[0].tokens == 6
+    closed.result(TIMEOUT_S)
+
+
+def test_a_host_that_gives_up_answers_at_once(writing: WritingHost, steps: Steps) -> None:
+    asked = writing.ask("a b c", max_new_tokens=6)
+    steps.wait_for_one()
+    writing.host.give_up(Unavailable("gone"))
+    with pytest.raises(Unavailable, match="gone"):
+        asked.result(TIMEOUT_S)
+
+
+def test_a_model_that_does_not_write_on_slots_as_it_generates_is_left_to_generate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stepper, "decode", lambda self, ids, positions: torch.zeros(len(ids), 31))
+    writing = WritingHost(tmp_path)
+    assert len(writing.write("a b c", max_new_tokens=6)[0].split()) > 1
+    assert not writing.engine.jobs
+    writing.host.end(Conflict("the test is over"))

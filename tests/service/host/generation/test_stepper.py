@@ -1,0 +1,121 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import DECODER, TINY_MODELS
+from torch import Tensor, nn
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+)
+
+from service.host.generation.stepper import Stepper, stepper_for
+
+WINDOW = 5
+SLIDING: dict[str, Any] = {**DECODER, "sliding_window": WINDOW}
+PROMPTS = ([3, 4, 5, 6, 7, 8, 9], [5, 6], [11] * 12)
+TOKENS = 6
+
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    **{name: TINY_MODELS[name].base for name in ("llama", "qwen2", "qwen3", "gpt2")},
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**SLIDING)),
+    "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**SLIDING, head_dim=8)),
+    "gemma3": lambda: Gemma3ForCausalLM(
+        Gemma3TextConfig(**SLIDING, head_dim=8, layer_types=["sliding_attention", "full_attention"])
+    ),
+}
+
+
+def model(name: str) -> PreTrainedModel:
+    torch.manual_seed(0)
+    made = MODELS[name]().double().eval().requires_grad_(False)
+    assert isinstance(made, PreTrainedModel)
+    return made
+
+
+def stepper(made: PreTrainedModel) -> Stepper:
+    found = stepper_for(made)
+    assert found is not None
+    return found
+
+
+def expected(made: PreTrainedModel, ids: list[int]) -> Tensor:
+    """Logits of the last token, by the model's plain forward of all."""
+    return made(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].float()
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.inference_mode()
+def test_each_row_gets_the_logits_of_its_own_text(name: str) -> None:
+    made = model(name)
+    steps = stepper(made)
+    texts = [list(ids) for ids in PROMPTS]
+    for slot, ids in enumerate(texts):
+        torch.testing.assert_close(steps.prefill(slot, ids, 0)[0], expected(made, ids))
+    for token in range(TOKENS):
+        positions = [len(ids) for ids in texts]
+        for ids in texts:
+            ids.append(3 + token)
+        logits = steps.decode([ids[-1] for ids in texts], positions)
+        for row, ids in zip(logits, texts, strict=True):
+            torch.testing.assert_close(row, expected(made, ids))
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "gemma3"])
+@torch.inference_mode()
+def test_a_prompt_may_come_in_chunks(name: str) -> None:
+    made = model(name)
+    steps = stepper(made)
+    ids = [3 + place % 30 for place in range(20)]
+    for start in range(0, 18, 6):
+        steps.prefill(1, ids[start : start + 6], start)
+    torch.testing.assert_close(steps.prefill(1, ids[18:], 18)[0], expected(made, ids))
+
+
+@torch.inference_mode()
+def test_a_text_goes_on_in_another_slot_and_in_larger_ones() -> None:
+    made = model("llama")
+    steps = stepper(made)
+    steps.prefill(0, [9, 9], 0)
+    steps.prefill(1, [3, 4, 5], 0)
+    steps.slots.move(1, 0, 3)
+    room = steps.slots.room
+    steps.prefill(7, [6] * (room + 1), 0)
+    assert (steps.slots.count, steps.slots.room) == (8, 2 * room)
+    torch.testing.assert_close(steps.decode([6], [3])[0], expected(made, [3, 4, 5, 6]))
+    steps.slots.shrink(1, 4)
+    assert (steps.slots.count, steps.slots.room) == (4, room)
+    torch.testing.assert_close(steps.decode([7], [4])[0], expected(made, [3, 4, 5, 6, 7]))
+
+
+@torch.inference_mode()
+def test_a_prefix_that_was_read_serves_another_slot() -> None:
+    made = model("llama")
+    steps = stepper(made)
+    steps.prefill(0, [3, 4, 5, 6], 0)
+    steps.slots.write(2, steps.slots.read(0, 3))
+    torch.testing.assert_close(steps.prefill(2, [9], 3)[0], expected(made, [3, 4, 5, 9]))
+
+
+@torch.inference_mode()
+def test_what_is_not_a_number_stays_in_its_slot_until_it_is_cleared() -> None:
+    made = model("llama")
+    steps = stepper(made)
+    steps.prefill(0, [3, 4, 5], 0)
+    steps.slots.write(0, [torch.full_like(tensor, torch.nan) for tensor in steps.slots.read(0, 3)])
+    steps.slots.clear(0)
+    steps.prefill(0, [3, 4], 0)
+    torch.testing.assert_close(steps.decode([5], [2])[0], expected(made, [3, 4, 5]))
+
+
+@pytest.mark.parametrize("name", ["mamba", "t5"])
+def test_models_that_keep_something_else_are_not_for_slots(name: str) -> None:
+    made = TINY_MODELS[name].base()
+    assert isinstance(made, PreTrainedModel)
+    assert stepper_for(made) is None
