@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, GgufConfig, PreTrainedConfig, PreTrainedModel
 
 from models_registry.base_models.absent_head import absent_head_of, declared_labels, is_head
+from models_registry.base_models.classification import classify
 from models_registry.base_models.encoder_decoder import (
     lacks_decoder_inputs,
     missing_decoder_inputs,
@@ -46,7 +47,7 @@ from models_registry.base_models.token_ids import (
     text_faults,
     token_faults,
 )
-from models_registry.base_models.writing import Prompt, Writer
+from models_registry.base_models.writing import Prompt, Writer, prompts_of, writer_of
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import AbsentHead, Fault
@@ -142,7 +143,7 @@ class HuggingFaceSpec:
         if rows.from_text and self.task == FEATURE_EXTRACTION and "last_hidden_state" in outputs:
             return {**outputs, "embedding": self._embed(outputs, rows)}
         if rows.from_text and self.task == TEXT_CLASSIFICATION:
-            return {**outputs, **_classify(_transformers(module).config, outputs["logits"])}
+            return {**outputs, **classify(_transformers(module).config, outputs["logits"])}
         if rows.from_text and self.task == TEXT_GENERATION:
             mask = rows.tensors.get("attention_mask")
             return {**outputs, **next_tokens(outputs, mask, self._need_text(("inputs", "text")).decode_all)}
@@ -158,24 +159,13 @@ class HuggingFaceSpec:
         return replace(rows, tensors={**rows.tensors, **self._first_decoder_inputs(_transformers(module))})
 
     def writer(self, module: nn.Module) -> Writer | None:
-        text = self._text
-        if self.task != TEXT_GENERATION or text is None:
-            return None
-        model = _transformers(module)
-        return Writer(model, end_ids(model), lambda ids: text.decode(torch.tensor([ids]))[0])
+        has_slots = self.task == TEXT_GENERATION and self._text is not None
+        return writer_of(_transformers(module), self._need_text(())) if has_slots else None
 
     def prompts(self, inputs: Inputs, parameters: Mapping[str, Any]) -> tuple[Prompt, ...]:
         self._check_writing(bool(inputs.texts))
-        wanted, text = parse_parameters(parameters), self._need_text(("parameters",))
-        limit = self._limit(text)
-        rows = text.rows(inputs, limit, "left", wanted.room)
-        if faults := list(text_faults(self._tables, rows["input_ids"])):
-            raise Invalid("The tokenizer and the model don't belong together.", faults)
-        texts = (ids[mask.bool()] for ids, mask in zip(rows["input_ids"], rows["attention_mask"], strict=True))
-        return tuple(
-            Prompt(tuple(ids.tolist()), wanted.length if limit is None else min(wanted.length, limit - len(ids)))
-            for ids in texts
-        )
+        text = self._need_text(("parameters",))
+        return prompts_of(inputs, parse_parameters(parameters), text, self._limit(text), self._tables)
 
     def generate(
         self,
@@ -329,19 +319,3 @@ def _transformers(module: nn.Module) -> PreTrainedModel:
 
 def _is_whole(tensor: Tensor) -> bool:
     return not tensor.is_floating_point() and tensor.dtype is not torch.bool
-
-
-def _classify(config: PreTrainedConfig, logits: Tensor) -> dict[str, OutputValue]:
-    """`label` and `score` [rows], as in transformers' pipeline: softmax, or sigmoid where labels may hold together."""
-    numbers = logits.float()
-    if config.problem_type == "regression":
-        scores = numbers
-    elif config.problem_type == "multi_label_classification" or numbers.shape[-1] == 1:
-        scores = numbers.sigmoid()
-    else:
-        scores = numbers.softmax(-1)
-    best = scores.max(-1)
-    names = dict[Any, str](config.id2label or {})
-    # An adapter's own head may have more classes than the base's config has names.
-    labels = tuple(names.get(int(index), f"LABEL_{int(index)}") for index in best.indices)
-    return {"label": labels, "score": best.values}

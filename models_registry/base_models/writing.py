@@ -5,6 +5,12 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedModel
 
+from models_registry.base_models.generation import GenerationParameters, end_ids
+from models_registry.base_models.text import Text
+from models_registry.base_models.token_ids import Tables, text_faults
+from models_registry.errors import Invalid
+from models_registry.inputs.values import Inputs
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -26,3 +32,19 @@ class Writer:
     model: PreTrainedModel
     end_ids: frozenset[int]
     decode: Callable[[Sequence[int]], str]
+
+
+def writer_of(model: PreTrainedModel, text: Text) -> Writer:
+    return Writer(model, end_ids(model), lambda ids: text.decode([list(ids)])[0])
+
+
+def prompts_of(
+    inputs: Inputs, parameters: GenerationParameters, text: Text, limit: int | None, tables: Tables
+) -> tuple[Prompt, ...]:
+    """The texts as tokens, of which a model with these `tables` takes at most `limit`. Raises `Invalid`."""
+    rows = text.rows(inputs, limit, "left", parameters.room)
+    if faults := list(text_faults(tables, rows["input_ids"])):
+        raise Invalid("The tokenizer and the model don't belong together.", faults)
+    own = (ids[mask.bool()].tolist() for ids, mask in zip(rows["input_ids"], rows["attention_mask"], strict=True))
+    length = parameters.length
+    return tuple(Prompt(tuple(ids), length if limit is None else min(length, limit - len(ids))) for ids in own)
