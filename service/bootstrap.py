@@ -101,13 +101,11 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.loads = CapacityLimiter(LOADS)
     app.openapi = partial(_document, app)
     # Routes are tried one after the other, so the one that is called most goes first.
-    ours = (inference, models, adapters, loading, compositions, states, aliases, removals, events, health)
-    for resource in (*ours, chat, completions):
-        app.include_router(resource.router)
-    app.include_router(keys.router)
-    app.include_router(teams.router)
-    app.include_router(version_router)
-    require_complete(app.routes)
+    ours = (inference, models, adapters, loading, compositions, states, aliases, removals, events, keys, teams, health)
+    routers = (*(resource.router for resource in (*ours, chat, completions)), version_router)
+    for router in routers:
+        require_complete(router.routes)
+        app.include_router(router)
     install_problems(app, redactor_of(settings))
     # The last one added is the outermost.
     app.add_middleware(FollowGeneration)

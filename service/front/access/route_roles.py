@@ -13,6 +13,10 @@ OPEN_BELOW: Final = ("/docs", "/static-offline-docs")
 
 _CALLER: Final = """
 POST /models/{model_id}/infer
+POST /v1/chat/completions
+POST /v1/completions
+POST /v1/embeddings
+POST /v1/responses
 """
 _READER: Final = """
 GET /models
@@ -29,6 +33,8 @@ GET /adapters/{name}/config
 GET /adapters/{name}/checkpoint
 GET /adapters/{name}/aliases
 GET /events
+GET /v1/models
+GET /v1/models/{model}
 GET /teams/{team}
 """
 _PUBLISHER: Final = """
@@ -42,6 +48,8 @@ PUT /adapters/{name}/aliases/{alias}
 DELETE /adapters/{name}/aliases/{alias}
 DELETE /adapters/{name}
 DELETE /adapters/{name}/versions/{version}
+POST /v1/load_lora_adapter
+POST /v1/unload_lora_adapter
 GET /keys
 POST /keys
 DELETE /keys/{id}
