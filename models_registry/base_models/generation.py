@@ -159,7 +159,7 @@ def _explain(entry: ErrorDetails) -> str:
     if entry["type"] == "string_too_long":
         return f"{message}, not {len(sent)}."
     if entry["type"] == "too_long":
-        return f"At most {entry['ctx']['max_length']} are taken, not {len(sent)}."
+        return f"At most {entry.get('ctx', {}).get('max_length')} are taken, not {len(sent)}."
     return f"{message}."
 
 
