@@ -32,7 +32,8 @@ from service.front.api.middleware.request_bounds import RefuseUnreadable
 from service.front.api.middleware.request_ids import IdentifyRequests
 from service.front.api.middleware.request_log import LogRequests
 from service.front.api.middleware.single_headers import RefuseRepeatedHeaders
-from service.front.api.openai import chat, completions
+from service.front.api.openai import chat, completions, embeddings
+from service.front.api.openai import models as model_names
 from service.front.api.openai.error_bodies import AnswerInOpenAIsWords
 from service.front.api.openapi import build_document
 from service.front.api.problems import install_problems
@@ -102,7 +103,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.openapi = partial(_document, app)
     # Routes are tried one after the other, so the one that is called most goes first.
     ours = (inference, models, adapters, loading, compositions, states, aliases, removals, events, keys, teams, health)
-    routers = (*(resource.router for resource in (*ours, chat, completions)), version_router)
+    routers = (*(resource.router for resource in (*ours, chat, completions, embeddings, model_names)), version_router)
     for router in routers:
         require_complete(router.routes)
         app.include_router(router)
