@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     admin_key: Annotated[SecretStr | None, Field(min_length=16)] = None
     allow_anonymous: Role | None = None
     metrics_token: Annotated[SecretStr | None, Field(min_length=16)] = None
+    lora_root: Path | None = None
     log_format: LogFormat = "text"
     drain_delay: float = Field(default=0.0, ge=0, le=3600)
     root_path: Annotated[str, _matches(_PREFIX, "a path such as `/adapters`, without a slash at its end")] = ""

@@ -45,6 +45,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "admin_key": None,
         "allow_anonymous": None,
         "metrics_token": None,
+        "lora_root": None,
         "log_format": "text",
         "drain_delay": 0.0,
         "root_path": "",

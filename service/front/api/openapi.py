@@ -18,6 +18,7 @@ from service.front.api.openai.completion_body import CompletionBody
 from service.front.api.openai.embeddings_answer import EmbeddingsAnswer
 from service.front.api.openai.embeddings_body import EmbeddingsBody
 from service.front.api.openai.error_bodies import ErrorBody
+from service.front.api.openai.lora import LoadLoraBody, UnloadLoraBody
 from service.front.api.problems import Problem
 from service.front.api.routes.aliases import AliasBody
 from service.front.api.routes.compositions import CompositionBody
@@ -39,10 +40,12 @@ _OURS: tuple[type[pydantic.BaseModel], ...] = (
     FreshAdapterBody,
     InferAnswerBody,
     InferBody,
+    LoadLoraBody,
     NewKeyBody,
     NewModelBody,
     NewTeamBody,
     Problem,
+    UnloadLoraBody,
     UploadedAdapterBody,
     UploadedVersionBody,
 )

@@ -28,6 +28,10 @@ class ModelNames:
         """Base models, then adapters with their aliases; single versions have names, too, which aren't listed."""
         return tuple(all_names(self._snapshot.view, self._bases()))
 
+    def bases(self) -> tuple[str, ...]:
+        """Base models that the caller may use."""
+        return tuple(sorted(self._bases()))
+
     def _bases(self) -> Mapping[str, datetime]:
         allowed = current_caller().models
         known = self._hosting.registered()
