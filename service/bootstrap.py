@@ -152,6 +152,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
             settings.max_upload_bytes,  # an adapter that is made here may be as large as one that is sent
             settings.max_merged_bytes,
             settings.max_request_rows,
+            settings.max_cache_bytes,
         ),
         HostTimes(settings.load_timeout, settings.forward_timeout),
         app.state.redact,

@@ -82,6 +82,7 @@ class Settings(BaseSettings):
     max_json_bytes: ByteSize = Field(default=ByteSize(16 << 20), gt=0)
     max_resident_bytes: ByteSize | None = Field(default=None, gt=0)
     max_merged_bytes: ByteSize | None = Field(default=None, ge=0)
+    max_cache_bytes: ByteSize | None = Field(default=None, gt=0)
     max_batch_rows: int = Field(default=64, gt=0)
     max_request_rows: int = Field(default=4096, gt=0)
     max_queue: int = Field(default=1024, gt=0)

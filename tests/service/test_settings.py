@@ -39,6 +39,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "max_json_bytes": 16 << 20,
         "max_resident_bytes": None,
         "max_merged_bytes": None,
+        "max_cache_bytes": None,
         "max_batch_rows": 64,
         "max_request_rows": 4096,
         "max_queue": 1024,

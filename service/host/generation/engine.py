@@ -24,6 +24,7 @@ from service.host.device import give_memory_back
 from service.host.execution.model_runner import OutOfMemory, acting, blame_on_inputs, require_coverage
 from service.host.generation.answer import TextAnswer
 from service.host.generation.greedy import Sampler, TextStream, draw
+from service.host.generation.prefixes import Prefixes
 from service.host.generation.proof import example_prompts, writes_as_generate
 from service.host.generation.schedule import Schedule, rows_for
 from service.host.generation.sequence import TextSequence
@@ -35,14 +36,19 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Of the hosted model `name`, whose module `stepper` runs. At most `max_rows` texts are written at once."""
+    """Of the hosted model `name`, whose module `stepper` runs. At most `max_rows` texts are written at once,
+    whose keys and values take at most `max_bytes`."""
 
-    def __init__(self, name: str, adapted: AdaptedModel, writer: Writer, stepper: Stepper, max_rows: int) -> None:
+    def __init__(
+        self, name: str, adapted: AdaptedModel, writer: Writer, stepper: Stepper, max_rows: int, max_bytes: int
+    ) -> None:
         self._name = name
         self._adapted = adapted
         self._writer = writer
         self._stepper: Final = stepper
         self._slots = stepper.slots
+        self._prefixes = Prefixes(self._slots)
+        self._max_bytes = max_bytes
         self._schedule: Schedule[TextSequence] = Schedule(max_rows)
         self._jobs: tuple[Job, ...] = ()
         self._is_proven = False
@@ -54,6 +60,10 @@ class Engine:
     def jobs(self) -> tuple[Job, ...]:
         """Those whose texts aren't all written yet."""
         return self._jobs
+
+    def limit(self, max_bytes: int) -> None:
+        """From now on keys and values may take so many bytes."""
+        self._max_bytes = max_bytes
 
     # ---- the model's own thread -----------------------------------------------------------------------------
 
@@ -77,6 +87,7 @@ class Engine:
     def begin(self, job: Job, begun: float, load_s: float) -> None:
         """Write its texts from the next step on. It waited until `begun` (`time.monotonic()`), `load_s` of that for its
         adapters. Raises `Invalid` for texts that the slots can never hold."""
+        self._schedule.max_positions = self._max_positions
         for row, prompt in enumerate(job.prompts):
             if not self._schedule.fits(prompt.length):
                 message = (
@@ -107,7 +118,7 @@ class Engine:
         """One step for all texts. Returns how many rows it decoded."""
         with torch.inference_mode():
             self._drop()
-            self._schedule.admit()
+            self._admit()
             self._prefill()
             decoding = self._schedule.decoding
             self._decode(decoding)
@@ -121,6 +132,10 @@ class Engine:
             explain(self._name, answer.job, error)
             self._end(answer, CancelledError())
 
+    @property
+    def _max_positions(self) -> int:
+        return self._max_bytes // max(1, self._slots.position_bytes)
+
     # ---- inside a step --------------------------------------------------------------------------------------
 
     def _drop(self) -> None:
@@ -130,6 +145,16 @@ class Engine:
                 self._end(answer, CancelledError())
             elif answer.is_late:
                 self._end(answer, DeadlinePassed("The request's deadline passed while its text was written."))
+
+    def _admit(self) -> None:
+        self._schedule.max_positions = self._max_positions
+        admitted = self._schedule.admit()
+        self._prefixes.limit(self._max_bytes - self._schedule.reserved * self._slots.position_bytes)
+        for sequence in admitted:
+            slot, ids = self._schedule.slot_of(sequence), sequence.prompt.ids
+            sequence.computed = self._prefixes.restore(slot, sequence.composition_key, ids)
+            if not sequence.drawn:
+                sequence.cached = sequence.computed
 
     def _prefill(self) -> None:
         chunk = self._schedule.next_chunk()
@@ -149,6 +174,7 @@ class Engine:
             self._fail(sequence, error)
             return
         sequence.computed = chunk.end
+        self._prefixes.keep(chunk.slot, sequence.composition_key, sequence.prompt.ids[: chunk.end])
         self._draw([sequence], logits)
 
     def _decode(self, sequences: Sequence[TextSequence]) -> None:
@@ -220,15 +246,17 @@ class Engine:
     # ---- who leaves -----------------------------------------------------------------------------------------
 
     def _make_room(self) -> bool:
-        """The youngest text gives its slot back and is computed again later. Whether there was one."""
-        youngest = self._schedule.youngest
+        """What is kept for others goes; the youngest text gives its slot back and is computed again later. Whether that
+        may help."""
+        youngest, kept = self._schedule.youngest, self._prefixes.bytes
+        self._prefixes.limit(0)
         if youngest is not None:
-            youngest.begin_again()
+            youngest.computed = 0
             self._move(self._schedule.put_back(youngest))
         longest = max((sequence.computed + 1 for sequence in self._schedule.running), default=0)
         self._slots.shrink(len(self._schedule.running), longest)
         give_memory_back()
-        return youngest is not None
+        return youngest is not None or kept > 0
 
     def _fail(self, sequence: TextSequence, error: BaseException) -> None:
         """Its job's other texts end too, because a request has one answer."""
@@ -260,8 +288,8 @@ def _is_greedy(parameters: GenerationParameters) -> bool:
     return not parameters.do_sample and parameters.model_fields_set <= plain
 
 
-def engine_for(name: str, spec: BaseModelSpec, adapted: AdaptedModel, max_rows: int) -> Engine | None:
+def engine_for(name: str, spec: BaseModelSpec, adapted: AdaptedModel, max_rows: int, max_bytes: int) -> Engine | None:
     """None where only the spec itself can write the model's texts, if anything can."""
     writer = spec.writer(adapted.module)
     stepper = None if writer is None else stepper_for(writer.model)
-    return None if writer is None or stepper is None else Engine(name, adapted, writer, stepper, max_rows)
+    return None if writer is None or stepper is None else Engine(name, adapted, writer, stepper, max_rows, max_bytes)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from models_registry.base_models.writing import Prompt
 from service.host.generation.answer import TextAnswer
 from service.host.generation.greedy import Drawn, Sampler, TextStream
+from service.host.generation.prefixes import CompositionKey
 from service.protocol.texts import DrawnToken, FinishReason, TokenLogprob, WrittenText
 from service.protocol.types import Selection
 
@@ -35,6 +36,10 @@ class TextSequence:
     @property
     def composition(self) -> Mapping[str, float]:
         return self.selection.composition
+
+    @property
+    def composition_key(self) -> CompositionKey:
+        return tuple((part.key, part.version.digest, part.weight) for part in self.selection.parts)
 
     @property
     def prompt_length(self) -> int:
@@ -76,10 +81,6 @@ class TextSequence:
         elif len(self.drawn) == self.prompt.room:
             self.finish_reason = "length"
         return (text if self.finish_reason is None else text + self.stream.end()), tokens
-
-    def begin_again(self) -> None:
-        """Its slot is lost."""
-        self.computed = self.cached = 0
 
     @property
     def written(self) -> WrittenText:
