@@ -126,7 +126,7 @@ def build(order: BuildOrder, spec: BaseModelSpec, read_blob: ReadBlob, watch: Wa
     readers = ThreadPoolExecutor(READERS, "reader")
     cache_room = a_quarter_of_memory(device) if limits.max_cache_bytes is None else limits.max_cache_bytes
     engine = engine_for(base.id, spec, adapted, limits.max_batch_rows, cache_room)
-    reader = RequestReader(adapted, policy, batcher, cache, readers, limits, writes=engine is not None)
+    reader = RequestReader(adapted, policy, batcher, cache, readers, limits, engine and engine.reader)
     worker = Worker(base.id, adapted, cache, policy, batcher, watch, engine)
     worker.start()
     # The model is ready before it is probed: only who asks for its profile, and the first request, wait for that.

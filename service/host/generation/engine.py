@@ -13,7 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models_registry.base_models.generation import GenerationParameters, parse_parameters
+from models_registry.base_models.generation import parse_parameters
 from models_registry.base_models.spec import BaseModelSpec
 from models_registry.base_models.writing import Writer
 from models_registry.errors import DeadlinePassed, Invalid
@@ -23,12 +23,14 @@ from models_registry.records import Fault
 from service.host.device import give_memory_back
 from service.host.execution.model_runner import OutOfMemory, acting, blame_on_inputs, require_coverage
 from service.host.generation.answer import TextAnswer
-from service.host.generation.greedy import Sampler, TextStream, draw
 from service.host.generation.prefixes import Prefixes
 from service.host.generation.proof import example_prompts, writes_as_generate
+from service.host.generation.sampler import Sampler, draw
 from service.host.generation.schedule import Schedule, rows_for
 from service.host.generation.sequence import TextSequence
 from service.host.generation.stepper import Stepper, stepper_for
+from service.host.generation.text_reader import TextReader
+from service.host.generation.text_stream import TextStream
 from service.host.scheduling.job import Job
 from service.host.scheduling.outcome import explain, fail, succeed
 
@@ -40,11 +42,19 @@ class Engine:
     whose keys and values take at most `max_bytes`."""
 
     def __init__(
-        self, name: str, adapted: AdaptedModel, writer: Writer, stepper: Stepper, max_rows: int, max_bytes: int
+        self,
+        name: str,
+        adapted: AdaptedModel,
+        writer: Writer,
+        reader: TextReader,
+        stepper: Stepper,
+        max_rows: int,
+        max_bytes: int,
     ) -> None:
         self._name = name
         self._adapted = adapted
         self._writer = writer
+        self.reader: Final = reader
         self._stepper: Final = stepper
         self._slots = stepper.slots
         self._prefixes = Prefixes(self._slots)
@@ -81,8 +91,7 @@ class Engine:
 
     def takes(self, job: Job) -> bool:
         """Whether it can write this job's texts. Its adapters are in memory."""
-        parameters = parse_parameters(job.request.parameters or {})
-        return self._is_proven and _is_greedy(parameters) and self._adapted.routes_rows(job.keys)
+        return self._is_proven and self._adapted.routes_rows(job.keys)
 
     def begin(self, job: Job, begun: float, load_s: float) -> None:
         """Write its texts from the next step on. It waited until `begun` (`time.monotonic()`), `load_s` of that for its
@@ -98,20 +107,13 @@ class Engine:
         parameters = parse_parameters(job.request.parameters or {})
         answer = TextAnswer(job, begun, load_s)
         selections = job.selections * job.size if len(job.selections) == 1 else job.selections
-        ends, decode, device = self._writer.end_ids, self._writer.decode, self._writer.model.device
-        self._schedule.add(
-            TextSequence(
-                answer,
-                row,
-                prompt,
-                selection,
-                Sampler(parameters, prompt.ids, job.start + row, ends, device),
-                TextStream(decode),
-                ends,
-                decode,
-            )
-            for row, (prompt, selection) in enumerate(zip(job.prompts, selections, strict=True))
-        )
+        writer, device = self._writer, self._writer.model.device
+        for row, (prompt, selection) in enumerate(zip(job.prompts, selections, strict=True)):
+            grammar = job.grammar and job.grammar.fresh()
+            sampler = Sampler(parameters, prompt.ids, job.start + row, writer.end_ids, device, grammar)
+            stream = TextStream(writer.detokenizer, parameters.stop_reader())
+            sequence = TextSequence(answer, row, prompt, selection, sampler, stream, writer.detokenizer.piece)
+            self._schedule.add([sequence])
         self._jobs = (*self._jobs, job)
 
     def step(self) -> int:
@@ -234,8 +236,13 @@ class Engine:
             logits = logits[torch.tensor(rows, device=logits.device)]
         chosen = [sequences[row] for row in rows]
         for sequence, drawn in zip(chosen, draw([sequence.sampler for sequence in chosen], logits), strict=True):
-            text, tokens = sequence.take(drawn)
             answer = sequence.answer
+            if answer.job.future.done():  # another of its texts has failed just now
+                continue
+            if isinstance(drawn, Invalid):
+                self._fail(sequence, drawn)
+                continue
+            text, tokens = sequence.take(drawn)
             answer.write(sequence.row, text, tokens, sequence.written if sequence.is_over else None)
             if sequence.is_over:
                 self._remove(sequence)
@@ -282,14 +289,10 @@ class Engine:
             self._slots.move(source, slot, self._schedule.running[slot].computed)
 
 
-def _is_greedy(parameters: GenerationParameters) -> bool:
-    """What can be written so far."""
-    plain = {"max_new_tokens", "max_tokens", "seed", "temperature", "top_k", "top_p", "min_p"}
-    return not parameters.do_sample and parameters.model_fields_set <= plain
-
-
 def engine_for(name: str, spec: BaseModelSpec, adapted: AdaptedModel, max_rows: int, max_bytes: int) -> Engine | None:
     """None where only the spec itself can write the model's texts, if anything can."""
     writer = spec.writer(adapted.module)
     stepper = None if writer is None else stepper_for(writer.model)
-    return None if writer is None or stepper is None else Engine(name, adapted, writer, stepper, max_rows, max_bytes)
+    if writer is None or stepper is None:
+        return None
+    return Engine(name, adapted, writer, TextReader(spec, writer), stepper, max_rows, max_bytes)

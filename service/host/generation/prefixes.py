@@ -1,7 +1,7 @@
 """Beginnings of prompts whose keys and values are kept, because other texts may begin as they do.
 
-A beginning is kept in chunks of `CHUNK` tokens from position 0, as they were computed, so what a text is made of doesn't
-depend on whether its beginning was there. It serves only texts with the same adapters, versions and weights.
+A beginning is kept in chunks of `CHUNK` tokens from position 0, as they were computed: a text doesn't depend on whether
+its beginning was there. It serves only texts with the same adapters, versions and weights.
 """
 
 from collections import OrderedDict
