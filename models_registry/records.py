@@ -7,7 +7,7 @@ Four families: what a live torch module looks like (`Architecture`), what the re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 LayerKind: TypeAlias = Literal["linear", "hf_conv1d", "embedding", "conv1d", "conv2d", "conv3d", "attention"]
 Location: TypeAlias = tuple[str | int, ...]
@@ -143,6 +143,7 @@ class PythonSource:
 
 
 Source: TypeAlias = HuggingFaceSource | PythonSource
+Visibility: TypeAlias = Literal["private", "shared"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,17 +207,33 @@ class AdapterVersion:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A name on a base model, its versions in ascending order, and the movable names of some of them."""
+    """A name on a base model, its versions in ascending order, and the movable names of some of them.
+
+    `description`, `owner` and `labels` are its team's own words. Other teams see it only where it is `shared`.
+    """
 
     name: str
     model: str
     created_at: datetime
     versions: tuple[AdapterVersion, ...]
     aliases: Mapping[str, int] = field(default_factory=dict[str, int])
+    visibility: Visibility = "private"
+    description: str | None = None
+    owner: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def newest(self) -> AdapterVersion:
         return self.versions[-1]
+
+
+class AdapterWords(TypedDict, total=False):
+    """What a team says of its adapter; what is left out stays as it is."""
+
+    visibility: Visibility
+    description: str | None
+    owner: str | None
+    labels: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +242,10 @@ class RegistrySnapshot:
 
     generation: int
     adapters: Mapping[str, Adapter]
+
+
+ABOUT_ADAPTERS: Final = ("adapter", "version", "alias")
+"""What the kinds of events about adapters begin with; their subjects are names and references."""
 
 
 @dataclass(frozen=True, slots=True)

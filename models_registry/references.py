@@ -1,9 +1,13 @@
-"""What callers may write for an adapter: a name, and a name with a version's number or an alias behind an `@`."""
+"""What callers may write for an adapter: a name, and a name with a version's number or an alias behind an `@`.
+
+A name is unique within its team. The registry keeps another team's than `default` with the team before it, as
+`fraud:tone`: no name holds a colon, so that this one is unique in all.
+"""
 
 import re
 
 from models_registry.errors import Conflict, Invalid, NotFound
-from models_registry.records import Adapter, AdapterVersion, Fault
+from models_registry.records import DEFAULT_TEAM, Adapter, AdapterVersion, Fault
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -15,6 +19,22 @@ def require_name(key: str, name: str) -> None:
             f"{name!r} is no name: use letters, digits, '.', '_' and '-', at most 128, the first a letter or digit."
         )
         raise Invalid(message, [Fault((key,), message)])
+
+
+def stored_name(team: str, name: str) -> str:
+    """What the registry calls the adapter that `team` calls `name`."""
+    return name if team == DEFAULT_TEAM else f"{team}:{name}"
+
+
+def team_of(stored: str) -> str:
+    """Whose the adapter is that the registry calls so; also of a reference to it."""
+    team, colon, _ = stored.partition(":")
+    return team if colon else DEFAULT_TEAM
+
+
+def short_name(stored: str) -> str:
+    """What its own team calls the adapter; also of a reference to it."""
+    return stored.rpartition(":")[2]
 
 
 LATEST = "latest"

@@ -5,17 +5,14 @@ live module: that an adapter fits its base model is checked before it comes here
 names it, so a crash leaves no row without its bytes.
 """
 
-from collections.abc import Collection, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import BinaryIO, Final, TypeAlias, Unpack
-
-from sqlalchemy import update
-from sqlalchemy.orm import Session
+from typing import TypeAlias, Unpack
 
 from models_registry.records import (
     Adapter,
     AdapterVersion,
+    AdapterWords,
     Architecture,
     BaseModel,
     Event,
@@ -23,19 +20,17 @@ from models_registry.records import (
     RegistrySnapshot,
     Source,
 )
-from models_registry.references import named_by, pick_version, require_alias, require_name
-from models_registry.storage import adapter_rows, base_model_rows, damage
+from models_registry.references import named_by, pick_version, require_alias, require_name, short_name
+from models_registry.registry_blobs import RegistryBlobs
+from models_registry.storage import adapter_rows, base_model_rows
 from models_registry.storage.adapter_rows import VersionContent
 from models_registry.storage.base_model_rows import ARCHITECTURE, BaseModelOptions
-from models_registry.storage.blobs import BlobStore
 from models_registry.storage.creation_keys import (
     recall_base_model,
     recall_version,
     remember_base_model,
     remember_version,
 )
-from models_registry.storage.damage_notes import DamageNotes
-from models_registry.storage.database import Database
 from models_registry.storage.events import read_events
 from models_registry.storage.reading import (
     base_model_record,
@@ -45,24 +40,18 @@ from models_registry.storage.reading import (
     list_base_model_rows,
 )
 from models_registry.storage.snapshots import read_generation, read_snapshot
-from models_registry.storage.tables import GenerationRow
 
 IfMatch: TypeAlias = Collection[str] | None
 """Digests (hex) of which the newest version must have one; None where any will do."""
 
 
-class Registry:
+class Registry(RegistryBlobs):
     """Safe under threads and processes. Besides what it says, every method raises `Unavailable` while a store is away,
     and those that write raise `NoRoom` when it is full. A method that raises has changed nothing.
 
     A creation that is given a `Once` is remembered under its key for 24 hours: whoever asks again gets `Conflict`, and
     finds what was created by `find_registered` or `find_created`.
     """
-
-    def __init__(self, database: Database, blobs: BlobStore) -> None:
-        self._database = database
-        self._blobs = blobs
-        self.damage: Final = DamageNotes(self.is_referenced, self.mark_damaged, self.mark_sound)
 
     # ---- base models --------------------------------------------------------------------------------------------
 
@@ -146,7 +135,7 @@ class Registry:
         Raises `Invalid` for the name, `NotFound` for the model, `Conflict` if the name is taken, if the model was never
         built (nothing can be checked against it then) or if its fingerprint isn't `made_for`.
         """
-        require_name("name", name)
+        require_name("name", short_name(name))
         with self._database.read() as session:
             adapter_rows.require_place(session, model, name, made_for)
         digest = self._blobs.put(content["weights"])
@@ -207,10 +196,23 @@ class Registry:
         with self._database.read() as session:
             return find_adapter(session, name)
 
-    def list_adapters(self, limit: int, after: str | None = None, model: str | None = None) -> tuple[Adapter, ...]:
-        """At most `limit` adapters by name, those after the name `after`, all or those of `model`."""
+    def describe_adapter(self, name: str, words: AdapterWords) -> Adapter:
+        """Change what its team says of an adapter, and who sees it. Raises `NotFound`."""
+        with self._write() as session:
+            return adapter_rows.describe_adapter(session, name, words)
+
+    def list_adapters(
+        self,
+        limit: int,
+        after: str | None = None,
+        model: str | None = None,
+        seen_by: str | None = None,
+        among: Collection[str] | None = None,
+    ) -> tuple[Adapter, ...]:
+        """At most `limit` adapters by name, those after the name `after`, all or those of `model`; those that the team
+        `seen_by` may see, None for all; those `among` these names."""
         with self._database.read() as session:
-            return list_adapters(session, limit, after, model)
+            return list_adapters(session, limit, after, model, seen_by, among)
 
     def resolve(self, reference: str) -> AdapterVersion:
         """The version behind `name`, `name@3` or `name@alias`. Raises `NotFound` saying which part isn't there."""
@@ -248,58 +250,6 @@ class Registry:
         with self._write() as session:
             adapter_rows.remove_alias(session, name, alias)
 
-    # ---- blobs --------------------------------------------------------------------------------------------------
-
-    def read_weights(self, version: AdapterVersion) -> bytes:
-        """The version's safetensors bytes, verified, and marked for those who look. Raises `Damaged` if they are not
-        what was stored, or gone, and `NotFound` if they went after the version did."""
-        with self.damage.noting(version):
-            return self._blobs.get(version.digest)
-
-    def put_weights(self, weights: bytes) -> str:
-        """Store bytes that a version may name afterwards, and return their digest (hex). Raises `NoRoom`."""
-        return self._blobs.put(weights)
-
-    def open_weights(self, version: AdapterVersion) -> BinaryIO:
-        """As `read_weights`, as a file of the operating system's for the caller to close. Raises `NoRoom` too."""
-        with self.damage.noting(version):
-            return self._blobs.open(version.digest)
-
-    def presign_weights(self, version: AdapterVersion, expires_s: int) -> str | None:
-        """A URL from which anybody may read the version's bytes for `expires_s` seconds, not verified by us; None where
-        the store has no URLs."""
-        return self._blobs.presign(version.digest, expires_s)
-
-    def mark_damaged(self, digest: str) -> None:
-        """The blob's bytes are wrong or gone: the versions that name it are listed as `damaged`, if there are any."""
-        with self._database.read() as session:
-            if damage.is_damaged(session, digest) or not adapter_rows.is_referenced(session, digest):
-                return
-        with self._write() as session:
-            damage.mark_damaged(session, digest)
-
-    def mark_sound(self, digest: str) -> None:
-        """The blob's bytes were seen to be right again."""
-        with self._database.read() as session:
-            if not damage.is_damaged(session, digest):
-                return
-        with self._write() as session:
-            damage.mark_sound(session, digest)
-
-    def is_referenced(self, digest: str) -> bool:
-        """Whether any version names the blob."""
-        with self._database.read() as session:
-            return adapter_rows.is_referenced(session, digest)
-
-    def referenced_digests(self) -> frozenset[str]:
-        """Every blob that a version names."""
-        with self._database.read() as session:
-            return adapter_rows.referenced_digests(session)
-
-    def ping_blobs(self) -> None:
-        """Return if blobs can be read and written now. Raises `Unavailable`."""
-        self._blobs.ping()
-
     # ---- all of it ----------------------------------------------------------------------------------------------
 
     def generation(self) -> int:
@@ -307,11 +257,12 @@ class Registry:
         with self._database.read() as session:
             return read_generation(session)
 
-    def list_events(self, limit: int, after: int = 0) -> tuple[Event, ...]:
+    def list_events(self, limit: int, after: int = 0, team: str | None = None) -> tuple[Event, ...]:
         """At most `limit` changes in the order in which they were made, those behind the event `after`. What is behind
-        the last one comes later; nothing ever comes before it."""
+        the last one comes later; nothing ever comes before it. With a `team`, those of its own adapters and of base
+        models."""
         with self._database.read() as session:
-            return read_events(session, limit, after)
+            return read_events(session, limit, after, team)
 
     def snapshot(self, since: RegistrySnapshot | None = None) -> RegistrySnapshot:
         """Every adapter with its versions and aliases, at one moment.
@@ -320,11 +271,3 @@ class Registry:
         """
         with self._database.read() as session:
             return read_snapshot(session, since)
-
-    @contextmanager
-    def _write(self) -> Generator[Session]:
-        # Raising the generation first takes its row's lock: writers come one after another on every database, so what
-        # one of them has read stays true until it commits, and events are numbered in the order of the commits.
-        with self._database.write() as session:
-            session.execute(update(GenerationRow).values(value=GenerationRow.value + 1))
-            yield session

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from models_registry.authors import current_author
 from models_registry.errors import Conflict, NotFound, Stale
-from models_registry.records import AdapterVersion
+from models_registry.records import Adapter, AdapterVersion, AdapterWords
 from models_registry.references import name_taken, pick_removable, pick_version
 from models_registry.storage.damage import forget_unreferenced, mark_sound
 from models_registry.storage.events import SHA256, log
@@ -46,6 +46,17 @@ def add_adapter(session: Session, model: str, name: str) -> AdapterRow:
     session.flush()
     log(session, "adapter.created", name, model=model)
     return row
+
+
+def describe_adapter(session: Session, name: str, words: AdapterWords) -> Adapter:
+    find_adapter(session, name)
+    row = session.get_one(AdapterRow, name)
+    before = {word: getattr(row, word) for word in words}
+    for word, value in words.items():
+        setattr(row, word, value)
+    session.flush()
+    log(session, "adapter.described", name, before=before, after=dict(words))
+    return find_adapter(session, name)
 
 
 def find_to_extend(

@@ -1,15 +1,15 @@
 """From rows to records, the way every reader needs them: `registry.py` alone calls this, inside its transactions."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 
 from pydantic import TypeAdapter
-from sqlalchemy import Select, Text, cast, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, Text, cast, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models_registry.errors import NotFound
-from models_registry.records import Adapter, AdapterVersion, BaseModel, Source
+from models_registry.records import DEFAULT_TEAM, Adapter, AdapterVersion, BaseModel, Source
 from models_registry.storage.tables import AdapterRow, AliasRow, BaseModelRow, DamagedBlobRow, VersionRow
 
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
@@ -36,8 +36,19 @@ def find_adapter(session: Session, name: str) -> Adapter:
     return found[0]
 
 
-def list_adapters(session: Session, limit: int, after: str | None, model: str | None) -> tuple[Adapter, ...]:
+def list_adapters(
+    session: Session,
+    limit: int,
+    after: str | None,
+    model: str | None,
+    seen_by: str | None,
+    among: Collection[str] | None,
+) -> tuple[Adapter, ...]:
     page = select(AdapterRow).order_by(AdapterRow.name).limit(limit)
+    if seen_by is not None:
+        page = page.where(or_(AdapterRow.visibility == "shared", is_of_team(AdapterRow.name, seen_by)))
+    if among is not None:
+        page = page.where(AdapterRow.name.in_(among))
     if after is not None:
         page = page.where(AdapterRow.name > after)
     if model is not None:
@@ -45,18 +56,34 @@ def list_adapters(session: Session, limit: int, after: str | None, model: str | 
     return read_adapters(session, page)
 
 
+def is_of_team(name: InstrumentedAttribute[str], team: str) -> ColumnElement[bool]:
+    """Whether what the column holds belongs to the team: an adapter's name or reference as the registry keeps it."""
+    return ~name.contains(":") if team == DEFAULT_TEAM else name.startswith(f"{team}:", autoescape=True)
+
+
 def read_adapters(session: Session, chosen: Select[AdapterRow]) -> tuple[Adapter, ...]:
     """The chosen adapters, in the order of `chosen`: one query a table, however many they are."""
     names = select(chosen.with_only_columns(AdapterRow.name).subquery().c.name)
-    adapters = session.execute(chosen.with_only_columns(AdapterRow.name, AdapterRow.model, AdapterRow.created_at)).all()
-    versions = _read_versions(session, names, {name: model for name, model, _ in adapters})
-    aliases: dict[str, dict[str, int]] = {name: {} for name, _, _ in adapters}
+    adapters = session.scalars(chosen).all()
+    versions = _read_versions(session, names, {row.name: row.model for row in adapters})
+    aliases: dict[str, dict[str, int]] = {row.name: {} for row in adapters}
     for name, alias, version in session.execute(
         select(AliasRow.adapter, AliasRow.alias, AliasRow.version).where(AliasRow.adapter.in_(names))
     ):
         aliases[name][alias] = version
     return tuple(
-        Adapter(name, model, created_at, tuple(versions[name]), aliases[name]) for name, model, created_at in adapters
+        Adapter(
+            name=row.name,
+            model=row.model,
+            created_at=row.created_at,
+            versions=tuple(versions[row.name]),
+            aliases=aliases[row.name],
+            visibility=row.visibility,
+            description=row.description,
+            owner=row.owner,
+            labels=row.labels or {},
+        )
+        for row in adapters
     )
 
 

@@ -26,10 +26,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from models_registry.records import Visibility
+
 Json = JSON(none_as_null=True)
 Name = String(128)
-# The longest is `adapter@alias`.
-Subject = String(257)
+# The longest is `team:adapter`, and of subjects `team:adapter@alias`.
+AdapterName = String(257)
+Subject = String(386)
 Digest = String(64)
 # SQLite numbers rows by itself only where the key is its own INTEGER.
 RowNumber = BigInteger().with_variant(Integer, "sqlite")
@@ -89,17 +92,21 @@ class AdapterRow(Row):
     # The adapters of a model are read by name, a page at a time.
     __table_args__ = (Index(None, "model", "name"),)
 
-    name: Mapped[str] = mapped_column(Name, primary_key=True)
+    name: Mapped[str] = mapped_column(AdapterName, primary_key=True)
     model: Mapped[str] = mapped_column(ForeignKey("base_models.id"))
     created_at: Mapped[datetime]
     # The highest number ever given, which outlives the version that had it.
     last_version: Mapped[int]
+    visibility: Mapped[Visibility] = mapped_column(String(16), server_default="private")
+    description: Mapped[str | None] = mapped_column(Text)
+    owner: Mapped[str | None] = mapped_column(Name)
+    labels: Mapped[dict[str, Any] | None]
 
 
 class VersionRow(Row):
     __tablename__ = "versions"
 
-    adapter: Mapped[str] = mapped_column(ForeignKey("adapters.name"), primary_key=True)
+    adapter: Mapped[str] = mapped_column(AdapterName, ForeignKey("adapters.name"), primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     method: Mapped[str] = mapped_column(String(32))
     config: Mapped[dict[str, Any]]
@@ -118,7 +125,7 @@ class AliasRow(Row):
     __tablename__ = "aliases"
     __table_args__ = (ForeignKeyConstraint(["adapter", "version"], ["versions.adapter", "versions.version"]),)
 
-    adapter: Mapped[str] = mapped_column(Name, primary_key=True)
+    adapter: Mapped[str] = mapped_column(AdapterName, primary_key=True)
     alias: Mapped[str] = mapped_column(Name, primary_key=True)
     version: Mapped[int]
 
@@ -191,7 +198,8 @@ class CreationKeyRow(Row):
 
     __tablename__ = "idempotency_keys"
 
-    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    # With the team of whoever asked before it.
+    key: Mapped[str] = mapped_column(String(384), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(Digest)
     answer: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(index=True)

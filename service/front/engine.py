@@ -12,17 +12,19 @@ from models_registry.errors import RegistryError, Unavailable
 from models_registry.records import BaseModel, Event
 from models_registry.redaction import redacted
 from models_registry.registry import Registry
+from service.front.access.caller import current_caller
+from service.front.access.names import finds, seen
 from service.front.admission.version_leases import VersionLeases
 from service.front.hosts.host_manager import HostManager
 from service.front.hosts.host_monitor import HostMonitor
 from service.front.hosts.merge_runner import MergeRunner
 from service.front.hosts.times import DEFAULT_TIMES, HostTimes
 from service.front.requests import InferAnswer, InferRequest, Readiness
+from service.front.resolution.model_names import named_model
 from service.front.resolution.registry_poller import RegistryPoller
 from service.front.resolution.registry_snapshot import Snapshot
 from service.front.services.adapters import Adapters
 from service.front.services.inference import Inference
-from service.front.services.model_names import ModelNames
 from service.front.services.models import Models
 from service.front.services.streamed_texts import StreamedTexts
 from service.protocol.host import Transport
@@ -55,7 +57,6 @@ class Engine:
         self._hosting = HostManager(registry, transport, order_of, times, limits.max_resident_bytes is not None, redact)
         self._monitor = HostMonitor(self._hosting, times.forward_s)
         self._inference = Inference(registry, self._snapshot, self._hosting, self._leases, limits)
-        self.names: Final = ModelNames(self._snapshot, self._hosting)
         self.models: Final = Models(registry, self._snapshot, self._hosting)
         self._poller = RegistryPoller(self._snapshot, self.models, self._inference)
         merges = MergeRunner(transport)
@@ -110,8 +111,10 @@ class Engine:
         return Readiness(not reasons, tuple(reasons), tuple(degraded))
 
     def events(self, limit: int, after: int) -> tuple[Event, ...]:
-        """At most `limit` changes, in the order in which they were made, behind the event `after`."""
-        events = self._registry.list_events(limit, after)
+        """At most `limit` changes that the caller may know of, in the order in which they were made, behind the event
+        `after`."""
+        caller = current_caller()
+        events = self._registry.list_events(limit, after, None if caller.may("admin") else caller.team)
         self._snapshot.refresh()
         return events
 
@@ -146,3 +149,12 @@ class Engine:
         as `infer` does where there is none; left, it cancels what is still written. After the first part nothing is
         tried again, so that the loss of the model's host is `HostLost`."""
         return self._inference.stream(request)
+
+    def named(self, name: str) -> tuple[str, str | None]:
+        """The base model that a name means which may be an adapter's reference, and that reference. From memory. Raises
+        `NotFound`."""
+        return named_model(seen(self._snapshot.view), self._hosting.knows, name)
+
+    def finds(self, kept: str) -> bool:
+        """Whether the caller may be told of the adapter that the registry calls so. From memory."""
+        return finds(self._snapshot.view, kept)

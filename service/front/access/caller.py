@@ -32,10 +32,13 @@ class Caller:
         """Whether they may do what needs this role."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
-    def require(self, role: Role, what: str) -> None:
-        """Raises `Forbidden`."""
-        if not self.may(role):
-            raise Forbidden(f"A {self.role} may not {what}: that needs the role {role}.")
+    def owns(self, team: str) -> bool:
+        """Whether they may change what belongs to the team."""
+        return team == self.team or self.may("admin")
+
+    def may_use(self, model: str) -> bool:
+        """Whether their key isn't limited to other base models."""
+        return self.models is None or model in self.models
 
 
 SERVICE: Final = Caller(DEFAULT_TEAM, "admin")

@@ -34,8 +34,7 @@ GET /adapters/{name}/checkpoint
 GET /adapters/{name}/aliases
 GET /events
 GET /v1/models
-GET /v1/models/{name}
-GET /v1/models/{model}/{reference}
+GET /v1/models/{model}
 GET /teams/{team}
 """
 _PUBLISHER: Final = """
@@ -49,6 +48,7 @@ PUT /adapters/{name}/aliases/{alias}
 DELETE /adapters/{name}/aliases/{alias}
 DELETE /adapters/{name}
 DELETE /adapters/{name}/versions/{version}
+PATCH /adapters/{name}
 POST /v1/load_lora_adapter
 POST /v1/unload_lora_adapter
 GET /keys

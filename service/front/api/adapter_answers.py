@@ -7,8 +7,9 @@ from typing import Annotated, Any
 from fastapi import Response
 from pydantic import BaseModel, Field
 
-from models_registry.records import AdapterVersion
+from models_registry.records import AdapterVersion, Visibility
 from models_registry.references import pick_version
+from service.front.access.names import shown, shown_in
 from service.front.requests import AdapterStatus, CreatedAdapter
 from service.protocol.types import Residency, VersionResidency
 
@@ -106,6 +107,10 @@ class AdapterAnswer(_VersionFields):
     in_flight: _InFlight
     damaged: _Damaged
     without_effect: _WithoutEffect
+    visibility: Visibility = Field(description="`shared`: other teams see and use it, as `team:name`.")
+    description: str | None = Field(description="Its team's own words.", examples=["answers as a pirate would"])
+    owner: str | None = Field(description="Whom to ask.", examples=["data-science@example.org"])
+    labels: dict[str, str] = Field(description="Its team's own words for finding it.", examples=[{"stage": "prod"}])
     aliases: dict[str, int] = Field(description="Movable names of versions.", examples=[{"prod": 3}])
     versions: list[VersionAnswer] = Field(description="All of them, in ascending order.")
 
@@ -113,7 +118,7 @@ class AdapterAnswer(_VersionFields):
 def _fields(version: AdapterVersion) -> dict[str, Any]:
     return {
         "version": version.version,
-        "reference": version.reference,
+        "reference": shown(version.reference),
         "method": version.method,
         "digest": f"sha256:{version.digest}",
         "parameters": version.parameters,
@@ -144,10 +149,10 @@ def show_created(created: CreatedAdapter) -> CreatedAnswer:
     version = created.version
     return CreatedAnswer(
         **_fields(version),
-        name=version.adapter,
+        name=shown(version.adapter),
         model=version.model,
         targets=list(version.targets),
-        warnings=list(created.warnings),
+        warnings=[shown_in(warning) for warning in created.warnings],
         unchanged=created.unchanged,
     )
 
@@ -155,7 +160,7 @@ def show_created(created: CreatedAdapter) -> CreatedAnswer:
 def show_new_version(created: CreatedAdapter, response: Response) -> CreatedAnswer:
     """With the headers that lead to its state."""
     version = created.version
-    response.headers["Location"] = f"/adapters/{version.adapter}/state?version={version.version}"
+    response.headers["Location"] = f"/adapters/{shown(version.adapter)}/state?version={version.version}"
     response.headers["ETag"] = f'"{version.digest}"'
     return show_created(created)
 
@@ -181,7 +186,11 @@ def show_adapter(status: AdapterStatus) -> AdapterAnswer:
     newest = adapter.versions[-1]
     return AdapterAnswer(
         **_fields(newest),
-        name=adapter.name,
+        name=shown(adapter.name),
+        visibility=adapter.visibility,
+        description=adapter.description,
+        owner=adapter.owner,
+        labels=dict(adapter.labels),
         model=adapter.model,
         created_at=adapter.created_at,
         residency=status.residency[newest.version].tier,
@@ -198,7 +207,7 @@ def show_whole_version(status: AdapterStatus, number: int) -> WholeVersionAnswer
     version = pick_version(status.adapter, f"{status.adapter.name}@{number}")
     return WholeVersionAnswer(
         **_show_version(version, status),
-        name=version.adapter,
+        name=shown(version.adapter),
         model=version.model,
         targets=list(version.targets),
         aliases=sorted(alias for alias, pointed in status.adapter.aliases.items() if pointed == number),

@@ -7,15 +7,16 @@ from fastapi import Depends, Header, Path, Request
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from models_registry.references import NAME
+from service.front.access.names import stored
 from service.front.api.http.json_reader import JsonReader
 from service.front.api.metrics.metrics import Metrics
 from service.front.api.middleware.draining import Drain
 from service.front.engine import Engine
 from service.front.services.keys import Keys
-from service.front.services.lora_directories import LoraDirectories
 from service.settings import Settings
 
 NAME_PATTERN = f"^{NAME.pattern}$"
+WRITTEN_NAME = f"(?:{NAME.pattern}:)?{NAME.pattern}"
 
 
 def _as_name(name: str) -> str:
@@ -28,7 +29,16 @@ def _as_name(name: str) -> str:
 
 Name = Annotated[str, AfterValidator(_as_name), Field(json_schema_extra={"pattern": NAME_PATTERN})]
 ModelId = Annotated[str, Path(pattern=NAME_PATTERN, description="A base model's id.", examples=["smollm2"])]
-AdapterName = Annotated[str, Path(pattern=NAME_PATTERN, description="An adapter's name.", examples=["pirate"])]
+AdapterName = Annotated[
+    str,
+    Path(
+        pattern=f"^{WRITTEN_NAME}$",
+        description="An adapter's name; another team's shared one is `team:name`.",
+        examples=["pirate"],
+    ),
+    AfterValidator(stored),
+]
+"""What an endpoint gets is the name by which the registry keeps it."""
 
 _NUMBER = re.compile(r"[1-9][0-9]*")
 
@@ -69,10 +79,6 @@ def drain_of(request: Request) -> Drain:
 
 def metrics_of(request: Request) -> Metrics:
     return cast(Metrics, request.app.state.metrics)
-
-
-def loras_of(request: Request) -> LoraDirectories:
-    return cast(LoraDirectories, request.app.state.loras)
 
 
 def json_reader_of(request: Request) -> JsonReader:

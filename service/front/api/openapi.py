@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from service.front.api.adapter_words import AdapterWordsBody
 from service.front.api.http.uploads import FreshAdapterBody, UploadedAdapterBody, UploadedVersionBody
 from service.front.api.infer_answer import InferAnswerBody
 from service.front.api.infer_body import InferBody
@@ -15,10 +16,7 @@ from service.front.api.openai.chat_answer import ChatAnswer, ChatChunk
 from service.front.api.openai.chat_body import ChatBody
 from service.front.api.openai.completion_answer import CompletionAnswer
 from service.front.api.openai.completion_body import CompletionBody
-from service.front.api.openai.embeddings_answer import EmbeddingsAnswer
-from service.front.api.openai.embeddings_body import EmbeddingsBody
 from service.front.api.openai.error_bodies import ErrorBody
-from service.front.api.openai.lora import LoadLoraBody, UnloadLoraBody
 from service.front.api.problems import Problem
 from service.front.api.routes.aliases import AliasBody
 from service.front.api.routes.compositions import CompositionBody
@@ -27,6 +25,7 @@ from service.front.api.routes.models import NewModelBody
 from service.front.api.routes.teams import NewTeamBody
 
 _OURS: tuple[type[pydantic.BaseModel], ...] = (
+    AdapterWordsBody,
     AliasBody,
     ChatAnswer,
     ChatBody,
@@ -34,18 +33,14 @@ _OURS: tuple[type[pydantic.BaseModel], ...] = (
     CompletionAnswer,
     CompletionBody,
     CompositionBody,
-    EmbeddingsAnswer,
-    EmbeddingsBody,
     ErrorBody,
     FreshAdapterBody,
     InferAnswerBody,
     InferBody,
-    LoadLoraBody,
     NewKeyBody,
     NewModelBody,
     NewTeamBody,
     Problem,
-    UnloadLoraBody,
     UploadedAdapterBody,
     UploadedVersionBody,
 )

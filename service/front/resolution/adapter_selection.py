@@ -6,6 +6,7 @@ from models_registry.adapters.catalog import parse_stored
 from models_registry.adapters.method import FLOAT32_MAX
 from models_registry.errors import Invalid, NotFound
 from models_registry.records import AdapterVersion, Fault, Location, RegistrySnapshot
+from service.front.access.names import shown
 from service.front.requests import AdapterChoice, AdapterChoices, Digest
 from service.front.resolution.registry_snapshot import resolve
 from service.protocol.types import BASE, Part, Selection
@@ -14,14 +15,14 @@ from service.protocol.types import BASE, Part, Selection
 def exact_choice(selection: Selection) -> AdapterChoice:
     """What the selection is as a caller would write it, with the exact versions."""
     if selection.composed:
-        return {part.version.reference: part.weight for part in selection.parts}
-    return selection.parts[0].version.reference if selection.parts else None
+        return {shown(part.version.reference): part.weight for part in selection.parts}
+    return shown(selection.parts[0].version.reference) if selection.parts else None
 
 
 def digest_of(selection: Selection) -> Digest:
     """The digests of its versions."""
     if selection.composed:
-        return {part.version.reference: f"sha256:{part.version.digest}" for part in selection.parts}
+        return {shown(part.version.reference): f"sha256:{part.version.digest}" for part in selection.parts}
     return f"sha256:{selection.parts[0].version.digest}" if selection.parts else None
 
 
@@ -30,7 +31,7 @@ def _part(version: AdapterVersion, weight: float) -> Part:
 
 
 def select(view: RegistrySnapshot, model: str, adapters: AdapterChoices) -> tuple[Selection, ...]:
-    """One selection for all rows, or one per row if `adapters` is a tuple.
+    """One selection for all rows, or one per row if `adapters` is a tuple. `view` is as the caller has it.
 
     Raises `NotFound` listing every reference that doesn't exist or belongs to another model, `Invalid` listing every
     composition that can't be computed.

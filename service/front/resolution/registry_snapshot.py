@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from models_registry.errors import NotFound, Unavailable
 from models_registry.records import Adapter, AdapterVersion, RegistrySnapshot
-from models_registry.references import name_taken, named_by, pick_version, require_name
+from models_registry.references import name_taken, named_by, pick_version, require_name, short_name
 from models_registry.registry import Registry
 
 
@@ -84,7 +84,7 @@ def resolve(view: RegistrySnapshot, reference: str) -> AdapterVersion:
 
 def require_free(view: RegistrySnapshot, name: str, model: str) -> None:
     """Raise `Invalid` if `name` can't name a new adapter on `model`, `Conflict` if it is taken."""
-    require_name("name", name)
+    require_name("name", short_name(name))
     if taken := view.adapters.get(name):
         raise name_taken(name, taken.model, model)
 

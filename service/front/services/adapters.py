@@ -11,10 +11,11 @@ from models_registry.adapters.absent_heads import labels_of
 from models_registry.adapters.cancellation import Stopped
 from models_registry.adapters.catalog import parse_config, parse_stored
 from models_registry.errors import Damaged, NotFound, RegistryError
-from models_registry.records import Adapter, AdapterVersion, Once
+from models_registry.records import Adapter, AdapterVersion, AdapterWords, Once
 from models_registry.references import pick_removable
 from models_registry.registry import Registry
 from models_registry.safetensors_files import read_safetensors
+from service.front.access.names import seen, seen_by_caller
 from service.front.admission.version_leases import VersionLeases
 from service.front.hosts.host_manager import HostManager
 from service.front.hosts.hosted_model import HostedModel
@@ -166,9 +167,14 @@ class Adapters:
         """At most `limit`, by name, beginning behind `after`. Raises `NotFound` for an unknown `model`."""
         if model is not None:
             self._registry.find_base_model(model)
-        adapters = self._registry.list_adapters(limit, after, model)
+        adapters = self._registry.list_adapters(limit, after, model, *seen_by_caller())
         self._snapshot.refresh()
         return tuple(adapter_status(adapter, self._hosting.hosted(adapter.model)) for adapter in adapters)
+
+    def describe(self, name: str, words: AdapterWords) -> AdapterStatus:
+        """Change what its team says of it, and who sees it. Raises `NotFound`."""
+        self._registry.describe_adapter(name, words)
+        return self.find(name)
 
     def find_version(self, reference: str) -> AdapterVersion:
         """Raises `NotFound`."""
@@ -186,8 +192,7 @@ class Adapters:
     # ---- in and out of memory -------------------------------------------------------------------------------
 
     def load(self, model: str, name: str, pin: bool = False) -> AdapterStatus:
-        """Make the reference `name` resident; with `pin` it stays so until it is unloaded. Raises `NotFound`; `NoRoom`
-        where it doesn't fit beside what is pinned; `Conflict`/`Unavailable` if the model isn't ready."""
+        """Make `name` resident; with `pin` so until it is unloaded. Raises `NotFound`, `NoRoom`, `Conflict`."""
         hosted = self._hosting.find(model)
         version = self._resolve(model, name)
         try:
@@ -200,13 +205,12 @@ class Adapters:
         return self.find(version.adapter)
 
     def unload(self, model: str, name: str) -> tuple[AdapterStatus, bool]:
-        """Take the version that `name@…` means out of memory, or all of them for a bare name, pinned or not. Whether
-        their memory is free: those that requests hold go when these are done. Raises `NotFound`."""
+        """Take its versions out of memory, pinned or not. Whether their memory is free: those in use go when
+        they no longer are. Raises `NotFound`."""
         self._registry.find_base_model(model)
         version = self._resolve(model, name)
         hosted = self._hosting.hosted(model)
-        meant = self._find(name).versions if name == version.adapter else (version,)
-        freed = hosted is None or hosted.unload(meant)
+        freed = hosted is None or hosted.unload(self._find(name).versions)
         return self.find(version.adapter), freed
 
     # ---- aliases and removing -------------------------------------------------------------------------------
@@ -280,7 +284,7 @@ class Adapters:
     def _draft_composition(self, new: NewComposition) -> VersionCandidate:
         modules = self._models.modules(new.model)
         require_free(self._snapshot.view, new.name, new.model)
-        return draft_composition(new, modules, self._snapshot.view, self._merge, self._limits.max_adapter_bytes)
+        return draft_composition(new, modules, seen(self._snapshot.view), self._merge, self._limits.max_adapter_bytes)
 
     def _merge(self, order: MergeOrder, stopped: Stopped) -> Merged:
         try:

@@ -7,9 +7,11 @@ from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-from models_registry.errors import Damaged, DeadlinePassed, RegistryError, Unavailable
+from models_registry.errors import Damaged, DeadlinePassed, NotFound, RegistryError, Unavailable
 from models_registry.records import AdapterVersion
 from models_registry.registry import Registry
+from service.front.access.caller import current_caller
+from service.front.access.names import seen
 from service.front.admission.suspects import Suspects
 from service.front.admission.version_leases import VersionLeases
 from service.front.hosts.host_manager import HostManager
@@ -149,7 +151,9 @@ class Inference:
         self, request: InferRequest, hosted: HostedModel, alone: bool, streamed: StreamedTexts | None
     ) -> tuple[int, Future[HostAnswer], tuple[AdapterVersion, ...]]:
         with self._leases.admission() as leaving:
-            selections = select(without(self._snapshot.view, leaving), request.model, request.adapters)
+            if not current_caller().may_use(request.model):
+                raise NotFound(f"There is no base model {request.model!r}.")
+            selections = select(seen(without(self._snapshot.view, leaving)), request.model, request.adapters)
             versions = distinct_versions(selections)
             call = InferCall(
                 request.inputs,

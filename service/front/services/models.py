@@ -3,14 +3,16 @@
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Unpack
 
 from models_registry.errors import Conflict, NotFound, Unavailable
 from models_registry.inputs.json_inputs import decode_inputs
 from models_registry.records import Architecture, BaseModel, Once, Source
-from models_registry.references import require_name
+from models_registry.references import named_by, require_name
 from models_registry.registry import BaseModelOptions, Registry
+from service.front.access.names import finds, shown
 from service.front.hosts.host_manager import HostManager
 from service.front.hosts.place import Place
 from service.front.requests import HostReport, ModelModules, ModelStats, ModelStatus
@@ -86,7 +88,7 @@ class Models:
         place = self._hosting.place(model)
         base = self._registry.find_base_model(model)
         self._snapshot.refresh()
-        return model_status(base, place)
+        return self._as_caller_sees(model_status(base, place))
 
     def host(self, model: str) -> HostReport:
         """The process that runs it. Raises `NotFound`."""
@@ -187,7 +189,13 @@ class Models:
             self._withdrawn.popitem(last=False)
 
     def _status(self, base: BaseModel) -> ModelStatus:
-        return model_status(base, self._hosting.place(base.id))
+        return self._as_caller_sees(model_status(base, self._hosting.place(base.id)))
+
+    def _as_caller_sees(self, status: ModelStatus) -> ModelStatus:
+        """Without the adapters in memory of which the caller may not know."""
+        view = self._snapshot.view
+        resident = (reference for reference in status.resident if finds(view, named_by(reference)))
+        return replace(status, resident=tuple(map(shown, resident)))
 
     def _architecture(self, model: str) -> Architecture:
         if hosted := self._hosting.hosted(model):

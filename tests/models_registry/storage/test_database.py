@@ -133,7 +133,11 @@ def test_writers_that_read_first_wait_for_each_other(database: Database) -> None
 
 def test_a_row_that_refers_to_nothing_is_a_conflict(database: Database) -> None:
     with pytest.raises(Conflict), database.write() as session:
-        session.execute(text("INSERT INTO adapters VALUES ('tone', 'no such model', '2030-01-01', 0)"))
+        session.execute(
+            text(
+                "INSERT INTO adapters (name, model, created_at, last_version) VALUES ('tone', 'none', '2030-01-01', 0)"
+            )
+        )
 
     with database.read() as session:
         assert session.scalars(select(AdapterRow)).all() == []

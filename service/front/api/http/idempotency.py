@@ -13,7 +13,8 @@ from typing import Annotated
 from fastapi import Header, Request
 from pydantic import BaseModel
 
-from models_registry.records import Once
+from models_registry.records import DEFAULT_TEAM, Once
+from service.front.access.caller import current_caller
 
 IdempotencyKey = Annotated[
     str | None,
@@ -33,7 +34,9 @@ def asked_once(key: str | None, request: Request, body: BaseModel) -> Once | Non
     if key is None:
         return None
     asked = {"method": request.method, "path": request.url.path, "body": body.model_dump()}
-    return Once(key, sha256(json.dumps(asked, sort_keys=True, default=_as_digest).encode()).hexdigest())
+    team = current_caller().team
+    owned = key if team == DEFAULT_TEAM else f"{team} {key}"  # no key holds a space
+    return Once(owned, sha256(json.dumps(asked, sort_keys=True, default=_as_digest).encode()).hexdigest())
 
 
 def _as_digest(contents: bytes | Path) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Depends, Query
 from pydantic import BaseModel, Field
 
-from models_registry.references import NAME
+from models_registry.references import NAME, short_name
 from service.front.api.problems import MALFORMED, Refused
 
 T = TypeVar("T")
@@ -57,6 +57,6 @@ def _name_at(cursor: str) -> str:
         name = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
     except ValueError:  # neither base64 nor UTF-8, so no name either
         name = ""
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(short_name(name)):
         raise Refused(MALFORMED, f"cursor={cursor} is none of ours: pass a page's next_cursor unchanged.")
     return name

@@ -12,10 +12,13 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from models_registry.references import team_of
 from service.front.access.caller import Caller, called_by
 from service.front.access.key_ring import KeyRing, Unknown, digest_of
+from service.front.access.names import stored
 from service.front.access.route_roles import RouteRoles, is_open
 from service.front.api.problems import FORBIDDEN, MALFORMED, NOT_FOUND, UNAUTHENTICATED, problem
+from service.front.engine import Engine
 
 _BEARER: Final = re.compile(r"bearer +(?P<key>[!-~]+) *", re.IGNORECASE)
 METRICS: Final = "/metrics"
@@ -50,22 +53,26 @@ class Authenticate:
             await problem(MALFORMED, str(error))(scope, receive, send)
             return
         with called_by(caller):
-            answer = self._refusal(caller, scope["method"], path)
+            answer = self._refusal(caller, scope["method"], path, scope["app"].state.engine)
             await (answer or self._app)(scope, receive, send)
 
     def _holds_metrics_token(self, headers: Headers) -> bool:
         bearer = _BEARER.fullmatch(headers.get("authorization", ""))
         return bearer is not None and digest_of(bearer["key"]) == self._metrics_digest
 
-    def _refusal(self, caller: Caller, method: str, path: str) -> Response | None:
+    def _refusal(self, caller: Caller, method: str, path: str, engine: Engine) -> Response | None:
         needed = self._roles.find(method, path)
         if needed is None:
             return None
         if not caller.may(needed.role):
             return problem(FORBIDDEN, f"{method} {path} needs the role {needed.role}; this key is a {caller.role}'s.")
-        model = needed.named.get("model_id")
-        if model is not None and caller.models is not None and model not in caller.models:
+        model, adapter = needed.named.get("model_id"), needed.named.get("name")
+        if model is not None and not caller.may_use(model):
             return problem(NOT_FOUND, f"There is no base model {model!r}.")
+        if adapter is not None and not engine.finds(stored(adapter)):
+            return problem(NOT_FOUND, f"There is no adapter {adapter!r}.")
+        if adapter is not None and needed.role == "publisher" and not caller.owns(team_of(stored(adapter))):
+            return problem(FORBIDDEN, f"The adapter {adapter!r} belongs to another team, which alone changes it.")
         return None
 
 

@@ -1,8 +1,11 @@
 """Adapters: creating and listing them, their versions, where they are. Their files are in states.py, their ways into
 memory and out of it in loading.py, their end is in removals.py."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
 
+from fastapi import APIRouter, Depends, Request, Response
+
+from service.front.access.names import stored
 from service.front.api.adapter_answers import (
     AdapterAnswer,
     CreatedAnswer,
@@ -14,6 +17,7 @@ from service.front.api.adapter_answers import (
     show_versions,
     show_whole_version,
 )
+from service.front.api.adapter_words import AdapterWordsBody, read_words
 from service.front.api.dependencies import AdapterName, ModelId, PathVersion, TheEngine
 from service.front.api.http.bodies import JSON, MULTIPART, reads
 from service.front.api.http.client_disconnect import CallerLeft
@@ -54,7 +58,7 @@ def create_adapter(
     """Inject a new adapter into a base model: version 1 of `name`, with its method's initial weights or given ones."""
     new = NewAdapter(
         model=model_id,
-        name=body.name,
+        name=stored(body.name),
         config=body.config,
         weights=body.weights if isinstance(body, UploadedAdapterBody) else None,
         seed=body.seed if isinstance(body, FreshAdapterBody) else None,
@@ -88,6 +92,16 @@ def list_adapters(engine: TheEngine, paging: PagingQuery) -> Page[AdapterAnswer]
 def get_adapter(name: AdapterName, engine: TheEngine) -> AdapterAnswer:
     """One adapter: its newest version, all its versions and aliases, where they are now."""
     return show_adapter(engine.adapters.find(name))
+
+
+@router.patch(
+    "/adapters/{name}", responses=documented(404, 413, 415, 422, 507), openapi_extra=reads({JSON: AdapterWordsBody})
+)
+def describe_adapter(
+    name: AdapterName, body: Annotated[AdapterWordsBody, Depends(read_words)], engine: TheEngine
+) -> AdapterAnswer:
+    """Change what its team says of an adapter, and who sees it; what is left out stays as it is."""
+    return show_adapter(engine.adapters.describe(name, body.words))
 
 
 @router.get("/adapters/{name}/versions", responses=documented(404))

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.front.access.names import shown
 from service.front.api.dependencies import NAME_PATTERN, AdapterName, TheEngine, TheSettings
 from service.front.api.http.bodies import JSON, media_type_of, read_json, reads
 from service.front.api.http.paging import Page, PagingQuery
@@ -48,7 +49,7 @@ def list_aliases(name: AdapterName, engine: TheEngine, paging: PagingQuery) -> P
     """An adapter's aliases, by name."""
     adapter = engine.adapters.find(name).adapter
     found = [
-        AliasAnswer(name=adapter.name, alias=alias, version=version)
+        AliasAnswer(name=shown(adapter.name), alias=alias, version=version)
         for alias, version in sorted(adapter.aliases.items())
         if paging.after is None or alias > paging.after
     ]
@@ -69,7 +70,7 @@ def move_alias(
 ) -> AliasAnswer:
     """Let `name@alias` be that version, in one step: each request is answered by the one before or by this one."""
     version = engine.adapters.move_alias(name, alias, body.version, if_match=if_match, reason=body.reason)
-    return AliasAnswer(name=name, alias=alias, version=version.version)
+    return AliasAnswer(name=shown(name), alias=alias, version=version.version)
 
 
 @router.delete("/adapters/{name}/aliases/{alias}", status_code=204, responses=documented(404, 507))

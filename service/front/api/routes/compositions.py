@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from models_registry.adapters.merge_options import CompositionMethod, MergeOptions
+from service.front.access.names import stored
 from service.front.api.adapter_answers import CreatedAnswer, show_created
 from service.front.api.dependencies import ModelId, Name, TheEngine, TheSettings
 from service.front.api.http.bodies import JSON, media_type_of, read_json, reads
@@ -78,7 +79,7 @@ def compose_adapter(
 ) -> CreatedAnswer:
     """Store a merge of low-rank adapters as a new adapter: version 1 of `name`, a plain LoRA."""
     options = MergeOptions(body.method, body.density, body.rank, body.seed)
-    new = NewComposition(model_id, body.name, body.adapters, options, stopped)
+    new = NewComposition(model_id, stored(body.name), body.adapters, options, stopped)
     created = engine.adapters.compose(new, asked_once(key, request, body))
     response.headers["Location"] = f"/adapters/{body.name}"
     return show_created(created)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from models_registry.records import Event
+from models_registry.records import ABOUT_ADAPTERS, Event
+from service.front.access.names import shown
 from service.front.api.dependencies import TheEngine
 from service.front.api.problems import documented
 
@@ -41,12 +42,17 @@ def list_events(
     ] = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many.", examples=[100])] = 100,
 ) -> EventsAnswer:
-    """What was changed, when, and by whom. An empty page means that nothing was since."""
+    """What was changed, when, and by whom: base models and the adapters of the caller's team, everything for an admin.
+    An empty page means that nothing was since."""
     events = engine.events(limit, after)
     return EventsAnswer(items=[_show(event) for event in events], next_after=events[-1].id if events else after)
 
 
+def _subject(event: Event) -> str:
+    return shown(event.subject) if event.kind.partition(".")[0] in ABOUT_ADAPTERS else event.subject
+
+
 def _show(event: Event) -> EventAnswer:
     return EventAnswer(
-        id=event.id, kind=event.kind, subject=event.subject, at=event.at, by=event.by, detail=dict(event.detail)
+        id=event.id, kind=event.kind, subject=_subject(event), at=event.at, by=event.by, detail=dict(event.detail)
     )

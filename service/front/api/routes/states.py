@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel
 
 from models_registry.errors import NotFound
-from models_registry.references import named_by, pick_version
+from models_registry.references import named_by, pick_version, short_name
 from service.front.api.adapter_answers import CreatedAnswer, show_new_version
 from service.front.api.dependencies import (
     NAME_PATTERN,
@@ -124,7 +124,10 @@ def get_state(
         return RedirectResponse(url, headers={"ETag": f'"{version.digest}"', "Cache-Control": "no-store"})
     file = File.of(engine.adapters.open_state(version))
     return serve_file(
-        request, Download(file, _preferred(request, SAFETENSORS), f"{version.reference}.safetensors", version.digest)
+        request,
+        Download(
+            file, _preferred(request, SAFETENSORS), f"{short_name(version.reference)}.safetensors", version.digest
+        ),
     )
 
 
@@ -169,4 +172,4 @@ def get_checkpoint(reference: ReferenceQuery, engine: TheEngine, request: Reques
     version = engine.adapters.find_version(reference)
     with engine.adapters.open_state(version) as state:
         archive = zip_checkpoint(peft_config(version), state)
-    return serve_file(request, Download(archive, _preferred(request, ZIP), f"{version.reference}.zip"))
+    return serve_file(request, Download(archive, _preferred(request, ZIP), f"{short_name(version.reference)}.zip"))
