@@ -2,7 +2,6 @@
 
 import json
 import socket
-from itertools import count
 
 from e2e.process import Service, until
 
@@ -12,24 +11,24 @@ HEAD = "POST /models/smollm2/infer HTTP/1.1\r\nHost: e2e\r\nContent-Type: applic
 
 def begin(service: Service) -> socket.socket:
     """A caller who asks for more text than anybody would wait for."""
-    body = json.dumps({"inputs": {"text": ["Count."]}, "parameters": ENDLESS}).encode()
+    body = json.dumps({"adapter": "leaving", "inputs": {"text": ["Count."]}, "parameters": ENDLESS}).encode()
     caller = socket.create_connection(("127.0.0.1", service.port))
     caller.sendall(f"{HEAD}{len(body)}\r\n\r\n".encode() + body)
     return caller
 
 
 def test_text_that_nobody_waits_for_any_more_is_not_written_to_its_end(service: Service) -> None:
-    names = (f"leaving-{number}" for number in count())
+    def written() -> int:
+        """Texts that are being written, each of which holds its adapter."""
+        listed = service.http.get("/adapters/leaving").json()
+        return sum(version["in_flight"] for version in listed["versions"])
 
-    def writes() -> bool:
-        """Whether the model's thread does, so that an adapter can't be placed. It may not have come to that yet."""
-        adapter = {"name": next(names), "config": {"peft_type": "LORA", "target_modules": ["q_proj"]}}
-        created = service.http.post("/models/smollm2/adapters", json=adapter).json()
-        return any("busy" in warning for warning in created["warnings"])
-
+    adapter = {"name": "leaving", "config": {"peft_type": "LORA", "target_modules": ["q_proj"]}}
+    assert service.http.post("/models/smollm2/adapters", json=adapter).status_code == 201
     callers = [begin(service) for _ in range(3)]
-    until(writes)
+    until(lambda: written() == 3)
     for caller in callers:
         caller.close()
+    until(lambda: written() == 0)
     asked = {"inputs": {"text": ["Hello."]}, "parameters": {"max_new_tokens": 1}}
     assert service.http.post("/models/smollm2/infer", json=asked).status_code == 200

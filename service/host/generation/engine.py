@@ -7,7 +7,6 @@ token of every text whose prompt is computed.
 import logging
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from contextlib import AbstractContextManager
 from typing import Final
 
 import torch
@@ -16,9 +15,9 @@ from torch import Tensor
 from models_registry.base_models.generation import GenerationParameters, parse_parameters
 from models_registry.base_models.spec import BaseModelSpec
 from models_registry.base_models.writing import Writer
-from models_registry.errors import DeadlinePassed, Invalid
+from models_registry.errors import DeadlinePassed, Invalid, RowsLost
 from models_registry.injection.adapted_model import AdaptedModel
-from models_registry.injection.routing.routing import Composition, Routing, route_rows, routing, without_routing
+from models_registry.injection.routing.routing import without_routing
 from models_registry.records import Fault
 from service.host.device import give_memory_back
 from service.host.execution.model_runner import OutOfMemory, acting, blame_on_inputs, require_coverage
@@ -46,7 +45,7 @@ class Engine:
         self._schedule: Schedule[TextSequence] = Schedule(max_rows)
         self._jobs: tuple[Job, ...] = ()
         self._is_proven = False
-        self._routed: tuple[tuple[Composition, ...], Routing] | None = None
+        self._routing = adapted.sequence_routing(rows_for(max_rows))
 
     # ---- any thread -----------------------------------------------------------------------------------------
 
@@ -137,7 +136,7 @@ class Engine:
             return
         sequence = chunk.sequence
         try:
-            with blame_on_inputs(), acting(self._adapted, self._adapted.routed([sequence.composition])):
+            with blame_on_inputs(), acting(self._adapted, self._adapted.routed_alone(sequence.composition)):
                 ids = sequence.prompt.ids[chunk.start : chunk.end]
                 logits = self._stepper.prefill(chunk.slot, ids, chunk.start)
             require_coverage(self._adapted, [sequence.selection])
@@ -165,6 +164,8 @@ class Engine:
                 self._fail(sequences[0], error)
                 return
         except BaseException as error:  # a module may raise anything
+            if isinstance(error, RowsLost):
+                self._adapted.distrust_rows()  # texts that begin later are not for steps
             if len(sequences) == 1:
                 self._fail(sequences[0], error)
                 return
@@ -184,20 +185,16 @@ class Engine:
         is put into their slots lies where their own next token will be."""
         chosen = set(sequences)
         ids = [sequence.next_id if sequence in chosen else 0 for sequence in running]
-        compositions = [sequence.composition if sequence in chosen else {} for sequence in running]
-        with self._route(compositions):
+        rows = rows_for(len(running))
+        for row in range(rows):
+            is_chosen = row < len(running) and running[row] in chosen
+            self._routing.place(row, running[row].composition if is_chosen else {})
+        with self._routing.active(rows):
             logits = self._stepper.decode(ids, [sequence.computed for sequence in running])
         if len(sequences) == len(running):
             return logits
-        rows = [row for row, sequence in enumerate(running) if sequence in chosen]
-        return logits[torch.tensor(rows, device=logits.device)]
-
-    def _route(self, compositions: Sequence[Composition]) -> AbstractContextManager[Routing]:
-        """One routing lives as long as its compositions: what layers keep for it is made once."""
-        rows = (*compositions, *({} for _ in range(rows_for(len(compositions)) - len(compositions))))
-        if self._routed is None or self._routed[0] != rows:
-            self._routed = (rows, route_rows(rows, self._adapted.kernels))
-        return routing(self._adapted, self._routed[1])
+        own = [row for row, sequence in enumerate(running) if sequence in chosen]
+        return logits[torch.tensor(own, device=logits.device)]
 
     def _draw(self, sequences: Sequence[TextSequence], logits: Tensor) -> None:
         """The next token of those whose own tokens are all computed; of the others it is known."""
