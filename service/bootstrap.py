@@ -32,7 +32,8 @@ from service.front.api.middleware.request_bounds import RefuseUnreadable
 from service.front.api.middleware.request_ids import IdentifyRequests
 from service.front.api.middleware.request_log import LogRequests
 from service.front.api.middleware.single_headers import RefuseRepeatedHeaders
-from service.front.api.openai import chat, completions
+from service.front.api.openai import chat, completions, embeddings, lora
+from service.front.api.openai import models as model_names
 from service.front.api.openai.error_bodies import AnswerInOpenAIsWords
 from service.front.api.openapi import build_document
 from service.front.api.problems import install_problems
@@ -55,6 +56,7 @@ from service.front.api.routes.version import router as version_router
 from service.front.engine import Engine
 from service.front.hosts.times import HostTimes
 from service.front.services.keys import Keys
+from service.front.services.lora_directories import LoraDirectories
 from service.protocol.host import Transport
 from service.protocol.types import HostLimits
 from service.secret_values import redactor_of, secret_of
@@ -102,7 +104,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.openapi = partial(_document, app)
     # Routes are tried one after the other, so the one that is called most goes first.
     ours = (inference, models, adapters, loading, compositions, states, aliases, removals, events, keys, teams, health)
-    routers = (*(resource.router for resource in (*ours, chat, completions)), version_router)
+    openai = (chat, completions, embeddings, model_names, lora)
+    routers = (*(resource.router for resource in (*ours, *openai)), version_router)
     for router in routers:
         require_complete(router.routes)
         app.include_router(router)
@@ -149,12 +152,14 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
             settings.max_upload_bytes,  # an adapter that is made here may be as large as one that is sent
             settings.max_merged_bytes,
             settings.max_request_rows,
+            settings.max_cache_bytes,
         ),
         HostTimes(settings.load_timeout, settings.forward_timeout),
         app.state.redact,
     )
     engine.add_follower(ring.refresh)
     app.state.engine = engine
+    app.state.loras = LoraDirectories(engine.adapters, engine.names, settings.lora_root, settings.max_upload_bytes)
     app.state.key_ring = ring
     app.state.keys = Keys(access, engine.catch_up)
     app.state.drain.give_up = engine.give_up

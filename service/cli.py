@@ -84,9 +84,13 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
     max_merged_bytes: Annotated[
         str | None, typer.Option(help="Copies of layers with a hot adapter in their weights; 0 for none.")
     ] = None,
+    max_cache_bytes: Annotated[str | None, typer.Option(help="Keys and values of texts that are written.")] = None,
     max_batch_rows: Annotated[int | None, typer.Option(help="Rows in one forward.")] = None,
     max_request_rows: Annotated[int | None, typer.Option(help="Requests of more rows are refused.")] = None,
     max_queue: Annotated[int | None, typer.Option(help="Requests that may wait for one model.")] = None,
+    lora_root: Annotated[
+        str | None, typer.Option(help="Adapters below this directory may be loaded by /v1/load_lora_adapter.")
+    ] = None,
     log_format: Annotated[str | None, typer.Option(help="text, or json: one object a line.")] = None,
     drain_delay: Annotated[
         float | None, typer.Option(help="Seconds after SIGTERM in which new requests are still answered.")
@@ -117,9 +121,11 @@ def serve(  # noqa: PLR0913 - one parameter a flag is how typer reads them
         max_json_bytes=max_json_bytes,
         max_resident_bytes=max_resident_bytes,
         max_merged_bytes=max_merged_bytes,
+        max_cache_bytes=max_cache_bytes,
         max_batch_rows=max_batch_rows,
         max_request_rows=max_request_rows,
         max_queue=max_queue,
+        lora_root=lora_root,
         log_format=log_format,
         drain_delay=drain_delay,
         root_path=root_path,

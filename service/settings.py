@@ -82,12 +82,14 @@ class Settings(BaseSettings):
     max_json_bytes: ByteSize = Field(default=ByteSize(16 << 20), gt=0)
     max_resident_bytes: ByteSize | None = Field(default=None, gt=0)
     max_merged_bytes: ByteSize | None = Field(default=None, ge=0)
+    max_cache_bytes: ByteSize | None = Field(default=None, gt=0)
     max_batch_rows: int = Field(default=64, gt=0)
     max_request_rows: int = Field(default=4096, gt=0)
     max_queue: int = Field(default=1024, gt=0)
     admin_key: Annotated[SecretStr | None, Field(min_length=16)] = None
     allow_anonymous: Role | None = None
     metrics_token: Annotated[SecretStr | None, Field(min_length=16)] = None
+    lora_root: Path | None = None
     log_format: LogFormat = "text"
     drain_delay: float = Field(default=0.0, ge=0, le=3600)
     root_path: Annotated[str, _matches(_PREFIX, "a path such as `/adapters`, without a slash at its end")] = ""

@@ -141,7 +141,8 @@ class HuggingFaceSpec:
         with self._explained(_transformers(module), rows):
             outputs = name_outputs(module(**rows.tensors, **no_cache))
         if rows.from_text and self.task == FEATURE_EXTRACTION and "last_hidden_state" in outputs:
-            return {**outputs, "embedding": self._embed(outputs, rows)}
+            counts = rows.tensors["attention_mask"].sum(1)
+            return {**outputs, "embedding": self._embed(outputs, rows), "token_count": counts}
         if rows.from_text and self.task == TEXT_CLASSIFICATION:
             return {**outputs, **classify(_transformers(module).config, outputs["logits"])}
         if rows.from_text and self.task == TEXT_GENERATION:

@@ -35,6 +35,10 @@ class Text:
         tokenizer("a", padding=False, truncation=False)  # clears the settings that came in tokenizer.json, once
 
     @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self._tokenizer
+
+    @property
     def pad_token_id(self) -> int:
         """What fills a row. Any token will do where none is meant for it, for the attention mask hides it."""
         own, end = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id

@@ -1,10 +1,10 @@
 """What it takes to write a text token by token: its prompt as tokens, and what belongs to the model."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from models_registry.base_models.detokenizer import Detokenizer
 from models_registry.base_models.generation import GenerationParameters, end_ids
 from models_registry.base_models.text import Text
 from models_registry.base_models.token_ids import Tables, text_faults
@@ -27,15 +27,16 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A causal language model, the tokens that end its texts, and how tokens are read (special ones are not)."""
+    """A causal language model, the tokens that end its texts, and what makes tokens and reads them."""
 
     model: PreTrainedModel
     end_ids: frozenset[int]
-    decode: Callable[[Sequence[int]], str]
+    tokenizer: PreTrainedTokenizerBase
+    detokenizer: Detokenizer
 
 
 def writer_of(model: PreTrainedModel, text: Text) -> Writer:
-    return Writer(model, end_ids(model), lambda ids: text.decode([list(ids)])[0])
+    return Writer(model, end_ids(model), text.tokenizer, Detokenizer(text.tokenizer))
 
 
 def prompts_of(

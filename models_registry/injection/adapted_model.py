@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final
+from weakref import WeakSet
 
 from torch import Tensor, nn
 
@@ -39,6 +40,7 @@ from models_registry.injection.routing.routing import (
     routing,
     without_routing,
 )
+from models_registry.injection.routing.sequence_routing import ONE_BY_ONE, SequenceRouting
 from models_registry.records import Architecture, Fault
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class AdaptedModel:
         self._infos = {info.name: info for info in self.architecture.modules}
         self._layers: dict[str, Adapters] = {}
         self.merged_weights = MergedWeightsCache()
+        self._sequences = WeakSet[SequenceRouting]()
         self._attached: dict[str, PreparedAdapter] = {}
         self._checkpoints: dict[str, Checkpoint] = {}
         self.profile: ModelProfile = UNPROBED
@@ -144,6 +147,8 @@ class AdaptedModel:
             self._vacate(target, name)
         self._attached[name] = prepared
         self._checkpoints.pop(name, None)
+        for sequences in self._sequences:
+            sequences.forget(name)
 
     def _installed(self, targets: Collection[str]) -> dict[str, Adapters]:
         layers = {target: Adapters(self, self._modules[target], self._infos[target]) for target in targets}
@@ -177,6 +182,8 @@ class AdaptedModel:
             self._vacate(target, name)
         del self._attached[name]
         self._checkpoints.pop(name, None)
+        for sequences in self._sequences:
+            sequences.forget(name)
 
     def _vacate(self, target: str, name: str) -> None:
         layer = self._layers[target]
@@ -184,6 +191,8 @@ class AdaptedModel:
         if not layer.slots:
             layer.remove()
             del self._layers[target]
+            for sequences in self._sequences:
+                sequences.drop(layer)
 
     # ---- state --------------------------------------------------------------------------------------------------
 
@@ -262,6 +271,18 @@ class AdaptedModel:
         """
         self._check_composition(composition)
         return routing(self, route_whole(composition, self.kernels, self._merged(composition)))
+
+    def routed_alone(self, composition: Composition) -> AbstractContextManager[Routing]:
+        """As `routed_whole`, but never by a merged copy, so that the same input has the same bits every time. For what
+        a sequence computes alone, such as its prompt. Raises as `routed_whole` does."""
+        self._check_composition(composition)
+        return routing(self, route_whole(composition, ONE_BY_ONE))
+
+    def sequence_routing(self, rows: int) -> SequenceRouting:
+        """A routing of running sequences, at most so many at once. It lives as long as the caller keeps it."""
+        sequences = SequenceRouting(self, self._check_composition, self.kernels, rows)
+        self._sequences.add(sequences)
+        return sequences
 
     def _merged(self, composition: Composition) -> Merged:
         """The targets' merged copies for `composition`, if it is hot and memory was granted."""

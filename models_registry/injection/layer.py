@@ -4,7 +4,9 @@ The target stays the same object and class; forward hooks act on it. It gets one
 carries, whose tensors move with the model and stay out of its state dict.
 """
 
+import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final, Self, TypeAlias
 
 from torch import Tensor, nn
@@ -15,12 +17,13 @@ from models_registry.adapters.folded import Folded
 from models_registry.errors import RowsLost
 from models_registry.injection.kernels.scales import WORTH_GATHERING, gather_scales, over_rows
 from models_registry.injection.kernels.segmented import ADD_LOW_RANK, add_linear, over_features
-from models_registry.injection.kernels.stacked_lora import LowRankDelta
-from models_registry.injection.layer_delta import LayerDelta
+from models_registry.injection.kernels.stacked_lora import LowRankDelta, can_be_stacked
+from models_registry.injection.layer_delta import LayerAdapters, LayerDelta
 from models_registry.injection.merged.merged_layer import can_merge, merge
 from models_registry.injection.merged.merged_weights_cache import CompositionKey, MergedLayer
-from models_registry.injection.routing.plan import LayerAdapters, LowRankDeltas, Plan
-from models_registry.injection.routing.routing import EVERY_ROW, Routing, routing_of, without_routing
+from models_registry.injection.routing.plan import Additions, LowRankDeltas, Plan
+from models_registry.injection.routing.routing import Routing, routing_of, without_routing
+from models_registry.injection.routing.segment import EVERY_ROW
 from models_registry.records import LayerKind, ModuleInfo
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
@@ -96,8 +99,12 @@ class Adapters(nn.Module):
 
     def _forget(self, name: str) -> None:
         self._scaling_inputs.discard(name)
-        self._edition += 1  # what forwards have kept holds no longer
-        self._kept.clear()
+        self._edition += 1
+        self._kept = {
+            composition: acting
+            for composition, acting in self._kept.items()
+            if all(name != other for other, _ in composition)
+        }
 
     # ---- the forward --------------------------------------------------------------------------------------------
 
@@ -126,42 +133,50 @@ class Adapters(nn.Module):
                 change.apply(y, x, target, self._add_low_rank, self._spatial)
         if plan.gathered_output is not None:
             out.mul_(over_rows(plan.gathered_output, out.dim(), self._spatial))
-        if plan.additions is not None:
+        for additions in plan.additions:
             # Nearly every row at nearly every target: no step more than the products.
-            plan.additions.add(out, x, target)
+            additions.add(out, x, target)
         return out
 
     def _plan(self, routing: Routing) -> Plan:
         plan = routing.plans.get(self)
         if plan is None or plan.edition != self._edition:
-            plan = routing.plans[self] = self._make_plan(routing)
+            acting = tuple(self._acting(segment.composition) for segment in routing.segments)
+            # Adapters that this routing doesn't name are attached and ejected all the time.
+            if plan is not None and all(map(operator.is_, acting, plan.made_of)):
+                plan = replace(plan, edition=self._edition)
+            else:
+                plan = self._make_plan(routing, acting)
+            routing.plans[self] = plan
         return plan
 
-    def _make_plan(self, routing: Routing) -> Plan:
-        changes: list[LayerDelta] = []
-        additions: list[LowRankDelta] = []
-        here: set[str] = set()
+    def _make_plan(self, routing: Routing, acting: tuple[LayerAdapters, ...]) -> Plan:
+        names = frozenset[str]().union(*(own.names for own in acting))
+        routing.acted.update(names)
         merged = routing.merged.get(self._name)
-        for segment in routing.segments:
-            acting = self._acting(segment.composition)
-            here |= acting.names
-            if merged is not None and self._answers and merged.is_of([folded for folded, _ in acting.parts]):
-                routing.acted.update(here)
-                return Plan(self._edition, frozenset(here), merged=merged.copy)
+        if merged is not None and self._answers and merged.is_of([folded for own in acting for folded, _ in own.parts]):
+            return Plan(self._edition, acting, names, merged=merged.copy)
+        paged = None if routing.paging is None else routing.paging.page(self, routing.segments, acting)
+        changes: list[LayerDelta] = []
+        lows: list[LowRankDelta] = []
+        for segment, own in zip(routing.segments, acting, strict=True):
+            if not own.parts or (paged is not None and segment.composition in paged.compositions):
+                continue
             rows = EVERY_ROW if segment.rows == slice(0, routing.rows) else segment.rows
-            if acting.low_ranks:
-                additions.append(LowRankDelta(rows, acting.low_ranks))
-            elif acting.parts:
-                changes.append(LayerDelta(rows, acting.parts))
-        routing.acted.update(here)
+            if own.low_ranks:
+                lows.append(LowRankDelta(rows, own.low_ranks))
+            else:
+                changes.append(LayerDelta(rows, own.parts))
         rescaled = [(change.rows, scale) for change in changes if (scale := change.rescaling) is not None]
         gathered = None
         if routing.rows is not None and len(rescaled) >= WORTH_GATHERING:
             gathered = gather_scales(rescaled, routing.rows)
             changes = [change for change in changes if change.rescaling is None]
         scales = tuple((change.rows, scale) for change in changes for scale in change.input_scales)
-        added = LowRankDeltas(additions, routing.rows, self._add_low_rank, routing.stacking) if additions else None
-        return Plan(self._edition, frozenset(here), tuple(changes), scales, gathered, added)
+        additions: list[Additions] = [] if paged is None else [paged]
+        if lows:
+            additions.append(LowRankDeltas(lows, routing.rows, self._add_low_rank, routing.stacking))
+        return Plan(self._edition, acting, names, tuple(changes), scales, gathered, tuple(additions))
 
     def _acting(self, composition: CompositionKey) -> LayerAdapters:
         """What the composition does here, from what was kept if there is something: batches ask for the same ones."""
@@ -176,7 +191,10 @@ class Adapters(nn.Module):
         parts = tuple((self.slots[name], weight) for name, weight in composition if name in self.slots)
         low_ranks = tuple((low, weight) for folded, weight in parts if (low := folded.addition) is not None)
         names = frozenset(name for name, _ in composition if name in self.slots)
-        return LayerAdapters(names, parts, low_ranks if len(low_ranks) == len(parts) else ())
+        if len(low_ranks) < len(parts):
+            return LayerAdapters(names, parts)
+        can_be_paged = bool(low_ranks) and self._add_low_rank is add_linear and can_be_stacked(low_ranks)
+        return LayerAdapters(names, parts, low_ranks, can_be_paged)
 
     # ---- merged copies ------------------------------------------------------------------------------------------
 

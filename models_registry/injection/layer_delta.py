@@ -1,4 +1,5 @@
-"""Rows whose adapters do more at a target than add to its output: rescale it, shift it, or answer in its place."""
+"""What a composition does at a target, and how rows get it that are more than added to: their output is rescaled or
+shifted, or something else answers in the target's place."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,19 @@ from models_registry.adapters.folded import AttentionDelta, Folded, widened
 from models_registry.errors import Invalid
 from models_registry.injection.kernels.attention import attend
 from models_registry.injection.kernels.segmented import AddLowRank, over_features, place_tokens
+from models_registry.injection.kernels.stacked_lora import LowRanks
 from models_registry.injection.routing.rows import RowsOf, put_rows, take_rows
+
+
+@dataclass(frozen=True, slots=True)
+class LayerAdapters:
+    """What one composition does here: its adapters that are here, with their weights. `low_ranks` only where they are
+    all that it does; `can_be_paged` where a table can take them."""
+
+    names: frozenset[str]
+    parts: tuple[tuple[Folded, float], ...]
+    low_ranks: LowRanks = ()
+    can_be_paged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

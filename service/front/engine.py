@@ -13,18 +13,18 @@ from models_registry.records import BaseModel, Event
 from models_registry.redaction import redacted
 from models_registry.registry import Registry
 from service.front.access.caller import current_caller
-from service.front.access.names import finds, seen
+from service.front.access.names import finds
 from service.front.admission.version_leases import VersionLeases
 from service.front.hosts.host_manager import HostManager
 from service.front.hosts.host_monitor import HostMonitor
 from service.front.hosts.merge_runner import MergeRunner
 from service.front.hosts.times import DEFAULT_TIMES, HostTimes
 from service.front.requests import InferAnswer, InferRequest, Readiness
-from service.front.resolution.model_names import named_model
 from service.front.resolution.registry_poller import RegistryPoller
 from service.front.resolution.registry_snapshot import Snapshot
 from service.front.services.adapters import Adapters
 from service.front.services.inference import Inference
+from service.front.services.model_names import ModelNames
 from service.front.services.models import Models
 from service.front.services.streamed_texts import StreamedTexts
 from service.protocol.host import Transport
@@ -57,6 +57,7 @@ class Engine:
         self._hosting = HostManager(registry, transport, order_of, times, limits.max_resident_bytes is not None, redact)
         self._monitor = HostMonitor(self._hosting, times.forward_s)
         self._inference = Inference(registry, self._snapshot, self._hosting, self._leases, limits)
+        self.names: Final = ModelNames(self._snapshot, self._hosting)
         self.models: Final = Models(registry, self._snapshot, self._hosting)
         self._poller = RegistryPoller(self._snapshot, self.models, self._inference)
         merges = MergeRunner(transport)
@@ -149,11 +150,6 @@ class Engine:
         as `infer` does where there is none; left, it cancels what is still written. After the first part nothing is
         tried again, so that the loss of the model's host is `HostLost`."""
         return self._inference.stream(request)
-
-    def named(self, name: str) -> tuple[str, str | None]:
-        """The base model that a name means which may be an adapter's reference, and that reference. From memory. Raises
-        `NotFound`."""
-        return named_model(seen(self._snapshot.view), self._hosting.knows, name)
 
     def finds(self, kept: str) -> bool:
         """Whether the caller may be told of the adapter that the registry calls so. From memory."""

@@ -58,8 +58,9 @@ def dtype_of(module: nn.Module) -> str | None:
     return next((dtype_name(dtype) for dtype in floating), None)
 
 
-def adapter_room(device: torch.device) -> int:
-    """Bytes that the adapters of one model may take where the operator set no limit: a quarter of the memory."""
+def a_quarter_of_memory(device: torch.device) -> int:
+    """Bytes that the adapters of one model, and the keys and values of its texts, may take where the operator set no
+    limit."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory // 4
     return psutil.virtual_memory().total // 4

@@ -19,9 +19,9 @@ from models_registry.records import Architecture, BaseModel
 from service.host.adapters.adapter_cache import AdapterCache
 from service.host.adapters.loader import AdapterLoader
 from service.host.adapters.weights import ReadBlob, read_fitting
-from service.host.device import adapter_room, choose_device, choose_dtype, device_of, dtype_of
+from service.host.device import a_quarter_of_memory, choose_device, choose_dtype, device_of, dtype_of
 from service.host.execution.examples import check_example, learn_example
-from service.host.generation.engine import engine_for
+from service.host.generation.engine import Engine, engine_for
 from service.host.low_priority import run_with_low_priority
 from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.batcher import Batcher
@@ -46,7 +46,9 @@ class LiveModel:
     worker: Worker
     probing: Future[tuple[str, ...]]
     limits: HostLimits
+    engine: Engine | None
     room: int
+    cache_room: int
     dtype: str | None
     device: str
 
@@ -89,6 +91,8 @@ class LiveModel:
         self.cache.limit(room)
         if self.limits.max_merged_bytes is None:
             self.adapted.kernels = replace(self.adapted.kernels, max_merged_bytes=room // 8)
+        if self.engine is not None and self.limits.max_cache_bytes is None:
+            self.engine.limit(self.cache_room // max(1, models))
 
     def forget(self, keys: Collection[str]) -> None:
         """Versions that were removed leave memory with the last request that uses them."""
@@ -107,7 +111,7 @@ def build(order: BuildOrder, spec: BaseModelSpec, read_blob: ReadBlob, watch: Wa
     # In eval mode torch's fused paths read weights without calling the layers that adapters hook.
     torch.backends.mha.set_fastpath_enabled(False)
     module, architecture = run_with_low_priority(partial(_build, base, spec, device))
-    room = adapter_room(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
+    room = a_quarter_of_memory(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
     merged = room // 8 if limits.max_merged_bytes is None else limits.max_merged_bytes
     adapted = AdaptedModel(module, architecture, KernelTable(max_merged_bytes=merged))
     adapted.calibrate()
@@ -120,15 +124,30 @@ def build(order: BuildOrder, spec: BaseModelSpec, read_blob: ReadBlob, watch: Wa
     policy = BatchPolicy(spec, adapted)
     at = device_of(module)
     readers = ThreadPoolExecutor(READERS, "reader")
-    engine = engine_for(base.id, spec, adapted, limits.max_batch_rows)
-    reader = RequestReader(adapted, policy, batcher, cache, readers, limits, writes=engine is not None)
+    cache_room = a_quarter_of_memory(device) if limits.max_cache_bytes is None else limits.max_cache_bytes
+    engine = engine_for(base.id, spec, adapted, limits.max_batch_rows, cache_room)
+    reader = RequestReader(adapted, policy, batcher, cache, readers, limits, engine and engine.reader)
     worker = Worker(base.id, adapted, cache, policy, batcher, watch, engine)
     worker.start()
     # The model is ready before it is probed: only who asks for its profile, and the first request, wait for that.
     probing: Future[tuple[str, ...]] = batcher.call(partial(_learn, base, spec, adapted, policy, example))
     if engine is not None:
         batcher.call(partial(engine.prove, spec))
-    return LiveModel(adapted, loader, cache, batcher, reader, worker, probing, limits, room, dtype_of(module), str(at))
+    return LiveModel(
+        adapted,
+        loader,
+        cache,
+        batcher,
+        reader,
+        worker,
+        probing,
+        limits,
+        engine,
+        room,
+        cache_room,
+        dtype_of(module),
+        str(at),
+    )
 
 
 def _build(base: BaseModel, spec: BaseModelSpec, device: torch.device) -> tuple[nn.Module, Architecture]:

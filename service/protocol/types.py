@@ -27,7 +27,8 @@ class HostLimits:
     `max_batch_rows` bounds the rows of several requests that share a forward, `max_queue` the requests that wait for
     one hosted model; `max_adapter_bytes` an adapter with initial weights; `max_merged_bytes` the copies of one hosted
     model's layers that have a hot adapter in their weights (None: an eighth of `max_resident_bytes`; 0: none);
-    `max_request_rows` the rows of one request.
+    `max_request_rows` the rows of one request; `max_cache_bytes` the keys and values of one hosted model's texts (None:
+    a quarter of its device's memory).
     """
 
     device: str = "auto"
@@ -37,6 +38,7 @@ class HostLimits:
     max_adapter_bytes: int = 1 << 30
     max_merged_bytes: int | None = None
     max_request_rows: int = 4096
+    max_cache_bytes: int | None = None
 
     def require_few_rows(self, count: int) -> None:
         """Raises `Invalid` for more rows than a request may have."""

@@ -18,6 +18,7 @@ from tests.bench.figures import Count, Figure
 from tests.bench.hop import hopping
 from tests.bench.hostile import attacking
 from tests.bench.injection import injecting, loading
+from tests.bench.joining import joining
 from tests.bench.pairs import pairing
 from tests.bench.persisting import persisting
 from tests.bench.registry import registering
@@ -31,6 +32,7 @@ BENCHES: Mapping[str, Callable[[Path], Iterator[Figure | Count]]] = {
     "injecting": injecting,
     "loading": loading,
     "mixing": mixing,
+    "joining": joining,
     "residing": residing,
     "serving": serving,
     "hopping": hopping,

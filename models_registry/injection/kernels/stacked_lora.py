@@ -19,6 +19,15 @@ LowRanks: TypeAlias = tuple[tuple[LowRank, float], ...]
 """With their weights."""
 
 
+def rank_of(low_ranks: LowRanks) -> int:
+    return sum(len(low.down) for low, _ in low_ranks)
+
+
+def can_be_stacked(low_ranks: LowRanks) -> bool:
+    """Not where B has a bias, for that is no product, nor while the adapter is trained, for copies have no past."""
+    return all(low.bias is None and not (low.down.requires_grad or low.up.requires_grad) for low, _ in low_ranks)
+
+
 @dataclass(frozen=True, slots=True)
 class LowRankDelta:
     """What is added at `rows`: `Σ weight · low_rank(x)`."""
@@ -32,18 +41,11 @@ class LowRankDelta:
 
     @property
     def rank(self) -> int:
-        return sum(len(low.down) for low, _ in self.low_ranks)
+        return rank_of(self.low_ranks)
 
     @property
     def bytes(self) -> int:
         return sum(low.down.nbytes + low.up.nbytes for low, _ in self.low_ranks)
-
-    @property
-    def can_be_stacked(self) -> bool:
-        """Not where B has a bias, for that is no product, nor while the adapter is trained, for copies have no past."""
-        return all(
-            low.bias is None and not (low.down.requires_grad or low.up.requires_grad) for low, _ in self.low_ranks
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,23 @@ A generation is many forwards under one routing, so whatever they share is looke
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor, nn
 
-from models_registry.adapters.folded import Folded
 from models_registry.injection.kernels.kernel_table import Stacking
 from models_registry.injection.kernels.segmented import AddLowRank, add_in_segments, add_linear
-from models_registry.injection.kernels.stacked_lora import LowRankDelta, LowRanks, StackedLoRA
-from models_registry.injection.layer_delta import LayerDelta
+from models_registry.injection.kernels.stacked_lora import LowRankDelta, StackedLoRA, can_be_stacked
+from models_registry.injection.layer_delta import LayerAdapters, LayerDelta
 from models_registry.injection.routing.rows import RowsOf
+
+
+class Additions(Protocol):
+    """Rows that get low-rank parts here and nothing else."""
+
+    def add(self, out: Tensor, x: Tensor, layer: nn.Module) -> None:
+        """Into `out`, which is the layer's own output for `x`."""
+        ...
 
 
 class LowRankDeltas:
@@ -47,13 +55,13 @@ class LowRankDeltas:
         """The most tokens of the whole batch that are stacked, which is what the adapter with the most rows allows."""
         if self._stacks_up_to is None:
             rows = self._rows or 1
-            stacks = self._add_low_rank is add_linear and all(part.can_be_stacked for part in self._parts)
+            stacks = self._add_low_rank is add_linear and all(can_be_stacked(part.low_ranks) for part in self._parts)
             up_to = self._stacking.table.stacks_up_to(len(self._parts)) if stacks else 0
             self._stacks_up_to = up_to * rows / max(part.size_in(rows) for part in self._parts)
         return self._stacks_up_to
 
     def _make_stack(self) -> StackedLoRA | None:
-        if self._stacking.take(sum(part.bytes for part in self._parts)):
+        if self._stacking.room.take(sum(part.bytes for part in self._parts)):
             self._stack = StackedLoRA.of(self._parts)
         else:
             self._stacks_up_to = 0
@@ -61,25 +69,16 @@ class LowRankDeltas:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerAdapters:
-    """What one composition does here: its adapters that are here, with their weights. `low_ranks` only where they are
-    all that it does."""
-
-    names: frozenset[str]
-    parts: tuple[tuple[Folded, float], ...]
-    low_ranks: LowRanks
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
-    """`names` are the adapters that act here. It holds for a layer's adapters as they were at `edition`. Where there is
-    a `merged` copy, that answers in the target's place and nothing else is left to do. `gathered_output` `[rows, out]`
-    has the output scales of rows that get nothing else."""
+    """`names` are the adapters that act here. The plan is `made_of` what each segment's composition does, and was last
+    compared with that at the layer's `edition`. Where there is a `merged` copy, that answers in the target's place and
+    nothing else is left to do. `gathered_output` `[rows, out]` has the output scales of rows that get nothing else."""
 
     edition: int
-    names: frozenset[str] = frozenset()
+    made_of: tuple[LayerAdapters, ...]
+    names: frozenset[str]
     changes: tuple[LayerDelta, ...] = ()
     input_scales: tuple[tuple[RowsOf, Tensor], ...] = ()
     gathered_output: Tensor | None = None
-    additions: LowRankDeltas | None = None
+    additions: tuple[Additions, ...] = ()
     merged: nn.Module | None = None

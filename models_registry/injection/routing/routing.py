@@ -9,39 +9,33 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import groupby
-from types import EllipsisType, MappingProxyType
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from models_registry.injection.kernels.kernel_table import KernelTable, Stacking
 from models_registry.injection.merged.merged_weights_cache import Merged
+from models_registry.injection.routing.pages import Paging
 from models_registry.injection.routing.plan import Plan
+from models_registry.injection.routing.segment import EVERY_ROW, Segment
 
 Composition: TypeAlias = Mapping[str, float]
 """Injected adapter name -> weight. Empty: the base model. The deltas of several add up."""
 
 NO_COPIES: Final[Merged] = MappingProxyType({})
-EVERY_ROW: Final = ...  # not slice(None): a lone token id has no dimension to slice
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """Neighbouring rows that share a composition, by their place along the leading dimension; `...` for all rows."""
-
-    rows: slice | EllipsisType
-    composition: tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
     """Segments in row order, without those of the base. `rows` is the batch's size; None where the forward has no row
     dimension to look for, because one composition holds for all of it. `acted` fills with the adapters that the forward
-    really reached, `plans` with what they do at each layer. `merged` are copies that answer for the
-    one composition."""
+    really reached, `plans` with what they do at each layer. `merged` are copies that answer for the one composition.
+    `paging` is there where the rows are running sequences."""
 
     rows: int | None
     segments: tuple[Segment, ...]
     stacking: Stacking
     merged: Merged
+    paging: Paging | None = None
     acted: set[str] = field(default_factory=set[str])
     plans: dict[object, Plan] = field(default_factory=dict[object, Plan])
 
@@ -60,14 +54,13 @@ def route_rows(compositions: Sequence[Composition], kernels: KernelTable) -> Rou
         if composition:
             segments.append(Segment(slice(start, stop), composition))
         start = stop
-    return Routing(len(compositions), tuple(segments), Stacking(kernels), NO_COPIES)
+    return Routing(len(compositions), tuple(segments), Stacking.of(kernels), NO_COPIES)
 
 
 def route_whole(composition: Composition, kernels: KernelTable, merged: Merged = NO_COPIES) -> Routing:
     """One composition for whatever the forward computes."""
-    return Routing(
-        None, (Segment(EVERY_ROW, tuple(composition.items())),) if composition else (), Stacking(kernels), merged
-    )
+    segments = (Segment(EVERY_ROW, tuple(composition.items())),) if composition else ()
+    return Routing(None, segments, Stacking.of(kernels), merged)
 
 
 _routings: ContextVar[Mapping[object, Routing]] = ContextVar("routings", default=MappingProxyType({}))

@@ -34,7 +34,8 @@ GET /adapters/{name}/checkpoint
 GET /adapters/{name}/aliases
 GET /events
 GET /v1/models
-GET /v1/models/{model}
+GET /v1/models/{name}
+GET /v1/models/{model}/{reference}
 GET /teams/{team}
 """
 _PUBLISHER: Final = """

@@ -13,6 +13,7 @@ from service.front.api.metrics.metrics import Metrics
 from service.front.api.middleware.draining import Drain
 from service.front.engine import Engine
 from service.front.services.keys import Keys
+from service.front.services.lora_directories import LoraDirectories
 from service.settings import Settings
 
 NAME_PATTERN = f"^{NAME.pattern}$"
@@ -79,6 +80,10 @@ def drain_of(request: Request) -> Drain:
 
 def metrics_of(request: Request) -> Metrics:
     return cast(Metrics, request.app.state.metrics)
+
+
+def loras_of(request: Request) -> LoraDirectories:
+    return cast(LoraDirectories, request.app.state.loras)
 
 
 def json_reader_of(request: Request) -> JsonReader:

@@ -12,7 +12,7 @@ from service.front.requests import AdapterChoice
 _Reference = Annotated[str, StringConstraints(min_length=1, max_length=257)]
 _Weight = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Composition: TypeAlias = Annotated[dict[_Reference, _Weight], Field(min_length=1)]
-_Choice = _Reference | Composition | None
+Choice = _Reference | Composition | None
 
 
 class Call(BaseModel):
@@ -20,7 +20,7 @@ class Call(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    adapter: _Choice | list[_Choice] = Field(
+    adapter: Choice | list[Choice] = Field(
         default=None,
         description="A reference, null for the base, a composition `{reference: weight}`, or a list with one a row.",
         examples=["tone@prod", ["a", None, {"b": 0.7, "c": 0.3}]],

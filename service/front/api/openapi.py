@@ -16,7 +16,10 @@ from service.front.api.openai.chat_answer import ChatAnswer, ChatChunk
 from service.front.api.openai.chat_body import ChatBody
 from service.front.api.openai.completion_answer import CompletionAnswer
 from service.front.api.openai.completion_body import CompletionBody
+from service.front.api.openai.embeddings_answer import EmbeddingsAnswer
+from service.front.api.openai.embeddings_body import EmbeddingsBody
 from service.front.api.openai.error_bodies import ErrorBody
+from service.front.api.openai.lora import LoadLoraBody, UnloadLoraBody
 from service.front.api.problems import Problem
 from service.front.api.routes.aliases import AliasBody
 from service.front.api.routes.compositions import CompositionBody
@@ -33,14 +36,18 @@ _OURS: tuple[type[pydantic.BaseModel], ...] = (
     CompletionAnswer,
     CompletionBody,
     CompositionBody,
+    EmbeddingsAnswer,
+    EmbeddingsBody,
     ErrorBody,
     FreshAdapterBody,
     InferAnswerBody,
     InferBody,
+    LoadLoraBody,
     NewKeyBody,
     NewModelBody,
     NewTeamBody,
     Problem,
+    UnloadLoraBody,
     UploadedAdapterBody,
     UploadedVersionBody,
 )

@@ -23,6 +23,7 @@ from models_registry.records import Fault
 from models_registry.redaction import redacted
 from service.front.access.caller import Forbidden
 from service.front.access.names import shown_in
+from service.front.services.lora_directories import OutsideRoot
 from service.protocol.errors import HostLost, RequestEndsHost
 
 PROBLEM_JSON = "application/problem+json"
@@ -51,6 +52,7 @@ ProblemType: TypeAlias = Literal[
     "method-not-allowed",
     "no-room",
     "not-found",
+    "outside-lora-root",
     "overloaded",
     "range-not-satisfiable",
     "refused",
@@ -92,6 +94,7 @@ INVALID = Kind(422, "invalid", "Well-formed but wrong")
 UNSUPPORTED = Kind(422, "unsupported", "A feature that isn't supported")
 WITHOUT_EFFECT = Kind(422, "adapter-without-effect", "The adapter can't act on this request")
 ROWS_NOT_INDEPENDENT = Kind(422, "rows-not-independent", "The rows can't be divided")
+OUTSIDE_LORA_ROOT = Kind(422, "outside-lora-root", "The path may not be read")
 OVERLOADED = Kind(429, "overloaded", "Too many requests wait", retry_after_s=1)
 HEADERS_TOO_LARGE = Kind(431, "headers-too-large", "The headers are too large")
 INTERNAL = Kind(500, "internal", "The service failed")
@@ -112,6 +115,7 @@ _OF_ERROR: Mapping[type[errors.RegistryError], Kind] = {
     errors.Unsupported: UNSUPPORTED,
     errors.WithoutEffect: WITHOUT_EFFECT,
     errors.RowsNotIndependent: ROWS_NOT_INDEPENDENT,
+    OutsideRoot: OUTSIDE_LORA_ROOT,
     errors.TooLarge: TOO_LARGE,
     errors.Overloaded: OVERLOADED,
     errors.DeadlinePassed: DEADLINE_PASSED,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import wait
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from models_registry.errors import Conflict, Invalid, NoRoom, NotFound, RegistryError, Unavailable
@@ -134,9 +135,10 @@ class HostManager:
             raise Conflict(f"The base model {model!r} could not be loaded: {place.reason}")
         raise Conflict(f"The base model {model!r} is not in memory; load it first.")
 
-    def knows(self, model: str) -> bool:
-        """Whether there is such a base model, in memory or not."""
-        return model in self._places
+    def registered(self) -> dict[str, datetime]:
+        """Every base model, in memory or not, and when it was registered."""
+        with self._table:
+            return {name: place.registered_at for name, place in self._places.items() if place.registered_at}
 
     def hosted(self, model: str) -> HostedModel | None:
         return self.place(model).hosted

@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from models_registry.base_models.generation import GenerationParameters, parse_parameters
+from models_registry.base_models.generation import parse_parameters
 from models_registry.base_models.spec import BaseModelSpec
 from models_registry.base_models.writing import Writer
 from models_registry.errors import DeadlinePassed, Invalid, RowsLost
@@ -22,11 +22,14 @@ from models_registry.records import Fault
 from service.host.device import give_memory_back
 from service.host.execution.model_runner import OutOfMemory, acting, blame_on_inputs, require_coverage
 from service.host.generation.answer import TextAnswer
-from service.host.generation.greedy import Sampler, TextStream, draw
+from service.host.generation.prefixes import Prefixes
 from service.host.generation.proof import example_prompts, writes_as_generate
+from service.host.generation.sampler import Sampler, draw
 from service.host.generation.schedule import Schedule, rows_for
 from service.host.generation.sequence import TextSequence
 from service.host.generation.stepper import Stepper, stepper_for
+from service.host.generation.text_reader import TextReader
+from service.host.generation.text_stream import TextStream
 from service.host.scheduling.job import Job
 from service.host.scheduling.outcome import explain, fail, succeed
 
@@ -34,14 +37,27 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """Of the hosted model `name`, whose module `stepper` runs. At most `max_rows` texts are written at once."""
+    """Of the hosted model `name`, whose module `stepper` runs. At most `max_rows` texts are written at once,
+    whose keys and values take at most `max_bytes`."""
 
-    def __init__(self, name: str, adapted: AdaptedModel, writer: Writer, stepper: Stepper, max_rows: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        adapted: AdaptedModel,
+        writer: Writer,
+        reader: TextReader,
+        stepper: Stepper,
+        max_rows: int,
+        max_bytes: int,
+    ) -> None:
         self._name = name
         self._adapted = adapted
         self._writer = writer
+        self.reader: Final = reader
         self._stepper: Final = stepper
         self._slots = stepper.slots
+        self._prefixes = Prefixes(self._slots)
+        self._max_bytes = max_bytes
         self._schedule: Schedule[TextSequence] = Schedule(max_rows)
         self._jobs: tuple[Job, ...] = ()
         self._is_proven = False
@@ -53,6 +69,10 @@ class Engine:
     def jobs(self) -> tuple[Job, ...]:
         """Those whose texts aren't all written yet."""
         return self._jobs
+
+    def limit(self, max_bytes: int) -> None:
+        """From now on keys and values may take so many bytes."""
+        self._max_bytes = max_bytes
 
     # ---- the model's own thread -----------------------------------------------------------------------------
 
@@ -70,12 +90,12 @@ class Engine:
 
     def takes(self, job: Job) -> bool:
         """Whether it can write this job's texts. Its adapters are in memory."""
-        parameters = parse_parameters(job.request.parameters or {})
-        return self._is_proven and _is_greedy(parameters) and self._adapted.routes_rows(job.keys)
+        return self._is_proven and self._adapted.routes_rows(job.keys)
 
     def begin(self, job: Job, begun: float, load_s: float) -> None:
         """Write its texts from the next step on. It waited until `begun` (`time.monotonic()`), `load_s` of that for its
         adapters. Raises `Invalid` for texts that the slots can never hold."""
+        self._schedule.max_positions = self._max_positions
         for row, prompt in enumerate(job.prompts):
             if not self._schedule.fits(prompt.length):
                 message = (
@@ -86,27 +106,20 @@ class Engine:
         parameters = parse_parameters(job.request.parameters or {})
         answer = TextAnswer(job, begun, load_s)
         selections = job.selections * job.size if len(job.selections) == 1 else job.selections
-        ends, decode, device = self._writer.end_ids, self._writer.decode, self._writer.model.device
-        self._schedule.add(
-            TextSequence(
-                answer,
-                row,
-                prompt,
-                selection,
-                Sampler(parameters, prompt.ids, job.start + row, ends, device),
-                TextStream(decode),
-                ends,
-                decode,
-            )
-            for row, (prompt, selection) in enumerate(zip(job.prompts, selections, strict=True))
-        )
+        writer, device = self._writer, self._writer.model.device
+        for row, (prompt, selection) in enumerate(zip(job.prompts, selections, strict=True)):
+            grammar = job.grammar and job.grammar.fresh()
+            sampler = Sampler(parameters, prompt.ids, job.start + row, writer.end_ids, device, grammar)
+            stream = TextStream(writer.detokenizer, parameters.stop_reader())
+            sequence = TextSequence(answer, row, prompt, selection, sampler, stream, writer.detokenizer.piece)
+            self._schedule.add([sequence])
         self._jobs = (*self._jobs, job)
 
     def step(self) -> int:
         """One step for all texts. Returns how many rows it decoded."""
         with torch.inference_mode():
             self._drop()
-            self._schedule.admit()
+            self._admit()
             self._prefill()
             decoding = self._schedule.decoding
             self._decode(decoding)
@@ -120,6 +133,10 @@ class Engine:
             explain(self._name, answer.job, error)
             self._end(answer, CancelledError())
 
+    @property
+    def _max_positions(self) -> int:
+        return self._max_bytes // max(1, self._slots.position_bytes)
+
     # ---- inside a step --------------------------------------------------------------------------------------
 
     def _drop(self) -> None:
@@ -129,6 +146,16 @@ class Engine:
                 self._end(answer, CancelledError())
             elif answer.is_late:
                 self._end(answer, DeadlinePassed("The request's deadline passed while its text was written."))
+
+    def _admit(self) -> None:
+        self._schedule.max_positions = self._max_positions
+        admitted = self._schedule.admit()
+        self._prefixes.limit(self._max_bytes - self._schedule.reserved * self._slots.position_bytes)
+        for sequence in admitted:
+            slot, ids = self._schedule.slot_of(sequence), sequence.prompt.ids
+            sequence.computed = self._prefixes.restore(slot, sequence.composition_key, ids)
+            if not sequence.drawn:
+                sequence.cached = sequence.computed
 
     def _prefill(self) -> None:
         chunk = self._schedule.next_chunk()
@@ -148,6 +175,7 @@ class Engine:
             self._fail(sequence, error)
             return
         sequence.computed = chunk.end
+        self._prefixes.keep(chunk.slot, sequence.composition_key, sequence.prompt.ids[: chunk.end])
         self._draw([sequence], logits)
 
     def _decode(self, sequences: Sequence[TextSequence]) -> None:
@@ -205,8 +233,13 @@ class Engine:
             logits = logits[torch.tensor(rows, device=logits.device)]
         chosen = [sequences[row] for row in rows]
         for sequence, drawn in zip(chosen, draw([sequence.sampler for sequence in chosen], logits), strict=True):
-            text, tokens = sequence.take(drawn)
             answer = sequence.answer
+            if answer.job.future.done():  # another of its texts has failed just now
+                continue
+            if isinstance(drawn, Invalid):
+                self._fail(sequence, drawn)
+                continue
+            text, tokens = sequence.take(drawn)
             answer.write(sequence.row, text, tokens, sequence.written if sequence.is_over else None)
             if sequence.is_over:
                 self._remove(sequence)
@@ -217,15 +250,17 @@ class Engine:
     # ---- who leaves -----------------------------------------------------------------------------------------
 
     def _make_room(self) -> bool:
-        """The youngest text gives its slot back and is computed again later. Whether there was one."""
-        youngest = self._schedule.youngest
+        """What is kept for others goes; the youngest text gives its slot back and is computed again later. Whether that
+        may help."""
+        youngest, kept = self._schedule.youngest, self._prefixes.bytes
+        self._prefixes.limit(0)
         if youngest is not None:
-            youngest.begin_again()
+            youngest.computed = 0
             self._move(self._schedule.put_back(youngest))
         longest = max((sequence.computed + 1 for sequence in self._schedule.running), default=0)
         self._slots.shrink(len(self._schedule.running), longest)
         give_memory_back()
-        return youngest is not None
+        return youngest is not None or kept > 0
 
     def _fail(self, sequence: TextSequence, error: BaseException) -> None:
         """Its job's other texts end too, because a request has one answer."""
@@ -251,14 +286,10 @@ class Engine:
             self._slots.move(source, slot, self._schedule.running[slot].computed)
 
 
-def _is_greedy(parameters: GenerationParameters) -> bool:
-    """What can be written so far."""
-    plain = {"max_new_tokens", "max_tokens", "seed", "temperature", "top_k", "top_p", "min_p"}
-    return not parameters.do_sample and parameters.model_fields_set <= plain
-
-
-def engine_for(name: str, spec: BaseModelSpec, adapted: AdaptedModel, max_rows: int) -> Engine | None:
+def engine_for(name: str, spec: BaseModelSpec, adapted: AdaptedModel, max_rows: int, max_bytes: int) -> Engine | None:
     """None where only the spec itself can write the model's texts, if anything can."""
     writer = spec.writer(adapted.module)
     stepper = None if writer is None else stepper_for(writer.model)
-    return None if writer is None or stepper is None else Engine(name, adapted, writer, stepper, max_rows)
+    if writer is None or stepper is None:
+        return None
+    return Engine(name, adapted, writer, TextReader(spec, writer), stepper, max_rows, max_bytes)

@@ -3,6 +3,7 @@
 Compiling may take long and a lot of memory; each form is first compiled for trial, in a process with limits.
 """
 
+import logging
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from models_registry.records import Fault
 from service.host.generation import grammar_trial
 from service.host.generation.grammar import LOC, Grammar, short_reason
 from service.host.generation.grammar_trial import CPU_SECONDS, MEMORY_BYTES, parser_limits
+
+log = logging.getLogger(__name__)
 
 KEPT: Final = 16
 """So many compiled grammars, and reasons why others can't be compiled, are kept for further requests."""
@@ -105,6 +108,15 @@ def _too_much(grammar: str) -> str | None:
         )
     except subprocess.TimeoutExpired:
         return f"it takes more than {PATIENCE_S:.0f} s."
-    if ended.returncode in {-signal.SIGXCPU, -signal.SIGKILL}:
-        return f"it takes more than {CPU_SECONDS} s of a processor; make it simpler."
-    return f"it takes more than {MEMORY_BYTES >> 20} MiB; make it simpler." if ended.returncode else None
+    match -ended.returncode:
+        case 0:
+            return None
+        case signal.SIGXCPU | signal.SIGKILL:
+            return f"it takes more than {CPU_SECONDS} s of a processor; make it simpler."
+        case signal.SIGSEGV:
+            return "it is nested too deeply."
+        case signal.SIGABRT:
+            return f"it takes more than {MEMORY_BYTES >> 20} MiB; make it simpler."
+        case code:
+            log.error("the trial of a grammar ended with %d: %s", -code, ended.stderr.decode(errors="replace"))
+            return "its trial failed; the service's log says why."

@@ -6,6 +6,7 @@ be compiled. What is wrong with a grammar otherwise, compiling it says.
 
 import resource
 import sys
+import threading
 from typing import Final
 
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
@@ -13,6 +14,8 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
 CPU_SECONDS: Final = 2
 MEMORY_BYTES: Final = 1 << 30
 """Of addresses; the interpreter and its libraries take a part of them."""
+STACK_BYTES: Final = 1 << 21
+"""Less than the threads have that compile it afterwards, for whom it is as deep."""
 
 
 def parser_limits() -> LLParserLimits:
@@ -46,8 +49,15 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 1))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    threading.stack_size(STACK_BYTES)
+    compiling = threading.Thread(target=_compile, args=(sys.stdin.read(),))
+    compiling.start()
+    compiling.join()
+
+
+def _compile(grammar: str) -> None:
     tokenizer = LLTokenizer(TokenizerWrapper(_Bytes()), slices=[])
-    LLMatcher(tokenizer, sys.stdin.read(), log_level=0, limits=parser_limits()).compute_bitmask()
+    LLMatcher(tokenizer, grammar, log_level=0, limits=parser_limits()).compute_bitmask()
 
 
 if __name__ == "__main__":

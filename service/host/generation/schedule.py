@@ -90,6 +90,13 @@ class Schedule(Generic[T]):
         """The most positions of a text that can ever run, where `max_positions` bounds them."""
         return 1 << (((self.max_positions or 0) // FEWEST_ROWS).bit_length() - 1)
 
+    @property
+    def reserved(self) -> int:
+        """Positions of all slots, once each text has as many as it may need."""
+        if not self._running:
+            return 0
+        return rows_for(len(self._running)) * room_for(max(sequence.most_positions for sequence in self._running))
+
     def add(self, sequences: Iterable[T]) -> None:
         self._waiting.extend(sequences)
 

@@ -1,11 +1,13 @@
 """One text that is being written: its tokens so far, how the next is drawn, what of it is decided."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from models_registry.base_models.writing import Prompt
 from service.host.generation.answer import TextAnswer
-from service.host.generation.greedy import Drawn, Sampler, TextStream
+from service.host.generation.prefixes import CompositionKey
+from service.host.generation.sampler import Drawn, Sampler
+from service.host.generation.text_stream import TextStream
 from service.protocol.texts import DrawnToken, FinishReason, TokenLogprob, WrittenText
 from service.protocol.types import Selection
 
@@ -24,8 +26,7 @@ class TextSequence:
     selection: Selection
     sampler: Sampler
     stream: TextStream
-    end_ids: Collection[int]
-    decode: Callable[[Sequence[int]], str]
+    piece: Callable[[int], str]
     drawn: list[int] = field(default_factory=list[int])
     logprobs: list[DrawnToken] = field(default_factory=list[DrawnToken])
     computed: int = 0
@@ -35,6 +36,10 @@ class TextSequence:
     @property
     def composition(self) -> Mapping[str, float]:
         return self.selection.composition
+
+    @property
+    def composition_key(self) -> CompositionKey:
+        return tuple((part.key, part.version.digest, part.weight) for part in self.selection.parts)
 
     @property
     def prompt_length(self) -> int:
@@ -67,19 +72,15 @@ class TextSequence:
         self.drawn.append(drawn.id)
         self.sampler.accept(drawn.id)
         tokens = self._with_logprob(drawn)
-        if drawn.id in self.end_ids:
+        if self.sampler.ends(drawn.id):
             self.finish_reason = "stop"
             return self.stream.end(), tokens
         text = self.stream.add(drawn.id)
-        if self.stream.stopped:
+        if self.stream.stopped or self.sampler.is_complete:
             self.finish_reason = "stop"
         elif len(self.drawn) == self.prompt.room:
             self.finish_reason = "length"
         return (text if self.finish_reason is None else text + self.stream.end()), tokens
-
-    def begin_again(self) -> None:
-        """Its slot is lost."""
-        self.computed = self.cached = 0
 
     @property
     def written(self) -> WrittenText:
@@ -94,7 +95,7 @@ class TextSequence:
     def _with_logprob(self, drawn: Drawn) -> tuple[DrawnToken, ...]:
         if drawn.logprob is None:
             return ()
-        others = tuple(TokenLogprob(id, self.decode([id]), logprob) for id, logprob in drawn.alternatives)
-        token = DrawnToken(drawn.id, self.decode([drawn.id]), drawn.logprob, others)
+        others = tuple(TokenLogprob(id, self.piece(id), logprob) for id, logprob in drawn.alternatives)
+        token = DrawnToken(drawn.id, self.piece(drawn.id), drawn.logprob, others)
         self.logprobs.append(token)
         return (token,)

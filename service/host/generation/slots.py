@@ -142,15 +142,16 @@ class KeyValueSlots(Cache):
                 if slot < len(tensor):
                     tensor[slot].zero_()
 
-    def read(self, slot: int, length: int) -> tuple[Tensor, ...]:
-        """Copies of a slot's first positions, to `write` them to another one."""
-        return tuple(tensor[slot, :, :length].clone() for layer in self._layers for tensor in layer.tensors)
+    def read(self, slot: int, start: int, end: int) -> tuple[Tensor, ...]:
+        """Copies of a slot's positions, to `write` them to another one."""
+        return tuple(tensor[slot, :, start:end].clone() for layer in self._layers for tensor in layer.tensors)
 
-    def write(self, slot: int, prefix: Sequence[Tensor]) -> None:
-        self._reserve(slot + 1, prefix[0].shape[1])
+    def write(self, slot: int, start: int, copies: Sequence[Tensor]) -> None:
+        end = start + copies[0].shape[1]
+        self._reserve(slot + 1, end)
         tensors = [tensor for layer in self._layers for tensor in layer.tensors]
-        for tensor, own in zip(tensors, prefix, strict=True):
-            tensor[slot, :, : own.shape[1]] = own
+        for tensor, own in zip(tensors, copies, strict=True):
+            tensor[slot, :, start:end] = own
 
     def shrink(self, count: int, longest: int) -> None:
         """Only so many slots of so many positions are needed: give the rest of the memory back."""

@@ -11,6 +11,7 @@ from models_registry.base_models.spec import Rows
 from models_registry.base_models.writing import Prompt
 from models_registry.errors import DeadlinePassed
 from models_registry.records import AdapterVersion
+from service.host.generation.grammar import Grammar
 from service.protocol.texts import OnPart
 from service.protocol.types import HostAnswer, InferCall, Selection, distinct_versions
 
@@ -32,7 +33,8 @@ class Job:
     Without a `batch_key` it runs alone. A part has a `future` of its own, and its caller's as `whole`. `left` is set
     once the caller has disconnected: what runs then runs for nobody. Only what is `divisible` may be cut into parts;
     `start` is the first row's place in its caller's request. `deadline` is in `time.monotonic()` seconds, `id` the
-    request's own; `on_part` hears its texts. Texts that can be written among others have their `prompts`.
+    request's own; `on_part` hears its texts. Texts that can be written among others have their `prompts`, and the
+    form that each is held to.
     """
 
     request: InferCall
@@ -49,6 +51,7 @@ class Job:
     id: int = -1
     on_part: OnPart | None = None
     prompts: tuple[Prompt, ...] = ()
+    grammar: Grammar | None = None
     queued_at: float = field(default_factory=time.monotonic)
     # Asked for at every batch that is formed, so found out once.
     keys: frozenset[str] = field(init=False)

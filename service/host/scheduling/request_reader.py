@@ -22,6 +22,8 @@ from service.host.adapters.adapter_cache import AdapterCache
 from service.host.device import device_of
 from service.host.execution.collate import distinct_rows, rows_at
 from service.host.execution.model_runner import check_heads, check_selections
+from service.host.generation.grammar import Grammar
+from service.host.generation.text_reader import TextReader
 from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.batcher import Batcher
 from service.host.scheduling.job import BatchKey, Job
@@ -63,6 +65,7 @@ class _Read:
     rows: Rows | None
     batch_key: BatchKey | None
     prompts: tuple[Prompt, ...] = ()
+    grammar: Grammar | None = None
 
 
 class RequestReader:
@@ -76,9 +79,9 @@ class RequestReader:
         cache: AdapterCache,
         readers: Executor,
         limits: HostLimits,
-        writes: bool,
+        texts: TextReader | None,
     ) -> None:
-        """`writes`: texts that are to be continued are read as tokens; else the spec reads them itself."""
+        """`texts` reads those that are to be continued; where there is none, the spec reads them itself."""
         self._adapted = adapted
         self._policy = policy
         self._batcher = batcher
@@ -87,7 +90,7 @@ class RequestReader:
         self._limits = limits
         # Onto another device, inputs are copied when it is free, for which a thread that admits must not wait.
         self._reads_at_once = device_of(adapted.module).type == "cpu"
-        self._writes = writes
+        self._texts = texts
 
     def admit(self, pending: Pending) -> None:
         """Reserve its place, hold its adapters and begin to fetch them, begin to read. Raises `Overloaded`, or why the
@@ -126,10 +129,10 @@ class RequestReader:
         count = len(inputs.texts) if rows is None else rows.count
         check_selections(call.per_row, selections, count)
         check_heads(self._adapted.architecture, selections)
-        prompts: tuple[Prompt, ...] = ()
-        if self._writes and call.parameters is not None:
-            prompts = self._policy.spec.prompts(inputs, call.parameters)
-        return _Read(call, rows, self._policy.batch_key(call, selections, rows), prompts)
+        batch_key = self._policy.batch_key(call, selections, rows)
+        if self._texts is None or call.parameters is None:
+            return _Read(call, rows, batch_key)
+        return _Read(call, rows, batch_key, *self._texts.read(inputs, call.parameters))
 
     def _outputs(self, call: InferCall) -> tuple[str, ...] | None:
         """What it gets where it names none."""
@@ -181,6 +184,7 @@ class RequestReader:
                 id=pending.id,
                 on_part=pending.on_part,
                 prompts=read.prompts,
+                grammar=read.grammar,
             )
         )
 

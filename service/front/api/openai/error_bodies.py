@@ -14,7 +14,11 @@ from service.front.api.problems import PROBLEM_JSON
 BELOW = "/v1/"
 JSON = "application/json"
 # OpenAI's own words, where it has one for a problem; others keep ours.
-_CODES: Mapping[str, str] = {"not-found": "model_not_found", "overloaded": "rate_limit_exceeded"}
+_CODES: Mapping[str, str] = {
+    "not-found": "unknown_url",
+    "overloaded": "rate_limit_exceeded",
+    "unauthenticated": "invalid_api_key",
+}
 _TYPES: Mapping[int, str] = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 MOST_NAMED = 10
 """Of what is wrong, in the message."""
@@ -39,26 +43,27 @@ class ErrorBody(BaseModel):
 
 
 def error_body(problem: Mapping[str, Any], *, is_route: bool = True) -> dict[str, Any]:
-    """Of a problem as JSON has it. Without a route nothing has that address."""
+    """Of a problem as JSON has it. What a route doesn't find is a model; elsewhere nothing has the address."""
     status, kind = int(problem["status"]), str(problem["type"])
     faults = problem["errors"]
-    param = _param(faults[0]["loc"]) if faults else "model" if kind == "not-found" and is_route else None
+    is_model = is_route and kind == "not-found"
+    param = _param(faults[0]["loc"]) if faults else "model" if is_model else None
     return {
         "error": {
             "message": _message(problem, faults),
             "type": _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
             "param": param,
-            "code": _CODES.get(kind, kind) if is_route else None,
+            "code": "model_not_found" if is_model else _CODES.get(kind, kind),
         }
     }
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route below `/v1`: these errors, and 400, 500 and 503, which every route may answer."""
+    """The `responses` of a route below `/v1`: these errors, and 400, 401, 403, 500 and 503, which every one has."""
     content = {JSON: {"schema": {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}
-        for status in sorted({*statuses, 400, 500, 503})
+        for status in sorted({*statuses, 400, 401, 403, 500, 503})
     }
 
 

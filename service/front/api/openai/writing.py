@@ -21,7 +21,7 @@ from service.front.api.openai.writer import Writer
 from service.front.api.openai.writing_body import WritingBody
 from service.front.api.problems import problem_of
 from service.front.engine import Engine
-from service.front.requests import AdapterChoice, Digest, InferRequest
+from service.front.requests import AdapterChoice, AdapterChoices, Digest, InferRequest
 from service.front.services.streamed_texts import StreamedTexts
 from service.protocol.texts import WrittenText
 
@@ -54,12 +54,12 @@ async def write(request: Request, body: WritingBody, timeout: float | None) -> R
     return Response(content, media_type=JSON, headers=version_headers(answer.adapter[0]))
 
 
-def target(engine: Engine, name: str, composition: Mapping[str, float] | None) -> tuple[str, AdapterChoice]:
-    """The base model that `name` means, and the adapter on it. Raises `NotFound`; `Invalid` where `name` is an adapter
-    and a composition names others."""
-    model, reference = engine.named(name)
-    if reference is None or composition is None:
-        return model, composition if reference is None else reference
+def target(engine: Engine, name: str, given: AdapterChoices) -> tuple[str, AdapterChoices]:
+    """The base model that `name` means, and the adapter on it, or what is `given` for a base model. Raises `NotFound`,
+    and `Invalid` where `name` is an adapter and others are given."""
+    model, reference = engine.names.split(name)
+    if reference is None or given is None:
+        return model, given if reference is None else reference
     message = f"names adapters beside {reference!r}, which is one: let `model` be the base model {model!r}"
     raise Invalid("The adapter is named twice.", [Fault(("adapter",), message)])
 

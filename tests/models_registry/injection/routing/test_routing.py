@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from models_registry.adapters.catalog import parse_config
 from models_registry.injection import AdaptedModel
 from models_registry.injection.kernels.kernel_table import KernelTable
-from models_registry.injection.routing.routing import EVERY_ROW, Segment, route_rows, route_whole
+from models_registry.injection.routing.routing import route_rows, route_whole
+from models_registry.injection.routing.segment import EVERY_ROW, Segment
 
 IDS = torch.arange(6).view(2, 3)
 NAMES = ("a", "b", "c")

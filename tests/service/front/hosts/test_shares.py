@@ -12,7 +12,7 @@ ONE = 184  # bytes of RANDOM_LORA on the tiny MLP: 46 float32 numbers
 
 @pytest.fixture(autouse=True)
 def small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_model, "adapter_room", lambda _: ROOM)
+    monkeypatch.setattr(live_model, "a_quarter_of_memory", lambda _: ROOM)
 
 
 def limits(running: Running) -> dict[str, int | None]:

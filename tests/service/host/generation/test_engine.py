@@ -13,9 +13,10 @@ from writing import WritingHost
 
 from models_registry.errors import Conflict, DeadlinePassed, Invalid, Unavailable
 from models_registry.inputs.values import Inputs
+from service.host.generation import prefixes, schedule
 from service.host.generation.stepper import Stepper
 from service.protocol.texts import TextPart
-from service.protocol.types import BASE, HostAnswer, InferCall, Selection
+from service.protocol.types import BASE, HostAnswer, HostLimits, InferCall, Selection
 
 PROMPTS = ("a b c", "d e f g h", "i", "j k l m", "n o p q r s t", "u v")
 LENGTHS = (4, 12, 7, 9, 2, 15)
@@ -222,4 +223,93 @@ def test_a_model_that_does_not_write_on_slots_as_it_generates_is_left_to_generat
     writing = WritingHost(tmp_path)
     assert len(writing.write("a b c", max_new_tokens=6)[0].split()) > 1
     assert not writing.engine.jobs
+    writing.host.end(Conflict("the test is over"))
+
+
+def test_what_is_drawn_follows_from_the_seed_whatever_shares_the_step(writing: WritingHost) -> None:
+    how = {"do_sample": True, "temperature": 2.0, "seed": 5, "max_new_tokens": 8, "top_k": 20}
+    alone = writing.write("a b c", **how)
+    others = [writing.ask(text, max_new_tokens=12) for text in PROMPTS]
+    assert writing.write("a b c", **how) == alone
+    for other in others:
+        other.result(TIMEOUT_S)
+    assert writing.write("a b c", **how | {"seed": 6}) != alone
+
+
+def test_stop_strings_logprobs_and_tokens_that_end_are_each_texts_own(writing: WritingHost) -> None:
+    (whole,) = writing.write("a b c", max_new_tokens=8)
+    words = whole.split()
+    stopped = writing.ask("a b c", max_new_tokens=8, stop=[words[3]], logprobs=True, top_logprobs=2)
+    unstopped = writing.ask("a b c", max_new_tokens=8)
+    answer = stopped.result(TIMEOUT_S)
+    assert answer.outputs["text"] == (whole[: whole.index(words[3])],)
+    assert answer.texts[0].finish_reason == "stop"
+    assert answer.texts[0].logprobs[-1].text.strip() == words[3]
+    assert {len(token.alternatives) for token in answer.texts[0].logprobs} == {2}
+    assert unstopped.result(TIMEOUT_S).outputs["text"] == (whole,)
+
+
+def test_a_text_whose_logits_are_no_numbers_fails_alone(
+    writing: WritingHost, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = Stepper.decode
+
+    def broken(stepper: Stepper, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
+        logits = decode(stepper, ids, positions)
+        logits[[position > 20 for position in positions]] = torch.nan
+        return logits
+
+    monkeypatch.setattr(Stepper, "decode", broken)
+    steps.let_go()
+    bad, good = writing.ask("a " * 20, max_new_tokens=6), writing.ask("d e", max_new_tokens=6)
+    with pytest.raises(Invalid, match="no numbers"):
+        bad.result(TIMEOUT_S)
+    assert good.result(TIMEOUT_S).texts[0].tokens == 6
+
+
+def test_a_beginning_is_computed_once_for_each_adapter(
+    writing: WritingHost, adapters: tuple[Selection, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (schedule, prefixes):
+        monkeypatch.setattr(module, "CHUNK", 4)
+    text = "a b c d e f g h i"
+    asked = [
+        writing.ask(one, adapters=(adapter,), max_new_tokens=5).result(TIMEOUT_S)
+        for one, adapter in (
+            (text, BASE),
+            (text, BASE),
+            (text, adapters[1]),
+            ("a b c d e f x y z", BASE),
+            ("a b c d", BASE),
+        )
+    ]
+    assert [answer.texts[0].cached_tokens for answer in asked] == [0, 8, 0, 4, 0]
+    assert asked[0].outputs == asked[1].outputs
+    assert asked[2].outputs["text"] == writing.write(text, adapters=(adapters[1],), max_new_tokens=5)
+
+
+POSITION_BYTES = 2 * 2 * 8 * 4  # keys and values of two layers, float32
+SMALLEST = 4 * 128 * POSITION_BYTES
+
+
+def test_texts_wait_until_their_keys_and_values_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writing = WritingHost(tmp_path, HostLimits("cpu", max_cache_bytes=SMALLEST))
+    writing.write("a", max_new_tokens=1)
+    steps = Steps(monkeypatch)
+    asked = [writing.ask(text, max_new_tokens=9) for text in PROMPTS]
+    steps.let_go()
+    assert [one.result(TIMEOUT_S).texts[0].tokens for one in asked] == [9] * len(PROMPTS)
+    assert max(steps.rows) <= 4
+    writing.host.end(Conflict("the test is over"))
+
+
+def test_a_text_that_never_fits_is_told_both_numbers(tmp_path: Path) -> None:
+    writing = WritingHost(tmp_path, HostLimits("cpu", max_cache_bytes=SMALLEST - 1))
+    with pytest.raises(Invalid) as caught:
+        writing.write("a b c", max_new_tokens=20)
+    (fault,) = caught.value.faults
+    assert fault.loc == ("inputs", "text", 0)
+    assert "3 tokens" in fault.message
+    assert "20 that may follow" in fault.message
+    assert "64 that fit" in fault.message
     writing.host.end(Conflict("the test is over"))

@@ -13,6 +13,8 @@ from service.host.generation.grammar_compiler import GrammarCompiler
 
 TOKENIZER = byte_level()
 PERSON = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
+CHAIN = "\n".join(["start: a0", *(f"a{link}: a{link + 1}" for link in range(4000)), 'a4000: "x"'])
+"""Each rule names the next one; following so many takes more stack than a thread has."""
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,7 @@ def test_blanks_between_jsons_tokens_have_a_bound(compiler: GrammarCompiler) -> 
         ({"regex": "[a-"}, "unclosed"),
         ({"regex": "(?=a)b"}, "look-around"),
         ({"lark": "start: nowhere"}, "nowhere"),
+        ({"lark": CHAIN}, "too deeply"),
         ({"json_schema": {"type": "integer", "multipleOf": 99_999_989}}, "more than 2 s"),
     ],
 )

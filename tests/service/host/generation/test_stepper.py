@@ -99,7 +99,7 @@ def test_a_prefix_that_was_read_serves_another_slot() -> None:
     made = model("llama")
     steps = stepper(made)
     steps.prefill(0, [3, 4, 5, 6], 0)
-    steps.slots.write(2, steps.slots.read(0, 3))
+    steps.slots.write(2, 0, steps.slots.read(0, 0, 3))
     torch.testing.assert_close(steps.prefill(2, [9], 3)[0], expected(made, [3, 4, 5, 9]))
 
 
@@ -108,7 +108,7 @@ def test_what_is_not_a_number_stays_in_its_slot_until_it_is_cleared() -> None:
     made = model("llama")
     steps = stepper(made)
     steps.prefill(0, [3, 4, 5], 0)
-    steps.slots.write(0, [torch.full_like(tensor, torch.nan) for tensor in steps.slots.read(0, 3)])
+    steps.slots.write(0, 0, [torch.full_like(tensor, torch.nan) for tensor in steps.slots.read(0, 0, 3)])
     steps.slots.clear(0)
     steps.prefill(0, [3, 4], 0)
     torch.testing.assert_close(steps.decode([5], [2])[0], expected(made, [3, 4, 5]))

@@ -1,0 +1,175 @@
+"""Which composition has which blocks of a layer's table, for the routing of running sequences.
+
+A composition that joins is copied into free blocks of each layer that it acts at. What one that left had there stays
+until the blocks are needed, so that it may return at no cost, or until one of its adapters is replaced or ejected.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from torch import Tensor, nn
+
+from models_registry.injection.kernels.kernel_table import Room
+from models_registry.injection.kernels.paged_lora import Bags, PagedLoRA, blocks_of_rank
+from models_registry.injection.kernels.stacked_lora import LowRanks, rank_of
+from models_registry.injection.layer_delta import LayerAdapters
+from models_registry.injection.merged.merged_weights_cache import CompositionKey
+from models_registry.injection.routing.segment import Segment
+
+Blocks: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What was copied, and where it lies."""
+
+    low_ranks: LowRanks
+    blocks: Blocks
+
+
+class LayerPages:
+    """The table of one layer, by composition. `room` is what all layers' tables may still take."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._table: PagedLoRA | None = None
+        self._pages: dict[CompositionKey, Page] = {}
+        self._free: list[int] = []
+
+    def put(self, wanted: Mapping[CompositionKey, LowRanks]) -> PagedLoRA:
+        """The table, with `wanted` in it; what lies there already is left there. Without room for all, some have no
+        blocks afterwards."""
+        low, _ = next(iter(wanted.values()))[0]
+        if self._table is not None and not self._table.is_like(low):
+            self.drop()
+        table = self._table = self._table or PagedLoRA(low)
+        held = self._pages
+        missing = [key for key, own in wanted.items() if key not in held or held[key].low_ranks is not own]
+        for key in held.keys() & missing:
+            self._give_up(key)
+        sizes = [blocks_of_rank(rank_of(wanted[key])) for key in missing]
+        self._make_room(table, sum(sizes), wanted)
+        for key, size in zip(missing, sizes, strict=True):
+            if size <= len(self._free):
+                blocks = tuple(self._free.pop() for _ in range(size))
+                table.put(blocks, wanted[key])
+                held[key] = Page(wanted[key], blocks)
+        return table
+
+    def blocks_of(self, compositions: Collection[CompositionKey]) -> dict[CompositionKey, Blocks]:
+        """Of those that have any."""
+        return {key: page.blocks for key in compositions if (page := self._pages.get(key)) is not None}
+
+    def forget(self, name: str) -> bool:
+        """Give up what the adapter has part in, and the whole table where little of it is in use. Whether any was."""
+        gone = [key for key in self._pages if any(name == own for own, _ in key)]
+        for key in gone:
+            self._give_up(key)
+        in_use = sum(len(page.blocks) for page in self._pages.values())
+        if gone and self._table is not None and 4 * in_use <= self._table.blocks:
+            self.drop()
+        return bool(gone)
+
+    def drop(self) -> None:
+        """Give the memory back. What is still needed is copied again."""
+        if self._table is not None:
+            self._room.give(self._table.blocks * self._table.block_bytes)
+        self._table, self._pages, self._free = None, {}, []
+
+    def _make_room(self, table: PagedLoRA, count: int, wanted: Collection[CompositionKey]) -> None:
+        """Free `count` blocks: those of compositions that left, the longest there first, then new ones."""
+        for key in [key for key in self._pages if key not in wanted]:
+            if count <= len(self._free):
+                return
+            self._give_up(key)
+        present, lacking = table.blocks, count - len(self._free)
+        more = min(max(lacking, present), self._room.left // table.block_bytes) if lacking > 0 else 0
+        if more > 0:
+            table.resize(present + more)
+            self._room.take(more * table.block_bytes)
+            self._free.extend(range(present, present + more))
+
+    def _give_up(self, key: CompositionKey) -> None:
+        self._free.extend(self._pages.pop(key).blocks)
+
+
+class PagedDeltas:
+    """Rows that get low-rank parts from a layer's table and nothing else: `blocks` of each row of the batch, which has
+    these `compositions`. `shared` are the bags of all layers under one routing, most of which have the same ones."""
+
+    def __init__(
+        self,
+        table: PagedLoRA,
+        compositions: Collection[CompositionKey],
+        blocks: tuple[Blocks, ...],
+        shared: dict[object, Bags],
+    ) -> None:
+        self.compositions = compositions
+        self._table = table
+        self._blocks = blocks
+        self._shared = shared
+        self._bags: dict[int, Bags] = {}
+
+    def add(self, out: Tensor, x: Tensor, layer: nn.Module) -> None:
+        """Into `out`, which is the layer's own output for `x`."""
+        if x.numel():
+            self._table.add(out, x, self._bags_for(x))
+
+    def _bags_for(self, x: Tensor) -> Bags:
+        width = x.shape[-1]
+        tokens = x.numel() // (len(self._blocks) * width)
+        bags = self._bags.get(tokens)
+        if bags is None:
+            key = (self._blocks, tokens, width, x.device)
+            bags = self._shared.get(key) or Bags.of(self._blocks, tokens, width, x.device)
+            self._bags[tokens] = self._shared[key] = bags
+        return bags
+
+
+class Pages:
+    """All layers' tables, for one `SequenceRouting`."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._room = Room(max_bytes)
+        self._layers: dict[object, LayerPages] = {}
+
+    def at(self, layer: object) -> LayerPages:
+        pages = self._layers.get(layer)
+        if pages is None:
+            pages = self._layers[layer] = LayerPages(self._room)
+        return pages
+
+    def forget(self, name: str) -> bool:
+        """Give up what the adapter has part in, at every layer. Whether any was there."""
+        were_there = [pages.forget(name) for pages in self._layers.values()]
+        return any(were_there)
+
+    def drop(self, layer: object) -> None:
+        """Give up a layer that has no adapters any more."""
+        pages = self._layers.pop(layer, None)
+        if pages is not None:
+            pages.drop()
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """One routing's use of the tables. `rows` are the compositions of its batch's rows."""
+
+    pages: Pages
+    rows: tuple[CompositionKey, ...]
+    bags: dict[object, Bags] = field(default_factory=dict[object, Bags])
+
+    def page(self, layer: object, segments: Sequence[Segment], acting: Sequence[LayerAdapters]) -> PagedDeltas | None:
+        """What the layer's table takes of what the segments' compositions do there."""
+        wanted = {
+            segment.composition: own.low_ranks
+            for segment, own in zip(segments, acting, strict=True)
+            if own.can_be_paged
+        }
+        if not wanted:
+            return None
+        pages = self.pages.at(layer)
+        table = pages.put(wanted)
+        blocks = pages.blocks_of(wanted)
+        return PagedDeltas(table, blocks.keys(), tuple([blocks.get(own, ()) for own in self.rows]), self.bags)

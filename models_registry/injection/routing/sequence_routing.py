@@ -1,0 +1,91 @@
+"""The routing of running sequences: rows that join, move and leave while all others go on.
+
+routing = adapted.sequence_routing(16)
+routing.place(0, {"tone": 1.0})
+with routing.active(4) as made:     # a step of rows 0 to 3; those without a composition are the base's
+    model(rows)
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from models_registry.injection.kernels.kernel_table import KernelTable, Stacking
+from models_registry.injection.merged.merged_weights_cache import CompositionKey
+from models_registry.injection.routing.pages import Pages, Paging
+from models_registry.injection.routing.routing import NO_COPIES, Composition, Routing, routing
+from models_registry.injection.routing.segment import Segment
+
+ONE_BY_ONE = KernelTable({})
+"""What no table takes is added one row after the other, however many there are."""
+
+
+class SequenceRouting:
+    """Which composition each of `rows` rows has, for as long as an engine runs. `check` raises for compositions that
+    can't be answered. What a row is answered with depends on its own composition alone, bit by bit, as long as
+    `kernels.max_paged_bytes` suffices for the low-rank parts of all compositions in use.
+
+    A composition that joins is copied once; one that is there already, and other rows, cost nothing.
+    Use it, attach adapters and eject them on one thread.
+    """
+
+    def __init__(self, model: object, check: Callable[[Composition], None], kernels: KernelTable, rows: int) -> None:
+        self._model = model
+        self._check = check
+        self._rows: list[CompositionKey] = [()] * rows
+        self._pages = Pages(kernels.max_paged_bytes)
+        self._made: dict[int, Routing] = {}
+
+    def place(self, row: int, composition: Composition) -> None:
+        """Let `row` be answered with `composition`.
+
+        Raises:
+            NotFound: a name that isn't injected.
+            Invalid: a composition of adapters that don't add up.
+        """
+        self._check(composition)
+        self._put(row, tuple(composition.items()))
+
+    def move(self, source: int, row: int) -> None:
+        """Give `row` the composition of `source`, which is the base's then."""
+        composition = self._rows[source]
+        self._put(source, ())
+        self._put(row, composition)
+
+    def clear(self, row: int) -> None:
+        """Let `row` be the base's."""
+        self._put(row, ())
+
+    def active(self, rows: int) -> AbstractContextManager[Routing]:
+        """Forwards inside the `with` are of a batch of the first `rows` rows, so many in all.
+
+        Raises:
+            NotFound: a row's adapter has been ejected.
+        """
+        for composition in self._rows[:rows]:
+            self._check(dict(composition))
+        made = self._made.get(rows)
+        if made is None:
+            made = self._made[rows] = self._make(rows)
+        return routing(self._model, made)
+
+    def forget(self, name: str) -> None:
+        """Give up what was copied of an adapter, which has been ejected or replaced."""
+        if self._pages.forget(name) or any(name == own for row in self._rows for own, _ in row):
+            self._made.clear()
+
+    def drop(self, layer: object) -> None:
+        """Give up what was kept for a layer that has no adapters any more."""
+        self._pages.drop(layer)
+        self._made.clear()
+
+    def _put(self, row: int, composition: CompositionKey) -> None:
+        if self._rows[row] != composition:
+            self._rows[row] = composition
+            self._made.clear()
+
+    def _make(self, rows: int) -> Routing:
+        """Every row a segment of its own: neighbours that have the same composition are not computed together, for then
+        they would have other bits than alone."""
+        own = (*self._rows[:rows], *((),) * (rows - len(self._rows)))
+        segments = tuple(Segment(slice(row, row + 1), key) for row, key in enumerate(own) if key)
+        return Routing(rows, segments, Stacking.of(ONE_BY_ONE), NO_COPIES, Paging(self._pages, own))
