@@ -204,8 +204,7 @@ def problem_body(
 ) -> dict[str, Any]:
     """A problem as JSON has it."""
     faults = tuple(Fault(fault.loc, shown_in(fault.message)) for fault in faults)
-    detail, hint = shown_in(detail), hint and shown_in(hint)
-    detail = _shortened(detail, LONGEST_DETAIL, redact)
+    detail = _shortened(shown_in(detail), LONGEST_DETAIL, redact)
     if len(faults) > MOST_ERRORS:
         detail += f" There are {len(faults)} errors; these are the first {MOST_ERRORS}."
     errors = [
@@ -221,7 +220,7 @@ def problem_body(
         status=kind.status,
         detail=detail,
         errors=errors,
-        hint=hint and _shortened(hint, LONGEST_MESSAGE, redact),
+        hint=hint and _shortened(shown_in(hint), LONGEST_MESSAGE, redact),
         request_id=correlation_id.get() or "-",
     )
     return body.model_dump()
