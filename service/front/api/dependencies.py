@@ -54,10 +54,11 @@ def _one_spelling(text: str) -> str:
 VersionNumber = Annotated[int, Field(ge=1, lt=2**31), BeforeValidator(_one_spelling)]
 PathVersion = Annotated[VersionNumber, Path(description="A version's number.", examples=[3])]
 
+TIMEOUT = "X-Request-Timeout"
 Timeout = Annotated[
     float | None,
     Header(
-        alias="X-Request-Timeout",
+        alias=TIMEOUT,
         gt=0,
         allow_inf_nan=False,
         description="Seconds until its answer; then it is 504.",

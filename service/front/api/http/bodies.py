@@ -20,7 +20,16 @@ from service.front.api.dependencies import json_reader_of
 from service.front.api.http.json_text import MAX_VALUES
 from service.front.api.http.media_types import parse_media_type
 from service.front.api.http.schema_faults import schema_faults
-from service.front.api.http.spool import IN_MEMORY, MAX_JSON, MAX_UPLOAD, RECEIVE, limited, spooled, temporary_room
+from service.front.api.http.spool import (
+    IN_MEMORY,
+    MAX_JSON,
+    MAX_UPLOAD,
+    RECEIVE,
+    announced_bytes,
+    limited,
+    spooled,
+    temporary_room,
+)
 from service.front.api.problems import MALFORMED, UNSUPPORTED_MEDIA_TYPE, Refused
 
 JSON = "application/json"
@@ -82,6 +91,8 @@ def media_type_of(request: Request, *readable: str) -> str:
 
 async def read_bytes(request: Request, limit: int, setting: str = MAX_UPLOAD) -> bytes:
     """The whole body. Raises `TooLarge` as soon as more than `limit` bytes are announced or have arrived."""
+    if announced_bytes(request) <= IN_MEMORY:
+        return b"".join([chunk async for chunk in limited(request, limit, setting)])
     async with spooled(request, limit, setting) as body:
         return await beside_the_loop(body.size, body.read, COPIED)
 

@@ -6,6 +6,7 @@ leaves nothing behind, also where the process is killed.
 """
 
 import errno
+import math
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from models_registry.errors import NoRoom, TooLarge
 
 IN_MEMORY = 1 << 20
 """Bytes."""
+UNKNOWN = math.inf
 
 RECEIVE = "receive the body"
 
@@ -74,8 +76,8 @@ async def limited(request: Request, limit: int, setting: str = MAX_UPLOAD) -> As
 
     Raises `TooLarge`.
     """
-    announced = request.headers.get("content-length", "")[:20]  # more digits than any limit has
-    if announced.isdecimal() and int(announced) > limit:
+    announced = announced_bytes(request)
+    if limit < announced < UNKNOWN:
         raise too_large(limit, setting)
     arrived = 0
     async for chunk in request.stream():
@@ -84,6 +86,12 @@ async def limited(request: Request, limit: int, setting: str = MAX_UPLOAD) -> As
             raise too_large(limit, setting)
         if chunk:
             yield chunk
+
+
+def announced_bytes(request: Request) -> float:
+    """The Content-Length; `UNKNOWN` where there is none that is a number."""
+    announced = request.headers.get("content-length", "")[:20]  # more digits than any limit has
+    return int(announced) if announced.isdecimal() else UNKNOWN
 
 
 @contextmanager

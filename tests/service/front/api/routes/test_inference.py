@@ -16,7 +16,10 @@ from starlette.testclient import TestClient
 from tolerance import assert_same_in_float32
 from torch import Tensor
 
+from service.bootstrap import create_app
+from service.front.api.http.strict_query import require_known_query
 from service.front.api.routes import inference
+from service.settings import Settings
 
 INFER = "/models/mlp/infer"
 IA3 = {"peft_type": "IA3", "target_modules": ["first"], "feedforward_modules": []}
@@ -48,6 +51,38 @@ def test_without_an_adapter_the_base_answers(adapted: TestClient, body: dict[str
     answer = infer(adapted, **body)
     assert (answer["model"], answer["adapter"], answer["digest"]) == ("mlp", [None, None], [None, None])
     assert_same_in_float32(tensor_of(answer), base(ROWS))
+
+
+def test_what_fastapi_would_ask_of_every_route_asks_nothing_of_a_plain_inference() -> None:
+    """Such a request passes FastAPI by: whatever else is added for all routes has to be added there, too."""
+    everywhere = create_app(Settings()).router.dependencies
+    assert [each.dependency for each in everywhere] == [require_known_query]
+
+
+@pytest.mark.parametrize(
+    ("address", "headers"),
+    [(INFER, {}), (f"{INFER}?", {}), (INFER, {"X-Request-Timeout": "60"}), ("/models/m%6cp/infer", {})],
+)
+def test_however_its_parameters_are_found_a_request_is_answered(
+    adapted: TestClient, address: str, headers: dict[str, str]
+) -> None:
+    answer = expect(adapted.post(address, headers=headers, json={"inputs": {"x": ROWS}}), 200)
+    assert_same_in_float32(tensor_of(answer), base(ROWS))
+
+
+@pytest.mark.parametrize(
+    ("address", "headers", "status"),
+    [
+        ("/models/-mlp/infer", {}, 404),
+        ("/models/nobody/infer", {}, 404),
+        (f"{INFER}?adaptor=a", {}, 400),
+        (INFER, {"X-Request-Timeout": "soon"}, 400),
+    ],
+)
+def test_wrong_parameters_are_refused_however_they_are_found(
+    adapted: TestClient, address: str, headers: dict[str, str], status: int
+) -> None:
+    expect(adapted.post(address, headers=headers, json={"inputs": {"x": ROWS}}), status)
 
 
 def test_each_row_is_answered_with_its_own_adapter_as_if_it_were_alone(adapted: TestClient) -> None:
