@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
 
 from models_registry.base_models.generation import GenerationParameters
 from models_registry.base_models.processors import Processors, processors_of
+from models_registry.base_models.writing import OnTokens
 from models_registry.errors import Invalid
 from models_registry.records import Fault
 
@@ -83,6 +85,22 @@ class EachRow(LogitsProcessor):
     def __call__(self, input_ids: torch.LongTensor, scores: Tensor) -> Tensor:
         rows = zip(self._processors, self._padding, input_ids.split(1), scores.split(1), strict=True)
         return torch.cat([process(ids[:, padding:], row) for process, padding, ids, row in rows])
+
+
+class TokenListener(BaseStreamer):
+    """Tells `on_tokens` the next token of each row, as `generate` draws them."""
+
+    def __init__(self, on_tokens: OnTokens) -> None:
+        self._on_tokens = on_tokens
+        self._is_prompt = True
+
+    def put(self, value: Tensor) -> None:
+        if not self._is_prompt:
+            self._on_tokens(value.tolist())
+        self._is_prompt = False
+
+    def end(self) -> None:
+        """`generate` returns next."""
 
 
 class StopOnceTold(StoppingCriteria):

@@ -19,7 +19,7 @@ from models_registry.base_models.encoder_decoder import (
     with_decoder,
 )
 from models_registry.base_models.failed_forward import named_inputs
-from models_registry.base_models.generate_call import generate_arguments, until_end
+from models_registry.base_models.generate_call import TokenListener, generate_arguments, until_end
 from models_registry.base_models.generation import check_token_ids, end_ids, own_defaults, parse_parameters
 from models_registry.base_models.load_errors import NO_SUCH_CLASS, in_short
 from models_registry.base_models.model_config import set_pad_token
@@ -47,7 +47,7 @@ from models_registry.base_models.token_ids import (
     text_faults,
     token_faults,
 )
-from models_registry.base_models.writing import Prompt, Writer, prompts_of, writer_of
+from models_registry.base_models.writing import OnTokens, Prompt, Writer, prompts_of, writer_of
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import AbsentHead, Fault
@@ -160,13 +160,14 @@ class HuggingFaceSpec:
         return replace(rows, tensors={**rows.tensors, **self._first_decoder_inputs(_transformers(module))})
 
     def writer(self, module: nn.Module) -> Writer | None:
-        has_slots = self.task == TEXT_GENERATION and self._text is not None
-        return writer_of(_transformers(module), self._need_text(())) if has_slots else None
+        writes = self.task in WRITING_TASKS and self._text is not None
+        return writer_of(_transformers(module), self._need_text(())) if writes else None
 
     def prompts(self, inputs: Inputs, parameters: Mapping[str, Any]) -> tuple[Prompt, ...]:
         self._check_writing(bool(inputs.texts))
-        text = self._need_text(("parameters",))
-        return prompts_of(inputs, parse_parameters(parameters), text, self._limit(text), self._tables)
+        text, wanted = self._need_text(("parameters",)), parse_parameters(parameters)
+        behind = 0 if self.task == TEXT_TO_TEXT else wanted.room
+        return prompts_of(inputs, wanted, text, self._limit(text), self._tables, behind)
 
     def generate(
         self,
@@ -175,6 +176,7 @@ class HuggingFaceSpec:
         parameters: Mapping[str, Any],
         stopped: Callable[[], bool],
         places: Sequence[int] = (),
+        on_tokens: OnTokens | None = None,
     ) -> tuple[str, ...]:
         self._check_writing(bool(inputs.texts))
         wanted = parse_parameters(parameters)
@@ -193,7 +195,8 @@ class HuggingFaceSpec:
         numbered, own_ends = places or range(len(inputs.texts)), end_ids(model)
         before = before.to(model.device)
         arguments = generate_arguments(wanted, before, room, own_ends, text.decode, stopped, numbered)
-        tokens: Tensor = generate(**tensors, **arguments)
+        streamer = None if on_tokens is None else TokenListener(on_tokens)
+        tokens: Tensor = generate(**tensors, **arguments, streamer=streamer)
         written = until_end(tokens[:, before.shape[1] :], wanted.ends(own_ends))
         return tuple(wanted.cut(text) for text in text.decode(written))
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from models_registry.base_models.writing import Prompt, Writer
+from models_registry.base_models.writing import OnTokens, Prompt, Writer
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import AbsentHead
 
@@ -97,11 +97,12 @@ class BaseModelSpec(Protocol):
         parameters: Mapping[str, Any],
         stopped: Callable[[], bool],
         places: Sequence[int] = (),
+        on_tokens: OnTokens | None = None,
     ) -> tuple[str, ...]:
         """Continue each text, as `prepare` made it. `stopped` is asked after each token: once it says so, what there is
         comes back. `places` are the texts' in their callers' requests (by default 0, 1, …): with a seed, a text is
-        drawn by the seed and its place, whatever stands beside it. Raises `Invalid` where the task isn't text
-        generation or a parameter is unknown, of the wrong type or out of range."""
+        drawn by the seed and its place, whatever stands beside it. `on_tokens` hears each token. Raises `Invalid` where
+        the task isn't text generation or a parameter is unknown, of the wrong type or out of range."""
         ...
 
     def joins(self, parameters: Mapping[str, Any]) -> bool:

@@ -1,6 +1,8 @@
 """What it takes to write a text token by token: its prompt as tokens, and what belongs to the model."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -10,6 +12,9 @@ from models_registry.base_models.text import Text
 from models_registry.base_models.token_ids import Tables, text_faults
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs
+
+OnTokens: TypeAlias = Callable[[Sequence[int]], None]
+"""Hears the next token of each text of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +45,11 @@ def writer_of(model: PreTrainedModel, text: Text) -> Writer:
 
 
 def prompts_of(
-    inputs: Inputs, parameters: GenerationParameters, text: Text, limit: int | None, tables: Tables
+    inputs: Inputs, parameters: GenerationParameters, text: Text, limit: int | None, tables: Tables, new_tokens: int
 ) -> tuple[Prompt, ...]:
-    """The texts as tokens, of which a model with these `tables` takes at most `limit`. Raises `Invalid`."""
-    rows = text.rows(inputs, limit, "left", parameters.room)
+    """The texts as tokens, of which a model with these `tables` takes at most `limit`, `new_tokens` included. Raises
+    `Invalid`."""
+    rows = text.rows(inputs, limit, "left", new_tokens)
     if faults := list(text_faults(tables, rows["input_ids"])):
         raise Invalid("The tokenizer and the model don't belong together.", faults)
     own = (ids[mask.bool()].tolist() for ids, mask in zip(rows["input_ids"], rows["attention_mask"], strict=True))

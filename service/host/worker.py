@@ -16,12 +16,12 @@ from service.host.adapters.adapter_cache import AdapterCache
 from service.host.adapters.memory_budget import SLOW_S
 from service.host.execution.model_runner import answer_jobs, require_coverage
 from service.host.generation.engine import Engine
+from service.host.generation.fallback import Fallback
 from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.batcher import Batcher, Call
 from service.host.scheduling.job import Job
 from service.host.scheduling.outcome import explain, fail, succeed
 from service.protocol.stats import Sizes
-from service.protocol.texts import TextPart, WrittenText
 from service.protocol.types import HostAnswer, distinct_versions
 
 log = logging.getLogger(__name__)
@@ -51,6 +51,7 @@ class Worker:
         self._batcher = batcher
         self._watch = watch
         self._engine = engine
+        self._fallback = Fallback(policy.spec, adapted.module)
         self.rows_per_forward: Final = Sizes()
         self.adapters_per_forward: Final = Sizes()
         self._running: tuple[Job, ...] = ()
@@ -195,7 +196,6 @@ class Worker:
             log.debug("model %s answers %d requests in halves", self._name, len(jobs), exc_info=error)
         else:
             for job, answer in zip(jobs, answers, strict=True):
-                _write_whole(job, answer)
                 succeed(job.future, answer)
             return
         # Only here, for the error would keep alive what the forward took.
@@ -208,13 +208,15 @@ class Worker:
         begun = time.monotonic()
         came_at = self._adapters.make_resident(distinct_versions(one for job in jobs for one in job.selections))
         loaded = time.monotonic()
-        outputs = answer_jobs(self._policy.spec, self._adapted, jobs, self._policy.proof.by_token or ())
+        heard = [self._fallback.texts(job) for job in jobs]
+        by_token, texts = self._policy.proof.by_token or (), [text for own in heard for text in own]
+        outputs = answer_jobs(self._policy.spec, self._adapted, jobs, by_token, texts)
         ended = time.monotonic()
         self._record(jobs, begun, loaded, ended)
         self._policy.learn(jobs[0].rows)
         require_coverage(self._adapted, (one for job in jobs for one in job.selections))
         answers: list[HostAnswer] = []
-        for job, own in zip(jobs, outputs, strict=True):
+        for job, own, texts in zip(jobs, outputs, heard, strict=True):
             load_s = _load_s(job, came_at)
             answer = HostAnswer(
                 selections=own.selections,
@@ -222,6 +224,7 @@ class Worker:
                 queue_ms=(begun - job.admitted_at - load_s) * 1000,
                 load_ms=(load_s + loaded - begun) * 1000,
                 forward_ms=(ended - loaded) * 1000,
+                texts=tuple(text.end() for text in texts),
             )
             answers.append(answer)
         return answers
@@ -249,11 +252,3 @@ class Worker:
 def _load_s(job: Job, came_at: Mapping[str, float]) -> float:
     """From when it could have run but for its adapters, to the last one's coming."""
     return max([0.0, *(came_at[name] - job.queued_at for name in job.keys)])
-
-
-def _write_whole(job: Job, answer: HostAnswer) -> None:
-    """Each text as one part."""
-    if job.on_part is not None:
-        for row, text in enumerate(answer.outputs.get("text", ())):
-            assert isinstance(text, str)
-            job.on_part(TextPart(job.start + row, text, end=WrittenText("stop", 0, 0)))

@@ -8,6 +8,7 @@ from typing import Any
 from models_registry.base_models.spec import Rows
 from models_registry.inputs.values import Inputs
 from service.host.execution.collate import Values, join_rows, rows_at, tokens_of, values_at
+from service.host.generation.fallback import HeardText
 from service.host.scheduling.job import Job
 from service.protocol.types import Selection
 
@@ -28,7 +29,7 @@ class Share:
 @dataclass(frozen=True, slots=True)
 class Batch:
     """`selections` is one for all, or one per row. Without `rows` the texts of `inputs` are to be continued; `places`
-    are theirs in their callers' requests.
+    are theirs in their callers' requests, and `heard` hear them.
 
     `shares` is empty where everything is one job's as it stands. Only what is `divisible` may run in two halves. Once
     `stopped` says so, nobody waits for any of it any more.
@@ -43,6 +44,7 @@ class Batch:
     divisible: bool = False
     stopped: Callable[[], bool] = lambda: False
     places: tuple[int, ...] = ()
+    heard: tuple[HeardText, ...] = ()
 
     @property
     def size(self) -> int | None:
@@ -55,12 +57,14 @@ class Batch:
         texts = self.inputs.texts and tuple(self.inputs.texts[index] for index in indices)
         inputs = replace(self.inputs, texts=texts)
         places = self.places and tuple(self.places[index] for index in indices)
-        return replace(self, rows=rows, inputs=inputs, selections=selections, shares=(), places=places)
+        heard = self.heard and tuple(self.heard[index] for index in indices)
+        return replace(self, rows=rows, inputs=inputs, selections=selections, shares=(), places=places, heard=heard)
 
 
-def join_jobs(jobs: Sequence[Job]) -> Batch:
-    """Several jobs are of one kind. Rows of one adapter become neighbours, so that each has one segment."""
-    whole = _in_turn(jobs)
+def join_jobs(jobs: Sequence[Job], heard: Sequence[HeardText] = ()) -> Batch:
+    """Several jobs are of one kind; `heard` hear all their texts in turn. Rows of one adapter become neighbours, so
+    that each has one segment."""
+    whole = replace(_in_turn(jobs), heard=tuple(heard))
     size = whole.size
     if size is None or (len(jobs) == 1 and len(set(whole.selections)) == 1):
         return whole

@@ -19,6 +19,7 @@ from models_registry.references import reference_of
 from service.host.device import give_memory_back
 from service.host.execution.batch import Batch, join_jobs
 from service.host.execution.collate import Values, join_values, rows_at
+from service.host.generation.fallback import HeardText
 from service.host.scheduling.job import Job
 from service.protocol.types import BASE, Selection
 
@@ -47,11 +48,16 @@ class OutOfMemory(Unavailable):
 
 
 def answer_jobs(
-    spec: BaseModelSpec, adapted: AdaptedModel, jobs: Sequence[Job], by_token: Collection[str] = ()
+    spec: BaseModelSpec,
+    adapted: AdaptedModel,
+    jobs: Sequence[Job],
+    by_token: Collection[str] = (),
+    heard: Sequence[HeardText] = (),
 ) -> tuple[Outputs, ...]:
     """One forward for all of them, if they are several; each gets its own rows, of the outputs in `by_token` cut to its
-    own tokens. Raises `Invalid` where the inputs are to blame or an asked output doesn't exist."""
-    batch = join_jobs(jobs)
+    own tokens. `heard` hear the tokens of all texts in turn. Raises `Invalid` where the inputs are to blame or an asked
+    output doesn't exist."""
+    batch = join_jobs(jobs, heard)
     outputs = _answer(spec, adapted, batch)
     if not batch.shares:
         return (outputs,)
@@ -138,7 +144,16 @@ def _generate(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outpu
     def run(indices: Sequence[int]) -> Values:
         some = replace(batch.inputs, texts=tuple(texts[index] for index in indices))
         places = [batch.places[index] for index in indices]
-        return {"text": spec.generate(adapted.module, some, batch.parameters, batch.stopped, places)}
+        heard = [batch.heard[index] for index in indices] if batch.heard else []
+        for text in heard:
+            text.begin()
+
+        def hear(ids: Sequence[int]) -> None:
+            for text, id in zip(heard, ids, strict=True):
+                text.hear(id)
+
+        listener = hear if heard else None
+        return {"text": spec.generate(adapted.module, some, batch.parameters, batch.stopped, places, listener)}
 
     values = _run_mixed(adapted, batch.selections, groups, run)
     return Outputs(_chosen(values, batch.outputs), _each_row(batch.selections, len(texts)))

@@ -150,7 +150,7 @@ class Engine:
     def _admit(self) -> None:
         self._schedule.max_positions = self._max_positions
         admitted = self._schedule.admit()
-        self._prefixes.limit(self._max_bytes - self._schedule.reserved * self._slots.position_bytes)
+        self._prefixes.limit(max(0, self._max_bytes - self._schedule.reserved * self._slots.position_bytes))
         for sequence in admitted:
             slot, ids = self._schedule.slot_of(sequence), sequence.prompt.ids
             sequence.computed = self._prefixes.restore(slot, sequence.composition_key, ids)

@@ -10,7 +10,7 @@ from torch import nn
 
 from models_registry.adapters.catalog import parse_config
 from models_registry.base_models.spec import Rows
-from models_registry.base_models.writing import Prompt
+from models_registry.base_models.writing import OnTokens, Prompt
 from models_registry.errors import Invalid, WithoutEffect
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.inputs.values import Inputs, OutputValue
@@ -63,6 +63,7 @@ class Scribe:
         parameters: Mapping[str, Any],
         stopped: Callable[[], bool],
         places: Sequence[int] = (),
+        on_tokens: OnTokens | None = None,
     ) -> tuple[str, ...]:
         mark = float(module(ROWS[:1]).sum())
         return tuple(f"{text} {parameters['word']} {mark:.4f}" for text in inputs.texts)
