@@ -136,7 +136,7 @@ def test_what_is_no_text_is_escaped() -> None:
     ("path", "allowed"),
     [
         ("/models", "GET, POST"),
-        ("/adapters/tone", "DELETE, GET"),
+        ("/adapters/tone", "DELETE, GET, PATCH"),
         ("/adapters/tone/state", "GET, HEAD, PUT"),
         ("/models/mlp/infer", "POST"),
         ("/docs", "GET"),

@@ -19,17 +19,13 @@ ROUTES = [
 
 @pytest.mark.parametrize(("method", "path"), ROUTES, ids=" ".join)
 def test_an_unknown_query_parameter_is_refused_on_every_route(client: TestClient, method: str, path: str) -> None:
-    names: dict[str, Any] = {
-        "model_id": "mlp",
-        "name": "none",
-        "alias": "prod",
-        "version": 1,
-        "id": "aaaaaaaa",
-        "team": "default",
-    }
+    names: dict[str, Any] = {"model_id": "mlp", "name": "none", "alias": "prod", "version": 1, "team": "default"}
+    names |= {"id": "aaaaaaaa", "model": "mlp", "reference": "none"}
     answer = client.request(method, path.format(**names), params={"serach": "x"})
     assert answer.status_code == 400
-    if method != "HEAD":
+    if path.startswith("/v1/"):
+        assert answer.json()["error"]["param"] == "query.serach"
+    elif method != "HEAD":
         assert places(expect_problem(answer, 400, "malformed")) == ["query.serach"]
 
 
