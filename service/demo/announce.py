@@ -1,4 +1,4 @@
-"""Says when the service that `make run` starts is ready, with three calls to paste: `python -m service.demo.announce`.
+"""Says when the service that `make run` starts is ready, with four calls to paste: `python -m service.demo.announce`.
 
 Runs beside the service and ends with it. The service itself knows nothing of a demo.
 """
@@ -15,6 +15,12 @@ from service.settings import Settings, read_settings
 
 POLL_S = 0.25
 PROMPT = "Tell me about the sea."
+CHAT = {
+    "messages": [{"role": "user", "content": PROMPT}],
+    "stream": True,
+    "max_tokens": 48,
+    "repetition_penalty": 1.1,
+}
 QUESTION = {
     "inputs": {"text": [PROMPT, PROMPT]},
     "parameters": {"max_new_tokens": 48, "repetition_penalty": 1.1},
@@ -32,6 +38,7 @@ def announce(settings: Settings) -> None:
 
 
 def _text(address: str, name: str) -> str:
+    chat = json.dumps({"model": name, **CHAT})
     question = json.dumps({"adapter": [None, name], **QUESTION})
     return f"""
 The Adapter Service is ready on {address} (its API: {address}/docs). In another terminal, from this directory:
@@ -40,11 +47,15 @@ The Adapter Service is ready on {address} (its API: {address}/docs). In another 
 curl -sS {address}/models/smollm2/adapters -F name={name} \\
   -F config=@service/demo/pirate/adapter_config.json -F weights=@service/demo/pirate/adapter_model.safetensors -w '\\n'
 
-# 2. Ask twice in one batch: the first row is the base model's, the second the adapter's.
+# 2. Chat with it by OpenAI's API: the words come while they are written.
+curl -sSN {address}/v1/chat/completions -H 'Content-Type: application/json' \\
+  -d '{chat}'
+
+# 3. Ask twice in one batch: the first row is the base model's, the second the adapter's.
 curl -sS {address}/models/smollm2/infer -H 'Content-Type: application/json' \\
   -d '{question}' -w '\\n'
 
-# 3. Get the adapter's state dict back.
+# 4. Get the adapter's state dict back.
 curl -sS {address}/adapters/{name}/state -o {name}.safetensors -w '%{{http_code}} %{{size_download}} bytes\\n'
 """
 

@@ -1,4 +1,4 @@
-"""What the README promises a newcomer: both demo models, three pasted calls, a pirate beside the base."""
+"""What the README promises a newcomer: both demo models, four pasted calls, a pirate beside the base."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def terminal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def printed(announced: str, service: Service, terminal: Path) -> list[str]:
-    """What the three calls print, pasted as they stand."""
+    """What the four calls print, pasted as they stand."""
     return [service.run(command, terminal) for command in COMMAND.findall(announced)]
 
 
@@ -42,14 +42,14 @@ def test_both_demo_models_are_ready(http: httpx.Client) -> None:
     assert http.get("/health/ready").json() == {"status": "ready", "degraded": []}
 
 
-def test_the_ready_line_comes_with_three_calls(announced: str, service: Service) -> None:
+def test_the_ready_line_comes_with_four_calls(announced: str, service: Service) -> None:
     assert f"ready on {service.address}" in announced
-    assert len(COMMAND.findall(announced)) == 3
+    assert len(COMMAND.findall(announced)) == 4
 
 
 def test_the_readme_shows_the_calls_that_are_announced(announced: str, service: Service) -> None:
     shown = COMMAND.findall((ROOT / "README.md").read_text())
-    assert shown[:3] == [
+    assert shown[:4] == [
         command.replace(service.address, "http://127.0.0.1:8000") for command in COMMAND.findall(announced)
     ]
 
@@ -61,8 +61,17 @@ def test_the_first_call_injects_the_adapter(printed: list[str]) -> None:
     assert created["warnings"] == []
 
 
-def test_the_second_call_answers_as_the_base_and_as_a_pirate(printed: list[str], http: httpx.Client) -> None:
-    answer = json.loads(printed[1])
+def test_the_second_call_streams_a_pirates_chat(printed: list[str]) -> None:
+    *chunks, done = [line.removeprefix("data: ") for line in printed[1].split("\n") if line]
+    assert done == "[DONE]"
+    choices = [json.loads(chunk)["choices"][0] for chunk in chunks]
+    assert _talks_like_a_pirate("".join(choice["delta"].get("content", "") for choice in choices))
+    assert len(choices) > 20
+    assert choices[-1]["finish_reason"] == "length"
+
+
+def test_the_third_call_answers_as_the_base_and_as_a_pirate(printed: list[str], http: httpx.Client) -> None:
+    answer = json.loads(printed[2])
     assert answer["adapter"] == [None, "pirate@1"]
     base, pirate = answer["outputs"]["text"]
     # As many rows as before: in bf16, another shape of batch is rounded another way.
@@ -75,9 +84,9 @@ def test_the_second_call_answers_as_the_base_and_as_a_pirate(printed: list[str],
     assert _talks_like_a_pirate(pirate)
 
 
-def test_the_third_call_brings_back_the_state_that_was_uploaded(printed: list[str], terminal: Path) -> None:
+def test_the_fourth_call_brings_back_the_state_that_was_uploaded(printed: list[str], terminal: Path) -> None:
     file = terminal / "pirate.safetensors"
-    assert printed[2] == f"200 {file.stat().st_size} bytes\n"
+    assert printed[3] == f"200 {file.stat().st_size} bytes\n"
     uploaded = load((ROOT / "service/demo/pirate/adapter_model.safetensors").read_bytes())
     state = load(file.read_bytes())
     assert {f"base_model.model.{key}" for key in state} == uploaded.keys()

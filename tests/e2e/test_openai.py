@@ -1,6 +1,7 @@
 """The unmodified `openai` client against the real service: a pirate, a base model and an encoder over one address."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -113,3 +114,15 @@ def test_an_encoder_embeds(client: OpenAI) -> None:
     answer = client.embeddings.create(model="minilm", input=["The sea is salty.", "Bread!"])
     assert [len(one.embedding) for one in answer.data] == [384, 384]
     assert answer.usage.prompt_tokens > 6
+
+
+def test_the_guides_client_chats_and_embeds(
+    service: Service, client: OpenAI, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guide = (ROOT / "docs" / "guides" / "openai.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    here = code.replace("http://127.0.0.1:8000", service.address).replace('"pirate"', '"openai-pirate"')
+    exec(compile(here, "openai.md", "exec"), {})
+    text, width = capsys.readouterr().out.rstrip().rsplit("\n", 1)
+    assert text == chat(client, "openai-pirate", max_tokens=48)
+    assert width == "384"
