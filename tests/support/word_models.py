@@ -19,16 +19,16 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_llama() -> LlamaForCausalLM:
+def tiny_llama(vocabulary: int = len(WORDS), positions: int = 32) -> LlamaForCausalLM:
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=len(WORDS),
+        vocab_size=vocabulary,
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
-        max_position_embeddings=32,
+        max_position_embeddings=positions,
         bos_token_id=None,
         eos_token_id=2,
         initializer_range=0.5,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engines import TIMEOUT_S
+from transformers import PreTrainedTokenizerFast
 from word_models import save, tiny_llama, word_tokenizer
 
 from models_registry.adapters.catalog import dump_config, parse_config
@@ -31,8 +32,11 @@ LORA: Mapping[str, Any] = {
 
 
 class WritingHost:
-    def __init__(self, directory: Path, limits: HostLimits | None = None) -> None:
-        save(tiny_llama(), word_tokenizer(), directory / "llama")
+    def __init__(
+        self, directory: Path, limits: HostLimits | None = None, tokenizer: PreTrainedTokenizerFast | None = None
+    ) -> None:
+        tokenizer = tokenizer or word_tokenizer()
+        save(tiny_llama(len(tokenizer), tokenizer.model_max_length), tokenizer, directory / "llama")
         self._blobs: dict[str, bytes] = {}
         self._ids = count()
         self.host = TorchHost(self._blobs.__getitem__)
@@ -87,3 +91,9 @@ class WritingHost:
         written = self.ask(*texts, **how).result(TIMEOUT_S).outputs["text"]
         assert isinstance(written, tuple)
         return written
+
+    def generate(self, *texts: str, **parameters: Any) -> tuple[str, ...]:
+        """What the spec writes by transformers' `generate`, without adapters."""
+        live = self.host._live  # pyright: ignore[reportPrivateUsage]
+        spec = live.reader._policy.spec  # pyright: ignore[reportPrivateUsage]
+        return spec.generate(live.adapted.module, Inputs(texts=texts), parameters, lambda: False)

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from typing import Final
 
 from cachetools import LRUCache
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLTokenizer, regex_to_lark
 from llguidance.hf import from_tokenizer
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -29,6 +29,8 @@ KEPT: Final = 16
 """So many compiled grammars, and reasons why others can't be compiled, are kept for further requests."""
 BLANKS: Final = r"[\x20\x0A\x0D\x09]{1,40}"
 """Between JSON's tokens. Without a bound, small models write blanks until no room is left."""
+ASCII: Final = "dw"
+"""Digits and word characters are ASCII's, as in JSON schemas' patterns."""
 PATIENCE_S: Final = 60.0
 """For a trial that gets no processor."""
 
@@ -95,7 +97,7 @@ def _grammar_of(constraint: Constraint) -> str:
     if (schema := constraint.schema_text) is not None:
         return LLMatcher.grammar_from_json_schema(schema, defaults={"whitespace_pattern": BLANKS})
     if (pattern := constraint.pattern) is not None:
-        return LLMatcher.grammar_from_regex(pattern)
+        return LLMatcher.grammar_from_lark(f"start: /{regex_to_lark(pattern, ASCII)}/")
     return LLMatcher.grammar_from_lark(constraint.lark or "")
 
 

@@ -42,6 +42,8 @@ def takes(grammar: Grammar, text: str) -> bool:
         (Constraint(json_schema=PERSON), '{"a": 12}', '{"b": 1}'),
         (Constraint(json_object=True), '{"anything": [1, null]}', "[1]"),
         (Constraint(regex="[a-c]+d"), "abcad", "abe"),
+        (Constraint(regex=r"\d/\w"), "1/a", "٣/a"),
+        (Constraint(regex="a|b\n"), "b\n", "c"),
         (Constraint(choice=["yes (a.b)", "no"]), "yes (a.b)", "yes (axb)"),
         (Constraint(lark='start: "<call>" obj "</call>"\nobj: %json {"type": "object"}'), '<call>{"a":1}</call>', "{}"),
     ],
