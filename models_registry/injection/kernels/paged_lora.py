@@ -49,21 +49,19 @@ class Bags:
 
 
 class PagedLoRA:
-    """One layer's blocks: `down` `[blocks, in, BLOCK]`, `up` `[blocks, BLOCK, out]`, times weight and scaling."""
+    """One layer's blocks, line by line: `down` `[blocks · in, BLOCK]`, `up` `[blocks · BLOCK, out]`, times weight and
+    scaling."""
 
     def __init__(self, like: LowRank) -> None:
+        self.blocks = 0
+        self._width_in = like.down.shape[1]
         with torch.inference_mode(False):
-            self._down = like.down.new_empty(0, like.down.shape[1], BLOCK)
-            self._up = like.up.new_empty(0, BLOCK, like.up.shape[0])
-
-    @property
-    def blocks(self) -> int:
-        return len(self._down)
+            self._down = like.down.new_empty(0, BLOCK)
+            self._up = like.up.new_empty(0, like.up.shape[0])
 
     @property
     def block_bytes(self) -> int:
-        features = self._down.shape[1] + self._up.shape[2]
-        return features * BLOCK * self._down.itemsize
+        return (self._width_in + self._up.shape[1]) * BLOCK * self._down.itemsize
 
     def is_like(self, low: LowRank) -> bool:
         """Whether `low` lies where the blocks lie, in their dtype: a model may have been moved."""
@@ -72,25 +70,33 @@ class PagedLoRA:
     def resize(self, blocks: int) -> None:
         """Have room for so many. Those that are there stay."""
         with torch.inference_mode(False), torch.no_grad():
-            self._down, self._up = _lengthened(self._down, blocks), _lengthened(self._up, blocks)
+            self._down, self._up = (
+                _lengthened(self._down, blocks * self._width_in),
+                _lengthened(self._up, blocks * BLOCK),
+            )
+            self.blocks = blocks
 
     def put(self, blocks: Sequence[int], low_ranks: LowRanks) -> None:
         """Copy `low_ranks` into `blocks`, in this order."""
         with torch.inference_mode(False), torch.no_grad():
             down = _joined([low.down for low, _ in low_ranks], 0)  # [rank, in]
             up = _joined([low.up * (weight * low.scaling) for low, weight in low_ranks], 1)  # [out, rank]
+            downs, ups = self._down.view(self.blocks, -1, BLOCK), self._up.view(self.blocks, BLOCK, -1)
             for block, start in zip(blocks, range(0, len(down), BLOCK), strict=True):
                 rank = min(len(down) - start, BLOCK)
-                self._down[block, :, :rank] = down[start : start + rank].T
-                self._down[block, :, rank:] = 0
-                self._up[block, :rank] = up[:, start : start + rank].T
-                self._up[block, rank:] = 0
+                downs[block, :, :rank] = down[start : start + rank].T
+                ups[block, :rank] = up[:, start : start + rank].T
+                if rank < BLOCK:
+                    downs[block, :, rank:] = 0
+                    ups[block, rank:] = 0
 
     def add(self, out: Tensor, x: Tensor, bags: Bags) -> None:
         """`out += x · down · up` at every line that has blocks: `x` `[…, in]`, `out` `[…, out]`. Rounds once."""
-        x = x.reshape(-1, x.shape[-1])
-        weights = x if bags.lines is None else x.index_select(0, bags.lines)
-        h = _sums(self._down, bags.down, bags.down_starts, weights.to(self._down.dtype))  # [bags, BLOCK]
+        # Twice for each layer and token: no step more than the products.
+        weights = x if bags.lines is None else x.reshape(-1, x.shape[-1]).index_select(0, bags.lines)
+        if weights.dtype != self._down.dtype:
+            weights = weights.to(self._down.dtype)
+        h = _sums(self._down, bags.down, bags.down_starts, weights)  # [bags, BLOCK]
         total = widened(out)
         total.add_(_sums(self._up, bags.up, bags.up_starts, h).view(out.shape))
         if total is not out:
@@ -103,9 +109,7 @@ def blocks_of_rank(rank: int) -> int:
 
 def _sums(table: Tensor, lines: Tensor, starts: Tensor, weights: Tensor) -> Tensor:
     """`[bags, features]`: the sum of each bag's lines of `table`, times their weights."""
-    summed: Tensor = torch.embedding_bag(
-        table.view(-1, table.shape[-1]), lines, starts, mode=0, per_sample_weights=weights.reshape(-1)
-    )[0]
+    summed: Tensor = torch.embedding_bag(table, lines, starts, mode=0, per_sample_weights=weights.reshape(-1))[0]
     return summed
 
 
@@ -113,8 +117,8 @@ def _joined(tensors: Sequence[Tensor], dimension: int) -> Tensor:
     return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors), dimension)
 
 
-def _lengthened(tensor: Tensor, blocks: int) -> Tensor:
-    longer = tensor.new_empty(blocks, *tensor.shape[1:])
+def _lengthened(tensor: Tensor, lines: int) -> Tensor:
+    longer = tensor.new_empty(lines, tensor.shape[1])
     longer[: len(tensor)] = tensor
     return longer
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from models_registry.injection.kernels.kernel_table import Room
@@ -109,7 +110,7 @@ class PagedDeltas:
         self._table = table
         self._blocks = blocks
         self._shared = shared
-        self._bags: dict[int, Bags] = {}
+        self._bags: dict[torch.Size, Bags] = {}
 
     def add(self, out: Tensor, x: Tensor, layer: nn.Module) -> None:
         """Into `out`, which is the layer's own output for `x`."""
@@ -117,13 +118,13 @@ class PagedDeltas:
             self._table.add(out, x, self._bags_for(x))
 
     def _bags_for(self, x: Tensor) -> Bags:
-        width = x.shape[-1]
-        tokens = x.numel() // (len(self._blocks) * width)
-        bags = self._bags.get(tokens)
+        bags = self._bags.get(x.shape)
         if bags is None:
+            width = x.shape[-1]
+            tokens = x.numel() // (len(self._blocks) * width)
             key = (self._blocks, tokens, width, x.device)
             bags = self._shared.get(key) or Bags.of(self._blocks, tokens, width, x.device)
-            self._bags[tokens] = self._shared[key] = bags
+            self._bags[x.shape] = self._shared[key] = bags
         return bags
 
 
