@@ -156,10 +156,12 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class ModelProgress:
-    """What a build is at, and the seconds since it was asked for."""
+    """What a build is at, and the seconds since it was asked for. `fraction` is how much of it is done, judging by what
+    the last one took; None where there was none. A model that is `probing` is ready."""
 
     step: BuildStep
     seconds: float
+    fraction: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,13 +73,15 @@ class NewModelBody(BaseModel):
 
 
 class ProgressAnswer(BaseModel):
-    """What a build is at."""
+    """What a build is at. A model that is being probed is ready already."""
 
     step: Literal["waiting", "starting", "building", "probing"] = Field(
         description="It waits for other builds; its process starts; the module is built; small forwards look at it.",
         examples=["building"],
     )
-    fraction: float | None = Field(description="How much of the step is done, where that is known.", examples=[None])
+    fraction: float | None = Field(
+        description="How much is done, judging by the last time; null the first time.", examples=[0.4]
+    )
     seconds: float = Field(description="Since loading began.", examples=[3.2])
 
 
@@ -110,7 +112,7 @@ class ModelAnswer(BaseModel):
         description="What its owner should know of what was registered, once it is in memory.", examples=[[]]
     )
     progress: ProgressAnswer | None = Field(
-        title="Progress", description="What its build is at, while it loads or restarts.", examples=[None]
+        title="Progress", description="What its build is at, until it has been probed.", examples=[None]
     )
 
 
@@ -190,7 +192,7 @@ def show_host(model: str, report: HostReport) -> HostAnswer:
 
 
 def _show_progress(progress: ModelProgress | None) -> ProgressAnswer | None:
-    return progress and ProgressAnswer(step=progress.step, fraction=None, seconds=progress.seconds)
+    return progress and ProgressAnswer(step=progress.step, fraction=progress.fraction, seconds=progress.seconds)
 
 
 def _show_source(source: Source) -> HuggingFaceSourceBody | PythonSourceBody:

@@ -58,6 +58,7 @@ class ModelLoader:
         self._finish = finish
         self._orders: SimpleQueue[tuple[BaseModel, Place, Opening | None] | None] = SimpleQueue()
         self._turns = threading.Semaphore(transport.parallel_loads)
+        self._took_s: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="model loader", daemon=True)
 
     def start(self) -> None:
@@ -84,6 +85,7 @@ class ModelLoader:
 
     def add(self, base: BaseModel, place: Place, opening: Opening | None = None) -> None:
         """Build it, in turn."""
+        place.usual_s = self._took_s.get(base.id)
         self._orders.put((base, place, opening))
 
     # ---- the loader's threads -----------------------------------------------------------------------------------
@@ -102,6 +104,7 @@ class ModelLoader:
                     opening.host.end(Unavailable("The base model is not wanted any more."))
                 return
             outcome = self._build(base, place, opening, turn)
+            self._took_s[base.id] = time.monotonic() - place.begun_at
             log.info("model %s was built on %s in %.2f s", base.id, outcome.built.device, time.monotonic() - begun)
         except BaseException as error:  # a factory may raise anything, even SystemExit: it is this model's failure
             outcome = error

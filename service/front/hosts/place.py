@@ -25,8 +25,9 @@ class Place:
 
     `registered_at` tells a model from one that came later under the same id. `reason` is `error` as text that can be
     stored. `host` is there from the attempt's beginning, `hosted` once the model is ready. `step` is what a build is
-    at, `begun_at` when it began, in `time.monotonic()` seconds. `deaths` are the times at which earlier hosts died, and
-    `returning` the adapters that the last one had; `restarts` counts all of them, `last_death` says how the last died.
+    at, `begun_at` when it began, in `time.monotonic()` seconds, `usual_s` how long the last one took in this process.
+    `deaths` are the times at which earlier hosts died, and `returning` the adapters that the last one had; `restarts`
+    counts all of them, `last_death` says how the last died.
     """
 
     state: ModelState
@@ -36,6 +37,7 @@ class Place:
     host: ModelHost | None = None
     hosted: HostedModel | None = None
     step: BuildStep = "waiting"
+    usual_s: float | None = None
     begun_at: float = field(default_factory=time.monotonic)
     deaths: tuple[float, ...] = ()
     returning: Returning = Returning()

@@ -8,6 +8,9 @@ from service.front.hosts.hosted_model import HostedModel
 from service.front.requests import AdapterStatus, HostReport, ModelProgress, ModelStatus
 from service.protocol.types import VersionResidency
 
+ALMOST = 0.99
+"""So much is done at most of a build that isn't over."""
+
 
 def model_status(base: BaseModel, place: Place) -> ModelStatus:
     hosted = place.hosted
@@ -35,6 +38,7 @@ def model_status(base: BaseModel, place: Place) -> ModelStatus:
         error=place.error,
         warnings=now.warnings,
         is_probed=base.example_inputs is None or now.is_probed,
+        progress=None if now.is_probed else ModelProgress("probing", time.monotonic() - place.begun_at),
     )
 
 
@@ -52,7 +56,9 @@ def host_report(place: Place) -> HostReport:
 def _progress(place: Place) -> ModelProgress | None:
     if place.state not in {"loading", "restarting"}:
         return None
-    return ModelProgress(place.step, time.monotonic() - place.begun_at)
+    seconds = time.monotonic() - place.begun_at
+    fraction = None if place.usual_s is None else min(seconds / place.usual_s, ALMOST)
+    return ModelProgress(place.step, seconds, fraction)
 
 
 def adapter_status(adapter: Adapter, hosted: HostedModel | None) -> AdapterStatus:

@@ -77,6 +77,27 @@ def test_what_a_build_is_at_is_told_until_it_is_ready(tmp_path: Path) -> None:
         progress = expect(client.get("/models/slow"), 200)["progress"]
         assert progress["step"] == "building"
         assert progress["seconds"] > 0
+        assert progress["fraction"] is None
         gate.open()
         eventually(lambda: client.get("/models/slow").json()["state"] == "ready")
-        assert client.get("/models/slow").json()["progress"] is None
+        eventually(lambda: client.get("/models/slow").json()["progress"] is None)
+        expect(client.post("/models/slow/unload"), 200)
+        gate.shut()
+        expect(client.post("/models/slow/load"), 202)
+        gate.wait_for_arrival()
+        assert 0 < expect(client.get("/models/slow"), 200)["progress"]["fraction"] < 1
+        gate.open()
+
+
+def test_a_model_that_is_ready_says_that_it_is_probed(tmp_path: Path) -> None:
+    gate = gate_named("probe")
+    gate.shut()
+    with TestClient(create_app(settings_in(tmp_path))) as client:
+        source = {"kind": "python", "factory": "gated:mlp", "kwargs": {"gate": "probe"}}
+        body = {"id": "probed", "source": source, "example_inputs": {"x": ROWS}}
+        expect(client.post("/models", json=body), 202)
+        eventually(lambda: client.get("/models/probed").json()["state"] == "ready")
+        gate.wait_for_arrival()
+        assert expect(client.get("/models/probed"), 200)["progress"]["step"] == "probing"
+        gate.open()
+        eventually(lambda: client.get("/models/probed").json()["progress"] is None)
