@@ -11,6 +11,7 @@ from torch import nn
 
 from models_registry.errors import Conflict, Invalid, NotFound, Unavailable
 from models_registry.records import PythonSource
+from service.front.hosts.times import HostTimes
 from service.host import model_host
 
 
@@ -291,3 +292,20 @@ def test_what_a_model_shows_of_itself_is_not_waited_for_for_ever(
     assert running.engine.models.modules("m").entered is None
     gate.open()
     eventually(lambda: running.engine.models.modules("m").entered is not None)
+
+
+def test_unloading_ends_a_model_that_is_stuck_in_a_forward(
+    running: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running.hosting, "_times", HostTimes(closing_s=0.01))
+    running.host("m", "gated:mlp", gate=gate.name)
+    gate.shut()
+    asked = running.ask()
+    gate.wait_for_arrival()
+    assert running.engine.models.unload("m").state == "unloaded"
+    with pytest.raises(Conflict, match="was unloaded"):
+        asked.result(TIMEOUT_S)
+    gate.open()
+    running.engine.models.load("m")
+    assert running.wait_for_model("m").state == "ready"
+    assert running.output().shape == (3, 3)
