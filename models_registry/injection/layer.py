@@ -5,7 +5,7 @@ carries, whose tensors move with the model and stay out of its state dict.
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, Final, Self, TypeAlias
 
@@ -15,10 +15,10 @@ from torch.utils.hooks import RemovableHandle
 from models_registry.adapters.copies import INJECTED, InjectedForward
 from models_registry.adapters.folded import Folded
 from models_registry.errors import RowsLost
-from models_registry.injection.kernels.scales import WORTH_GATHERING, gather_scales, over_rows
+from models_registry.injection.kernels.scales import WORTH_GATHERING, gather_vectors, over_rows
 from models_registry.injection.kernels.segmented import ADD_LOW_RANK, add_linear, over_features
-from models_registry.injection.kernels.stacked_lora import LowRankDelta, can_be_stacked
-from models_registry.injection.layer_delta import LayerAdapters, LayerDelta
+from models_registry.injection.kernels.stacked_lora import LowRankDelta
+from models_registry.injection.layer_delta import LayerAdapters, LayerDelta, LinearDelta
 from models_registry.injection.merged.merged_layer import can_merge, merge
 from models_registry.injection.merged.merged_weights_cache import CompositionKey, MergedLayer
 from models_registry.injection.routing.plan import Additions, LowRankDeltas, Plan
@@ -28,6 +28,7 @@ from models_registry.records import LayerKind, ModuleInfo
 
 Arguments: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
+LINEAR: Final[Collection[LayerKind | None]] = ("linear", "hf_conv1d")
 MOST_KEPT: Final = 1024
 """So many compositions are kept of a layer: there is no end of weights."""
 
@@ -170,7 +171,7 @@ class Adapters(nn.Module):
         rescaled = [(change.rows, scale) for change in changes if (scale := change.rescaling) is not None]
         gathered = None
         if routing.rows is not None and len(rescaled) >= WORTH_GATHERING:
-            gathered = gather_scales(rescaled, routing.rows)
+            gathered = gather_vectors(rescaled, routing.rows, 1.0)
             changes = [change for change in changes if change.rescaling is None]
         scales = tuple((change.rows, scale) for change in changes for scale in change.input_scales)
         additions: list[Additions] = [] if paged is None else [paged]
@@ -191,10 +192,8 @@ class Adapters(nn.Module):
         parts = tuple((self.slots[name], weight) for name, weight in composition if name in self.slots)
         low_ranks = tuple((low, weight) for folded, weight in parts if (low := folded.addition) is not None)
         names = frozenset(name for name, _ in composition if name in self.slots)
-        if len(low_ranks) < len(parts):
-            return LayerAdapters(names, parts)
-        can_be_paged = bool(low_ranks) and self._add_low_rank is add_linear and can_be_stacked(low_ranks)
-        return LayerAdapters(names, parts, low_ranks, can_be_paged)
+        linear = LinearDelta.of(parts) if parts and self._kind in LINEAR else None
+        return LayerAdapters(names, parts, low_ranks if len(low_ranks) == len(parts) else (), linear)
 
     # ---- merged copies ------------------------------------------------------------------------------------------
 

@@ -1,8 +1,9 @@
 """What a composition does at a target, and how rows get it that are more than added to: their output is rescaled or
 shifted, or something else answers in the target's place."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,14 +19,40 @@ from models_registry.injection.routing.rows import RowsOf, put_rows, take_rows
 
 
 @dataclass(frozen=True, slots=True)
+class LinearDelta:
+    """`y = y ∘ scale + shift + Σ weight · low_rank(x)` at a linear layer: LoRA, DoRA, IA³ and biases alike."""
+
+    low_ranks: LowRanks
+    scale: Tensor | None
+    shift: Tensor | None
+
+    @classmethod
+    def of(cls, parts: Sequence[tuple[Folded, float]]) -> Self | None:
+        """None where `parts` do anything else there, or are trained."""
+        others = [
+            part for folded, _ in parts for part in (folded.input_scale, folded.attention, folded.tokens, folded.copy)
+        ]
+        scales = [folded.output_scale for folded, _ in parts if folded.output_scale is not None]
+        # A scale acts on what was added before it.
+        if any(part is not None for part in others) or (scales and len(parts) > 1):
+            return None
+        if any(folded.dropout or any(tensor.requires_grad for tensor in folded.tensors) for folded, _ in parts):
+            return None
+        low_ranks = [(folded.low_rank, weight) for folded, weight in parts if folded.low_rank is not None]
+        shifts = [folded.output_shift for folded, _ in parts if folded.output_shift is not None]
+        shifts += [low.bias * (weight * low.scaling) for low, weight in low_ranks if low.bias is not None]
+        return cls(tuple(low_ranks), scales[0] if scales else None, sum(shifts[1:], shifts[0]) if shifts else None)
+
+
+@dataclass(frozen=True, slots=True)
 class LayerAdapters:
     """What one composition does here: its adapters that are here, with their weights. `low_ranks` only where they are
-    all that it does; `can_be_paged` where a table can take them."""
+    all that it does; `linear` where a table of low-rank parts can take what it does."""
 
     names: frozenset[str]
     parts: tuple[tuple[Folded, float], ...]
     low_ranks: LowRanks = ()
-    can_be_paged: bool = False
+    linear: LinearDelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

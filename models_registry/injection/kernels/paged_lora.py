@@ -13,7 +13,7 @@ from typing import Final, Self
 import torch
 from torch import Tensor
 
-from models_registry.adapters.folded import LowRank, widened
+from models_registry.adapters.folded import LowRank
 from models_registry.injection.kernels.stacked_lora import LowRanks
 
 BLOCK: Final = 16
@@ -90,17 +90,14 @@ class PagedLoRA:
                     downs[block, :, rank:] = 0
                     ups[block, rank:] = 0
 
-    def add(self, out: Tensor, x: Tensor, bags: Bags) -> None:
-        """`out += x · down · up` at every line that has blocks: `x` `[…, in]`, `out` `[…, out]`. Rounds once."""
-        # Twice for each layer and token: no step more than the products.
+    def product(self, x: Tensor, bags: Bags) -> Tensor:
+        """`x · down · up` `[lines, out]`, zeros at lines without blocks: `x` `[…, in]`."""
+        # Once for each layer and token: no step more than the products.
         weights = x if bags.lines is None else x.reshape(-1, x.shape[-1]).index_select(0, bags.lines)
         if weights.dtype != self._down.dtype:
             weights = weights.to(self._down.dtype)
         h = _sums(self._down, bags.down, bags.down_starts, weights)  # [bags, BLOCK]
-        total = widened(out)
-        total.add_(_sums(self._up, bags.up, bags.up_starts, h).view(out.shape))
-        if total is not out:
-            out.copy_(total)
+        return _sums(self._up, bags.up, bags.up_starts, h)
 
 
 def blocks_of_rank(rank: int) -> int:

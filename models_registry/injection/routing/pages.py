@@ -11,8 +11,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from models_registry.adapters.folded import widened
 from models_registry.injection.kernels.kernel_table import Room
 from models_registry.injection.kernels.paged_lora import Bags, PagedLoRA, blocks_of_rank
+from models_registry.injection.kernels.scales import gather_vectors, over_rows
 from models_registry.injection.kernels.stacked_lora import LowRanks, rank_of
 from models_registry.injection.layer_delta import LayerAdapters
 from models_registry.injection.merged.merged_weights_cache import CompositionKey
@@ -96,26 +98,40 @@ class LayerPages:
 
 
 class PagedDeltas:
-    """Rows that get low-rank parts from a layer's table and nothing else: `blocks` of each row of the batch, which has
-    these `compositions`. `shared` are the bags of all layers under one routing, most of which have the same ones."""
+    """Rows whose output is scaled, shifted and added to. `blocks` of the layer's `table` are there for each row of the
+    batch, which has these `compositions`; `scales` and `shifts` are `[rows, out]`. `shared` are the bags of all layers
+    under one routing, most of which have the same ones."""
 
     def __init__(
         self,
-        table: PagedLoRA,
         compositions: Collection[CompositionKey],
+        table: PagedLoRA | None,
         blocks: tuple[Blocks, ...],
+        scales: Tensor | None,
+        shifts: Tensor | None,
         shared: dict[object, Bags],
     ) -> None:
         self.compositions = compositions
         self._table = table
         self._blocks = blocks
+        self._scales = scales
+        self._shifts = shifts
         self._shared = shared
         self._bags: dict[torch.Size, Bags] = {}
 
     def add(self, out: Tensor, x: Tensor, layer: nn.Module) -> None:
-        """Into `out`, which is the layer's own output for `x`."""
-        if x.numel():
-            self._table.add(out, x, self._bags_for(x))
+        """Into `out`, which is the layer's own output for `x`. Rounds once."""
+        if not x.numel():
+            return
+        total = widened(out)
+        if self._scales is not None:
+            total.mul_(over_rows(self._scales, total.dim(), 0))
+        if self._shifts is not None:
+            total.add_(over_rows(self._shifts, total.dim(), 0))
+        if self._table is not None:
+            total.add_(self._table.product(x, self._bags_for(x)).view(total.shape))
+        if total is not out:
+            out.copy_(total)
 
     def _bags_for(self, x: Tensor) -> Bags:
         bags = self._bags.get(x.shape)
@@ -163,14 +179,27 @@ class Paging:
 
     def page(self, layer: object, segments: Sequence[Segment], acting: Sequence[LayerAdapters]) -> PagedDeltas | None:
         """What the layer's table takes of what the segments' compositions do there."""
-        wanted = {
-            segment.composition: own.low_ranks
+        linear = {
+            segment.composition: own.linear
             for segment, own in zip(segments, acting, strict=True)
-            if own.can_be_paged
+            if own.linear is not None
         }
-        if not wanted:
+        wanted = {key: own.low_ranks for key, own in linear.items() if own.low_ranks}
+        table, blocks = None, dict[CompositionKey, Blocks]()
+        if wanted:
+            pages = self.pages.at(layer)
+            table, blocks = pages.put(wanted), pages.blocks_of(wanted)
+        held = {key: own for key, own in linear.items() if key in blocks or not own.low_ranks}
+        if not held:
             return None
-        pages = self.pages.at(layer)
-        table = pages.put(wanted)
-        blocks = pages.blocks_of(wanted)
-        return PagedDeltas(table, blocks.keys(), tuple([blocks.get(own, ()) for own in self.rows]), self.bags)
+        scales = self._gathered({key: own.scale for key, own in held.items() if own.scale is not None}, 1.0)
+        shifts = self._gathered({key: own.shift for key, own in held.items() if own.shift is not None}, 0.0)
+        own_blocks = tuple([blocks.get(key, ()) for key in self.rows])
+        return PagedDeltas(held.keys(), table if blocks else None, own_blocks, scales, shifts, self.bags)
+
+    def _gathered(self, vectors: Mapping[CompositionKey, Tensor], otherwise: float) -> Tensor | None:
+        """`[rows, out]`; None where no row has any."""
+        if not vectors:
+            return None
+        own = [(slice(row, row + 1), vectors[key]) for row, key in enumerate(self.rows) if key in vectors]
+        return gather_vectors(own, len(self.rows), otherwise)

@@ -1,6 +1,7 @@
 """Rows that join, move and leave one routing: each is answered as it would be alone, and costs only what is new."""
 
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -144,27 +145,44 @@ def test_a_rows_bits_are_the_same_whoever_shares_the_step(composition: Compositi
     assert torch.equal(step(adapted, sequences)[2], own)
 
 
+@pytest.mark.parametrize("name", ["lora", "dora", "biased", "ia3"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_rounds_once(name: str, dtype: torch.dtype) -> None:
+    """At one target, where no rounding grows."""
+    adapted = adapt((name,), dtype)
+    x = torch.randn(2, 1, 16, generator=torch.Generator().manual_seed(0)).to(dtype)
+    sequences = adapted.sequence_routing(2)
+    sequences.place(1, {name: 1.0})
+    layer = adapted.module.get_submodule("one")
+    with torch.inference_mode():
+        with sequences.active(2):
+            out = layer(x)
+        with adapted.routed([{}, {name: 1.0}]):
+            assert_same(out, layer(x), terms=1)
+
+
 # ---- what it costs --------------------------------------------------------------------------------------------------
 
 
-class Copies(TorchDispatchMode):
-    """Counts copies into tensors that were there before."""
+class Operations(TorchDispatchMode):
+    """Counts them, by operator."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
+        self.each = Counter[object]()
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        self.count += func is torch.ops.aten.copy_.default
+        self.each[func] += 1
         return func(*args, **(kwargs or {}))
 
 
 def copies(adapted: AdaptedModel, sequences: SequenceRouting) -> int:
-    with Copies() as counted:
+    """Into tensors that were there before."""
+    with Operations() as counted:
         step(adapted, sequences)
-    return counted.count
+    return counted.each[torch.ops.aten.copy_.default]
 
 
 def test_a_composition_is_copied_when_it_joins_and_never_again() -> None:
@@ -179,6 +197,20 @@ def test_a_composition_is_copied_when_it_joins_and_never_again() -> None:
     one_more = copies(adapted, sequences)
     sequences.place(4, {"other": 0.5})
     assert 0 < copies(adapted, sequences) <= one_more
+
+
+@pytest.mark.parametrize("name", ["lora", "dora", "biased", "ia3"])
+def test_rows_of_linear_methods_cost_as_many_operations_as_one(name: str) -> None:
+    adapted = adapt((name, "other"))
+    sequences = adapted.sequence_routing(ROWS)
+    counts: list[int] = []
+    for row in range(ROWS):
+        sequences.place(row, {name: 1.0})
+        step(adapted, sequences)
+        with Operations() as counted:
+            step(adapted, sequences)
+        counts.append(sum(counted.each.values()))
+    assert counts[0] == counts[1] == counts[-2]
 
 
 def test_a_composition_that_returns_is_not_copied_again() -> None:
