@@ -3,16 +3,19 @@
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
-from e2e.adapters import upload
+from e2e.adapters import create, upload
 from e2e.process import ROOT, Service
 from openai import BadRequestError, OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Tell me about the sea."}]
+LORA = {"peft_type": "LORA", "r": 4, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False}
+OTHERS = 14
 PIRATE = ROOT / "service" / "demo" / "pirate"
 
 
@@ -21,6 +24,8 @@ def client(service: Service, http: httpx.Client) -> Iterator[OpenAI]:
     config, weights = PIRATE / "adapter_config.json", PIRATE / "adapter_model.safetensors"
     uploaded = upload(http, "smollm2", "openai-pirate", json.loads(config.read_text()), weights.read_bytes())
     assert uploaded.status_code == 201, uploaded.text
+    for number in range(OTHERS):
+        create(http, "smollm2", f"openai-{number}", LORA, seed=number)
     with OpenAI(base_url=f"{service.address}/v1", api_key="none", max_retries=0, timeout=120) as client:
         yield client
 
@@ -40,6 +45,14 @@ def test_a_streamed_chat_is_the_whole_one_and_the_adapter_acts(client: OpenAI) -
     pirate = chat(client, "openai-pirate")
     assert streamed(client, "openai-pirate") == pirate
     assert pirate != chat(client, "smollm2")
+
+
+def test_adapters_that_stream_at_once_write_what_they_write_alone(client: OpenAI) -> None:
+    models = ["openai-pirate", "smollm2", *(f"openai-{number}" for number in range(OTHERS))]
+    with ThreadPoolExecutor(len(models)) as pool:
+        together = list(pool.map(lambda model: streamed(client, model, max_tokens=12), models))
+    assert together == [streamed(client, model, max_tokens=12) for model in models]
+    assert len(set(together)) > len(models) // 2
 
 
 def test_tokens_are_counted_and_texts_end_for_a_reason(client: OpenAI) -> None:

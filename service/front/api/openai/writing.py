@@ -49,8 +49,7 @@ async def write(request: Request, body: WritingBody, timeout: float | None) -> R
     metrics_of(request).count_inference(answer)
     writer = body.writer(_head(body, model, answer.adapter[0], answer.digest[0]))
     texts = tuple(map(str, answer.outputs["text"]))
-    ends = answer.texts or (WrittenText("stop", 0, 0),) * len(texts)  # of a host that doesn't count
-    content = writer.whole(texts, ends).model_dump_json(exclude_unset=True)
+    content = writer.whole(texts, answer.texts).model_dump_json(exclude_unset=True)
     return Response(content, media_type=JSON, headers=version_headers(answer.adapter[0]))
 
 

@@ -27,7 +27,16 @@ FILES = st.one_of(st.just(safetensors(x=torch.tensor(ROWS))), st.binary())
 
 schema: Any = schemathesis.openapi.from_dict(create_app(Settings()).openapi())
 
-KNOWN = {"model_id": "mlp", "name": "tone", "alias": "prod", "version": "1", "id": "aaaaaaaa", "team": "default"}
+NAMED = {"model": "mlp", "reference": "tone"}
+KNOWN = {
+    "model_id": "mlp",
+    "name": "tone",
+    "alias": "prod",
+    "version": "1",
+    "id": "aaaaaaaa",
+    "team": "default",
+    **NAMED,
+}
 
 schemathesis.openapi.media_type("application/vnd.safetensors", FILES)
 
