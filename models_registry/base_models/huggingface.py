@@ -61,6 +61,9 @@ from models_registry.task_names import (
 )
 
 EXAMPLE_TEXTS = ("A ship leaves the harbour at dawn.", "Bread!", "Why do rivers bend on their way to the sea, then?")
+SHORT_TEXTS = ("A ship.", "B", "Why?")
+LONG_ENOUGH = 128
+"""Tokens that hold each of the former, even where every byte is one."""
 # What a text gets where its caller names no outputs: a model's hidden states or logits are hundreds of kilobytes.
 OUTPUTS_OF_TEXT = {
     FEATURE_EXTRACTION: ("embedding",),
@@ -156,7 +159,9 @@ class HuggingFaceSpec:
     def example(self, module: nn.Module) -> Rows | None:
         if self._text is None or "input_ids" not in self._signature.names:
             return None
-        rows = self.read(module, Inputs(texts=EXAMPLE_TEXTS))
+        limit = self._limit(self._text)
+        texts = EXAMPLE_TEXTS if limit is None or limit >= LONG_ENOUGH else SHORT_TEXTS
+        rows = self.read(module, Inputs(texts=texts))
         return replace(rows, tensors={**rows.tensors, **self._first_decoder_inputs(_transformers(module))})
 
     def writer(self, module: nn.Module) -> Writer | None:

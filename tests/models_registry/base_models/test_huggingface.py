@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_tokenizers import byte_level
 from tolerance import assert_same_in_float32
 from torch import Tensor, nn
-from transformers import BertForSequenceClassification, BertModel, LlamaForCausalLM
+from transformers import BertForSequenceClassification, BertModel, LlamaConfig, LlamaForCausalLM
+from word_models import save
 
 from models_registry.base_models.huggingface import HuggingFaceSpec
 from models_registry.errors import Invalid, Unsupported
@@ -80,7 +82,7 @@ def test_a_missing_pooler_gives_no_pooled_output_rather_than_a_random_one(opened
     kept = {name: weight for name, weight in weights.items() if not name.startswith("pooler.")}
     save_file(kept, bert / "model.safetensors", metadata={"format": "pt"})
     outputs = answer(*built(opened(bert)), Inputs(texts=("a b",)))
-    assert set(outputs) == {"last_hidden_state", "embedding"}
+    assert set(outputs) == {"last_hidden_state", "embedding", "token_count"}
 
 
 def test_the_directorys_own_code_never_runs(opened: Open, llama: Path) -> None:
@@ -185,3 +187,15 @@ def test_labels_that_may_hold_together_are_scored_by_a_sigmoid(opened: Open, cla
     change_config(classifier, problem_type="multi_label_classification")
     outputs = answer(*built(opened(classifier)), Inputs(texts=("a b",)))
     assert_same_in_float32(tensor(outputs, "score"), tensor(outputs, "logits").sigmoid().amax(-1))
+
+
+def test_an_example_fits_a_model_that_takes_few_bytes(tmp_path: Path) -> None:
+    tokenizer = byte_level()
+    tokenizer.model_max_length = 32
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    spec = HuggingFaceSpec(save(LlamaForCausalLM(config), tokenizer, tmp_path / "bytes"), None, None)
+    example = spec.example(spec.build(torch.device("cpu"), None))
+    assert example is not None
+    assert example.tensors["input_ids"].shape[1] <= 32
