@@ -159,4 +159,4 @@ def test_each_token_is_heard_while_a_text_is_written(
     texts = spec.generate(
         module, asked, {"max_new_tokens": 5}, lambda: False, on_tokens=lambda ids: heard.append(list(ids))
     )
-    assert [tokenizer.decode(row, skip_special_tokens=True) for row in zip(*heard, strict=True)] == list(texts)
+    assert [tokenizer.decode(list(row), skip_special_tokens=True) for row in zip(*heard, strict=True)] == list(texts)
