@@ -32,4 +32,5 @@ def host_environment(
     passed = {name: value for name, value in environment.items() if passes(name)}
     # numpy would start threads when it is imported, and a process with threads can't be forked safely. Threads that
     # spin while they wait for each other are ten times slower than ones that sleep, once other hosts use the cores.
-    return {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", **passed}
+    # Without STRICT, MKL's sums depend on where its threads' buffers lie: a text would have other bits among others.
+    return {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "MKL_CBWR": "AUTO,STRICT", **passed}

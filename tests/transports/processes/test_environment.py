@@ -19,6 +19,7 @@ PASSED = {"PATH": "/bin", "LC_ALL": "C", "OMP_WAIT_POLICY": "PASSIVE", "HF_HOME"
 def passed(more: tuple[str, ...] = (), *, blobs_in_s3: bool = False) -> dict[str, str]:
     found = host_environment(FRONT, more, blobs_in_s3=blobs_in_s3)
     assert found.pop("OPENBLAS_NUM_THREADS") == "1"
+    assert found.pop("MKL_CBWR") == "AUTO,STRICT"
     return found
 
 
@@ -38,5 +39,5 @@ def test_keys_of_a_bucket_are_passed_where_blobs_lie_in_one() -> None:
 
 
 def test_an_operators_own_threads_for_numpy_and_for_torch_stand() -> None:
-    own = {"OPENBLAS_NUM_THREADS": "4", "OMP_WAIT_POLICY": "active"}
+    own = {"OPENBLAS_NUM_THREADS": "4", "OMP_WAIT_POLICY": "active", "MKL_CBWR": "AVX2"}
     assert host_environment(own) == own
