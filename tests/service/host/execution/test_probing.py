@@ -198,7 +198,7 @@ def test_other_rows_show_what_rows_that_are_alike_did_not() -> None:
         (
             lambda: BertModel(bert_config()),
             None,
-            {"last_hidden_state", "pooler_output", "embedding"},
+            {"last_hidden_state", "pooler_output", "embedding", "token_count"},
             {"last_hidden_state"},
         ),
         (lambda: BertForSequenceClassification(bert_config()), None, {"logits", "label", "score"}, set[str]()),
