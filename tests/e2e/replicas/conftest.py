@@ -26,6 +26,8 @@ def pair(replicas_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             service.environment["ADAPTER_SERVICE_DATABASE_URL"] = replicas_url
             service.environment["ADAPTER_SERVICE_MIGRATE"] = "true"
             service.environment["ADAPTER_SERVICE_BLOB_URL"] = f"file:{blobs}"
+            # Keys that tests make don't shut out those that send none.
+            service.environment["ADAPTER_SERVICE_ALLOW_ANONYMOUS"] = "admin"
         with ThreadPoolExecutor(2) as starters:
             list(starters.map(Service.start, pair))
         pair.one.register(MODEL, SOURCE)
