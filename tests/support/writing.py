@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from engines import TIMEOUT_S
+from engines import TIMEOUT_S, eventually
 from transformers import PreTrainedTokenizerFast
 from word_models import save, tiny_llama, word_tokenizer
 
@@ -35,7 +35,9 @@ class WritingHost:
     def __init__(
         self, directory: Path, limits: HostLimits | None = None, tokenizer: PreTrainedTokenizerFast | None = None
     ) -> None:
-        tokenizer = tokenizer or word_tokenizer()
+        if tokenizer is None:
+            tokenizer = word_tokenizer()
+            tokenizer.model_max_length = 256  # with less, the rows of the model's own example are all alike
         save(tiny_llama(len(tokenizer), tokenizer.model_max_length), tokenizer, directory / "llama")
         self._blobs: dict[str, bytes] = {}
         self._ids = count()
@@ -52,6 +54,11 @@ class WritingHost:
         engine = self.host._live.worker._engine  # pyright: ignore[reportPrivateUsage]
         assert engine is not None
         return engine
+
+    def wait_for(self, texts: int) -> None:
+        """Until so many wait for a step, which must be held."""
+        live = self.host._live  # pyright: ignore[reportPrivateUsage]
+        eventually(lambda: live.batcher.stats.rows == texts)
 
     def adapter(self, name: str, seed: int, **config: Any) -> Selection:
         architecture = describe(tiny_llama())

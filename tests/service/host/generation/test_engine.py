@@ -80,6 +80,7 @@ def test_texts_that_share_steps_are_those_that_each_is_alone(
     first = ask(0)
     steps.wait_for_one()
     others = [ask(place) for place in range(1, len(PROMPTS))]
+    writing.wait_for(len(others))
     steps.let_go()
     together = [asked.result(TIMEOUT_S) for asked in (first, *others)]
     assert [answer.outputs for answer in together] == [answer.outputs for answer in alone]
@@ -98,6 +99,7 @@ def test_a_text_begins_beside_one_that_is_being_written(writing: WritingHost, st
     long = writing.ask("a b c", max_new_tokens=20)
     steps.wait_for_one()
     short = writing.ask("d e", max_new_tokens=2)
+    writing.wait_for(1)
     steps.let_go()
     short.result(TIMEOUT_S)
     long.result(TIMEOUT_S)
@@ -160,9 +162,10 @@ def test_where_memory_runs_out_the_youngest_text_is_computed_again(writing: Writ
         if len(ids) > 2:
             raise torch.OutOfMemoryError
 
-    asked = [writing.ask(text, max_new_tokens=9) for text in PROMPTS[:2]]
+    asked = [writing.ask(PROMPTS[0], max_new_tokens=9)]
     steps.wait_for_one()
-    asked += [writing.ask(text, max_new_tokens=9) for text in PROMPTS[2:4]]
+    asked += [writing.ask(text, max_new_tokens=9) for text in PROMPTS[1:4]]
+    writing.wait_for(3)
     steps.fail = fail
     steps.let_go()
     together = [one.result(TIMEOUT_S).outputs["text"] for one in asked]
