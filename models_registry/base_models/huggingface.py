@@ -61,8 +61,8 @@ from models_registry.task_names import (
 )
 
 EXAMPLE_TEXTS = ("A ship leaves the harbour at dawn.", "Bread!", "Why do rivers bend on their way to the sea, then?")
-SHORT_TEXTS = ("A ship.", "B", "Why?")
-LONG_ENOUGH = 128
+SHORT_TEXTS = ("a b c", "d", "e f g h")
+LONG_ENOUGH = 64
 """Tokens that hold each of the former, even where every byte is one."""
 # What a text gets where its caller names no outputs: a model's hidden states or logits are hundreds of kilobytes.
 OUTPUTS_OF_TEXT = {
