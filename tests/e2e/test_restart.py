@@ -44,7 +44,7 @@ class House:
         http = self.service.http
         models = http.get("/models").json()["items"]
         adapters = http.get("/adapters").json()["items"]
-        kept = [{k: v for k, v in m.items() if k not in ("resident", "state")} for m in models]
+        kept = [{k: v for k, v in m.items() if k not in ("resident", "state", "progress")} for m in models]
         return kept, [(a["name"], a["model"], a["digest"], a["version"], a["target_modules"]) for a in adapters]
 
 

@@ -13,7 +13,8 @@ from hashlib import sha256
 import torch
 from cachetools import TTLCache
 
-from service.front.requests import InferRequest
+from service.front.access.names import stored
+from service.front.requests import AdapterChoice, InferRequest
 from service.protocol.errors import RequestEndsHost
 
 KEPT, KEPT_S = 10_000, 3600.0
@@ -21,11 +22,11 @@ MOST_STRIKES = 2
 
 
 class Suspects:
-    """By the digest of a request's content: how often a host died under it within the hour."""
+    """By the digest of a request's content: which hosts died under it within the hour."""
 
     def __init__(self) -> None:
         self._changing = threading.Lock()
-        self._strikes: TTLCache[str, int] = TTLCache(KEPT, KEPT_S, time.monotonic)
+        self._strikes: TTLCache[str, frozenset[str]] = TTLCache(KEPT, KEPT_S, time.monotonic)
 
     def suspects(self, request: InferRequest) -> bool:
         """Whether a host died under it. Raises `RequestEndsHost` where two did."""
@@ -33,17 +34,18 @@ class Suspects:
             return False
         digest = content_digest(request)
         with self._changing:
-            strikes = self._strikes.get(digest, 0)
-        if strikes >= MOST_STRIKES:
+            strikes = self._strikes.get(digest, frozenset())
+        if len(strikes) >= MOST_STRIKES:
             raise _refusal(request)
-        return strikes > 0
+        return bool(strikes)
 
-    def strike(self, request: InferRequest) -> None:
-        """The host died under it. Raises `RequestEndsHost` if that was the second time."""
+    def strike(self, request: InferRequest, host: str) -> None:
+        """This host died under it. Raises `RequestEndsHost` if it was the second one. Of equal requests that ran when a
+        host died, all are struck by the same death."""
         digest = content_digest(request)
         with self._changing:
-            strikes = self._strikes[digest] = self._strikes.get(digest, 0) + 1
-        if strikes >= MOST_STRIKES:
+            strikes = self._strikes[digest] = self._strikes.get(digest, frozenset()) | {host}
+        if len(strikes) >= MOST_STRIKES:
             raise _refusal(request)
 
     def acquit(self, request: InferRequest) -> None:
@@ -67,7 +69,7 @@ def _parts(request: InferRequest) -> Iterator[bytes]:
     asked = [
         request.model,
         isinstance(adapters, tuple),
-        [dict(choice) if choice is not None and not isinstance(choice, str) else choice for choice in choices],
+        [_exact(choice) for choice in choices],
         request.outputs,
         dict(request.parameters) if request.parameters is not None else None,
         request.chat,
@@ -79,6 +81,13 @@ def _parts(request: InferRequest) -> Iterator[bytes]:
     yield json.dumps(asked).encode()  # whatever JSON may hold, numbers of any size included
     for tensor in request.inputs.tensors.values():
         yield tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _exact(choice: AdapterChoice) -> object:
+    """In the registry's names, for one name may be two teams' adapters."""
+    if choice is None or isinstance(choice, str):
+        return choice and stored(choice)
+    return [(stored(reference), weight) for reference, weight in choice.items()]
 
 
 def _refusal(request: InferRequest) -> RequestEndsHost:

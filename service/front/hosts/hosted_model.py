@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from itertools import count
+from uuid import uuid4
 
 from models_registry.adapters.cancellation import Stopped, require_wanted
 from models_registry.errors import Cancelled, RegistryError
@@ -34,6 +35,8 @@ UNLOADING_S = 5.0
 class HostedModel:
     def __init__(self, host: ModelHost, built: Built, status: HostStatus) -> None:
         self.host = host
+        self.life = uuid4().hex
+        """Tells it from the hosts that come after its end."""
         self.built = built
         self.expired = 0
         """Requests whose deadline passed."""

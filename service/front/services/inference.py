@@ -91,17 +91,17 @@ class Inference:
         time: whether it ends the host again is for its caller to find out."""
         if not died.ran:
             return False
-        self._suspects.strike(request)
+        self._suspects.strike(request, died.hosted.life)
         if died.ran_alone:
             raise died.loss
         return True
 
-    def _judge_left(self, request: InferRequest, id: int, future: Future[HostAnswer]) -> None:
+    def _judge_left(self, request: InferRequest, hosted: HostedModel, id: int, future: Future[HostAnswer]) -> None:
         """Its caller doesn't wait any more, but the host may have died under it."""
         with suppress(CancelledError, RequestEndsHost):
             error = future.exception()
             if isinstance(error, HostLost) and id in error.running:
-                self._suspects.strike(request)
+                self._suspects.strike(request, hosted.life)
 
     async def _until_it_is_back(self, request: InferRequest, died: HostedModel) -> None:
         """Raises `DeadlinePassed`; returns where it takes longer than anybody waits."""
@@ -138,7 +138,7 @@ class Inference:
 
     def _leave(self, request: InferRequest, hosted: HostedModel, id: int, future: Future[HostAnswer]) -> None:
         hosted.host.cancel(id)
-        future.add_done_callback(partial(self._judge_left, request, id))
+        future.add_done_callback(partial(self._judge_left, request, hosted, id))
 
     def drop_gone(self) -> None:
         """Have the versions that the snapshot no longer has leave memory, once nobody holds them."""

@@ -43,7 +43,8 @@ def test_a_draw_follows_from_the_seed_and_the_place() -> None:
     sample = {"do_sample": True, "seed": 5}
     assert torch.equal(scored(sample, [], place=1), scored(sample, [], place=1))
     assert not torch.equal(scored(sample, [], place=1), scored(sample, [], place=0))
-    assert not torch.equal(scored(sample | {"seed": None}, []), scored(sample | {"seed": None}, []))
+    unseeded = {tuple(scored(sample | {"seed": None}, []).tolist()) for _ in range(100)}
+    assert len(unseeded) > 1
 
 
 def test_the_smallest_divisors_leave_numbers() -> None:

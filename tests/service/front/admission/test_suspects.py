@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models_registry.inputs.values import Inputs
+from service.front.access.caller import Caller, called_by
 from service.front.admission.suspects import Suspects, content_digest
 from service.front.requests import InferRequest
 from service.protocol.errors import RequestEndsHost
@@ -17,22 +18,36 @@ REQUEST = InferRequest("m", Inputs({"x": torch.tensor([[1.0, 2.0]])}), "tone", p
 def test_a_request_is_refused_once_two_hosts_died_under_it() -> None:
     suspects = Suspects()
     assert not suspects.suspects(REQUEST)
-    suspects.strike(REQUEST)
+    suspects.strike(REQUEST, "one")
     assert suspects.suspects(REQUEST)
     with pytest.raises(RequestEndsHost, match="'m' twice"):
-        suspects.strike(REQUEST)
+        suspects.strike(REQUEST, "two")
     with pytest.raises(RequestEndsHost):
         suspects.suspects(REQUEST)
 
 
 def test_a_request_that_was_answered_is_no_suspect_any_more() -> None:
     suspects = Suspects()
-    suspects.strike(REQUEST)
+    suspects.strike(REQUEST, "one")
     suspects.acquit(REQUEST)
     assert not suspects.suspects(REQUEST)
-    suspects.strike(REQUEST)
+    suspects.strike(REQUEST, "two")
     suspects.acquit(replace(REQUEST, model="other"))
     assert suspects.suspects(REQUEST)
+
+
+def test_equal_requests_that_shared_a_host_are_struck_by_its_death_once() -> None:
+    suspects = Suspects()
+    for _ in range(3):
+        suspects.strike(REQUEST, "one")
+    assert suspects.suspects(REQUEST)
+
+
+def test_one_name_is_another_adapter_for_another_team() -> None:
+    with called_by(Caller("fraud", "caller")):
+        theirs = content_digest(REQUEST)
+    assert theirs != content_digest(REQUEST)
+    assert theirs == content_digest(replace(REQUEST, adapters="fraud:tone"))
 
 
 def test_the_same_content_is_the_same_request_whoever_sends_it_and_when() -> None:
