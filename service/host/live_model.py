@@ -27,7 +27,7 @@ from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.batcher import Batcher
 from service.host.scheduling.request_reader import RequestReader
 from service.host.worker import Watch, Worker
-from service.protocol.stats import HostStats
+from service.protocol.stats import HostStats, TextStats
 from service.protocol.types import BuildOrder, HostLimits, HostStatus
 
 # Staging waits for the blob store and may not hold up reading, which only needs the processor. Nor may blobs that come
@@ -66,6 +66,7 @@ class LiveModel:
             self.adapted.kernels.max_merged_bytes,
             self.worker.rows_per_forward.stats,
             self.worker.adapters_per_forward.stats,
+            TextStats() if self.engine is None else self.engine.stats,
         )
 
     def status(self, keys: Collection[str]) -> HostStatus:

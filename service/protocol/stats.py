@@ -57,6 +57,19 @@ class AdapterStats:
 
 
 @dataclass(frozen=True, slots=True)
+class TextStats:
+    """Texts that are `running`, written token by token; tokens that were drawn, tokens of prompts that were begun and,
+    of these, those that were in memory already; what keys and values take and may take there."""
+
+    running: int = 0
+    tokens: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    cache_bytes: int = 0
+    max_cache_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class HostStats:
     """Since the model came into memory; `rows` and `adapters` are those that shared a forward, the base not counted."""
 
@@ -66,6 +79,7 @@ class HostStats:
     max_merged_bytes: int
     rows_per_forward: SizeStats
     adapters_per_forward: SizeStats
+    texts: TextStats = TextStats()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ token of every text whose prompt is computed.
 import logging
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -32,6 +33,7 @@ from service.host.generation.text_reader import TextReader
 from service.host.generation.text_stream import TextStream
 from service.host.scheduling.job import Job
 from service.host.scheduling.outcome import explain, fail, succeed
+from service.protocol.stats import TextStats
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,7 @@ class Engine:
         self._schedule: Schedule[TextSequence] = Schedule(max_rows)
         self._jobs: tuple[Job, ...] = ()
         self._is_proven = False
+        self._stats = TextStats()
         self._routing = adapted.sequence_routing(rows_for(max_rows))
 
     # ---- any thread -----------------------------------------------------------------------------------------
@@ -73,6 +76,11 @@ class Engine:
     def limit(self, max_bytes: int) -> None:
         """From now on keys and values may take so many bytes."""
         self._max_bytes = max_bytes
+
+    @property
+    def stats(self) -> TextStats:
+        """As of the last step."""
+        return self._stats
 
     # ---- the model's own thread -----------------------------------------------------------------------------
 
@@ -125,6 +133,12 @@ class Engine:
             self._decode(decoding)
             if not self._schedule.running:
                 self._slots.shrink(0, 0)
+        self._stats = replace(
+            self._stats,
+            running=len(self._schedule.running),
+            cache_bytes=self._slots.bytes + self._prefixes.bytes,
+            max_cache_bytes=self._max_bytes,
+        )
         return len(decoding)
 
     def fail_all(self, error: BaseException) -> None:
@@ -156,6 +170,11 @@ class Engine:
             sequence.computed = self._prefixes.restore(slot, sequence.composition_key, ids)
             if not sequence.drawn:
                 sequence.cached = sequence.computed
+                self._stats = replace(
+                    self._stats,
+                    prompt_tokens=self._stats.prompt_tokens + sequence.prompt_length,
+                    cached_tokens=self._stats.cached_tokens + sequence.cached,
+                )
 
     def _prefill(self) -> None:
         chunk = self._schedule.next_chunk()
@@ -240,6 +259,7 @@ class Engine:
                 self._fail(sequence, drawn)
                 continue
             text, tokens = sequence.take(drawn)
+            self._stats = replace(self._stats, tokens=self._stats.tokens + 1)
             answer.write(sequence.row, text, tokens, sequence.written if sequence.is_over else None)
             if sequence.is_over:
                 self._remove(sequence)

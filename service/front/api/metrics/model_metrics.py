@@ -23,12 +23,18 @@ _GAUGES: Mapping[str, tuple[str, Callable[[HostStats], int]]] = {
     "adapter_bytes": ("What adapters take in memory.", lambda f: f.adapters.bytes),
     "adapter_limit_bytes": ("What adapters may take in memory.", lambda f: f.adapters.max_bytes),
     "merged_bytes": ("What layers' copies with hot adapters in them take.", lambda f: f.merged_bytes),
+    "running_texts": ("Texts that are written token by token.", lambda f: f.texts.running),
+    "cache_bytes": ("What keys and values of texts take.", lambda f: f.texts.cache_bytes),
+    "cache_limit_bytes": ("What keys and values of texts may take.", lambda f: f.texts.max_cache_bytes),
     "merged_limit_bytes": ("What layers' copies with hot adapters in them may take.", lambda f: f.max_merged_bytes),
 }
 _COUNTERS: Mapping[str, tuple[str, Callable[[HostStats], int]]] = {
     "adapter_loads": ("Adapter versions that came into memory.", lambda f: f.adapters.loads),
     "adapter_evictions": ("Adapter versions that left memory for others.", lambda f: f.adapters.evictions),
     "adapter_load_failures": ("Adapter versions that didn't come into memory.", lambda f: f.adapters.failures),
+    "generated_tokens": ("Tokens that were written, step by step.", lambda f: f.texts.tokens),
+    "prompt_tokens": ("Tokens of the texts that were begun.", lambda f: f.texts.prompt_tokens),
+    "cached_prompt_tokens": ("Of these, the tokens that were in memory already.", lambda f: f.texts.cached_tokens),
     "queue_full": ("Requests refused because too many waited (429).", lambda f: f.queue.refused),
 }
 _HISTOGRAMS: Mapping[str, tuple[str, Callable[[HostStats], SizeStats]]] = {

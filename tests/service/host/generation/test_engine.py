@@ -15,6 +15,7 @@ from models_registry.errors import Conflict, DeadlinePassed, Invalid, Unavailabl
 from models_registry.inputs.values import Inputs
 from service.host.generation import prefixes, schedule
 from service.host.generation.stepper import Stepper
+from service.protocol.stats import TextStats
 from service.protocol.texts import TextPart
 from service.protocol.types import BASE, HostAnswer, HostLimits, InferCall, Selection
 
@@ -105,6 +106,19 @@ def test_a_text_begins_beside_one_that_is_being_written(writing: WritingHost, st
     long.result(TIMEOUT_S)
     assert 2 in steps.rows
     assert steps.rows[-1] == 1
+
+
+def test_an_operator_sees_how_many_texts_run_and_what_they_take(writing: WritingHost, steps: Steps) -> None:
+    before, seen = writing.engine.stats, list[TextStats]()
+    steps.fail = lambda ids, positions: seen.append(writing.engine.stats)
+    asked = writing.ask("a b c", "d e", max_new_tokens=4)
+    steps.let_go()
+    asked.result(TIMEOUT_S)
+    eventually(lambda: writing.engine.stats.running == 0)
+    assert max(figures.running for figures in seen) == 2
+    assert all(0 < figures.cache_bytes <= figures.max_cache_bytes for figures in seen[1:])
+    after = writing.host.status().result(TIMEOUT_S).stats.texts
+    assert (after.prompt_tokens - before.prompt_tokens, after.tokens - before.tokens) == (5, 8)
 
 
 def test_parts_come_while_the_text_is_written(writing: WritingHost, steps: Steps) -> None:
@@ -288,6 +302,8 @@ def test_a_beginning_is_computed_once_for_each_adapter(
     ]
     assert [answer.texts[0].cached_tokens for answer in asked] == [0, 8, 0, 4, 0]
     assert asked[0].outputs == asked[1].outputs
+    figures = writing.host.status().result(TIMEOUT_S).stats.texts
+    assert (figures.prompt_tokens, figures.cached_tokens, figures.tokens) == (9 * 4 + 4, 12, 25)
     assert asked[2].outputs["text"] == writing.write(text, adapters=(adapters[1],), max_new_tokens=5)
 
 

@@ -18,9 +18,11 @@ def test_what_happens_to_a_model_is_told_from_zero_on(start: Start) -> None:
     client = start(max_merged_bytes=12_345, max_resident_bytes=100_000)
     host(client, "mlp", "bases:mlp")
     fresh = samples(client)
-    for counter in ("adapter_loads", "adapter_evictions", "adapter_load_failures", "queue_full", "deadlines_passed"):
+    counters = ("adapter_loads", "adapter_evictions", "adapter_load_failures", "queue_full", "deadlines_passed")
+    for counter in (*counters, "generated_tokens", "prompt_tokens", "cached_prompt_tokens"):
         assert fresh[f"{counter}_total mlp"] == 0
-    for gauge in ("waiting_requests", "waiting_rows", "pinned_adapter_versions", "adapter_bytes", "merged_bytes"):
+    gauges = ("waiting_requests", "waiting_rows", "pinned_adapter_versions", "adapter_bytes", "merged_bytes")
+    for gauge in (*gauges, "running_texts", "cache_bytes"):
         assert fresh[f"{gauge} mlp"] == 0
     assert fresh["adapter_limit_bytes mlp"] == 100_000
     assert fresh["merged_limit_bytes mlp"] == 12_345
