@@ -69,8 +69,9 @@ def answer_jobs(
 
 
 def _answer(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs:
-    """Where memory runs out, once again in two halves, and without the copies that hot adapters have."""
-    halves = batch.divisible and (batch.size or 1) > 1
+    """Where memory runs out, once more without the copies that hot adapters have; then a request's rows in halves, and
+    so on. Several requests are halved by the worker, as after every other failure."""
+    halves = batch.divisible and (batch.size or 1) > 1 and len(batch.shares) <= 1
     try:
         return _run(spec, adapted, batch)
     except OutOfMemory:
@@ -84,7 +85,7 @@ def _answer(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs
     middle = len(indices) // 2
     pieces: list[Piece] = []
     for half in (indices[:middle], indices[middle:]):
-        values = _run(spec, adapted, batch.at(half)).values
+        values = _answer(spec, adapted, batch.at(half)).values
         _require_rows(values, len(half))
         pieces.append(Piece(tuple(half), values))
     return Outputs(_in_row_order(pieces), _each_row(batch.selections, len(indices)))

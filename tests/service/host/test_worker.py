@@ -208,14 +208,19 @@ def test_a_forward_that_finds_no_memory_is_tried_again_at_half_the_rows() -> Non
         assert_same_in_float32(output(one), place.alone(X[n : n + 1], "ab"[n % 2]))
 
 
-def test_a_single_request_too_is_tried_again_at_half_its_rows_and_once() -> None:
+def test_a_single_request_is_tried_again_in_halves_down_to_a_row() -> None:
     place = Workplace(room=4)
     fits = place.ask(X[:7], *"aaabbbb")
     assert place.finish() == [7, 3, 4]
     assert_same_in_float32(output(fits), torch.cat([place.alone(X[:4], *"aaab"), place.alone(X[4:7], *"bbb")]))
     place = Workplace(room=3)
+    asked = place.ask(X[:8], "a")
+    assert place.finish() == [8, 4, 2, 2, 4, 2, 2]
+    alone = [place.alone(X[at : at + 2], "a") for at in range(0, 8, 2)]
+    assert_same_in_float32(output(asked), torch.cat(alone))
+    place = Workplace(room=0)
     too_large = place.ask(X[:8], "a")
-    assert place.finish() == [8, 4]
+    assert place.finish() == [8, 4, 2, 1]
     with pytest.raises(Unavailable, match="Not enough memory"):
         too_large.result(0)
 
