@@ -216,7 +216,7 @@ def test_a_single_request_is_tried_again_in_halves_down_to_a_row() -> None:
     place = Workplace(room=3)
     asked = place.ask(X[:8], "a")
     assert place.finish() == [8, 4, 2, 2, 4, 2, 2]
-    alone = [place.alone(X[at : at + 2], "a") for at in range(0, 8, 2)]
+    alone = [place.alone(X[at : at + 2], *"aa") for at in range(0, 8, 2)]
     assert_same_in_float32(output(asked), torch.cat(alone))
     place = Workplace(room=0)
     too_large = place.ask(X[:8], "a")
