@@ -218,7 +218,8 @@ def test_a_single_request_is_tried_again_in_halves_down_to_a_row() -> None:
     assert place.finish() == [8, 4, 2, 2, 4, 2, 2]
     alone = [place.alone(X[at : at + 2], *"aa") for at in range(0, 8, 2)]
     assert_same_in_float32(output(asked), torch.cat(alone))
-    place = Workplace(room=0)
+    place = Workplace(room=3)
+    place.module.room = 0
     too_large = place.ask(X[:8], "a")
     assert place.finish() == [8, 4, 2, 1]
     with pytest.raises(Unavailable, match="Not enough memory"):
