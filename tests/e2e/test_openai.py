@@ -135,7 +135,9 @@ def test_the_guides_client_chats_and_embeds(
     guide = (ROOT / "docs" / "guides" / "openai.md").read_text()
     (code,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
     here = code.replace("http://127.0.0.1:8000", service.address).replace('"pirate"', '"openai-pirate"')
-    exec(compile(here, "openai.md", "exec"), {})
+    names: dict[str, Any] = {}
+    exec(compile(here, "openai.md", "exec"), names)
+    names["client"].close()
     text, width = capsys.readouterr().out.rstrip().rsplit("\n", 1)
     assert text == chat(client, "openai-pirate", max_tokens=48)
     assert width == "384"
