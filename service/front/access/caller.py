@@ -20,13 +20,19 @@ class Forbidden(RegistryError):
 @dataclass(frozen=True, slots=True)
 class Caller:
     """`key` is the id of the key that they sent, None without one. `models` and `adapters` are all that they may use;
-    None where there is no such limit."""
+    None where there is no such limit. `expires` says that their key will."""
 
     team: str
     role: Role
     key: str | None = None
     models: frozenset[str] | None = None
     adapters: frozenset[str] | None = None
+    expires: bool = False
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a key of their role may do more, or for longer, than theirs."""
+        return self.expires or self.models is not None or self.adapters is not None
 
     def may(self, role: Role) -> bool:
         """Whether they may do what needs this role."""

@@ -55,7 +55,8 @@ class KeyRing:
         key = self._keys.get(digest)
         if key is None or not key.is_valid(datetime.now(UTC)):
             raise Unknown
-        return Caller(key.team, key.role, key.id, _limit(key.models), _limit(key.adapters))
+        limits = (_limit(key.models), _limit(key.adapters), key.expires_at is not None)
+        return Caller(key.team, key.role, key.id, *limits)
 
 
 def new_key() -> tuple[str, str]:

@@ -34,6 +34,10 @@ class Keys:
         if expires_at is not None and expires_at <= now:
             message = "has passed already; name a later time, or leave it out"
             raise Invalid("The key would never be valid.", [Fault(("expires_at",), message)])
+        if caller.is_limited:
+            raise Forbidden(
+                "A key that is limited to models, adapters or a time makes no others; send one without limits."
+            )
         _require_below(caller, role)
         owner = caller.team if team is None else team
         _require_own(caller, owner)
