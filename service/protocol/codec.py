@@ -74,6 +74,7 @@ def infer_message(id: int, call: InferCall, selections: tuple[Selection, ...], s
         per_row=call.per_row,
         remaining_s=call.remaining_s,
         alone=call.alone,
+        team=call.team,
         streams=streams,
     )
 
@@ -97,6 +98,7 @@ def infer_call(message: Infer, payload: bytearray) -> InferCall:
         per_row=message.per_row,
         remaining_s=message.remaining_s,
         alone=message.alone,
+        team=message.team,
     )
 
 

@@ -42,6 +42,7 @@ class Infer(msgspec.Struct, frozen=True, tag=True, array_like=True):
     per_row: bool
     remaining_s: float | None
     alone: bool
+    team: str
     streams: bool
 
 

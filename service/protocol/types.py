@@ -9,7 +9,7 @@ from torch import Tensor
 
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
-from models_registry.records import AdapterVersion, Architecture, BaseModel, Fault
+from models_registry.records import DEFAULT_TEAM, AdapterVersion, Architecture, BaseModel, Fault
 from service.protocol.stats import HostStats
 from service.protocol.texts import WrittenText
 
@@ -116,7 +116,7 @@ class InferCall:
     the task gives by default). `parameters` asks for text generation; `chat` has texts be turns of a chat, or not
     (None: where they are continued and the model has a template). `per_row` says that there was a list of adapters,
     which must have an entry for each row. `remaining_s` is the time until nobody waits any more. `alone`: it shares no
-    forward, because it may end its host.
+    forward, because it may end its host. Turns are taken by `team`, the caller's.
     """
 
     inputs: Inputs
@@ -126,6 +126,7 @@ class InferCall:
     per_row: bool = False
     remaining_s: float | None = None
     alone: bool = False
+    team: str = DEFAULT_TEAM
 
 
 @dataclass(frozen=True, slots=True)

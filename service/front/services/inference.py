@@ -151,7 +151,8 @@ class Inference:
         self, request: InferRequest, hosted: HostedModel, alone: bool, streamed: StreamedTexts | None
     ) -> tuple[int, Future[HostAnswer], tuple[AdapterVersion, ...]]:
         with self._leases.admission() as leaving:
-            if not current_caller().may_use(request.model):
+            caller = current_caller()
+            if not caller.may_use(request.model):
                 raise NotFound(f"There is no base model {request.model!r}.")
             selections = select(seen(without(self._snapshot.view, leaving)), request.model, request.adapters)
             versions = distinct_versions(selections)
@@ -163,6 +164,7 @@ class Inference:
                 per_row=isinstance(request.adapters, tuple),
                 remaining_s=_remaining(request.deadline),
                 alone=alone,
+                team=caller.team,
             )
             if streamed is not None:
                 streamed.begin(selections)

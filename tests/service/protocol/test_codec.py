@@ -73,6 +73,7 @@ def test_a_call_arrives_with_all_that_it_asks(
         per_row=True,
         remaining_s=remaining_s,
         alone=True,
+        team="fraud",
     )
     assert arrived(call, (BASE,))[0] == call
 

@@ -1,5 +1,6 @@
 import time
 from concurrent.futures import Future
+from typing import Any
 
 import pytest
 import torch
@@ -18,8 +19,10 @@ from models_registry.errors import (
     Unavailable,
 )
 from models_registry.inputs.values import Inputs
+from service.front.access.caller import Caller, called_by
 from service.front.requests import InferAnswer, InferRequest, NewAdapter
-from service.protocol.types import HostLimits
+from service.host.model_host import TorchHost
+from service.protocol.types import HostAnswer, HostLimits, InferCall
 
 
 def test_the_base_answers_without_an_adapter(running: Running) -> None:
@@ -37,6 +40,21 @@ def test_an_adapter_changes_what_its_rows_get_and_the_answer_names_its_version(r
     assert not torch.allclose(tensor(answer.outputs["output"]), running.output())
     assert answer.adapter == ("a@1",) * 3
     assert answer.digest == (f"sha256:{version.digest}",) * 3
+
+
+def test_the_host_hears_whose_request_it_is(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    running.host()
+    teams, infer = list[str](), TorchHost.infer
+
+    def listening(host: TorchHost, id: int, call: InferCall, *rest: Any) -> Future[HostAnswer]:
+        teams.append(call.team)
+        return infer(host, id, call, *rest)
+
+    monkeypatch.setattr(TorchHost, "infer", listening)
+    running.answer()
+    with called_by(Caller("fraud", "caller")):
+        running.answer()
+    assert teams == ["default", "fraud"]
 
 
 def test_each_row_gets_its_own_adapter_as_if_it_were_alone(running: Running) -> None:
