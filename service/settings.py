@@ -1,102 +1,118 @@
 """What the operator sets: one frozen value, read from `ADAPTER_SERVICE_*` by cli.py and by the demo.
 
-Everything has a default that works on one machine. A bad value is an error that names the setting and what it takes.
+A setting is stated here and nowhere else: a field, and the text below it. The flags of `serve` (setting_flags.py) and
+the table in docs/operations/settings.md (`make settings`) are made from both. Everything has a default that works on
+one machine. A bad value is an error that names the setting and what it takes.
 """
 
-import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, ValidationError
+from pydantic import ByteSize, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models_registry.errors import Invalid
 from models_registry.records import Fault, Role
 from service.environment import PREFIX, StrictEnvironment, advice_on
 from service.log import LogFormat
-
-_DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
-_FACTORY = re.compile(rf"{_DOTTED}:(?:{_DOTTED}|\*)", re.ASCII)
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII)
-_DATABASE = re.compile(r"(sqlite|postgresql)(\+\w+)?://.*", re.ASCII | re.DOTALL)
-_BLOBS = re.compile(r"file:.+|s3://.+", re.ASCII | re.DOTALL)
-_PREFIX = re.compile(r"(/[\w.~-]+)*", re.ASCII)
-_ENDPOINT = re.compile(r"https?://[^/].*", re.ASCII)
-
-
-def _split(separator: str) -> BeforeValidator:
-    def split(value: Any) -> Any:
-        return tuple(part for part in value.split(separator) if part) if isinstance(value, str) else value
-
-    return BeforeValidator(split)
-
-
-def _matches(pattern: re.Pattern[str], wanted: str, shown: bool = True) -> AfterValidator:
-    """A value that may hold a password is not `shown` when it is wrong."""
-
-    def check(value: str | None) -> str | None:
-        if value is not None and not pattern.fullmatch(value):
-            raise ValueError(f"{value!r} is not {wanted}" if shown else f"it is not {wanted}")
-        return value
-
-    return AfterValidator(check)
-
-
-Factory = Annotated[str, _matches(_FACTORY, "`package.module:callable` or `package.module:*`")]
-
-
-SECRETS = ("admin_key", "metrics_token", "database_url", "blob_url")
-"""Settings that may hold a secret, so that `…_FILE` names a file with their value."""
+from service.setting_types import (
+    BlobUrl,
+    DatabaseUrl,
+    Device,
+    Directories,
+    Factories,
+    Names,
+    PathPrefix,
+    S3Endpoint,
+    Secret,
+)
 
 
 class Settings(BaseSettings):
-    """`model_roots` and `factories` are one string each in the environment, split at `:` and at `,`.
+    """Sizes are bytes, or written as `512MiB`. The texts are Markdown, as the table of settings shows them."""
 
-    Sizes are bytes, or written as `512MiB`. `migrate` brings a Postgres database to head at the start; a SQLite
-    database is always migrated.
-    """
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = Field(default=8000, ge=0, le=65535)
-    database_url: Annotated[str, _matches(_DATABASE, "a `sqlite:///…` or `postgresql://…` address", shown=False)] = (
-        "sqlite:///var/registry.db"
-    )
+    """Port to listen on; 0 takes a free one."""
+    database_url: DatabaseUrl = "sqlite:///var/registry.db"
+    """The registry's: `sqlite:///path` or `postgresql://…`."""
     migrate: bool = False
-    blob_url: Annotated[str, _matches(_BLOBS, "`file:directory` or `s3://bucket/prefix`", shown=False)] = (
-        "file:var/blobs"
-    )
-    s3_endpoint: Annotated[str | None, _matches(_ENDPOINT, "an address such as `https://host`", shown=False)] = None
-    model_roots: Annotated[tuple[Path, ...], NoDecode, _split(":")] = (Path("var/models"),)
-    factories: Annotated[tuple[Factory, ...], NoDecode, _split(",")] = ()
+    """Bring Postgres to this version's schema at the start; SQLite always is (`adapterctl migrate` does it by hand)."""
+    blob_url: BlobUrl = "file:var/blobs"
+    """Where weights are kept: `file:directory` or `s3://bucket/prefix`."""
+    s3_endpoint: S3Endpoint = None
+    """S3 that isn't Amazon's: `https://host`, or `http://…` if that is meant."""
+    model_roots: Directories = (Path("var/models"),)
+    """Directories, split at `:`, that base models must lie under, links resolved."""
+    factories: Factories = ()
+    """Allowed `package.module:callable` or `package.module:*`, split at `,`."""
     transport: Literal["local_process", "in_process"] = "local_process"
+    """A [process for each base model](hosts.md); `in_process`: all models in the service's own process, where one that
+    crashes ends all."""
     load_timeout: float = Field(default=1800.0, gt=0)
+    """Seconds that a model may take to be built; then its process is ended and the model is `failed`."""
     forward_timeout: float = Field(default=600.0, gt=0)
+    """Seconds that one forward may take; then the model's process is ended and started again."""
     parallel_loads: int = Field(default=4, gt=0)
+    """Models that are built at the same time; a build that has taken 20 s no longer counts."""
     host_memory: ByteSize | None = Field(default=None, gt=0)
-    host_environment: Annotated[tuple[str, ...], NoDecode, _split(",")] = ()
-    device: Annotated[str, _matches(_DEVICE, "`auto`, `cpu`, `cuda` or `cuda:1`")] = "auto"
+    """Private memory that each model's process may have, libraries (about 350 MB) included; an allocation beyond it
+    fails. Without it there is no limit."""
+    host_environment: Names = ()
+    """Names of variables, split at `,`, that models' processes get [besides the usual ones](hosts.md#what-a-host-gets);
+    never the service's own or the database's."""
+    device: Device = "auto"
+    """Where base models run: `auto`, `cpu`, `cuda`, `cuda:1`."""
     max_upload_bytes: ByteSize = Field(default=ByteSize(1 << 30), gt=0)
+    """Larger bodies are refused, and so are larger adapters with initial weights."""
     max_json_bytes: ByteSize = Field(default=ByteSize(16 << 20), gt=0)
+    """Larger JSON bodies are refused, and forms whose fields beside the weights are larger."""
     max_resident_bytes: ByteSize | None = Field(default=None, gt=0)
+    """Bytes for the adapters of each model; those beyond it are evicted, least recently used first. By default a
+    quarter of the device's memory, shared by the loaded models."""
     max_merged_bytes: ByteSize | None = Field(default=None, ge=0)
+    """Copies of a model's layers with a hot adapter in their weights; 0 for none. By default an eighth of the above."""
     max_cache_bytes: ByteSize | None = Field(default=None, gt=0)
+    """Keys and values of the texts that a model writes; a text that never fits is 422. By default a quarter of the
+    device's memory."""
     max_batch_rows: int = Field(default=64, gt=0)
+    """Rows in one forward."""
     max_request_rows: int = Field(default=4096, gt=0)
+    """Rows in one request; more are 422."""
     max_queue: int = Field(default=1024, gt=0)
-    admin_key: Annotated[SecretStr | None, Field(min_length=16)] = None
+    """Requests that may wait for one model; more are 429."""
+    admin_key: Secret = None
+    """An admin's [key](access.md) of your own choice, at least 16 characters."""
     allow_anonymous: Role | None = None
-    metrics_token: Annotated[SecretStr | None, Field(min_length=16)] = None
+    """The role of callers without a key, with or without keys: `reader`, `caller`, `publisher`, `admin`."""
+    metrics_token: Secret = None
+    """A bearer token that opens `/metrics` and nothing else, at least 16 characters."""
     lora_root: Path | None = None
+    """A directory whose adapters vLLM's controllers may load by `/v1/load_lora_adapter`, links resolved; without it
+    they may not."""
     log_format: LogFormat = "text"
+    """`text`, or `json`: one object a line."""
     drain_delay: float = Field(default=0.0, ge=0, le=3600)
-    root_path: Annotated[str, _matches(_PREFIX, "a path such as `/adapters`, without a slash at its end")] = ""
+    """Seconds after SIGTERM in which new requests are still answered, while readiness says no: time for a load balancer
+    to notice."""
+    root_path: PathPrefix = ""
+    """The path under which a proxy publishes the service, as `/adapters`, whether the proxy cuts it off or not."""
 
     @property
     def migrates_at_start(self) -> bool:
         return self.migrate or self.database_url.startswith("sqlite")
+
+    def secrets(self) -> Iterator[str]:
+        """The values of the settings that are secrets."""
+        yield from (value.get_secret_value() for _, value in self if isinstance(value, SecretStr))
 
     @classmethod
     def settings_customise_sources(
@@ -107,7 +123,18 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, StrictEnvironment(settings_cls, SECRETS)
+        in_files = [name for name, field in settings_cls.model_fields.items() if may_lie_in_file(name, field)]
+        return init_settings, StrictEnvironment(settings_cls, in_files)
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a setting is only a secret, so that no flag takes it: flags are seen by others on the machine."""
+    return SecretStr in (field.annotation, *get_args(field.annotation))
+
+
+def may_lie_in_file(name: str, field: FieldInfo) -> bool:
+    """Whether `…_FILE` may name a file with a setting's value: it is a secret, or an address that may hold one."""
+    return is_secret(field) or name in {"database_url", "blob_url"}
 
 
 def read_settings(**flags: Any) -> Settings:

@@ -61,6 +61,24 @@ def test_every_wrong_setting_is_named_and_nothing_starts(served: list[Settings])
     assert not served
 
 
+def test_a_flag_says_what_its_setting_says_without_markdown() -> None:
+    flags = CliRunner().invoke(cli.app, ["serve", "--help"], env={"COLUMNS": "250", "NO_COLOR": "1"}).output
+    assert "A process for each base model; in_process: all models" in flags
+    assert "Names of variables, split at ',', that models'" in flags
+    assert "`" not in flags
+
+
+def test_settings_page_writes_the_table_and_nothing_else(tmp_path: Path) -> None:
+    page = tmp_path / "settings.md"
+    page.write_text("# Ours\n\n| variable | default | |\n| --- | --- | --- |\n| `ADAPTER_SERVICE_OLD` | | |\n\nEnd.\n")
+    result = CliRunner().invoke(cli.app, ["settings-page", str(page)])
+    assert result.exit_code == 0, result.output
+    lines = page.read_text().splitlines()
+    assert lines[4] == "| `ADAPTER_SERVICE_HOST` | `127.0.0.1` | Address to listen on. |"
+    assert len(lines) == 4 + len(Settings.model_fields) + 2
+    assert lines[-1] == "End."
+
+
 @pytest.mark.parametrize("command", ["serve", "migrate", "fsck", "gc", "openapi"])
 def test_every_command_refuses_a_misspelt_setting(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADAPTER_SERVICE_DATABSE_URL", "sqlite:///elsewhere")

@@ -1,6 +1,7 @@
 """The settings: the contract's names and defaults, and words for what is wrong."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from pydantic import ValidationError
 from models_registry.errors import Invalid
 from service.environment import injected_by_kubernetes
 from service.settings import Settings, read_settings
+from service.settings_table import with_table
+
+PAGE = Path(__file__).parents[2] / "docs" / "operations" / "settings.md"
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +23,7 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_defaults_are_the_contracts() -> None:
-    assert Settings().model_dump() == {
+    contract = {
         "host": "127.0.0.1",
         "port": 8000,
         "database_url": "sqlite:///var/registry.db",
@@ -51,6 +55,30 @@ def test_the_defaults_are_the_contracts() -> None:
         "drain_delay": 0.0,
         "root_path": "",
     }
+    settings = Settings().model_dump()
+    assert {name: settings[name] for name in contract} == contract
+
+
+def test_the_page_of_settings_is_what_make_settings_writes() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert with_table(page) == page, "run `make settings`"
+
+
+def test_every_default_of_the_page_is_read_as_the_default() -> None:
+    defaults = Settings()
+    for name, written in re.findall(
+        r"^\| `ADAPTER_SERVICE_([A-Z0-9_]+)` \| `(.*?)` \|", PAGE.read_text(), re.MULTILINE
+    ):
+        assert getattr(read_settings(**{name.lower(): written}), name.lower()) == getattr(defaults, name.lower()), name
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not (field.description or "").endswith(".")] == []
+
+
+def test_a_page_without_a_table_is_left_as_it_is() -> None:
+    with pytest.raises(ValueError, match="no table that begins"):
+        with_table("# Settings\n")
 
 
 def test_lists_are_split_as_the_contract_says(monkeypatch: pytest.MonkeyPatch) -> None:
