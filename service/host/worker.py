@@ -15,6 +15,7 @@ from models_registry.injection.adapted_model import AdaptedModel
 from service.host.adapters.adapter_cache import AdapterCache
 from service.host.adapters.memory_budget import SLOW_S
 from service.host.execution.model_runner import answer_jobs, require_coverage
+from service.host.execution.use import use_of
 from service.host.generation.engine import Engine
 from service.host.generation.fallback import Fallback
 from service.host.scheduling.batch_policy import BatchPolicy
@@ -69,9 +70,9 @@ class Worker:
             if work.future.set_running_or_notify_cancel():
                 fail(work.future, reason)
         for job in (*self._running, *self._written):
-            job.left.set()
             if not job.future.done():
                 fail(job.future, reason)
+            job.left.set()  # not before: its caller, who has not left, would be given what there is so far
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Whether the thread has ended."""
@@ -216,15 +217,18 @@ class Worker:
         self._policy.learn(jobs[0].rows)
         require_coverage(self._adapted, (one for job in jobs for one in job.selections))
         answers: list[HostAnswer] = []
+        row_s = (ended - loaded) / sum(job.size for job in jobs)
         for job, own, texts in zip(jobs, outputs, heard, strict=True):
             load_s = _load_s(job, came_at)
+            written = tuple(text.end() for text in texts)
             answer = HostAnswer(
                 selections=own.selections,
                 outputs=own.values,
                 queue_ms=(begun - job.admitted_at - load_s) * 1000,
                 load_ms=(load_s + loaded - begun) * 1000,
                 forward_ms=(ended - loaded) * 1000,
-                texts=tuple(text.end() for text in texts),
+                texts=written,
+                used=use_of(job, own.selections, written, row_s),
             )
             answers.append(answer)
         return answers

@@ -125,6 +125,7 @@ def answered_message(id: int, asked: tuple[Selection, ...], answer: HostAnswer) 
         load_ms=answer.load_ms,
         forward_ms=answer.forward_ms,
         texts=list(answer.texts),
+        used=list(answer.used),
     )
     return message, tensors
 
@@ -142,6 +143,7 @@ def host_answer(message: Answered, asked: tuple[Selection, ...], payload: bytear
         load_ms=message.load_ms,
         forward_ms=message.forward_ms,
         texts=tuple(message.texts),
+        used=tuple(message.used),
     )
 
 

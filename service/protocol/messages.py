@@ -5,6 +5,7 @@ import msgspec
 
 from service.protocol.frames import TensorHead
 from service.protocol.texts import TextPart, WrittenText
+from service.protocol.types import Used
 
 # ---- to the host ------------------------------------------------------------------------------------------------
 
@@ -78,6 +79,7 @@ class Answered(msgspec.Struct, frozen=True, tag=True, array_like=True):
     load_ms: float
     forward_ms: float
     texts: list[WrittenText]
+    used: list[Used]
 
 
 class Written(msgspec.Struct, frozen=True, tag=True, array_like=True):

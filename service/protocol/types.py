@@ -130,12 +130,26 @@ class InferCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Used:
+    """What a request's rows of one selection took. `cached_tokens` are some of the `prompt_tokens`: of texts, and of
+    rows of `input_ids` those that their mask shows. `forward_s` is their share of the forwards that they were in: equal
+    for each row of a forward, because each has as many places in it."""
+
+    rows: int
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    forward_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class HostAnswer:
     """`selections` made the outputs: one per row, or one where they came back whole. `texts` says of each text that was
-    written how it ended.
+    written how it ended; `used` what each distinct selection took, in the order of their first rows.
 
-    Its time went into waiting (its inputs' reading included), into its adapters' coming, into the forward that it
-    shared.
+    A request that was cancelled while its texts were written is answered by what there was of them, so that `used`
+    says what they took. Its time went into waiting (its inputs' reading included), into its adapters' coming, into the
+    forward that it shared.
     """
 
     selections: tuple[Selection, ...]
@@ -144,6 +158,7 @@ class HostAnswer:
     load_ms: float
     forward_ms: float
     texts: tuple[WrittenText, ...] = ()
+    used: tuple[Used, ...] = ()
 
 
 # ---- adapters ---------------------------------------------------------------------------------------------------

@@ -43,6 +43,15 @@ def test_an_answer_says_how_long_it_waited_and_ran(host: ModelHost, blobs: BlobS
     assert answer.forward_ms > 0
 
 
+def test_each_selection_of_an_answer_says_what_its_rows_used(host: ModelHost, blobs: BlobStore) -> None:
+    a = put(blobs, "a", seed=1)
+    answer = ask(host, select((a, 1.0)), BASE, select((a, 1.0))).result(TIMEOUT_S)
+    assert [used.rows for used in answer.used] == [2, 1]
+    first, second = (used.forward_s for used in answer.used)
+    assert first == pytest.approx(2 * second)
+    assert first + second == pytest.approx(answer.forward_ms / 1000)
+
+
 def test_what_does_not_fit_the_model_is_said_with_its_place(host: ModelHost) -> None:
     with pytest.raises(Invalid) as caught:
         ask(host, outputs=("nowhere",)).result(TIMEOUT_S)

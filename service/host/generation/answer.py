@@ -2,10 +2,26 @@
 
 import time
 from dataclasses import replace
+from typing import Protocol
 
+from service.host.execution.use import by_selection
 from service.host.scheduling.job import Job
 from service.protocol.texts import DrawnToken, TextPart, WrittenText
-from service.protocol.types import HostAnswer
+from service.protocol.types import HostAnswer, Selection, Used
+
+
+class Writing(Protocol):
+    """A text as far as it is written. `read_tokens` of its prompt are computed; `forward_s` went into that and into
+    what was written."""
+
+    @property
+    def selection(self) -> Selection: ...
+    @property
+    def written(self) -> WrittenText: ...
+    @property
+    def read_tokens(self) -> int: ...
+    @property
+    def forward_s(self) -> float: ...
 
 
 class TextAnswer:
@@ -16,7 +32,8 @@ class TextAnswer:
         self._begun = begun
         self._load_s = load_s
         self._texts: list[list[str]] = [[] for _ in range(job.size)]
-        self._written: dict[int, WrittenText] = {}
+        self._rows: list[Writing] = []
+        self._ended = 0
 
     @property
     def is_left(self) -> bool:
@@ -30,25 +47,34 @@ class TextAnswer:
 
     @property
     def is_complete(self) -> bool:
-        return len(self._written) == self.job.size
+        return self._ended == self.job.size
+
+    def add(self, text: Writing) -> None:
+        """The next row."""
+        self._rows.append(text)
 
     def write(self, row: int, text: str, tokens: tuple[DrawnToken, ...], end: WrittenText | None) -> None:
         """What is decided of a text. With its `end`, its last part."""
         self._texts[row].append(text)
-        if end is not None:
-            self._written[row] = end
+        self._ended += end is not None
         if self.job.on_part is not None and (text or tokens or end):
             last = None if end is None else replace(end, logprobs=())
             self.job.on_part(TextPart(self.job.start + row, text, tokens, last))
 
     def answer(self) -> HostAnswer:
-        """Once it is complete."""
-        job = self.job
+        """As far as its texts are written."""
+        job, selections = self.job, tuple(text.selection for text in self._rows)
         return HostAnswer(
-            selections=job.selections * job.size if len(job.selections) == 1 else job.selections,
+            selections=selections,
             outputs={"text": tuple(map("".join, self._texts))},
             queue_ms=(self._begun - job.admitted_at - self._load_s) * 1000,
             load_ms=self._load_s * 1000,
             forward_ms=(time.monotonic() - self._begun) * 1000,
-            texts=tuple(self._written[row] for row in range(job.size)),
+            texts=tuple(text.written for text in self._rows),
+            used=by_selection(selections, map(_use_of, self._rows)),
         )
+
+
+def _use_of(text: Writing) -> Used:
+    read, written = text.read_tokens, text.written
+    return Used(int(read > 0), read, min(read, written.cached_tokens), written.tokens, text.forward_s)

@@ -5,6 +5,7 @@ token of every text whose prompt is computed.
 """
 
 import logging
+import time
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
@@ -120,6 +121,7 @@ class Engine:
             sampler = Sampler(parameters, prompt.ids, job.start + row, writer.end_ids, device, grammar)
             stream = TextStream(writer.detokenizer, parameters.stop_reader())
             sequence = TextSequence(answer, row, prompt, selection, sampler, stream, writer.detokenizer.piece)
+            answer.add(sequence)
             self._schedule.add([sequence])
         self._jobs = (*self._jobs, job)
 
@@ -157,6 +159,8 @@ class Engine:
         """Texts that nobody waits for any more, and those that are late."""
         for answer in {sequence.answer: None for sequence in self._schedule.all}:
             if answer.is_left:
+                if not answer.job.future.done():
+                    succeed(answer.job.future, answer.answer())  # nobody reads the texts, but they have taken tokens
                 self._end(answer, CancelledError())
             elif answer.is_late:
                 self._end(answer, DeadlinePassed("The request's deadline passed while its text was written."))
@@ -180,7 +184,7 @@ class Engine:
         chunk = self._schedule.next_chunk()
         if chunk is None:
             return
-        sequence = chunk.sequence
+        sequence, begun = chunk.sequence, time.monotonic()
         try:
             with blame_on_inputs(), acting(self._adapted, self._adapted.routed_alone(sequence.composition)):
                 ids = sequence.prompt.ids[chunk.start : chunk.end]
@@ -195,7 +199,7 @@ class Engine:
             return
         sequence.computed = chunk.end
         self._prefixes.keep(chunk.slot, sequence.composition_key, sequence.prompt.ids[: chunk.end])
-        self._draw([sequence], logits)
+        self._draw([sequence], logits, begun)
 
     def _decode(self, sequences: Sequence[TextSequence]) -> None:
         """Together; if that fails in two halves, and so on: an error is then only the text's that caused it."""
@@ -203,6 +207,7 @@ class Engine:
         sequences = [sequence for sequence in sequences if sequence in running]
         if not sequences:
             return
+        begun = time.monotonic()
         try:
             with blame_on_inputs():
                 logits = self._forward(running, sequences)
@@ -220,7 +225,7 @@ class Engine:
         else:
             for sequence in sequences:
                 sequence.computed += 1
-            self._draw(sequences, logits)
+            self._draw(sequences, logits, begun)
             return
         # Only here, for the error would keep alive what the forward took.
         middle = (len(sequences) + 1) // 2
@@ -243,24 +248,27 @@ class Engine:
         own = [row for row, sequence in enumerate(running) if sequence in chosen]
         return logits[torch.tensor(own, device=logits.device)]
 
-    def _draw(self, sequences: Sequence[TextSequence], logits: Tensor) -> None:
-        """The next token of those whose own tokens are all computed; of the others it is known."""
+    def _draw(self, sequences: Sequence[TextSequence], logits: Tensor, begun: float) -> None:
+        """The next token of those whose own tokens are all computed; of the others it is known. They share the time
+        since `begun`."""
         rows = [row for row, sequence in enumerate(sequences) if sequence.needs_token]
-        if not rows:
-            return
-        if len(rows) < len(sequences):
+        if rows and len(rows) < len(sequences):
             logits = logits[torch.tensor(rows, device=logits.device)]
         chosen = [sequences[row] for row in rows]
-        for sequence, drawn in zip(chosen, draw([sequence.sampler for sequence in chosen], logits), strict=True):
+        tokens = draw([sequence.sampler for sequence in chosen], logits) if chosen else []
+        share = (time.monotonic() - begun) / len(sequences)
+        for sequence in sequences:
+            sequence.forward_s += share
+        for sequence, drawn in zip(chosen, tokens, strict=True):
             answer = sequence.answer
             if answer.job.future.done():  # another of its texts has failed just now
                 continue
             if isinstance(drawn, Invalid):
                 self._fail(sequence, drawn)
                 continue
-            text, tokens = sequence.take(drawn)
+            text, shown = sequence.take(drawn)
             self._stats = replace(self._stats, tokens=self._stats.tokens + 1)
-            answer.write(sequence.row, text, tokens, sequence.written if sequence.is_over else None)
+            answer.write(sequence.row, text, shown, sequence.written if sequence.is_over else None)
             if sequence.is_over:
                 self._remove(sequence)
             if answer.is_complete:

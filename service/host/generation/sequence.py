@@ -17,7 +17,8 @@ class TextSequence:
     """Row `row` of a job, whose `answer` it is a part of.
 
     `computed` positions of its slot hold keys and values; of these, `cached` came from another text. One that has lost
-    its slot keeps the tokens that were `drawn`, and computes them again.
+    its slot keeps the tokens that were `drawn`, and computes them again. `forward_s` is its share of the forwards that
+    it was in.
     """
 
     answer: TextAnswer
@@ -31,6 +32,7 @@ class TextSequence:
     logprobs: list[DrawnToken] = field(default_factory=list[DrawnToken])
     computed: int = 0
     cached: int = 0
+    forward_s: float = 0.0
     finish_reason: FinishReason | None = None
 
     @property
@@ -44,6 +46,11 @@ class TextSequence:
     @property
     def prompt_length(self) -> int:
         return len(self.prompt.ids)
+
+    @property
+    def read_tokens(self) -> int:
+        """How many of the prompt were computed."""
+        return self.prompt_length if self.drawn else min(self.computed, self.prompt_length)
 
     @property
     def most_positions(self) -> int:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from service.host.execution.collate import join_values, rows_at
+from service.host.execution.use import by_selection
 from service.host.scheduling.job import Job
 from service.protocol.types import HostAnswer
 
@@ -78,4 +79,8 @@ def _joined(answers: Sequence[HostAnswer]) -> HostAnswer:
         load_ms=sum(answer.load_ms for answer in answers),
         forward_ms=sum(answer.forward_ms for answer in answers),
         texts=tuple(text for answer in answers for text in answer.texts),
+        used=by_selection(
+            (one for answer in answers for one in dict.fromkeys(answer.selections)),
+            (used for answer in answers for used in answer.used),
+        ),
     )

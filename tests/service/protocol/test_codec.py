@@ -30,6 +30,7 @@ from service.protocol.types import (
     ModelProfile,
     Part,
     Selection,
+    Used,
 )
 
 NUMBERS = st.floats(allow_nan=False) | st.integers(-(10**30), 10**30)
@@ -125,13 +126,15 @@ def test_a_part_of_a_text_arrives_with_its_tokens_and_its_end() -> None:
     assert codec.decode_from_host(codec.encode(written)) == written
 
 
-def test_an_answer_arrives_with_how_its_texts_ended() -> None:
+def test_an_answer_arrives_with_how_its_texts_ended_and_what_was_used() -> None:
     texts = (WrittenText("stop", 3, 2), WrittenText("length", 5, 4, 1, (DrawnToken(7, "ship", -0.5),)))
-    answer = HostAnswer((BASE, BASE), {"text": ("a", "b")}, 1.0, 2.0, 3.0, texts)
+    used = (Used(2, 8, 1, 6, 0.25),)
+    answer = HostAnswer((BASE, BASE), {"text": ("a", "b")}, 1.0, 2.0, 3.0, texts, used)
     message, _ = codec.answered_message(5, (BASE,), answer)
     decoded = codec.decode_from_host(codec.encode(message))
     assert isinstance(decoded, Answered)
-    assert codec.host_answer(decoded, (BASE,), bytearray()).texts == texts
+    came = codec.host_answer(decoded, (BASE,), bytearray())
+    assert (came.texts, came.used) == (texts, used)
 
 
 @given(CONFIGS, st.datetimes(timezones=st.just(UTC)))

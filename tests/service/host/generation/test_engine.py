@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from writing import WritingHost
 
 from models_registry.errors import Conflict, DeadlinePassed, Invalid, Unavailable
 from models_registry.inputs.values import Inputs
-from service.host.generation import prefixes, schedule
+from service.host.generation import engine, prefixes, schedule
 from service.host.generation.stepper import Stepper
 from service.protocol.stats import TextStats
 from service.protocol.texts import TextPart
@@ -148,10 +150,42 @@ def test_who_leaves_frees_the_slot_at_the_next_step(writing: WritingHost, steps:
     writing.host.cancel(1000)
     steps.let_go()
     stays.result(TIMEOUT_S)
-    with pytest.raises(CancelledError):
-        left.result(TIMEOUT_S)
+    left.result(TIMEOUT_S)
     eventually(lambda: not writing.engine.jobs)
     assert len(steps.rows) < 10
+
+
+def test_who_leaves_is_told_what_was_used_until_then(writing: WritingHost, steps: Steps) -> None:
+    left = writing.ask("a b c", id=1000, max_new_tokens=25)
+    steps.wait_for_one()
+    writing.host.cancel(1000)
+    steps.let_go()
+    answer = left.result(TIMEOUT_S)
+    (text,), (used,) = answer.texts, answer.used
+    assert (used.rows, used.prompt_tokens, used.generated_tokens) == (1, 3, text.tokens)
+    assert 0 < text.tokens < 25
+
+
+def test_what_a_request_used_is_told_by_adapter(writing: WritingHost, adapters: tuple[Selection, ...]) -> None:
+    rows = (adapters[1], BASE, adapters[1])
+    answer = writing.ask("a b c", "d e", "f", adapters=rows, max_new_tokens=5).result(TIMEOUT_S)
+    first, second, third = (text.tokens for text in answer.texts)
+    counts = [(one.rows, one.prompt_tokens, one.cached_tokens, one.generated_tokens) for one in answer.used]
+    assert counts == [(2, 4, 0, first + third), (1, 2, 0, second)]
+    assert all(one.forward_s > 0 for one in answer.used)
+
+
+def test_texts_that_share_steps_share_their_time(
+    writing: WritingHost, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = count()
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))  # a forward takes 1
+    asked = writing.ask("a b c", "d e", max_new_tokens=6)
+    steps.let_go()
+    (used,) = asked.result(TIMEOUT_S).used
+    prompts = 2
+    assert used.forward_s == pytest.approx(prompts + len(steps.rows))
+    assert 2 in steps.rows
 
 
 def test_a_text_that_fails_fails_alone(writing: WritingHost, steps: Steps) -> None:

@@ -41,6 +41,9 @@ def test_an_answer_counts_tokens_and_says_why_its_text_ended(writing: WritingHos
         (3, 6, "length"),
         (1, 6, "length"),
     ]
+    (used,) = answer.used
+    assert (used.rows, used.prompt_tokens, used.cached_tokens, used.generated_tokens) == (2, 4, 0, 12)
+    assert used.forward_s == pytest.approx(answer.forward_ms / 1000)
     stopped = writing.ask("a b c", max_new_tokens=6, stop=[stop]).result(TIMEOUT_S)
     assert stopped.outputs["text"] == (whole[: whole.index(stop)],)
     assert stopped.texts[0].finish_reason == "stop"

@@ -13,7 +13,7 @@ from models_registry.errors import Damaged, Invalid
 from models_registry.inputs.values import Inputs
 from service.host.scheduling.job import BatchKey, Job
 from service.host.scheduling.request_splitter import cut
-from service.protocol.types import BASE, HostAnswer, HostLimits, InferCall
+from service.protocol.types import BASE, HostAnswer, HostLimits, InferCall, Used
 
 X = torch.ones(6, 4)
 
@@ -33,7 +33,8 @@ def parts() -> tuple[Job, ...]:
 
 
 def answer(width: int = 3) -> HostAnswer:
-    return HostAnswer((BASE,) * 2, {"output": torch.zeros(2, width)}, 0.0, 0.0, 0.0)
+    used = (Used(2, prompt_tokens=6, forward_s=0.5),)
+    return HostAnswer((BASE,) * 2, {"output": torch.zeros(2, width)}, 0.0, 0.0, 0.0, used=used)
 
 
 def whole_of(parts: tuple[Job, ...]) -> Future[HostAnswer]:
@@ -67,6 +68,14 @@ def test_parts_that_cant_be_joined_are_an_error_to_the_caller() -> None:
     with pytest.raises(Invalid, match="can't be joined") as raised:
         whole_of(all_parts).result(0)
     assert raised.value.faults[0].loc == ("outputs", "output")
+
+
+def test_what_the_parts_used_is_used_once_by_the_whole() -> None:
+    all_parts = parts()
+    for part in all_parts:
+        assert part.begin()
+        part.future.set_result(answer())
+    assert whole_of(all_parts).result(0).used == (Used(6, prompt_tokens=18, forward_s=1.5),)
 
 
 @pytest.mark.parametrize("max_rows", [64, 2], ids=["whole", "in parts"])
