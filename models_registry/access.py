@@ -39,6 +39,11 @@ class Access:
         with self._database.read() as session:
             return access_rows.list_teams(session, limit, after)
 
+    def team_names(self) -> frozenset[str]:
+        """All there are."""
+        with self._database.read() as session:
+            return access_rows.team_names(session)
+
     def add_key(self, key: Key) -> None:
         """Raises `NotFound` for its team."""
         with self._write() as session:

@@ -19,7 +19,9 @@ from models_registry.registry import Registry
 from models_registry.storage.blobs import BlobStore, open_blob_store
 from models_registry.storage.database import migrate, open_database
 from service.front.access.guard import require_guarded
+from service.front.access.issuer_keys import IssuerKeys
 from service.front.access.key_ring import KeyRing
+from service.front.access.tokens import TokenRules, Tokens
 from service.front.api.http.json_reader import JsonReader
 from service.front.api.http.strict_query import require_known_query
 from service.front.api.metrics.metrics import CountRequests, Metrics
@@ -135,7 +137,9 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     blobs = await run_in_threadpool(open_blob_store, settings.blob_url, settings.s3_endpoint)
     database = await run_in_threadpool(open_database, settings.database_url)
     access = Access(database)
-    ring = KeyRing(access, secret_of(settings.admin_key), settings.allow_anonymous)
+    ring = KeyRing(
+        access, secret_of(settings.admin_key), settings.allow_anonymous, takes_tokens=settings.oidc_issuer is not None
+    )
     await run_in_threadpool(ring.refresh)
     require_guarded(settings.host, ring)
     if ring.is_open:
@@ -161,6 +165,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     app.state.engine = engine
     app.state.loras = LoraDirectories(engine.adapters, engine.names, settings.lora_root, settings.max_upload_bytes)
     app.state.key_ring = ring
+    app.state.tokens = _open_tokens(settings, ring)
     app.state.keys = Keys(access, engine.catch_up)
     app.state.drain.give_up = engine.give_up
     app.state.metrics.watch_models(engine.models.stats)
@@ -172,6 +177,20 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         await run_in_threadpool(engine.stop, 0.0)
         await run_in_threadpool(app.state.json_reader.close)
         database.close()
+
+
+def _open_tokens(settings: Settings, ring: KeyRing) -> Tokens | None:
+    """None where no identity provider is set."""
+    if settings.oidc_issuer is None or settings.oidc_audience is None:
+        return None
+    rules = TokenRules(
+        settings.oidc_issuer,
+        settings.oidc_audience,
+        settings.oidc_algorithms,
+        settings.oidc_team_claim,
+        settings.oidc_role_claim,
+    )
+    return Tokens(rules, IssuerKeys(settings.oidc_issuer), ring)
 
 
 def open_transport(settings: Settings, blobs: BlobStore) -> Transport:

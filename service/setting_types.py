@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
@@ -13,6 +13,7 @@ _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?", re.ASCII)
 _DATABASE = re.compile(r"(sqlite|postgresql)(\+\w+)?://.*", re.ASCII | re.DOTALL)
 _BLOBS = re.compile(r"file:.+|s3://.+", re.ASCII | re.DOTALL)
 _PREFIX = re.compile(r"(/[\w.~-]+)*", re.ASCII)
+_ISSUER = re.compile(r"https://[^/?#@\s]+[^?#\s]*|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/[^?#\s]*)?", re.ASCII)
 _ENDPOINT = re.compile(r"https?://[^/].*", re.ASCII)
 
 
@@ -39,6 +40,13 @@ BlobUrl = Annotated[str, _matches(_BLOBS, "`file:directory` or `s3://bucket/pref
 S3Endpoint = Annotated[str | None, _matches(_ENDPOINT, "an address such as `https://host`", shown=False)]
 Device = Annotated[str, _matches(_DEVICE, "`auto`, `cpu`, `cuda` or `cuda:1`")]
 PathPrefix = Annotated[str, _matches(_PREFIX, "a path such as `/adapters`, without a slash at its end")]
+
+Issuer = Annotated[
+    str | None, _matches(_ISSUER, "an address with https, or with http on this machine, without `?` and `#`")
+]
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+"""Signatures that only who has the private key can make."""
+Algorithms = Annotated[tuple[Algorithm, ...], NoDecode, _split(","), Field(min_length=1)]
 
 Directories = Annotated[tuple[Path, ...], NoDecode, _split(":")]
 Names = Annotated[tuple[str, ...], NoDecode, _split(",")]

@@ -7,9 +7,9 @@ one machine. A bad value is an error that names the setting and what it takes.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
-from pydantic import ByteSize, Field, SecretStr, ValidationError
+from pydantic import ByteSize, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -19,11 +19,13 @@ from models_registry.records import Fault, Role
 from service.environment import PREFIX, StrictEnvironment, advice_on
 from service.log import LogFormat
 from service.setting_types import (
+    Algorithms,
     BlobUrl,
     DatabaseUrl,
     Device,
     Directories,
     Factories,
+    Issuer,
     Names,
     PathPrefix,
     S3Endpoint,
@@ -93,6 +95,18 @@ class Settings(BaseSettings):
     """An admin's [key](access.md) of your own choice, at least 16 characters."""
     allow_anonymous: Role | None = None
     """The role of callers without a key, with or without keys: `reader`, `caller`, `publisher`, `admin`."""
+    oidc_issuer: Issuer = None
+    """The [identity provider](access.md#tokens-of-an-identity-provider) whose bearer tokens are taken: its `iss`, with
+    `https`."""
+    oidc_audience: str | None = Field(default=None, min_length=1)
+    """The `aud` that its tokens must have; needed with an issuer."""
+    oidc_team_claim: str = Field(default="team", min_length=1)
+    """The claim of a token that names its caller's team; `a.b` is a member of `a`."""
+    oidc_role_claim: str = Field(default="role", min_length=1)
+    """The claim of a token that names its caller's role, or several of which the highest counts."""
+    oidc_algorithms: Algorithms = ("RS256", "ES256")
+    """Signatures that tokens may have, split at `,`; also `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES384`,
+    `ES512`, `EdDSA`."""
     metrics_token: Secret = None
     """A bearer token that opens `/metrics` and nothing else, at least 16 characters."""
     lora_root: Path | None = None
@@ -105,6 +119,13 @@ class Settings(BaseSettings):
     to notice."""
     root_path: PathPrefix = ""
     """The path under which a proxy publishes the service, as `/adapters`, whether the proxy cuts it off or not."""
+
+    @model_validator(mode="after")
+    def _has_audience(self) -> Self:
+        if self.oidc_issuer is not None and self.oidc_audience is None:
+            # Without one, a token that somebody got for another application would be good here.
+            raise ValueError("with an issuer, ADAPTER_SERVICE_OIDC_AUDIENCE must say for whom its tokens are made")
+        return self
 
     @property
     def migrates_at_start(self) -> bool:
@@ -142,8 +163,13 @@ def read_settings(**flags: Any) -> Settings:
     try:
         return Settings(**flags)
     except ValidationError as error:
-        faults = [Fault((f"{PREFIX}{fault['loc'][0]}".upper(),), _in_words(fault)) for fault in error.errors()]
+        faults = [Fault((_variable(fault),), _in_words(fault)) for fault in error.errors()]
     raise Invalid("These settings are wrong:", faults)
+
+
+def _variable(fault: ErrorDetails) -> str:
+    """Where a rule of several settings is broken, the one that brings the rule in."""
+    return f"{PREFIX}{fault['loc'][0] if fault['loc'] else 'oidc_issuer'}".upper()
 
 
 def _in_words(fault: ErrorDetails) -> str:

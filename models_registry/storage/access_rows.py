@@ -38,6 +38,10 @@ def list_teams(session: Session, limit: int, after: str | None) -> tuple[Team, .
     return tuple(team_record(row) for row in session.scalars(chosen))
 
 
+def team_names(session: Session) -> frozenset[str]:
+    return frozenset(session.scalars(select(TeamRow.name)))
+
+
 def add_key(session: Session, key: Key) -> None:
     find_team(session, key.team)
     session.add(KeyRow(**asdict(key)))

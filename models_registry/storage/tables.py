@@ -34,6 +34,8 @@ Name = String(128)
 AdapterName = String(257)
 Subject = String(386)
 Digest = String(64)
+# A key's id, or `oidc:` and a subject of up to 255 characters.
+Author = String(260)
 # SQLite numbers rows by itself only where the key is its own INTEGER.
 RowNumber = BigInteger().with_variant(Integer, "sqlite")
 
@@ -118,7 +120,7 @@ class VersionRow(Row):
     notes: Mapped[dict[str, Any]] = mapped_column("metadata")
     fingerprint: Mapped[str] = mapped_column(Digest)
     created_at: Mapped[datetime]
-    created_by: Mapped[str | None] = mapped_column(Name)
+    created_by: Mapped[str | None] = mapped_column(Author)
 
 
 class AliasRow(Row):
@@ -141,7 +143,7 @@ class GenerationRow(Row):
 
 
 class EventRow(Row):
-    """Append-only: what happened to which subject, when, and by whom (a key's id; null for none)."""
+    """Append-only: what happened to which subject, when, and by whom (null for callers without a key)."""
 
     __tablename__ = "events"
 
@@ -153,7 +155,7 @@ class EventRow(Row):
     kind: Mapped[str] = mapped_column(String(64))
     subject: Mapped[str] = mapped_column(Subject)
     at: Mapped[datetime]
-    actor: Mapped[str | None] = mapped_column(Name)
+    actor: Mapped[str | None] = mapped_column(Author)
     detail: Mapped[dict[str, Any]]
 
 
@@ -188,7 +190,7 @@ class KeyRow(Row):
     models: Mapped[list[str] | None]
     adapters: Mapped[list[str] | None]
     created_at: Mapped[datetime]
-    created_by: Mapped[str | None] = mapped_column(Name)
+    created_by: Mapped[str | None] = mapped_column(Author)
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
 

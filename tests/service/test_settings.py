@@ -49,6 +49,11 @@ def test_the_defaults_are_the_contracts() -> None:
         "max_queue": 1024,
         "admin_key": None,
         "allow_anonymous": None,
+        "oidc_issuer": None,
+        "oidc_audience": None,
+        "oidc_team_claim": "team",
+        "oidc_role_claim": "role",
+        "oidc_algorithms": ("RS256", "ES256"),
         "metrics_token": None,
         "lora_root": None,
         "log_format": "text",
@@ -226,3 +231,25 @@ def test_a_wrong_setting_does_not_show_its_password(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValidationError) as caught:
         Settings()
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "issuer", ["http://example.org", "ftp://example.org", "https://", "https://a?b", "http://127.0.0.1.evil.org"]
+)
+def test_an_issuer_is_asked_over_https_or_on_this_machine(monkeypatch: pytest.MonkeyPatch, issuer: str) -> None:
+    monkeypatch.setenv("ADAPTER_SERVICE_OIDC_AUDIENCE", "adapters")
+    monkeypatch.setenv("ADAPTER_SERVICE_OIDC_ISSUER", issuer)
+    with pytest.raises(Invalid, match="ADAPTER_SERVICE_OIDC_ISSUER"):
+        read_settings()
+
+
+def test_an_issuer_needs_an_audience_and_signatures_that_only_it_can_make(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPTER_SERVICE_OIDC_ISSUER", "https://login.example.org/realm")
+    with pytest.raises(Invalid, match="ADAPTER_SERVICE_OIDC_AUDIENCE must say"):
+        read_settings()
+    monkeypatch.setenv("ADAPTER_SERVICE_OIDC_AUDIENCE", "adapters")
+    assert read_settings().oidc_algorithms == ("RS256", "ES256")
+    for algorithms in ("none", "HS256", "RS256,none"):
+        monkeypatch.setenv("ADAPTER_SERVICE_OIDC_ALGORITHMS", algorithms)
+        with pytest.raises(Invalid, match="ADAPTER_SERVICE_OIDC_ALGORITHMS"):
+            read_settings()

@@ -24,21 +24,27 @@ class Unknown(Exception):
 class KeyRing:
     """Reading it is free and safe from any thread."""
 
-    def __init__(self, access: Access, admin_key: str | None, anonymous: Role | None) -> None:
+    def __init__(
+        self, access: Access, admin_key: str | None, anonymous: Role | None, takes_tokens: bool = False
+    ) -> None:
         """`anonymous` is the role of callers without a key; None: admin as long as there are no keys, then they are
-        refused."""
+        refused. `takes_tokens`: there are other callers than those with keys."""
         self._access = access
         self._anonymous = None if anonymous is None else Caller(DEFAULT_TEAM, anonymous)
         self._admin = {} if admin_key is None else {digest_of(admin_key): Caller(DEFAULT_TEAM, "admin", ADMIN_KEY)}
+        self._takes_tokens = takes_tokens
         self._keys: Mapping[str, Key] = {}
+        self.teams: frozenset[str] = frozenset()
+        """The names of all there are."""
 
     @property
     def is_open(self) -> bool:
         """Whether callers without a key may do anything. Once there was a key, never again."""
-        return self._anonymous is None and not self._keys and not self._admin
+        return self._anonymous is None and not self._keys and not self._admin and not self._takes_tokens
 
     def refresh(self) -> None:
-        """See every key that was made or revoked until now. Raises `Unavailable`."""
+        """See every team and every key that was made or revoked until now. Raises `Unavailable`."""
+        self.teams = self._access.team_names()
         self._keys = {key.digest: key for key in self._access.list_keys()}
 
     def identify(self, sent: str | None) -> Caller:

@@ -7,21 +7,26 @@ A stranger is 401, whatever they ask for, so that they learn nothing of what the
 import re
 from typing import Final
 
+from anyio import CapacityLimiter, to_thread
 from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from models_registry.errors import Unavailable
 from models_registry.references import team_of
-from service.front.access.caller import Caller, called_by
+from service.front.access.caller import Caller, Forbidden, called_by
 from service.front.access.key_ring import KeyRing, Unknown, digest_of
 from service.front.access.names import stored
 from service.front.access.route_roles import RouteRoles, is_open
-from service.front.api.problems import FORBIDDEN, MALFORMED, NOT_FOUND, UNAUTHENTICATED, problem
+from service.front.access.tokens import Tokens, looks_like_token
+from service.front.api.problems import FORBIDDEN, MALFORMED, NOT_FOUND, UNAUTHENTICATED, UNAVAILABLE, problem
 from service.front.engine import Engine
 
 _BEARER: Final = re.compile(r"bearer +(?P<key>[!-~]+) *", re.IGNORECASE)
 METRICS: Final = "/metrics"
+VERIFICATIONS: Final = 4
+"""So many new tokens are verified at the same time; the others wait for these."""
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="adapter-service"'}
 WRONG: Final = "There is no valid key in the request: send one as `Authorization: Bearer ask_…` or as `X-API-Key`."
 
@@ -33,6 +38,7 @@ class Authenticate:
         """`metrics_token` opens the metrics, and nothing else."""
         self._app = app
         self._roles = RouteRoles()
+        self._verifications = CapacityLimiter(VERIFICATIONS)
         self._metrics_digest = None if metrics_token is None else digest_of(metrics_token)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,13 +50,20 @@ class Authenticate:
         if is_open(path) or (path == METRICS and self._holds_metrics_token(headers)):
             await self._app(scope, receive, send)
             return
+        state = scope["app"].state
         try:
-            caller = _identify(scope["app"].state.key_ring, headers)
+            caller = await self._identify(state.key_ring, state.tokens, headers)
         except Unknown:
             await problem(UNAUTHENTICATED, WRONG, headers=CHALLENGE)(scope, receive, send)
             return
         except ValueError as error:
             await problem(MALFORMED, str(error))(scope, receive, send)
+            return
+        except Forbidden as error:
+            await problem(FORBIDDEN, error.detail)(scope, receive, send)
+            return
+        except Unavailable as error:
+            await problem(UNAVAILABLE, error.detail)(scope, receive, send)
             return
         with called_by(caller):
             answer = self._refusal(caller, scope["method"], path, scope["app"].state.engine)
@@ -75,17 +88,20 @@ class Authenticate:
             return problem(FORBIDDEN, f"The adapter {adapter!r} belongs to another team, which alone changes it.")
         return None
 
-
-def _identify(ring: KeyRing, headers: Headers) -> Caller:
-    """Raises `Unknown`, and `ValueError` where it isn't clear which key is meant."""
-    if ring.is_open:
-        return ring.identify(None)
-    authorization, own = headers.get("authorization"), headers.get("x-api-key")
-    if authorization is not None and own is not None:
-        raise ValueError("Send the key once: as Authorization, or as X-API-Key.")
-    if authorization is None:
-        return ring.identify(own)
-    bearer = _BEARER.fullmatch(authorization)
-    if bearer is None:
-        raise Unknown
-    return ring.identify(bearer["key"])
+    async def _identify(self, ring: KeyRing, tokens: Tokens | None, headers: Headers) -> Caller:
+        """Raises `Unknown`, `ValueError` where it isn't clear which key is meant, and what `Tokens` raises."""
+        if ring.is_open:
+            return ring.identify(None)
+        authorization, own = headers.get("authorization"), headers.get("x-api-key")
+        if authorization is not None and own is not None:
+            raise ValueError("Send the key once: as Authorization, or as X-API-Key.")
+        if authorization is None:
+            return ring.identify(own)
+        bearer = _BEARER.fullmatch(authorization)
+        if bearer is None:
+            raise Unknown
+        sent = bearer["key"]
+        if tokens is None or not looks_like_token(sent):
+            return ring.identify(sent)
+        # In threads of their own: the issuer may take seconds, in which the others serve everyone.
+        return tokens.recall(sent) or await to_thread.run_sync(tokens.verify, sent, limiter=self._verifications)
