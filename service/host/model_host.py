@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from cachetools import FIFOCache
+
 from models_registry.adapters.catalog import parse_config
 from models_registry.adapters.checkpoint import fresh_checkpoint
 from models_registry.base_models.opening import open_spec
@@ -71,7 +73,7 @@ class TorchHost:
 
     def __init__(self, read_blob: ReadBlob, watch: Watch | None = None) -> None:
         self._read_blob = read_blob
-        self._watch = self._note if watch is None else watch
+        self._watch = self._record_work if watch is None else watch
         self._work: Work | None = None
         self._waiters = ThreadPoolExecutor(WAITERS, "waiter")
         self._order: BuildOrder | None = None
@@ -80,8 +82,8 @@ class TorchHost:
         self._changing = threading.Lock()
         self._pending: dict[int, Pending] = {}
         self._long_calls: dict[int, threading.Event] = {}
-        self._prepared: dict[str, PreparedAdapter] = {}
-        self._forgotten: dict[str, None] = {}
+        self._prepared: FIFOCache[str, PreparedAdapter] = FIFOCache(MOST_PREPARED)
+        self._forgotten: FIFOCache[str, None] = FIFOCache(MOST_FORGOTTEN)
         self._lost: Future[HostLoss] = Future()
         self._ended: RegistryError | None = None
 
@@ -161,8 +163,6 @@ class TorchHost:
         def read() -> None:
             prepared = self._live.loader.prepare(version, None)
             with self._changing:
-                while len(self._prepared) >= MOST_PREPARED:
-                    self._prepared.pop(next(iter(self._prepared)))
                 self._prepared[_content_of(version)] = prepared
 
         return self._submit(read)
@@ -196,8 +196,6 @@ class TorchHost:
     def forget(self, keys: Collection[str]) -> None:
         with self._changing:
             self._forgotten.update(dict.fromkeys(keys))
-            while len(self._forgotten) > MOST_FORGOTTEN:
-                self._forgotten.pop(next(iter(self._forgotten)))
         if (model := self._model) is not None:
             model.forget(keys)
 
@@ -294,7 +292,7 @@ class TorchHost:
         if gone:
             raise NotFound(f"There is no adapter version {', '.join(gone)} any more.")
 
-    def _note(self, ids: tuple[int, ...] | None) -> None:
+    def _record_work(self, ids: tuple[int, ...] | None) -> None:
         self._work = None if ids is None else Work(ids, time.monotonic())
 
     def _attach(self, version: AdapterVersion) -> None:

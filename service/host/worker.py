@@ -150,7 +150,7 @@ class Worker:
         self._watch(tuple(job.id for job in engine.jobs))
         try:
             if rows := engine.step():
-                self.rows_per_forward.note(rows)
+                self.rows_per_forward.record(rows)
         except BaseException as error:  # nobody foresaw it; the thread must live on
             engine.fail_all(error)
         finally:
@@ -236,8 +236,8 @@ class Worker:
     def _record(self, jobs: Sequence[Job], begun: float, loaded: float, ended: float) -> None:
         """Count it, and log a line: there may be hundreds a second, so unasked an operator sees only the slow ones."""
         rows, adapters = sum(job.size for job in jobs), len({name for job in jobs for name in job.keys})
-        self.rows_per_forward.note(rows)
-        self.adapters_per_forward.note(adapters)
+        self.rows_per_forward.record(rows)
+        self.adapters_per_forward.record(adapters)
         level = logging.INFO if ended - begun > SLOW_FORWARD_S else logging.DEBUG
         if log.isEnabledFor(level):
             log.log(

@@ -15,13 +15,13 @@ class SizeStats:
 
 
 class Sizes:
-    """Counts sizes. One thread notes, any thread reads."""
+    """Counts sizes. One thread records, any thread reads."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(BOUNDS) + 1)
         self._sum = 0
 
-    def note(self, size: int) -> None:
+    def record(self, size: int) -> None:
         self._counts[bisect_left(BOUNDS, size)] += 1
         self._sum += size
 

@@ -38,10 +38,10 @@ class _Reads(TorchDispatchMode):
     ) -> Any:
         for value in tree_iter((args, kwargs or {})):
             if isinstance(value, Tensor):
-                self._note(value)
+                self._record(value)
         return func(*args, **(kwargs or {}))
 
-    def _note(self, tensor: Tensor) -> None:
+    def _record(self, tensor: Tensor) -> None:
         """A view of a weight, such as its transpose, begins somewhere inside it."""
         at = bisect_right(self._starts, tensor.data_ptr()) - 1
         if at < 0:

@@ -39,6 +39,7 @@ class Models:
         # What the registry says a model should be and what is in memory change together.
         self._lifecycle = threading.Lock()
         # By id and time of registration. A caller who waits under the same key may look only after the withdrawal.
+        # Others read without a lock, which a cache of cachetools' would not bear.
         self._withdrawn = OrderedDict[tuple[str, datetime], Place]()
 
     def register(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 import pydantic
+from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, Headers
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -18,7 +19,6 @@ from models_registry.errors import Invalid
 from models_registry.records import Location
 from service.front.api.dependencies import json_reader_of
 from service.front.api.http.json_text import MAX_VALUES
-from service.front.api.http.media_types import parse_media_type
 from service.front.api.http.schema_faults import schema_faults
 from service.front.api.http.spool import (
     IN_MEMORY,
@@ -81,7 +81,7 @@ def media_type_of(request: Request, *readable: str) -> str:
     """The body's media type, which must be one of `readable`; without a header, the first. Raises `Refused` (415)."""
     if "content-type" not in request.headers:
         return readable[0]
-    media_type = parse_media_type(request.headers["content-type"]).name
+    media_type = parse_options_header(request.headers["content-type"])[0].decode("latin-1")
     if media_type.startswith("application/") and media_type.endswith("+json"):
         media_type = JSON
     if media_type not in readable:
@@ -106,7 +106,8 @@ async def read_json(schema: type[M], request: Request, limit: int) -> M:
 
 async def read_form(request: Request, limit: int) -> FormData:
     """The body as multipart/form-data; close it when done. Raises `Refused` (400) where it isn't, `TooLarge`."""
-    boundary = parse_media_type(request.headers.get("content-type", "")).parameters.get("boundary", "").rstrip()
+    _, parameters = parse_options_header(request.headers.get("content-type", ""))
+    boundary = parameters.get(b"boundary", b"").decode("latin-1").rstrip()
     if not _BOUNDARY.fullmatch(boundary):
         raise Refused(MALFORMED, "The Content-Type has no legal boundary, so the multipart body can't be read.")
     # Without the caller's charset, for some of Python's decode to what can't be encoded again: a form is UTF-8.

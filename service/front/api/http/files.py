@@ -20,6 +20,8 @@ from service.front.api.problems import RANGE_NOT_SATISFIABLE, Refused
 BLOCK = 256 * 1024
 """Bytes."""
 
+# Ranges are read here, because Werkzeug finds none in the last 1000 bytes of a shorter file (`bytes=-1000`), and
+# Starlette's reader is private to responses that open a path. RFC 9110, 14.1.2.
 _ETAG = re.compile(r'(?:W/)?("[^"]*")')
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 

@@ -24,14 +24,14 @@ def adapters_of(running: Running) -> AdapterStats:
 def counted(*sizes: int) -> SizeStats:
     expected = Sizes()
     for size in sizes:
-        expected.note(size)
+        expected.record(size)
     return expected.stats
 
 
 def test_a_size_counts_at_the_first_bound_that_it_does_not_exceed() -> None:
     sizes = Sizes()
     for size in (0, 1, 3, 4, 5, 10_000):
-        sizes.note(size)
+        sizes.record(size)
     assert sizes.stats.sum == 10_013
     below = dict(zip((*BOUNDS, None), sizes.stats.counts, strict=True))
     assert {bound: count for bound, count in below.items() if count} == {0: 1, 1: 1, 4: 2, 8: 1, None: 1}
