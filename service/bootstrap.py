@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
@@ -19,9 +20,7 @@ from models_registry.registry import Registry
 from models_registry.storage.blobs import BlobStore, open_blob_store
 from models_registry.storage.database import migrate, open_database
 from service.front.access.guard import require_guarded
-from service.front.access.issuer_keys import IssuerKeys
 from service.front.access.key_ring import KeyRing
-from service.front.access.tokens import TokenRules, Tokens
 from service.front.api.http.json_reader import JsonReader
 from service.front.api.http.strict_query import require_known_query
 from service.front.api.metrics.metrics import CountRequests, Metrics
@@ -66,6 +65,9 @@ from service.settings import Settings
 from service.transports.local_process import PRELOADED, HostSettings, LocalProcess
 from service.transports.processes.environment import host_environment
 from service.transports.processes.launchers import open_launcher
+
+if TYPE_CHECKING:
+    from service.front.access.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -179,10 +181,14 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         database.close()
 
 
-def _open_tokens(settings: Settings, ring: KeyRing) -> Tokens | None:
+def _open_tokens(settings: Settings, ring: KeyRing) -> "Tokens | None":
     """None where no identity provider is set."""
     if settings.oidc_issuer is None or settings.oidc_audience is None:
         return None
+    # Only here, because cryptography is a large library that keys don't need.
+    from service.front.access.issuer_keys import IssuerKeys
+    from service.front.access.tokens import TokenRules, Tokens
+
     rules = TokenRules(
         settings.oidc_issuer,
         settings.oidc_audience,

@@ -32,8 +32,7 @@ _OF_TYPE: Final[Mapping[str, tuple[str, ...]]] = {
     "EC": ("ES256", "ES384", "ES512"),
     "OKP": ("EdDSA",),
 }
-ALGORITHMS: Final = tuple(name for names in _OF_TYPE.values() for name in names)
-"""All that an issuer's key may sign with: neither `none`, nor secrets that both sides know (HS256)."""
+"""By kind of key, what it may sign with: neither `none`, nor secrets that both sides know (HS256)."""
 
 Fetch: TypeAlias = Callable[[str], Any]
 log = logging.getLogger(__name__)

@@ -60,6 +60,11 @@ class Tokens:
         self._known: TLRUCache[str, Claims] = TLRUCache(MOST_KNOWN, _known_until, time)
         self._lock = threading.Lock()
 
+    @staticmethod
+    def may_be(sent: str) -> bool:
+        """Whether it has a token's form, which no key that we make has."""
+        return sent.count(".") == 2 and len(sent) <= LONGEST
+
     def recall(self, token: str) -> Caller | None:
         """Whose it is, where that is known already: from memory. Raises `Forbidden`."""
         with self._lock:
@@ -119,11 +124,6 @@ class Tokens:
             if role in named:
                 return role
         raise Forbidden(f"The token's claim {self._rules.role_claim!r} must name a role: {', '.join(ROLES)}.")
-
-
-def looks_like_token(sent: str) -> bool:
-    """Whether it has a token's form, which no key of ours has."""
-    return sent.count(".") == 2 and len(sent) <= LONGEST
 
 
 def _known_until(_: str, claims: Claims, now: float) -> float:

@@ -5,7 +5,7 @@ A stranger is 401, whatever they ask for, so that they learn nothing of what the
 """
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from anyio import CapacityLimiter, to_thread
 from starlette._utils import get_route_path
@@ -19,9 +19,11 @@ from service.front.access.caller import Caller, Forbidden, called_by
 from service.front.access.key_ring import KeyRing, Unknown, digest_of
 from service.front.access.names import stored
 from service.front.access.route_roles import RouteRoles, is_open
-from service.front.access.tokens import Tokens, looks_like_token
 from service.front.api.problems import FORBIDDEN, MALFORMED, NOT_FOUND, UNAUTHENTICATED, UNAVAILABLE, problem
 from service.front.engine import Engine
+
+if TYPE_CHECKING:
+    from service.front.access.tokens import Tokens
 
 _BEARER: Final = re.compile(r"bearer +(?P<key>[!-~]+) *", re.IGNORECASE)
 METRICS: Final = "/metrics"
@@ -88,7 +90,7 @@ class Authenticate:
             return problem(FORBIDDEN, f"The adapter {adapter!r} belongs to another team, which alone changes it.")
         return None
 
-    async def _identify(self, ring: KeyRing, tokens: Tokens | None, headers: Headers) -> Caller:
+    async def _identify(self, ring: KeyRing, tokens: "Tokens | None", headers: Headers) -> Caller:
         """Raises `Unknown`, `ValueError` where it isn't clear which key is meant, and what `Tokens` raises."""
         if ring.is_open:
             return ring.identify(None)
@@ -101,7 +103,7 @@ class Authenticate:
         if bearer is None:
             raise Unknown
         sent = bearer["key"]
-        if tokens is None or not looks_like_token(sent):
+        if tokens is None or not tokens.may_be(sent):
             return ring.identify(sent)
         # In threads of their own: the issuer may take seconds, in which the others serve everyone.
         return tokens.recall(sent) or await to_thread.run_sync(tokens.verify, sent, limiter=self._verifications)
