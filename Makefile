@@ -77,7 +77,7 @@ ONLY_ERRORS := > >(awk '/^ *Downloading .*[MG]B\)/ { sub(/^ */, "  "); print; ff
 $(VENV)/.service: pyproject.toml
 	@echo "Installing the service into $(VENV) (the first time takes a minute or two) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP_INSTALL) -e . $(ONLY_ERRORS)
+	@$(PIP_INSTALL) -e ".[server]" $(ONLY_ERRORS)
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.service

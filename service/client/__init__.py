@@ -23,8 +23,11 @@ from service.client.errors import (
     Unreachable,
     Unsupported,
 )
+from service.client.event_calls import Event
 from service.client.records import Adapter, Answer, Model, Pushed, Version
 from service.client.retries import Retries
+from service.client.service_calls import ServiceState
+from service.client.streams import TextEnd, TextPiece
 
 __all__ = [
     "Adapter",
@@ -37,6 +40,7 @@ __all__ = [
     "Conflict",
     "DeadlinePassed",
     "ErrorItem",
+    "Event",
     "Forbidden",
     "Invalid",
     "Model",
@@ -47,7 +51,10 @@ __all__ = [
     "Pushed",
     "Retries",
     "ServerFailed",
+    "ServiceState",
     "Stale",
+    "TextEnd",
+    "TextPiece",
     "TooLarge",
     "Unauthorized",
     "Unavailable",

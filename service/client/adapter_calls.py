@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -56,6 +58,24 @@ def put_state(name: str, weights: bytes, metadata: Mapping[str, Any]) -> Call[Pu
     )
 
 
+def check(name: str, files: CheckpointFiles, model: str) -> Plan[Pushed]:
+    """What a push would come to, nothing stored: the warnings, and the version that it would make."""
+    try:
+        stored: Adapter = yield get_adapter(name)
+    except NotFound:
+        return (yield upload_adapter(name, files, model, {}, dry_run=True))
+    # A name that is free, because the service checks no version that is not to be stored.
+    pushed: Pushed = yield upload_adapter(f"check-{uuid4().hex}", files, stored.model, {}, dry_run=True)
+    number = stored.newest.version + 1
+    version = replace(pushed.version, version=number, reference=f"{name}@{number}")
+    if pushed.version.digest != stored.newest.digest:
+        return replace(pushed, name=name, version=version)
+    config: dict[str, Any] = yield get_config(name)
+    if not _computes_the_same(config, json.loads(files.config)):
+        return replace(pushed, name=name, version=version)
+    return replace(pushed, name=name, version=stored.newest, unchanged=True)
+
+
 def push(name: str, files: CheckpointFiles, model: str, metadata: Mapping[str, Any]) -> Plan[Pushed]:
     """A new adapter, or a new version of the one that has this name, or nothing where the newest has these bytes."""
     try:
@@ -95,8 +115,13 @@ def pull(reference: str) -> Plan[CheckpointFiles]:
     return CheckpointFiles(json.dumps(config, indent=2).encode(), weights)
 
 
-def move_alias(name: str, alias: str, version: int) -> Call[None]:
-    return Call("PUT", path("adapters", name, "aliases", alias), nothing, json={"version": version})
+def move_alias(name: str, alias: str, version: int, reason: str | None) -> Call[None]:
+    body = {"version": version, "reason": reason}
+    return Call("PUT", path("adapters", name, "aliases", alias), nothing, json=body)
+
+
+def describe_adapter(name: str, words: Mapping[str, Any]) -> Call[Adapter]:
+    return Call("PATCH", path("adapters", name), _adapter, json=dict(words))
 
 
 def delete_alias(name: str, alias: str) -> Call[None]:

@@ -6,21 +6,26 @@
 Errors are exceptions (`errors.py`), results are frozen values (`records.py`).
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
+from httpx_sse import EventSource
 
-from service.client import adapter_calls, inference_calls, model_calls
+from service.client import adapter_calls, inference_calls, model_calls, streams
 from service.client.calls import Call, SendAsync, follow_async
 from service.client.checkpoints import CheckpointFiles, as_files
 from service.client.connection import headers_of, options_of, unreachable
 from service.client.errors import error_of
-from service.client.inference_calls import Choice
+from service.client.event_calls import Event, list_events
+from service.client.inference_calls import Choice, Texts
 from service.client.paging import items_async
 from service.client.records import Adapter, Answer, Model, Pushed
 from service.client.retries import Retries
+from service.client.service_calls import ServiceState, read_state
+from service.client.streams import Written, read_event
 from service.client.tensors import Array
 
 T = TypeVar("T")
@@ -50,39 +55,59 @@ class AsyncClient:
         self._retries = retries or Retries()
         self.models = AsyncModels(self._send)
         self.adapters = AsyncAdapters(self._send)
+        self.events = AsyncEvents(self._send)
 
     async def infer(
         self,
         model: str,
-        inputs: Mapping[str, Any] | Sequence[str] | str,
+        inputs: Mapping[str, Any] | Texts,
         *,
         adapter: Choice | Sequence[Choice] = None,
         outputs: Sequence[str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> Answer:
         """Run the model on `inputs`, with one adapter for all rows or one for each.
 
         Args:
-            inputs: named arrays whose leading dimension is the rows, or texts, one for each row.
+            inputs: named arrays whose leading dimension is the rows, or texts, or chats, one for each row.
             adapter: a reference (`"tone@prod"`), a composition (`{"a": 0.7, "b": 0.3}`), None for the base, or a list.
             outputs: only these of the model's outputs.
+            parameters: have a language model write, as `generate` does.
             timeout_s: the request's deadline; past it `DeadlinePassed` is raised.
         """
-        return await self._send(inference_calls.infer(model, inputs, adapter, outputs, None, timeout_s))
+        return await self._send(inference_calls.infer(model, inputs, adapter, outputs, parameters, timeout_s))
 
     async def generate(
         self,
         model: str,
-        texts: Sequence[str] | str,
+        texts: Texts,
         *,
         adapter: Choice | Sequence[Choice] = None,
         timeout_s: float | None = None,
         **parameters: Any,
     ) -> tuple[str, ...]:
-        """What a language model writes after each text. `parameters` are those of `POST …/infer`, such as
-        `max_new_tokens`."""
+        """What a language model writes after each text, or answers in each chat. `parameters` are those of
+        `POST …/infer`, such as `max_new_tokens`."""
         answer = await self._send(inference_calls.infer(model, texts, adapter, None, parameters, timeout_s))
         return answer.texts["text"]
+
+    def stream(
+        self,
+        model: str,
+        texts: Texts,
+        *,
+        adapter: Choice | Sequence[Choice] = None,
+        timeout_s: float | None = None,
+        **parameters: Any,
+    ) -> AsyncIterator[Written]:
+        """As `generate`, while it is written: a `TextPiece` for each piece, a `TextEnd` where a row's text ends. The
+        text that nobody reads any more isn't written further."""
+        return self._events(streams.stream(model, texts, adapter, parameters, timeout_s))
+
+    async def state(self) -> ServiceState:
+        """The service's version, and what of it is away. Raises `Unavailable` while it isn't ready."""
+        return await follow_async(self._send, read_state())
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -103,6 +128,29 @@ class AsyncClient:
             raise unreachable(self._http.base_url, error) from error
         if answer.is_success:
             return call.read(answer)
+        raise error_of(answer)
+
+    async def _events(self, call: Call[None]) -> AsyncIterator[Written]:
+        answer = await self._retries.asynchronous(call.repeatable)(self._open_once, call)
+        try:
+            async for event in EventSource(answer).aiter_sse():
+                if (written := read_event(event)) is not None:
+                    yield written
+        except httpx.TransportError as error:
+            raise unreachable(self._http.base_url, error) from error
+        finally:
+            await answer.aclose()
+
+    async def _open_once(self, call: Call[None]) -> httpx.Response:
+        request = self._http.build_request(call.method, call.path, **options_of(call))
+        try:
+            answer = await self._http.send(request, stream=True)
+            if not answer.is_success:
+                await answer.aread()
+        except httpx.TransportError as error:
+            raise unreachable(self._http.base_url, error) from error
+        if answer.is_success:
+            return answer
         raise error_of(answer)
 
 
@@ -169,8 +217,8 @@ class AsyncAdapters:
         return await follow_async(self._send, adapter_calls.push(name, as_files(checkpoint), model, metadata or {}))
 
     async def check(self, name: str, checkpoint: str | Path | CheckpointFiles, *, model: str) -> Pushed:
-        """What pushing it as a new adapter would come to; nothing is stored."""
-        return await self._send(adapter_calls.upload_adapter(name, as_files(checkpoint), model, {}, dry_run=True))
+        """What pushing it would come to: its warnings, and the version that it would make. Nothing is stored."""
+        return await follow_async(self._send, adapter_calls.check(name, as_files(checkpoint), model))
 
     async def create(
         self,
@@ -209,9 +257,13 @@ class AsyncAdapters:
         files = await follow_async(self._send, adapter_calls.pull(reference))
         return files.save(directory)
 
-    async def promote(self, name: str, version: int, *, alias: str) -> None:
-        """Let `name@alias` be this version, in one step."""
-        await self._send(adapter_calls.move_alias(name, alias, version))
+    async def promote(self, name: str, version: int, *, alias: str, reason: str | None = None) -> None:
+        """Let `name@alias` be this version, in one step. The `reason` stands in the event."""
+        await self._send(adapter_calls.move_alias(name, alias, version, reason))
+
+    async def describe(self, name: str, **words: Any) -> Adapter:
+        """Change what its team says of it: `labels` (all of them), `description`, `owner`, `visibility`."""
+        return await self._send(adapter_calls.describe_adapter(name, words))
 
     async def delete_alias(self, name: str, alias: str) -> None:
         """Forget an alias; its version stays."""
@@ -228,3 +280,27 @@ class AsyncAdapters:
     async def unload(self, name: str, *, model: str) -> Adapter:
         """Take all versions out of memory."""
         return await self._send(adapter_calls.unload_adapter(name, model))
+
+
+class AsyncEvents:
+    """The log of every change that the caller may see: `client.events`."""
+
+    def __init__(self, send: SendAsync) -> None:
+        self._send = send
+
+    async def list(self, *, after: int = 0, **filters: str | int) -> AsyncIterator[Event]:
+        """Every change after the event `after`, the oldest first. `filters` are those of `GET /events`."""
+        while (page := await self._send(list_events(after, filters))).items:
+            for event in page.items:
+                yield event
+            after = page.next_after
+
+    async def follow(self, *, after: int = 0, every_s: float = 1.0, **filters: str | int) -> AsyncIterator[Event]:
+        """As `list`, and then every later change, which is looked for every `every_s` seconds; never ends."""
+        while True:
+            page = await self._send(list_events(after, filters))
+            for event in page.items:
+                yield event
+            after = page.next_after
+            if not page.items:
+                await asyncio.sleep(every_s)

@@ -12,6 +12,10 @@ from service.client.tensors import decode_arrays, encode_arrays
 
 Choice: TypeAlias = str | Mapping[str, float] | None
 """An adapter's reference, a composition of references with weights, or None for the base."""
+Chat: TypeAlias = Sequence[Mapping[str, Any]]
+"""Messages as OpenAI writes them: `{"role": "user", "content": "…"}`."""
+Texts: TypeAlias = str | Sequence[str] | Sequence[Chat]
+"""One text, or one for each row; or one chat for each row."""
 
 _ANSWER_ROOM_S = 5.0
 """The answer that the deadline has passed needs a moment to arrive."""
@@ -21,13 +25,13 @@ _PREFIX = 8
 
 def infer(
     model: str,
-    inputs: Mapping[str, Any] | Sequence[str] | str,
+    inputs: Mapping[str, Any] | Texts,
     adapter: Choice | Sequence[Choice],
     outputs: Sequence[str] | None,
     parameters: Mapping[str, Any] | None,
     timeout_s: float | None,
 ) -> Call[Answer]:
-    """`inputs` are named arrays, or texts. `parameters` ask a language model to write."""
+    """`inputs` are named arrays, texts or chats. `parameters` ask a language model to write."""
     headers = {"Accept": SAFETENSORS}
     if timeout_s is not None:
         headers["X-Request-Timeout"] = str(timeout_s)
@@ -42,13 +46,20 @@ def infer(
         return Call(
             "POST", address, _read, params=params, headers=headers, content=encode_arrays(inputs), timeout_s=wait_s
         )
-    texts = [inputs] if isinstance(inputs, str) else list(inputs)
-    body: dict[str, Any] = {"inputs": {"text": texts}, "adapter": adapter}
+    body: dict[str, Any] = {"inputs": inputs_of(inputs), "adapter": adapter}
     if outputs is not None:
         body["outputs"] = list(outputs)
     if parameters is not None:
         body["parameters"] = dict(parameters)
     return Call("POST", address, _read, headers=headers, json=body, timeout_s=wait_s)
+
+
+def inputs_of(texts: Texts) -> dict[str, Any]:
+    """Texts or chats as `/infer` takes them."""
+    if isinstance(texts, str):
+        return {"text": [texts]}
+    rows: list[Any] = list(texts)
+    return {"messages" if rows and not isinstance(rows[0], str) else "text": rows}
 
 
 def _read(answer: httpx.Response) -> Answer:

@@ -1,0 +1,67 @@
+"""Where the service is and which key to send: from a flag, the environment, or what `login` remembers."""
+
+import json
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from service.client.blocking import Client
+
+DEFAULT_URL: Final = "http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    url: str
+    key: str | None
+
+    @classmethod
+    def open(cls, url: str | None) -> "Session":
+        """`url` and ADAPTERS_KEY go before what is remembered. A remembered key goes to its own address only.
+
+        Raises `ValueError` where the file isn't one that `login` wrote.
+        """
+        remembered = _read()
+        address = url or remembered.get("url") or DEFAULT_URL
+        own = remembered.get("key") if address == remembered.get("url") else None
+        return cls(address.rstrip("/"), os.environ.get("ADAPTERS_KEY") or own)
+
+    def remember(self) -> Path:
+        """For the commands that follow. Only this user can read the file."""
+        place = config_path()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lines = [f"url = {json.dumps(self.url)}", *([f"key = {json.dumps(self.key)}"] if self.key else [])]
+        place.unlink(missing_ok=True)
+        with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        return place
+
+    def client(self) -> Client:
+        return Client(self.url, self.key)
+
+
+def session_of(context: typer.Context) -> Session:
+    return context.ensure_object(Session)
+
+
+def client_of(context: typer.Context) -> Client:
+    """Closed when the command ends."""
+    return context.with_resource(session_of(context).client())
+
+
+def config_path() -> Path:
+    return Path(typer.get_app_dir("adapterctl")) / "config.toml"
+
+
+def _read() -> dict[str, str]:
+    place = config_path()
+    if not place.is_file():
+        return {}
+    try:
+        return tomllib.loads(place.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{place} is no TOML ({error}): repair it, or run `adapters login` again.") from error

@@ -1,0 +1,80 @@
+"""Adapters by the command line: pushed from PEFT's directory, found, shown, labelled, pulled, removed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from apps import RANDOM_LORA
+
+from service.client import CheckpointFiles, Client
+
+from .conftest import Command
+
+
+@pytest.fixture
+def checkpoint(client: Client, tmp_path: Path) -> Path:
+    """What PEFT would have saved."""
+    client.adapters.create("seed", RANDOM_LORA, model="mlp", seed=1)
+    files = CheckpointFiles.open(client.adapters.pull("seed", tmp_path / "checkpoint"))
+    client.adapters.delete("seed")
+    return files.save(tmp_path / "checkpoint")
+
+
+def test_a_push_says_what_it_would_come_to_first(command: Command, client: Client, checkpoint: Path) -> None:
+    first = command("push", str(checkpoint), "told", "--base", "mlp", "--metadata", '{"run": 7}', lines="y\n")
+    assert "A new adapter told on mlp: LORA" in first.err
+    assert first.out.endswith("told@1\n")
+    assert client.adapters.get("told").newest.metadata == {"run": 7}
+    again = command("push", str(checkpoint), "told", "--base", "mlp")
+    assert "told@1 has these bytes" in again.err
+    assert again.out == "told@1\n"
+    changed = CheckpointFiles.of(RANDOM_LORA, client.adapters.state("told"))
+    config = json.loads(changed.config) | {"lora_alpha": 5}
+    CheckpointFiles(json.dumps(config).encode(), changed.weights).save(checkpoint)
+    second = command("push", str(checkpoint), "told", "--base", "mlp", "--yes")
+    assert "Version 2 over 1 of told" in second.err
+    assert [version.version for version in client.adapters.get("told").versions] == [1, 2]
+
+
+def test_a_push_that_is_refused_stores_nothing(command: Command, client: Client, checkpoint: Path) -> None:
+    assert command("push", str(checkpoint), "refused", "--base", "mlp", lines="n\n").code == 1
+    ran = command("push", str(checkpoint), "refused", "--base", "nobody", "--yes")
+    assert ran.code == 1
+    assert "nobody" in ran.err
+    assert "refused" not in [adapter.name for adapter in client.adapters.list()]
+
+
+def test_a_directory_without_a_checkpoint_is_named(command: Command, tmp_path: Path) -> None:
+    ran = command("push", str(tmp_path), "lost", "--base", "mlp")
+    assert ran.code == 1
+    assert "adapter_config.json" in ran.err
+
+
+def test_an_adapter_is_listed_shown_labelled_and_pulled(command: Command, client: Client, tmp_path: Path) -> None:
+    client.adapters.create("found", RANDOM_LORA, model="mlp", seed=2)
+    client.adapters.promote("found", 1, alias="prod", reason="the first")
+    assert command("label", "found", "stage=prod", "lang=de").out == "lang=de, stage=prod\n"
+    assert command("label", "found", "lang-").out == "stage=prod\n"
+    listed = command("list", "--model", "mlp").out
+    assert "prod=1" in listed
+    assert "stage=prod" in listed
+    assert "found" in command("list", "--format", "id").out.split()
+    shown = command("show", "found").out
+    assert "found on mlp, private" in shown
+    assert "prod" in shown
+    target = tmp_path / "pulled"
+    assert command("pull", "found@prod", str(target)).out == f"{target}\n"
+    assert CheckpointFiles.open(target).config
+    log = command("log", "found").out
+    assert log.index("alias.moved") < log.index("adapter.created")
+    assert "the first" in log
+
+
+def test_a_merge_and_a_removal_are_one_command_each(command: Command, client: Client) -> None:
+    for name, seed in (("half", 1), ("other", 2)):
+        client.adapters.create(name, RANDOM_LORA, model="mlp", seed=seed)
+    assert command("compose", "whole", "half=0.5", "other@1=0.5", "--base", "mlp").out == "whole@1\n"
+    assert command("compose", "whole", "half", "--base", "mlp").code == 1
+    assert command("delete", "whole", lines="n\n").code == 1
+    assert command("delete", "whole", "--yes").code == 0
+    assert command("show", "whole").code == 1

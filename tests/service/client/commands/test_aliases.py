@@ -1,0 +1,33 @@
+"""Rollouts by the command line: an alias is set, its history read, and one step taken back."""
+
+import pytest
+from apps import RANDOM_LORA
+
+from service.client import CheckpointFiles, Client
+
+from .conftest import Command
+
+
+@pytest.fixture(scope="module")
+def name(client: Client) -> str:
+    """An adapter of two versions."""
+    pushed = client.adapters.create("rolled", RANDOM_LORA, model="mlp", seed=1)
+    config = {**RANDOM_LORA, "lora_alpha": 3}
+    weights = client.adapters.state("rolled")
+
+    client.adapters.push("rolled", CheckpointFiles.of(config, weights), model="mlp")
+    return pushed.name
+
+
+def test_an_alias_moves_and_goes_back(command: Command, client: Client, name: str) -> None:
+    assert command("alias", "set", name, "prod", "1").out == f"{name}@prod is {name}@1\n"
+    never = command("rollback", name, "prod")
+    assert never.code == 1
+    assert "nothing to go back to" in never.err
+    command("alias", "set", name, "prod", "2", "--reason", "better on dialogues")
+    assert command("rollback", name, "prod", "--reason", "worse after all").out == f"{name}@prod is {name}@1\n"
+    assert client.adapters.get(name).aliases == {"prod": 1}
+    history = command("alias", "history", name, "prod").out
+    assert history.index("worse after all") < history.index("better on dialogues")
+    assert command("alias", "delete", name, "prod").code == 0
+    assert client.adapters.get(name).aliases == {}

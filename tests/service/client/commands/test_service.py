@@ -1,0 +1,77 @@
+"""`adapters login`, `models`, `doctor`, and what each failure ends with."""
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+from ports import hold_port, number_of
+
+from service.client import Client
+from service.client.commands.session import config_path
+
+from .conftest import Command
+
+
+@pytest.fixture(autouse=True)
+def hosted(client: Client) -> None:
+    """`mlp` is hosted."""
+
+
+def test_models_come_as_a_table_as_json_and_as_ids(command: Command) -> None:
+    table = command("models").out
+    assert "MODEL" in table
+    assert "mlp" in table
+    assert command("models", "--format", "id").out.split() == ["mlp"]
+    (model,) = json.loads(command("models", "--format", "json").out)
+    assert (model["id"], model["state"]) == ("mlp", "ready")
+
+
+def test_a_login_is_remembered_and_for_its_address_only(
+    command: Command, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("login", address, "--key-stdin", lines="ask_secret\n").code == 0
+    place = config_path()
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    assert "ask_secret" in place.read_text()
+    monkeypatch.delenv("ADAPTERS_URL")
+    assert "key       sent" in command("doctor").out
+    assert "key       none" in command("--url", address.replace("127.0.0.1", "localhost"), "doctor").out
+
+
+def test_a_login_nobody_answers_is_not_remembered(command: Command) -> None:
+    held = hold_port()
+    ran = command("login", f"http://127.0.0.1:{number_of(held)}", "--key-stdin")
+    held.close()
+    assert ran.code == 3
+    assert not config_path().exists()
+
+
+def test_the_doctor_names_version_health_and_models(command: Command) -> None:
+    said = command("doctor").out
+    assert "all is well" in said
+    assert "mlp: ready" in said
+
+
+def test_nobody_answering_is_said_without_a_stack_trace(command: Command) -> None:
+    held = hold_port()
+    ran = command("--url", f"http://127.0.0.1:{number_of(held)}", "models")
+    held.close()
+    assert ran.code == 3
+    assert "Nothing answers at" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_broken_config_file_is_named(command: Command) -> None:
+    place = config_path()
+    place.parent.mkdir(parents=True)
+    place.write_text("url = ")
+    ran = command("models")
+    assert ran.code == 1
+    assert str(place) in ran.err
+
+
+def test_the_version_is_printed(command: Command, tmp_path: Path) -> None:
+    ran = command("--version")
+    assert ran.code == 0
+    assert ran.out.strip()[0].isdigit()
