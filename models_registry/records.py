@@ -101,8 +101,6 @@ class Architecture:
 
     `fingerprint` is the sha256 (hex) over every parameter's and buffer's name, shape, dtype and bytes; it, `parameters`
     and `bytes` leave out an `absent_head`, which is made up anew by each build.
-    `tied_embeddings` are the modules that share the input embedding's weight.
-    `fingerprint` is the sha256 (hex) over every parameter's and buffer's name, shape, dtype and bytes.
     `tied_embeddings` are the modules that share the input embedding's weight. `renamings` (in their order) and
     `fused_layers` say how files of older versions of transformers are read.
     """
@@ -206,10 +204,22 @@ class AdapterVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class Rollout:
+    """How an alias divides its requests. `shares` of the versions add up to 1. The `shadow_share` of the requests is
+    run on the version `shadow` too, for nobody but the comparison."""
+
+    shares: Mapping[int, float]
+    shadow: int | None = None
+    shadow_share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Adapter:
     """A name on a base model, its versions in ascending order, and the movable names of some of them.
 
-    `description`, `owner` and `labels` are its team's own words. Other teams see it only where it is `shared`.
+    `rollouts` are those of aliases that name several versions or have a shadow; in `aliases` these point to the version
+    with the greatest share. `description`, `owner` and `labels` are its team's own words. Other teams see it only where
+    it is `shared`.
     """
 
     name: str
@@ -221,10 +231,17 @@ class Adapter:
     description: str | None = None
     owner: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    rollouts: Mapping[str, Rollout] = field(default_factory=dict[str, Rollout])
 
     @property
     def newest(self) -> AdapterVersion:
         return self.versions[-1]
+
+    def aliases_of(self, number: int) -> tuple[str, ...]:
+        """Those that point to the version of that number, alone or with others, in order."""
+        named = (alias for alias, rollout in self.rollouts.items() if number in rollout.shares)
+        pointing = (alias for alias, pointed in self.aliases.items() if pointed == number)
+        return tuple(sorted({*named, *pointing}))
 
 
 class AdapterWords(TypedDict, total=False):

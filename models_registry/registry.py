@@ -18,11 +18,12 @@ from models_registry.records import (
     Event,
     Once,
     RegistrySnapshot,
+    Rollout,
     Source,
 )
 from models_registry.references import named_by, pick_version, require_alias, require_name, short_name
 from models_registry.registry_blobs import RegistryBlobs
-from models_registry.storage import adapter_rows, base_model_rows
+from models_registry.storage import adapter_rows, alias_rows, base_model_rows
 from models_registry.storage.adapter_rows import VersionContent
 from models_registry.storage.base_model_rows import ARCHITECTURE, BaseModelOptions
 from models_registry.storage.creation_keys import (
@@ -235,20 +236,21 @@ class Registry(RegistryBlobs):
             adapter_rows.remove_adapter(session, name, with_aliases)
 
     def move_alias(
-        self, name: str, alias: str, number: int, *, if_match: IfMatch = None, reason: str | None = None
+        self, name: str, alias: str, to: int | Rollout, *, if_match: IfMatch = None, reason: str | None = None
     ) -> AdapterVersion:
-        """Let `alias` point to that version, in one step, wherever it pointed before. `if_match` as in `add_version`;
-        `reason` stands in the event. Raises `Invalid` for the alias, `NotFound` for the adapter or the version,
-        `Stale`."""
+        """Let `alias` point to that version, or divide its requests so, in one step, wherever it pointed before; gives
+        the version, of several the one with the greatest share. `if_match` as in `add_version`; `reason` stands in the
+        event. Raises `Invalid` for the alias or the division (all faults at once), `NotFound` for the adapter or the
+        version, `Stale`."""
         require_alias(alias)
         with self._write() as session:
             adapter_rows.require_newest(session, name, if_match)
-            return adapter_rows.move_alias(session, name, alias, number, reason)
+            return alias_rows.move_alias(session, name, alias, to, reason)
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Raises `NotFound`."""
         with self._write() as session:
-            adapter_rows.remove_alias(session, name, alias)
+            alias_rows.remove_alias(session, name, alias)
 
     # ---- all of it ----------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What changes adapters, their versions and aliases: `registry.py` alone calls this, inside its transactions."""
+"""What changes adapters and their versions: `registry.py` alone calls this, inside its transactions."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -9,9 +9,10 @@ from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
 
 from models_registry.authors import current_author
-from models_registry.errors import Conflict, NotFound, Stale
+from models_registry.errors import Conflict, Stale
 from models_registry.records import Adapter, AdapterVersion, AdapterWords
-from models_registry.references import name_taken, pick_removable, pick_version
+from models_registry.references import name_taken, pick_removable
+from models_registry.storage import alias_rows
 from models_registry.storage.damage import forget_unreferenced, mark_sound
 from models_registry.storage.events import SHA256, log
 from models_registry.storage.reading import find_adapter, find_base_model_row, read_adapters, version_record
@@ -116,11 +117,12 @@ def append_version(
 def remove_version(session: Session, name: str, number: int, with_aliases: bool) -> None:
     adapter = find_adapter(session, name)
     version = pick_removable(adapter, number)
-    aliases = sorted(alias for alias, pointed in adapter.aliases.items() if pointed == number)
+    aliases = adapter.aliases_of(number)
     if aliases and not with_aliases:
         raise Conflict(f"{version.reference} has aliases: {', '.join(aliases)}. Move or remove them first.")
     for alias in aliases:
-        remove_alias(session, name, alias)
+        alias_rows.remove_alias(session, name, alias)
+    alias_rows.end_shadows(session, adapter, number)
     session.execute(delete(VersionRow).where(VersionRow.adapter == name, VersionRow.version == number))
     forget_unreferenced(session)
     log(session, "version.removed", version.reference, digest=f"{SHA256}{version.digest}")
@@ -143,30 +145,6 @@ def remove_adapters(session: Session, chosen: Select[AdapterRow]) -> None:
     session.execute(delete(VersionRow).where(VersionRow.adapter.in_(names)))
     session.execute(delete(AdapterRow).where(AdapterRow.name.in_(names)))
     forget_unreferenced(session)
-
-
-# ---- aliases ----------------------------------------------------------------------------------------------------
-
-
-def move_alias(session: Session, name: str, alias: str, number: int, reason: str | None) -> AdapterVersion:
-    """The version to which `alias` points from now on."""
-    adapter = find_adapter(session, name)
-    version = pick_version(adapter, f"{name}@{number}")
-    before = adapter.aliases.get(alias)
-    if before != number:
-        session.merge(AliasRow(adapter=name, alias=alias, version=number))
-        why = {} if reason is None else {"reason": reason}
-        log(session, "alias.moved", f"{name}@{alias}", **{"from": before, "to": number}, **why)
-    return version
-
-
-def remove_alias(session: Session, name: str, alias: str) -> None:
-    row = session.get(AliasRow, (name, alias))
-    if row is None:
-        raise NotFound(f"The adapter {find_adapter(session, name).name!r} has no alias {alias!r}.")
-    session.delete(row)
-    session.flush()
-    log(session, "alias.removed", f"{name}@{alias}", **{"from": row.version})
 
 
 def _require_built(session: Session, model: str, made_for: str | None) -> str:

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Select, Text, cast, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models_registry.errors import NotFound
-from models_registry.records import DEFAULT_TEAM, Adapter, AdapterVersion, BaseModel, Source
+from models_registry.records import DEFAULT_TEAM, Adapter, AdapterVersion, BaseModel, Rollout, Source
 from models_registry.storage.tables import AdapterRow, AliasRow, BaseModelRow, DamagedBlobRow, VersionRow
 
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
@@ -67,10 +68,13 @@ def read_adapters(session: Session, chosen: Select[AdapterRow]) -> tuple[Adapter
     adapters = session.scalars(chosen).all()
     versions = _read_versions(session, names, {row.name: row.model for row in adapters})
     aliases: dict[str, dict[str, int]] = {row.name: {} for row in adapters}
-    for name, alias, version in session.execute(
-        select(AliasRow.adapter, AliasRow.alias, AliasRow.version).where(AliasRow.adapter.in_(names))
+    rollouts: dict[str, dict[str, Rollout]] = {row.name: {} for row in adapters}
+    for name, alias, version, rollout in session.execute(
+        select(AliasRow.adapter, AliasRow.alias, AliasRow.version, AliasRow.rollout).where(AliasRow.adapter.in_(names))
     ):
         aliases[name][alias] = version
+        if rollout is not None:
+            rollouts[name][alias] = _rollout_record(rollout)
     return tuple(
         Adapter(
             name=row.name,
@@ -82,9 +86,21 @@ def read_adapters(session: Session, chosen: Select[AdapterRow]) -> tuple[Adapter
             description=row.description,
             owner=row.owner,
             labels=row.labels or {},
+            rollouts=rollouts[row.name],
         )
         for row in adapters
     )
+
+
+def as_stored(rollout: Rollout) -> dict[str, Any]:
+    """As JSON, whose keys are texts."""
+    shadow = {} if rollout.shadow is None else {"shadow": rollout.shadow, "shadow_share": rollout.shadow_share}
+    return {"versions": {str(version): share for version, share in rollout.shares.items()}, **shadow}
+
+
+def _rollout_record(stored: Mapping[str, Any]) -> Rollout:
+    shares = {int(version): share for version, share in stored["versions"].items()}
+    return Rollout(shares, stored.get("shadow"), stored.get("shadow_share", 0.0))
 
 
 def _read_versions(

@@ -130,6 +130,8 @@ class AliasRow(Row):
     adapter: Mapped[str] = mapped_column(AdapterName, primary_key=True)
     alias: Mapped[str] = mapped_column(Name, primary_key=True)
     version: Mapped[int]
+    # Where it names several versions, or has a shadow: {"versions": {"3": 0.9, "4": 0.1}, "shadow"?, "shadow_share"?}.
+    rollout: Mapped[dict[str, Any] | None]
 
 
 class GenerationRow(Row):

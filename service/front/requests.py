@@ -1,8 +1,9 @@
 """What callers ask of the engine and what it tells them: frozen values, no behaviour, nothing of HTTP."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, Final, Literal, TypeAlias
 
 from models_registry.adapters.cancellation import Stopped, never
@@ -34,7 +35,8 @@ ModelState: TypeAlias = Literal["loading", "ready", "restarting", "failed", "unl
 class InferRequest:
     """One call. `outputs` keeps only these of the model's outputs (None: all, of texts what the task gives by default).
     `parameters` asks for text generation; `chat` has texts be turns of a chat, or not (None: where they are continued
-    and the model has a template). `deadline` bounds the wait for the answer, in `time.monotonic()` seconds.
+    and the model has a template). `deadline` bounds the wait for the answer, in `time.monotonic()` seconds. Requests
+    with the same `routing_key` get the same version of an alias that splits; by default each has its own.
     """
 
     model: str
@@ -44,6 +46,11 @@ class InferRequest:
     parameters: Mapping[str, Any] | None = None
     deadline: float | None = None
     chat: bool | None = None
+    routing_key: str = field(default_factory=token_hex)
+
+    def routed_by(self, routing_key: str | None) -> "InferRequest":
+        """With the key that its caller gave, if any."""
+        return self if routing_key is None else replace(self, routing_key=routing_key)
 
 
 @dataclass(frozen=True, slots=True)

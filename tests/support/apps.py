@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from safetensors.torch import save
+from safetensors.torch import load, save
 from starlette.testclient import TestClient
 from torch import Tensor
 
@@ -24,7 +24,7 @@ def settings_in(directory: Path, **others: Any) -> Settings:
     """Hosts share the test's process, which takes less time; tests/e2e has them in processes of their own."""
     return Settings(
         transport=others.pop("transport", "in_process"),
-        database_url=f"sqlite:///{directory}/registry.db",
+        database_url=others.pop("database_url", f"sqlite:///{directory}/registry.db"),
         blob_url=f"file:{directory}/blobs",
         model_roots=(directory / "models",),
         factories=("bases:*", "gated:*"),
@@ -41,6 +41,14 @@ def host(client: TestClient, model: str, factory: str, **kwargs: Any) -> None:
 def create(client: TestClient, name: str, config: dict[str, Any] = RANDOM_LORA, model: str = "mlp") -> dict[str, Any]:
     body = {"name": name, "config": config, "seed": 1}
     return expect(client.post(f"/models/{model}/adapters", json=body), 201)
+
+
+def two_versions(client: TestClient, name: str) -> None:
+    """An adapter whose second version answers otherwise than its first."""
+    create(client, name)
+    state = client.get(f"/adapters/{name}/state").content
+    halved = save({key: tensor / 2 for key, tensor in load(state).items()})
+    expect(client.put(f"/adapters/{name}/state", content=halved, headers=SAFETENSORS), 201)
 
 
 def as_form(config: bytes, weights: bytes, **fields: str | list[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import Response
 from pydantic import BaseModel, Field
 
-from models_registry.records import AdapterVersion, Visibility
+from models_registry.records import AdapterVersion, Rollout, Visibility
 from models_registry.references import pick_version
 from service.front.access.names import shown, shown_in
 from service.front.requests import AdapterStatus, CreatedAdapter
@@ -97,6 +97,14 @@ class VersionsAnswer(BaseModel):
     versions: list[VersionAnswer] = Field(description="In ascending order.")
 
 
+class RolloutAnswer(BaseModel):
+    """How an alias divides its requests."""
+
+    versions: dict[str, float] = Field(description="Each version's share of them.", examples=[{"3": 0.9, "4": 0.1}])
+    shadow: int | None = Field(description="The version on which some are run too.", examples=[None, 4])
+    shadow_share: float | None = Field(description="Their share.", examples=[None, 0.1])
+
+
 class AdapterAnswer(_VersionFields):
     """An adapter with the fields of its newest version, and all its versions in ascending order."""
 
@@ -111,7 +119,14 @@ class AdapterAnswer(_VersionFields):
     description: str | None = Field(description="Its team's own words.", examples=["answers as a pirate would"])
     owner: str | None = Field(description="Whom to ask.", examples=["data-science@example.org"])
     labels: dict[str, str] = Field(description="Its team's own words for finding it.", examples=[{"stage": "prod"}])
-    aliases: dict[str, int] = Field(description="Movable names of versions.", examples=[{"prod": 3}])
+    aliases: dict[str, int] = Field(
+        description="Movable names of versions; of one that splits, the version with the greatest share.",
+        examples=[{"prod": 3}],
+    )
+    rollouts: dict[str, RolloutAnswer] = Field(
+        description="The aliases that split or have a shadow.",
+        examples=[{"prod": {"versions": {"3": 0.9, "4": 0.1}, "shadow": None, "shadow_share": None}}],
+    )
     versions: list[VersionAnswer] = Field(description="All of them, in ascending order.")
 
 
@@ -198,7 +213,16 @@ def show_adapter(status: AdapterStatus) -> AdapterAnswer:
         damaged=newest.damaged,
         without_effect=newest.version in status.inactive,
         aliases=dict(adapter.aliases),
+        rollouts={alias: show_rollout(rollout) for alias, rollout in sorted(adapter.rollouts.items())},
         versions=show_versions(status),
+    )
+
+
+def show_rollout(rollout: Rollout) -> RolloutAnswer:
+    return RolloutAnswer(
+        versions={str(version): share for version, share in rollout.shares.items()},
+        shadow=rollout.shadow,
+        shadow_share=None if rollout.shadow is None else rollout.shadow_share,
     )
 
 
@@ -210,5 +234,5 @@ def show_whole_version(status: AdapterStatus, number: int) -> WholeVersionAnswer
         name=shown(version.adapter),
         model=version.model,
         targets=list(version.targets),
-        aliases=sorted(alias for alias, pointed in status.adapter.aliases.items() if pointed == number),
+        aliases=list(status.adapter.aliases_of(number)),
     )

@@ -66,6 +66,18 @@ Timeout = Annotated[
     ),
 ]
 
+ROUTING_KEY = "X-Routing-Key"
+RoutingKey = Annotated[
+    str | None,
+    Header(
+        alias=ROUTING_KEY,
+        min_length=1,
+        max_length=512,
+        description="Of an alias that splits, requests with the same key get the same version; without, any.",
+        examples=["user-4711"],
+    ),
+]
+
 
 def engine_of(request: Request) -> Engine:
     return cast(Engine, request.app.state.engine)

@@ -1,14 +1,17 @@
 """Which adapter versions the rows of a request mean: references become exact versions, all faults at once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from models_registry.adapters.catalog import parse_stored
 from models_registry.adapters.method import FLOAT32_MAX
 from models_registry.errors import Invalid, NotFound
 from models_registry.records import AdapterVersion, Fault, Location, RegistrySnapshot
+from models_registry.references import named_by
+from models_registry.rollouts import is_split
 from service.front.access.names import shown
 from service.front.requests import AdapterChoice, AdapterChoices, Digest
-from service.front.resolution.registry_snapshot import resolve
+from service.front.resolution.registry_snapshot import draw, find_adapter, resolve
 from service.protocol.types import BASE, Part, Selection
 
 
@@ -30,14 +33,15 @@ def _part(version: AdapterVersion, weight: float) -> Part:
     return Part(version, version.key, weight)
 
 
-def select(view: RegistrySnapshot, model: str, adapters: AdapterChoices) -> tuple[Selection, ...]:
-    """One selection for all rows, or one per row if `adapters` is a tuple. `view` is as the caller has it.
+def select(view: RegistrySnapshot, model: str, adapters: AdapterChoices, routing_key: str) -> tuple[Selection, ...]:
+    """One selection for all rows, or one per row if `adapters` is a tuple. `view` is as the caller has it. An alias
+    that splits is the same version wherever it is named, because the `routing_key` says which.
 
     Raises `NotFound` listing every reference that doesn't exist or belongs to another model, `Invalid` listing every
     composition that can't be computed.
     """
     choices = adapters if isinstance(adapters, tuple) else (adapters,)
-    resolved = _resolve_all(view, model, choices)
+    resolved = _resolve_all(model, choices, partial(draw, view, routing_key=routing_key))
     faults: list[Fault] = []
     selections: list[Selection] = []
     for row, choice in enumerate(choices):
@@ -53,13 +57,19 @@ def select(view: RegistrySnapshot, model: str, adapters: AdapterChoices) -> tupl
 def resolve_composition(view: RegistrySnapshot, model: str, adapters: Mapping[str, float]) -> Selection:
     """The exact versions of a composition that is to be stored, whether or not it can be computed.
 
-    Raises `NotFound` listing every reference that doesn't exist or belongs to another model.
+    Raises `NotFound` listing every reference that doesn't exist or belongs to another model, `Invalid` listing every
+    alias that means several versions.
     """
-    return _compose(adapters, _resolve_all(view, model, (adapters,)))
+    resolved = _resolve_all(model, (adapters,), partial(resolve, view))
+    split = [reference for reference in adapters if is_split(find_adapter(view, named_by(reference)), reference)]
+    if split:
+        message = "It splits its requests between versions: name one of these."
+        raise Invalid("What is stored has one version of each.", [Fault(("adapters", one), message) for one in split])
+    return _compose(adapters, resolved)
 
 
 def _resolve_all(
-    view: RegistrySnapshot, model: str, choices: tuple[AdapterChoice, ...]
+    model: str, choices: tuple[AdapterChoice, ...], resolve: Callable[[str], AdapterVersion]
 ) -> Mapping[str, AdapterVersion]:
     resolved: dict[str, AdapterVersion] = {}
     missing: dict[str, str] = {}
@@ -67,7 +77,7 @@ def _resolve_all(
         if reference in resolved or reference in missing:
             continue
         try:
-            version = resolve(view, reference)
+            version = resolve(reference)
         except NotFound as error:
             missing[reference] = error.detail
             continue

@@ -14,6 +14,7 @@ from models_registry.errors import NotFound, Unavailable
 from models_registry.records import Adapter, AdapterVersion, RegistrySnapshot
 from models_registry.references import name_taken, named_by, pick_version, require_name, short_name
 from models_registry.registry import Registry
+from models_registry.rollouts import draw_version
 
 
 class Snapshot:
@@ -80,6 +81,11 @@ def first_adapter(view: RegistrySnapshot, model: str) -> Adapter | None:
 def resolve(view: RegistrySnapshot, reference: str) -> AdapterVersion:
     """The exact version that `name`, `name@3` or `name@alias` means. Raises `NotFound` that says which part."""
     return pick_version(find_adapter(view, named_by(reference)), reference)
+
+
+def draw(view: RegistrySnapshot, reference: str, routing_key: str) -> AdapterVersion:
+    """As `resolve`, for a request with that routing key: of an alias that splits, one of its versions."""
+    return draw_version(find_adapter(view, named_by(reference)), reference, routing_key)
 
 
 def require_free(view: RegistrySnapshot, name: str, model: str) -> None:

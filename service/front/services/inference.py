@@ -154,7 +154,8 @@ class Inference:
             caller = current_caller()
             if not caller.may_use(request.model):
                 raise NotFound(f"There is no base model {request.model!r}.")
-            selections = select(seen(without(self._snapshot.view, leaving)), request.model, request.adapters)
+            view = seen(without(self._snapshot.view, leaving))
+            selections = select(view, request.model, request.adapters, request.routing_key)
             versions = distinct_versions(selections)
             call = InferCall(
                 request.inputs,

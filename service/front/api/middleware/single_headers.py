@@ -8,7 +8,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.front.api.middleware.generation import HEADER as GENERATION
 from service.front.api.problems import MALFORMED, problem
 
-_ONCE = ("Authorization", "Content-Type", "Idempotency-Key", "X-API-Key", "X-Request-Timeout", GENERATION)
+_ONCE = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "X-API-Key",
+    "X-Request-Timeout",
+    "X-Routing-Key",
+    GENERATION,
+)
 NAMES = {name.lower().encode(): name for name in _ONCE}
 
 

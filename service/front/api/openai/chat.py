@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from service.front.api.dependencies import Timeout
+from service.front.api.dependencies import RoutingKey, Timeout
 from service.front.api.http.bodies import JSON, reads
 from service.front.api.http.event_stream import EVENTS
 from service.front.api.openai.chat_answer import ChatAnswer, ChatChunk
@@ -28,6 +28,6 @@ router = APIRouter(tags=["openai"])
     },
     openapi_extra=reads({JSON: ChatBody}),
 )
-async def create_chat_completion(request: Request, timeout: Timeout = None) -> Response:
+async def create_chat_completion(request: Request, timeout: Timeout = None, routing_key: RoutingKey = None) -> Response:
     """Go on with a chat, as OpenAI's API does; `model` names a base model or an adapter."""
-    return await write(request, await read_body(ChatBody, request), timeout)
+    return await write(request, await read_body(ChatBody, request), timeout, routing_key)

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from service.front.api.dependencies import Timeout
+from service.front.api.dependencies import RoutingKey, Timeout
 from service.front.api.http.bodies import JSON, reads
 from service.front.api.http.event_stream import EVENTS
 from service.front.api.openai.completion_answer import CompletionAnswer
@@ -28,6 +28,6 @@ router = APIRouter(tags=["openai"])
     },
     openapi_extra=reads({JSON: CompletionBody}),
 )
-async def create_completion(request: Request, timeout: Timeout = None) -> Response:
+async def create_completion(request: Request, timeout: Timeout = None, routing_key: RoutingKey = None) -> Response:
     """Continue texts as they stand, as OpenAI's API does; `model` names a base model or an adapter."""
-    return await write(request, await read_body(CompletionBody, request), timeout)
+    return await write(request, await read_body(CompletionBody, request), timeout, routing_key)

@@ -4,7 +4,7 @@ import time
 
 from fastapi import APIRouter, Request, Response
 
-from service.front.api.dependencies import Timeout, engine_of, metrics_of
+from service.front.api.dependencies import RoutingKey, Timeout, engine_of, metrics_of
 from service.front.api.http.bodies import JSON, beside_the_loop, reads
 from service.front.api.http.client_disconnect import while_there
 from service.front.api.openai.embeddings_answer import EmbeddingsAnswer, embeddings_as_json
@@ -29,7 +29,7 @@ router = APIRouter(tags=["openai"])
     },
     openapi_extra=reads({JSON: EmbeddingsBody}),
 )
-async def create_embeddings(request: Request, timeout: Timeout = None) -> Response:
+async def create_embeddings(request: Request, timeout: Timeout = None, routing_key: RoutingKey = None) -> Response:
     """Turn texts into vectors, as OpenAI's API does; `model` names a base model or an adapter."""
     body = await read_body(EmbeddingsBody, request)
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -37,7 +37,7 @@ async def create_embeddings(request: Request, timeout: Timeout = None) -> Respon
         model, adapter = target(engine_of(request), body.model, body.choices)
         asked = InferRequest(model, body.inputs(), adapter, ("embedding", "token_count"), deadline=deadline)
         async with while_there(request):
-            answer = await engine_of(request).infer(asked)
+            answer = await engine_of(request).infer(asked.routed_by(routing_key))
         vectors = body.shortened(answer.outputs["embedding"])
     metrics_of(request).count_inference(answer)
     content = await beside_the_loop(vectors.nbytes, lambda: embeddings_as_json(body, vectors, answer))

@@ -34,13 +34,13 @@ async def read_body(schema: type[M], request: Request) -> M:
     return await read_json(schema, request, settings_of(request).max_json_bytes)
 
 
-async def write(request: Request, body: WritingBody, timeout: float | None) -> Response:
+async def write(request: Request, body: WritingBody, timeout: float | None, routing_key: str | None) -> Response:
     """Raises as `Engine.infer` does, at the places of `body`."""
     deadline = None if timeout is None else time.monotonic() + timeout
     with body.places.named():
         model, adapter = target(engine_of(request), body.model, body.adapter)
         inputs, parameters = body.inputs(), body.parameters()
-    asked = InferRequest(model, inputs, adapter, None, parameters, deadline, body.CHAT)
+    asked = InferRequest(model, inputs, adapter, None, parameters, deadline, body.CHAT).routed_by(routing_key)
     if body.stream:
         return EventStream(_events(request, body, asked))
     async with while_there(request):

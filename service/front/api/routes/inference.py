@@ -15,8 +15,10 @@ from models_registry.records import Fault
 from models_registry.references import NAME
 from models_registry.safetensors_files import read_safetensors
 from service.front.api.dependencies import (
+    ROUTING_KEY,
     TIMEOUT,
     ModelId,
+    RoutingKey,
     Timeout,
     engine_of,
     json_reader_of,
@@ -53,7 +55,9 @@ class _InferRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             model_id = request.path_params["model_id"]
-            if request.scope["query_string"] or TIMEOUT in request.headers or not NAME.fullmatch(model_id):
+            headers = request.headers
+            has_parameters = request.scope["query_string"] or TIMEOUT in headers or ROUTING_KEY in headers
+            if has_parameters or not NAME.fullmatch(model_id):
                 return await with_parameters(request)
             return await infer(await _read_call(request, model_id), request)
 
@@ -81,6 +85,7 @@ async def _read_call(
     request: Request,
     model_id: ModelId,
     timeout: Timeout = None,
+    routing_key: RoutingKey = None,
     adapter: Annotated[
         str | None, Query(description="With a safetensors body: a reference, or JSON.", examples=["tone@prod"])
     ] = None,
@@ -98,13 +103,13 @@ async def _read_call(
             tensors = await beside_the_loop(body.size, lambda: read_safetensors(body.contents), COPIED)
         call = validate(Call, await _from_query(request, adapter, outputs))
         asked = InferRequest(model_id, Inputs(tensors), call.choices, call.wanted, deadline=deadline)
-        return _Asked(asked, begun, binary)
+        return _Asked(asked.routed_by(routing_key), begun, binary)
     if in_query := [name for name in ("adapter", "outputs") if name in request.query_params]:
         raise Refused(MALFORMED, f"With a JSON body, {' and '.join(in_query)} belong into it, not into the query.")
     body = await read_bytes(request, settings.max_json_bytes, MAX_JSON)
     value = await json_reader_of(request).read_call(body)
     asked, stream = await beside_the_loop(len(body), lambda: _call_of(model_id, value, deadline))
-    return _Asked(asked, begun, binary, stream)
+    return _Asked(asked.routed_by(routing_key), begun, binary, stream)
 
 
 def _call_of(model: str, value: Any, deadline: float | None) -> tuple[InferRequest, bool]:

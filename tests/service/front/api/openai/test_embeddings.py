@@ -95,3 +95,21 @@ def test_what_is_wrong_is_a_bad_request_that_names_the_field(client: OpenAI, bod
     with pytest.raises(BadRequestError) as raised:
         client.embeddings.create(model=body.pop("model", "encoder"), input=body.pop("input", "a"), extra_body=body)
     assert raised.value.param == param
+
+
+def test_a_split_alias_sticks_to_its_routing_key(client: OpenAI, texts: httpx.Client) -> None:
+    texts.post("/models/encoder/adapters", json={"name": "halves", "config": LORA}).raise_for_status()
+    state = texts.get("/adapters/halves/state").content
+    sent = {"Content-Type": "application/vnd.safetensors"}
+    texts.put("/adapters/halves/state?force=true", content=state, headers=sent).raise_for_status()
+    halves = {"versions": {"1": 0.5, "2": 0.5}}
+    texts.put("/adapters/halves/aliases/prod", json=halves).raise_for_status()
+
+    def answering(user: int) -> str | None:
+        key = {"X-Routing-Key": f"user-{user}"}
+        raw = client.embeddings.with_raw_response.create(model="halves@prod", input="one", extra_headers=key)
+        return raw.headers.get("X-Adapter")
+
+    first = [answering(user) for user in range(12)]
+    assert set(first) == {"halves@1", "halves@2"}
+    assert [answering(user) for user in range(12)] == first

@@ -3,16 +3,15 @@
 from typing import Any
 
 import pytest
-from apps import ROWS, SAFETENSORS, create, expect, expect_problem, places
+from apps import ROWS, SAFETENSORS, create, expect, expect_problem, places, two_versions
 from safetensors.torch import load, save
 from starlette.testclient import TestClient
 
 
-def two_versions(client: TestClient, name: str) -> None:
-    create(client, name)
-    state = client.get(f"/adapters/{name}/state").content
-    halved = save({key: tensor / 2 for key, tensor in load(state).items()})
-    expect(client.put(f"/adapters/{name}/state", content=halved, headers=SAFETENSORS), 201)
+def whole(name: str, alias: str, version: int) -> dict[str, Any]:
+    """The answer for an alias of one version."""
+    shares = {"versions": {str(version): 1.0}, "shadow": None, "shadow_share": None}
+    return {"name": name, "alias": alias, "version": version, **shares}
 
 
 def answering(client: TestClient, reference: str) -> Any:
@@ -24,7 +23,7 @@ def test_an_alias_moves_forward_and_back_in_one_step(client: TestClient) -> None
     two_versions(client, "rolled")
     for number in (1, 2, 1):
         moved = client.put("/adapters/rolled/aliases/prod", json={"version": number})
-        assert expect(moved, 200) == {"name": "rolled", "alias": "prod", "version": number}
+        assert expect(moved, 200) == whole("rolled", "prod", number)
         assert answering(client, "rolled@prod") == f"rolled@{number}"
         aliased, exact = (
             client.get(f"/adapters/rolled/state?{query}") for query in ("alias=prod", f"version={number}")
@@ -93,11 +92,11 @@ def test_the_aliases_of_an_adapter_are_paged_by_name(client: TestClient) -> None
         expect(client.put(f"/adapters/many/aliases/{alias}", json={"version": version}), 200)
     first = expect(client.get("/adapters/many/aliases?limit=2"), 200)
     assert first["items"] == [
-        {"name": "many", "alias": "canary", "version": 2},
-        {"name": "many", "alias": "dev", "version": 2},
+        whole("many", "canary", 2),
+        whole("many", "dev", 2),
     ]
     rest = expect(client.get("/adapters/many/aliases", params={"cursor": first["next_cursor"]}), 200)
-    assert rest == {"items": [{"name": "many", "alias": "prod", "version": 1}], "next_cursor": None}
+    assert rest == {"items": [whole("many", "prod", 1)], "next_cursor": None}
     expect_problem(client.get("/adapters/none/aliases"), 404, "not-found")
 
 

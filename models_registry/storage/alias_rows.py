@@ -1,0 +1,71 @@
+"""What changes aliases: `registry.py` alone calls this, inside its transactions."""
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from models_registry.errors import Invalid, NotFound
+from models_registry.records import Adapter, AdapterVersion, Rollout
+from models_registry.references import pick_version
+from models_registry.rollouts import faults_of, main_version
+from models_registry.storage.events import log
+from models_registry.storage.reading import as_stored, find_adapter
+from models_registry.storage.tables import AliasRow
+
+
+def move_alias(session: Session, name: str, alias: str, to: int | Rollout, reason: str | None) -> AdapterVersion:
+    """The version to which `alias` points from now on, of several the one with the greatest share."""
+    adapter = find_adapter(session, name)
+    number = to if isinstance(to, int) else _require_sound(to, adapter)
+    version = pick_version(adapter, f"{name}@{number}")
+    _point(session, adapter, alias, to, reason)
+    return version
+
+
+def remove_alias(session: Session, name: str, alias: str) -> None:
+    adapter = find_adapter(session, name)
+    if alias not in adapter.aliases:
+        raise NotFound(f"The adapter {name!r} has no alias {alias!r}.")
+    session.delete(session.get_one(AliasRow, (name, alias)))
+    session.flush()
+    log(session, "alias.removed", f"{name}@{alias}", **{"from": _as_told(_target(adapter, alias))})
+
+
+def end_shadows(session: Session, adapter: Adapter, number: int) -> None:
+    """Let no alias have the version of that number as its shadow."""
+    for alias, rollout in adapter.rollouts.items():
+        if rollout.shadow == number:
+            _point(session, adapter, alias, Rollout(rollout.shares), "its shadow was removed")
+
+
+def _require_sound(rollout: Rollout, adapter: Adapter) -> int:
+    if faults := list(faults_of(rollout, adapter)):
+        raise Invalid("The alias can't divide its requests so.", faults)
+    return main_version(rollout)
+
+
+def _point(session: Session, adapter: Adapter, alias: str, to: int | Rollout, reason: str | None) -> None:
+    after, before = _plain(to), _target(adapter, alias)
+    if after == before:
+        return
+    number, rollout = (after, None) if isinstance(after, int) else (main_version(after), as_stored(after))
+    session.merge(AliasRow(adapter=adapter.name, alias=alias, version=number, rollout=rollout))
+    why = {} if reason is None else {"reason": reason}
+    moved = {"from": _as_told(before), "to": _as_told(after)}
+    log(session, "alias.moved", f"{adapter.name}@{alias}", **moved, **why)
+
+
+def _target(adapter: Adapter, alias: str) -> int | Rollout | None:
+    return adapter.rollouts.get(alias) or adapter.aliases.get(alias)
+
+
+def _plain(to: int | Rollout) -> int | Rollout:
+    """The version alone, where there is no other and no shadow."""
+    if isinstance(to, int) or to.shadow is not None or len(to.shares) > 1:
+        return to if isinstance(to, int) else replace(to, shares=dict(sorted(to.shares.items())))
+    return next(iter(to.shares))
+
+
+def _as_told(target: int | Rollout | None) -> int | dict[str, Any] | None:
+    return as_stored(target) if isinstance(target, Rollout) else target
