@@ -1,19 +1,21 @@
-"""Who may come in: teams, and the keys of those who call. One method is one transaction, committed on return.
+"""Who may come in: teams, what these may have, and the keys of those who call. One method is one transaction,
+committed on return.
 
 A key itself is never kept, only its sha256: whoever reads the database can't call with what they find.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from models_registry.records import Key, Team
+from models_registry.records import Key
 from models_registry.references import require_name
-from models_registry.storage import access_rows
+from models_registry.storage import access_rows, team_quotas
 from models_registry.storage.database import Database
 from models_registry.storage.tables import GenerationRow
+from models_registry.teams import NO_LIMITS, StoredUse, Team, TeamLimits
 
 
 class Access:
@@ -23,11 +25,26 @@ class Access:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add_team(self, name: str) -> Team:
+    def add_team(self, name: str, limits: TeamLimits = NO_LIMITS) -> Team:
         """Raises `Invalid` for the name, `Conflict` if it is taken."""
         require_name("name", name)
         with self._write() as session:
-            return access_rows.add_team(session, name)
+            return access_rows.add_team(session, name, limits)
+
+    def limit_team(self, name: str, limits: TeamLimits) -> Team:
+        """Let these be all the limits that the team has. Raises `NotFound`."""
+        with self._write() as session:
+            return access_rows.limit_team(session, name, limits)
+
+    def stored_use(self, team: str) -> StoredUse:
+        """What the team has stored now."""
+        with self._database.read() as session:
+            return team_quotas.stored_use(session, team)
+
+    def limited_teams(self) -> Mapping[str, TeamLimits]:
+        """Every team that has limits."""
+        with self._database.read() as session:
+            return access_rows.limited_teams(session)
 
     def find_team(self, name: str) -> Team:
         """Raises `NotFound`."""

@@ -15,6 +15,7 @@ RegistryError
 ├── Cancelled           nobody waits for what was begun any more; nothing changed
 ├── Unavailable         a store or the service itself is away for now; try again later
 ├── NoRoom              the blob store, the database or the memory for adapters is full; nothing changed
+│   └── LimitReached    the team may store no more; nothing changed
 └── Damaged             bytes that don't have the digest they are stored under
 """
 
@@ -100,6 +101,11 @@ class Unavailable(RegistryError):
 
 class NoRoom(RegistryError):
     pass
+
+
+class LimitReached(NoRoom):
+    """Over one of the limits that an admin set for what the team stores; `detail` names it. Trying again doesn't help:
+    delete something, or have the limit raised."""
 
 
 class Damaged(RegistryError):

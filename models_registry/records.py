@@ -287,14 +287,6 @@ DEFAULT_TEAM: Final = "default"
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
-    """A group of callers, who own adapters together."""
-
-    name: str
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Key:
     """What is known of an API key: never the key itself, only the sha256 (hex) of it. `models` and `adapters` are all
     that it may be used for, None where there is no such limit."""

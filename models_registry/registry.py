@@ -23,7 +23,7 @@ from models_registry.records import (
 )
 from models_registry.references import named_by, pick_version, require_alias, require_name, short_name
 from models_registry.registry_blobs import RegistryBlobs
-from models_registry.storage import adapter_rows, alias_rows, base_model_rows
+from models_registry.storage import adapter_rows, alias_rows, base_model_rows, team_quotas
 from models_registry.storage.adapter_rows import VersionContent
 from models_registry.storage.base_model_rows import ARCHITECTURE, BaseModelOptions
 from models_registry.storage.creation_keys import (
@@ -134,11 +134,12 @@ class Registry(RegistryBlobs):
         """A new adapter with its version 1. `warnings` are kept with `once`.
 
         Raises `Invalid` for the name, `NotFound` for the model, `Conflict` if the name is taken, if the model was never
-        built (nothing can be checked against it then) or if its fingerprint isn't `made_for`.
+        built (nothing can be checked against it then) or if its fingerprint isn't `made_for`, `LimitReached`.
         """
         require_name("name", short_name(name))
         with self._database.read() as session:
             adapter_rows.require_place(session, model, name, made_for)
+        self.require_room(name, content["weights"])
         digest = self._blobs.put(content["weights"])
         with self._write() as session:
             fingerprint = adapter_rows.require_place(session, model, name, made_for)
@@ -160,7 +161,7 @@ class Registry(RegistryBlobs):
         """The next version of an adapter. A number is never given twice, not even after its version was removed.
 
         `if_match` are digests (hex) of which the newest version must have one. Raises `NotFound`, `Stale` if it
-        hasn't, `Conflict` as `create_adapter`.
+        hasn't, `Conflict` and `LimitReached` as `create_adapter`.
         """
         digest = self._put_to_extend(name, if_match, made_for, content["weights"])
         with self._write() as session:
@@ -180,10 +181,17 @@ class Registry(RegistryBlobs):
             same = adapter_rows.find_same(session, name, digest, content)
             return same or adapter_rows.append_version(session, adapter, fingerprint, digest, content), same is None
 
+    def require_room(self, name: str, weights: bytes) -> None:
+        """Raises `LimitReached` if the team of the adapter `name`, a new one or not, may not store a version of these
+        bytes now."""
+        with self._database.read() as session:
+            team_quotas.require_room(session, name, weights)
+
     def _put_to_extend(self, name: str, if_match: IfMatch, made_for: str | None, weights: bytes) -> str:
         """The blob's digest (hex), put once nothing stands against the version."""
         with self._database.read() as session:
             adapter_rows.find_to_extend(session, name, if_match, made_for)
+        self.require_room(name, weights)
         return self._blobs.put(weights)
 
     def find_created(self, once: Once) -> tuple[AdapterVersion, tuple[str, ...]] | None:

@@ -58,6 +58,7 @@ from service.front.engine import Engine
 from service.front.hosts.times import HostTimes
 from service.front.services.keys import Keys
 from service.front.services.lora_directories import LoraDirectories
+from service.front.services.teams import Teams
 from service.protocol.host import Transport
 from service.protocol.types import HostLimits
 from service.secret_values import redactor_of, secret_of
@@ -169,6 +170,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     app.state.key_ring = ring
     app.state.tokens = _open_tokens(settings, ring)
     app.state.keys = Keys(access, engine.catch_up)
+    app.state.teams = Teams(access, engine.catch_up)
     app.state.drain.give_up = engine.give_up
     app.state.metrics.watch_models(engine.models.stats)
     try:

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 OURS = ("models_registry", "service")
 # What every room may import: values, errors, how references are written, dtypes by name, tensors by digest,
-# named tensors as bytes, text without its secrets, tasks by name, who changes something, who answers for an alias.
+# named tensors as bytes, text without its secrets, tasks by name, who changes something, who answers for an alias,
+# what a team may have.
 COMMON = {
     "models_registry.records",
     "models_registry.errors",
@@ -23,6 +24,7 @@ COMMON = {
     "models_registry.task_names",
     "models_registry.authors",
     "models_registry.rollouts",
+    "models_registry.teams",
 }
 ROOMS = ("access", "adapters", "architecture", "base_models", "injection", "inputs", "storage", "registry")
 MAY_IMPORT = {

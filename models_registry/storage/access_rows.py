@@ -1,5 +1,6 @@
 """What changes teams and keys: `access.py` alone calls this, inside its transactions."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 
@@ -8,20 +9,30 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models_registry.errors import Conflict, NotFound
-from models_registry.records import Key, Team
+from models_registry.records import Key
 from models_registry.storage.events import log
 from models_registry.storage.tables import KeyRow, TeamRow
+from models_registry.teams import Team, TeamLimits
 
 _KEY = TypeAdapter(Key)
 
 
-def add_team(session: Session, name: str) -> Team:
+def add_team(session: Session, name: str, limits: TeamLimits) -> Team:
     if session.get(TeamRow, name):
         raise Conflict(f"There is a team {name!r} already.")
-    row = TeamRow(name=name, created_at=datetime.now(UTC))
+    row = TeamRow(name=name, created_at=datetime.now(UTC), limits=limits.as_dict() or None)
     session.add(row)
     session.flush()
-    log(session, "team.created", name)
+    log(session, "team.created", name, limits=limits.as_dict())
+    return team_record(row)
+
+
+def limit_team(session: Session, name: str, limits: TeamLimits) -> Team:
+    before = find_team(session, name).limits
+    row = session.get_one(TeamRow, name)
+    row.limits = limits.as_dict() or None
+    if limits != before:
+        log(session, "team.limited", name, before=before.as_dict(), after=limits.as_dict())
     return team_record(row)
 
 
@@ -40,6 +51,11 @@ def list_teams(session: Session, limit: int, after: str | None) -> tuple[Team, .
 
 def team_names(session: Session) -> frozenset[str]:
     return frozenset(session.scalars(select(TeamRow.name)))
+
+
+def limited_teams(session: Session) -> Mapping[str, TeamLimits]:
+    rows = session.scalars(select(TeamRow).where(TeamRow.limits.is_not(None)))
+    return {team.name: team.limits for team in map(team_record, rows)}
 
 
 def add_key(session: Session, key: Key) -> None:
@@ -62,7 +78,7 @@ def list_keys(session: Session) -> tuple[Key, ...]:
 
 
 def team_record(row: TeamRow) -> Team:
-    return Team(row.name, row.created_at)
+    return Team(row.name, row.created_at, TeamLimits(**(row.limits or {})))
 
 
 def key_record(row: KeyRow) -> Key:

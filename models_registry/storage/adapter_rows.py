@@ -17,6 +17,7 @@ from models_registry.storage.damage import forget_unreferenced, mark_sound
 from models_registry.storage.events import SHA256, log
 from models_registry.storage.reading import find_adapter, find_base_model_row, read_adapters, version_record
 from models_registry.storage.tables import AdapterRow, AliasRow, VersionRow
+from models_registry.storage.team_quotas import require_another_adapter, require_bytes
 
 
 class VersionContent(TypedDict):
@@ -42,6 +43,7 @@ def require_place(session: Session, model: str, name: str, made_for: str | None)
 
 
 def add_adapter(session: Session, model: str, name: str) -> AdapterRow:
+    require_another_adapter(session, name)
     row = AdapterRow(name=name, model=model, created_at=datetime.now(UTC), last_version=0)
     session.add(row)
     session.flush()
@@ -91,7 +93,8 @@ def find_same(session: Session, name: str, digest: str, content: VersionContent)
 def append_version(
     session: Session, adapter: AdapterRow, fingerprint: str, digest: str, content: VersionContent
 ) -> AdapterVersion:
-    """The blob was put just now, so that whatever was wrong with it is mended."""
+    """The blob was put just now, so that whatever was wrong with it is mended. Raises `LimitReached`."""
+    require_bytes(session, adapter.name, content["weights"], digest)
     adapter.last_version += 1
     row = VersionRow(
         adapter=adapter.name,

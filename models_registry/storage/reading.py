@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Select, Text, cast, or_, select
+from sqlalchemy import ColumnElement, Select, Text, cast, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models_registry.errors import NotFound
@@ -59,7 +59,10 @@ def list_adapters(
 
 def is_of_team(name: InstrumentedAttribute[str], team: str) -> ColumnElement[bool]:
     """Whether what the column holds belongs to the team: an adapter's name or reference as the registry keeps it."""
-    return ~name.contains(":") if team == DEFAULT_TEAM else name.startswith(f"{team}:", autoescape=True)
+    if team == DEFAULT_TEAM:
+        return ~name.contains(":")
+    begins = f"{team}:"  # not by LIKE, which SQLite takes for the same in upper and lower case
+    return func.substr(name, 1, len(begins)) == begins
 
 
 def read_adapters(session: Session, chosen: Select[AdapterRow]) -> tuple[Adapter, ...]:

@@ -177,6 +177,8 @@ class TeamRow(Row):
 
     name: Mapped[str] = mapped_column(Name, primary_key=True)
     created_at: Mapped[datetime]
+    # Those that are set, by name.
+    limits: Mapped[dict[str, Any] | None]
 
 
 class KeyRow(Row):

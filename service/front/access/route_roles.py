@@ -64,6 +64,7 @@ GET /models/{model_id}/host
 GET /metrics
 GET /teams
 POST /teams
+PATCH /teams/{team}
 """
 _TABLE: Final[Mapping[Role, str]] = {
     "caller": _CALLER,

@@ -14,6 +14,7 @@ from service.front.api.middleware.draining import Drain
 from service.front.engine import Engine
 from service.front.services.keys import Keys
 from service.front.services.lora_directories import LoraDirectories
+from service.front.services.teams import Teams
 from service.settings import Settings
 
 NAME_PATTERN = f"^{NAME.pattern}$"
@@ -126,8 +127,13 @@ async def _keys(request: Request) -> Keys:
     return cast(Keys, request.app.state.keys)
 
 
+async def _teams(request: Request) -> Teams:
+    return cast(Teams, request.app.state.teams)
+
+
 TheDrain = Annotated[Drain, Depends(_drain)]
 TheEngine = Annotated[Engine, Depends(_engine)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheKeys = Annotated[Keys, Depends(_keys)]
+TheTeams = Annotated[Teams, Depends(_teams)]
 TheMetrics = Annotated[Metrics, Depends(_metrics)]

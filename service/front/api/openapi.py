@@ -20,7 +20,7 @@ from service.front.api.openai.embeddings_answer import EmbeddingsAnswer
 from service.front.api.openai.embeddings_body import EmbeddingsBody
 from service.front.api.openai.error_bodies import ErrorBody
 from service.front.api.openai.lora import LoadLoraBody, UnloadLoraBody
-from service.front.api.problems import Problem
+from service.front.api.problem_schema import Problem
 from service.front.api.routes.aliases import AliasBody
 from service.front.api.routes.compositions import CompositionBody
 from service.front.api.routes.keys import NewKeyBody

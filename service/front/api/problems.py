@@ -7,13 +7,12 @@ A problem's `type` is one of the slugs below, stable, and what a client should c
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
@@ -23,6 +22,7 @@ from models_registry.records import Fault
 from models_registry.redaction import redacted
 from service.front.access.caller import Forbidden
 from service.front.access.names import shown_in
+from service.front.api.problem_schema import Problem, ProblemError, ProblemType
 from service.front.services.lora_directories import OutsideRoot
 from service.protocol.errors import HostLost, RequestEndsHost
 
@@ -35,38 +35,6 @@ FEW_ERRORS = 20
 UNFORESEEN = "Something failed that nobody foresaw. The service's log has the details."
 LONGEST_DETAIL, LONGEST_MESSAGE, LONGEST_KEY = 10_000, 2_000, 500
 """In characters."""
-
-
-ProblemType: TypeAlias = Literal[
-    "adapter-without-effect",
-    "address-too-long",
-    "conflict",
-    "damaged-blob",
-    "deadline-passed",
-    "forbidden",
-    "headers-too-large",
-    "host-restarting",
-    "internal",
-    "invalid",
-    "malformed",
-    "method-not-allowed",
-    "no-room",
-    "not-found",
-    "outside-lora-root",
-    "overloaded",
-    "range-not-satisfiable",
-    "refused",
-    "request-ends-host",
-    "rows-not-independent",
-    "stale",
-    "too-large",
-    "unauthenticated",
-    "unavailable",
-    "unsupported",
-    "unsupported-encoding",
-    "unsupported-media-type",
-]
-"""What a client compares. A new kind of problem adds its slug here, so that generated clients know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +73,7 @@ HOST_RESTARTING = Kind(503, "host-restarting", "The base model's process is bein
 REQUEST_ENDS_HOST = Kind(422, "request-ends-host", "The request ends its base model's process")
 DEADLINE_PASSED = Kind(504, "deadline-passed", "The request's deadline passed before it was answered")
 NO_ROOM = Kind(507, "no-room", "There is no room left")
+LIMIT_OF_STORAGE = Kind(507, "limit", "The team may store no more")
 
 _OF_ERROR: Mapping[type[errors.RegistryError], Kind] = {
     Forbidden: FORBIDDEN,
@@ -123,6 +92,7 @@ _OF_ERROR: Mapping[type[errors.RegistryError], Kind] = {
     HostLost: HOST_RESTARTING,
     RequestEndsHost: REQUEST_ENDS_HOST,
     errors.NoRoom: NO_ROOM,
+    errors.LimitReached: LIMIT_OF_STORAGE,
     errors.Damaged: DAMAGED,
     errors.RegistryError: INTERNAL,
 }
@@ -150,33 +120,6 @@ class Refused(Exception):
         self.hint = hint
         self.faults = tuple(faults)
         self.headers = dict(headers or {})
-
-
-class ProblemError(BaseModel):
-    loc: list[str | int] = Field(description="Where it is, from the outside in.", examples=[["config", "r"]])
-    message: str = Field(description="What is wrong with it, and what to do.", examples=["must be at least 1"])
-
-
-class Problem(BaseModel):
-    """An error, as RFC 9457 writes it. `errors` lists every offending thing where there are several: the first 1000,
-    and `detail` then says how many there are."""
-
-    type: ProblemType = Field(description="A stable slug: what a client compares.", examples=["not-found"])
-    title: str = Field(description="What every problem of this type is.", examples=["There is no such thing"])
-    status: int = Field(description="The HTTP status, once more.", examples=[404])
-    detail: str = Field(
-        description="What was wrong this time, and what to do.", examples=["There is no adapter 'tone'."]
-    )
-    errors: list[ProblemError] = Field(default=[], description="Every offending thing, where there are several.")
-    hint: str | None = Field(
-        default=None,
-        description="Another way to what the caller probably wants, where one is known.",
-        examples=["Did you mean 'limit'?"],
-    )
-    request_id: str = Field(
-        description="The answer's X-Request-ID, which stands in the service's log line for this request.",
-        examples=["5f0c6f2e8c4b4f0f9a5a3d1d8b1f7a10"],
-    )
 
 
 def problem(

@@ -92,6 +92,7 @@ class Adapters:
     def check(self, new: NewAdapter) -> CreatedAdapter:
         """The dry run: all of `create` but storing and attaching. Version 1 as it would be."""
         draft = self._draft(new)
+        self._registry.require_room(new.name, draft.content["weights"])
         return CreatedAdapter(draft.as_version(new.model, new.name, 1), draft.checkpoint.warnings)
 
     def compose(self, new: NewComposition, once: Once | None = None) -> CreatedAdapter:

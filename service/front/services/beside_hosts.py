@@ -35,7 +35,8 @@ class BesideHosts:
 
     def prepare(self, model: str, name: str, draft: VersionCandidate) -> HostedModel | None:
         """The blob is put first, because a host reads it by its digest: what it can't serve is never committed. None
-        where the model isn't in memory."""
+        where the model isn't in memory. Raises `LimitReached`."""
+        self._registry.require_room(name, draft.content["weights"])
         if (hosted := self._hosting.hosted(model)) is None:
             return None
         self._registry.put_weights(draft.content["weights"])

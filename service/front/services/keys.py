@@ -1,11 +1,11 @@
-"""The verbs of keys and teams: who may make them, and what a new one may do at most."""
+"""The verbs of keys: who may make them, and what a new one may do at most."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from models_registry.access import Access
 from models_registry.errors import Invalid, NotFound
-from models_registry.records import Fault, Key, Role, Team
+from models_registry.records import Fault, Key, Role
 from service.front.access.caller import Caller, Forbidden
 from service.front.access.key_ring import digest_of, new_key
 
@@ -59,21 +59,6 @@ class Keys:
         _require_below(caller, key.role)
         self._access.revoke_key(id)
         self._catch_up()
-
-    def add_team(self, name: str) -> Team:
-        """Raises `Invalid` for the name, `Conflict` if it is taken."""
-        team = self._access.add_team(name)
-        self._catch_up()
-        return team
-
-    def find_team(self, caller: Caller, name: str) -> Team:
-        """Raises `NotFound`, also for another team than the caller's own, unless they are an admin."""
-        if name != caller.team and not caller.may("admin"):
-            raise NotFound(f"There is no team {name!r}.")
-        return self._access.find_team(name)
-
-    def list_teams(self, limit: int, after: str | None) -> tuple[Team, ...]:
-        return self._access.list_teams(limit, after)
 
 
 def _require_below(caller: Caller, role: Role) -> None:

@@ -1,0 +1,113 @@
+"""Limits of teams over HTTP: one team that reaches its own is told which, and others notice nothing."""
+
+from typing import Any
+
+import pytest
+from apps import RANDOM_LORA, ROWS, Start, expect, expect_problem, host, places
+from starlette.testclient import TestClient
+
+ADMIN = {"x-api-key": "the-operators-own-key"}
+NONE = dict.fromkeys(
+    (
+        "adapters",
+        "stored_bytes",
+        "resident_share",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "rows_in_flight",
+        "sequences_in_flight",
+        "request_bytes",
+    )
+)
+
+
+@pytest.fixture
+def service(start: Start) -> TestClient:
+    client = start(admin_key=ADMIN["x-api-key"])
+    client.headers.update(ADMIN)
+    host(client, "mlp", "bases:mlp")
+    return client
+
+
+def member(client: TestClient, team: str, **limits: Any) -> dict[str, str]:
+    """The headers of a publisher of a new team with these limits."""
+    expect(client.post("/teams", json={"name": team, "limits": limits}), 201)
+    body = {"name": "test", "role": "publisher", "team": team}
+    return {"x-api-key": expect(client.post("/keys", json=body), 201)["key"]}
+
+
+def create(client: TestClient, who: dict[str, str], name: str, **how: Any) -> Any:
+    body = {"name": name, "config": RANDOM_LORA, "seed": 1, **how}
+    return client.post("/models/mlp/adapters", headers=who, json=body)
+
+
+def infer(client: TestClient, who: dict[str, str], rows: int = 2) -> Any:
+    return client.post("/models/mlp/infer", headers=who, json={"inputs": {"x": [ROWS[0]] * rows}})
+
+
+def use(client: TestClient, team: str) -> dict[str, Any]:
+    return expect(client.get(f"/teams/{team}"), 200)["use"]
+
+
+def test_a_teams_page_has_its_limits_with_what_is_in_use(service: TestClient) -> None:
+    fraud = member(service, "fraud", adapters=5, resident_share=0.25)
+    made = expect(create(service, fraud, "tone"), 201)
+    for who in (fraud, ADMIN):
+        page = expect(service.get("/teams/fraud", headers=who), 200)
+        assert page["limits"] == NONE | {"adapters": 5, "resident_share": 0.25}
+        assert page["use"]["adapters"] == 1
+        assert page["use"]["stored_bytes"] == made["bytes"]
+    expect_problem(service.get("/teams/default", headers=fraud), 404, "not-found")
+    listed = {team["name"]: team for team in expect(service.get("/teams"), 200)["items"]}
+    assert listed["default"]["limits"] == NONE
+    assert listed["fraud"]["use"]["adapters"] == 1
+
+
+def test_a_patch_replaces_all_limits_at_once(service: TestClient) -> None:
+    fraud = member(service, "fraud", adapters=1, stored_bytes=10**9)
+    expect(create(service, fraud, "one"), 201)
+    expect_problem(create(service, fraud, "two"), 507, "limit")
+    changed = expect(service.patch("/teams/fraud", json={"limits": {"adapters": 2}}), 200)
+    assert changed["limits"] == NONE | {"adapters": 2}
+    expect(create(service, fraud, "two"), 201)
+    for who, status, kind in [(fraud, 403, "forbidden"), (ADMIN, 404, "not-found")]:
+        path = "/teams/fraud" if who is fraud else "/teams/nobodys"
+        expect_problem(service.patch(path, headers=who, json={"limits": {}}), status, kind)
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_every_wrong_limit_is_named(service: TestClient, method: str) -> None:
+    wrong = {"adapters": -1, "stored_bytes": 1.5, "resident_share": 1.1, "rows_in_flight": True, "cats": 3}
+    path, body = ("/teams", {"name": "fraud"}) if method == "POST" else ("/teams/default", {})
+    problem = expect_problem(service.request(method, path, json=body | {"limits": wrong}), 422, "invalid")
+    assert set(places(problem)) == {f"limits.{name}" for name in wrong}
+    text = '{"name": "fraud", "limits": {"resident_share": NaN}}'
+    answer = service.post("/teams", content=text, headers={"content-type": "application/json"})
+    assert answer.status_code in {400, 422}, answer.text
+
+
+def test_a_full_team_is_told_so_by_dry_runs_too_and_others_are_not(service: TestClient) -> None:
+    fraud = member(service, "fraud", adapters=1)
+    expect(create(service, fraud, "one"), 201)
+    for dry_run in (True, False):
+        answer = create(service, fraud, "two", dry_run=dry_run)
+        problem = expect_problem(answer, 507, "limit")
+        assert problem["detail"] == "The team 'fraud' has 1 adapters, and its limit `adapters` is 1."
+        assert "ask an admin" in problem["hint"]
+        assert "retry-after" not in answer.headers
+    expect(create(service, ADMIN, "two"), 201)
+
+
+def test_merges_and_uploads_fill_a_teams_store_too(service: TestClient) -> None:
+    fraud = member(service, "fraud")
+    size = expect(create(service, fraud, "one"), 201)["bytes"]
+    other = expect(create(service, fraud, "two", seed=2), 201)["bytes"]
+    state = service.get("/adapters/two/state", headers=fraud).content
+    expect(service.patch("/teams/fraud", json={"limits": {"stored_bytes": size + other}}), 200)
+    merge = {"name": "three", "adapters": {"one": 0.5, "two": 0.5}, "method": "cat"}
+    expect_problem(service.post("/models/mlp/adapters/compose", headers=fraud, json=merge), 507, "limit")
+    headers = fraud | {"content-type": "application/vnd.safetensors"}
+    expect(service.put("/adapters/one/state", headers=headers, content=state), 201)  # a blob that it has
+    changed = bytearray(state)
+    changed[-1] ^= 1
+    expect_problem(service.put("/adapters/one/state", headers=headers, content=bytes(changed)), 507, "limit")
