@@ -11,7 +11,7 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from service.front.api.middleware.request_ids import HEADER, identified
-from service.front.api.problems import ADDRESS_TOO_LONG, HEADERS_TOO_LARGE, MALFORMED, Kind, problem
+from service.front.api.problems import ADDRESS_TOO_LONG, HEADERS_TOO_LARGE, MALFORMED, ProblemKind, problem
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._refusal: tuple[Kind, str] | None = None
+        self._refusal: tuple[ProblemKind, str] | None = None
         self._refused = False
         self._head_bytes = 0
         self._header_count = 0
@@ -107,11 +107,11 @@ class BoundedHttp(HttpToolsProtocol):
 
     # ---- refusing -----------------------------------------------------------------------------------------------
 
-    def _stop(self, kind: Kind, detail: str) -> None:
+    def _stop(self, kind: ProblemKind, detail: str) -> None:
         self._refusal = kind, detail
         raise _OutOfBounds(detail)
 
-    def _refuse(self, kind: Kind, detail: str) -> None:
+    def _refuse(self, kind: ProblemKind, detail: str) -> None:
         """Answer and close. Requests that arrived whole before this are answered first."""
         self._refused = True
         self._head_came()

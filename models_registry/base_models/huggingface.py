@@ -100,7 +100,7 @@ class HuggingFaceSpec:
         module = self._load(dtype)
         self._text = read_text(self._directory, self._file)
         if self._text is not None:
-            _settle_padding(module, self._text)
+            _set_padding(module, self._text)
         self._tables = tables_of(module)
         self._signature = signature_of(module)
         self._padding = RightPadding.of_model(module, self._tables, self._text)
@@ -312,7 +312,7 @@ def _check_complete(module: PreTrainedModel, missing: set[str]) -> None:
         raise Invalid(f"The files lack {len(missing)} weights of {type(module).__name__}.", faults)
 
 
-def _settle_padding(module: PreTrainedModel, text: Text) -> None:
+def _set_padding(module: PreTrainedModel, text: Text) -> None:
     # A decoder that classifies finds a row's last token by it, and refuses batches without.
     set_pad_token(module, text.pad_token_id)
     if module.can_generate():

@@ -169,7 +169,7 @@ class AdaptedModel:
                 layers[target].make_ready(folded)
         except BaseException:
             for target in prepared.layers:
-                layers[target].settle()
+                layers[target].drop_idle_hook()
             for layer in installed.values():
                 layer.remove()
             raise
@@ -188,7 +188,7 @@ class AdaptedModel:
     def _vacate(self, target: str, name: str) -> None:
         layer = self._layers[target]
         layer.drop(name)
-        if not layer.slots:
+        if not layer.folded:
             layer.remove()
             del self._layers[target]
             for sequences in self._sequences:

@@ -41,7 +41,7 @@ class Adapters(nn.Module):
 
     def __init__(self, model: object, target: nn.Module, info: ModuleInfo) -> None:
         super().__init__()
-        self.slots: dict[str, Folded] = {}
+        self.folded: dict[str, Folded] = {}
         self._scaling_inputs: set[str] = set()
         self._edition = 0
         self._kept: dict[CompositionKey, LayerAdapters] = {}
@@ -73,7 +73,8 @@ class Adapters(nn.Module):
             del target._modules[INJECTED]
 
     def make_ready(self, folded: Folded) -> None:
-        """Hook what it will need: all that can fail of `put`. What comes to nothing goes at the next `settle`."""
+        """Hook what it will need: all that can fail of `put`. A hook that isn't needed after all is removed by the next
+        `drop_idle_hook`."""
         (target,) = self._target
         if folded.input_scale is not None and self._hook_before is None:
             self._hook_before = target.register_forward_pre_hook(self._before, with_kwargs=True)
@@ -81,19 +82,19 @@ class Adapters(nn.Module):
     def put(self, name: str, folded: Folded) -> None:
         """Let the adapter act here, which it was made ready for, in the place of what it did before."""
         self._forget(name)
-        self.slots[name] = folded
+        self.folded[name] = folded
         if folded.input_scale is not None:
             self._scaling_inputs.add(name)
-        self.settle()
+        self.drop_idle_hook()
 
     def drop(self, name: str) -> None:
-        del self.slots[name]
+        del self.folded[name]
         self._forget(name)
-        self.settle()
+        self.drop_idle_hook()
 
-    def settle(self) -> None:
-        """A hook costs every forward some time, the base's own too: the one before it is there only while it has
-        work."""
+    def drop_idle_hook(self) -> None:
+        """Remove the hook before the forward while no adapter needs it, because each forward pays for it, the base's
+        own too."""
         if not self._scaling_inputs and self._hook_before is not None:
             self._hook_before.remove()
             self._hook_before = None
@@ -189,9 +190,9 @@ class Adapters(nn.Module):
         return acting
 
     def _look_up(self, composition: CompositionKey) -> LayerAdapters:
-        parts = tuple((self.slots[name], weight) for name, weight in composition if name in self.slots)
+        parts = tuple((self.folded[name], weight) for name, weight in composition if name in self.folded)
         low_ranks = tuple((low, weight) for folded, weight in parts if (low := folded.addition) is not None)
-        names = frozenset(name for name, _ in composition if name in self.slots)
+        names = frozenset(name for name, _ in composition if name in self.folded)
         linear = LinearDelta.of(parts) if parts and self._kind in LINEAR else None
         return LayerAdapters(names, parts, low_ranks if len(low_ranks) == len(parts) else (), linear)
 
@@ -245,12 +246,12 @@ class Adapters(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """`model.to()` and its kin move the adapters' tensors too, though they are no parameters of the model."""
-        for name, folded in tuple(self.slots.items()):
+        for name, folded in tuple(self.folded.items()):
             self.put(name, folded.map(fn))
         return super()._apply(fn, recurse)
 
     def extra_repr(self) -> str:
-        return "\n".join(f"({name}): {_describe(folded)}" for name, folded in self.slots.items())
+        return "\n".join(f"({name}): {_describe(folded)}" for name, folded in self.folded.items())
 
 
 def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -54,15 +54,15 @@ class Engine:
         def order_of(base: BaseModel) -> BuildOrder:
             return BuildOrder(base, tuple(map(str, policy.model_roots)), policy.factories, limits)
 
-        self._hosting = HostManager(registry, transport, order_of, times, limits.max_resident_bytes is not None, redact)
-        self._monitor = HostMonitor(self._hosting, times.forward_s)
-        self._inference = Inference(registry, self._snapshot, self._hosting, self._leases, limits)
-        self.names: Final = ModelNames(self._snapshot, self._hosting)
-        self.models: Final = Models(registry, self._snapshot, self._hosting)
+        self._hosts = HostManager(registry, transport, order_of, times, limits.max_resident_bytes is not None, redact)
+        self._monitor = HostMonitor(self._hosts, times.forward_s)
+        self._inference = Inference(registry, self._snapshot, self._hosts, self._leases, limits)
+        self.names: Final = ModelNames(self._snapshot, self._hosts)
+        self.models: Final = Models(registry, self._snapshot, self._hosts)
         self._poller = RegistryPoller(self._snapshot, self.models, self._inference)
         merges = MergeRunner(transport)
         self.adapters: Final = Adapters(
-            registry, limits, self._snapshot, self._hosting, self.models, self._leases, merges
+            registry, limits, self._snapshot, self._hosts, self.models, self._leases, merges
         )
 
     def add_follower(self, follow: Callable[[], None]) -> None:
@@ -80,7 +80,7 @@ class Engine:
     def give_up(self) -> None:
         """Answer `Unavailable` to whatever waits or runs, at once. Never blocks."""
         self._leases.refuse()
-        self._hosting.give_up(Unavailable(SHUTTING_DOWN))
+        self._hosts.give_up(Unavailable(SHUTTING_DOWN))
 
     def stop(self, grace_s: float) -> None:
         """Refuse new requests, give those that are queued or run `grace_s` seconds, answer the rest `Unavailable`,
@@ -90,16 +90,16 @@ class Engine:
         self._monitor.stop()
         self._leases.refuse()
         self._leases.wait(grace_s)
-        self._hosting.stop(Unavailable(SHUTTING_DOWN))
+        self._hosts.stop(Unavailable(SHUTTING_DOWN))
         self._transport.close()
 
     def readiness(self) -> Readiness:
         """Never raises: what is away is said in `reasons` and `degraded`."""
-        reasons = [f"The base model {model!r} is still loading." for model in self._hosting.all_in("loading")]
+        reasons = [f"The base model {model!r} is still loading." for model in self._hosts.all_in("loading")]
         if self._leases.stopping:
             reasons.append("The service is shutting down.")
-        degraded = [f"The base model {model!r} failed: {why}" for model, why in self._hosting.all_in("failed").items()]
-        restarting = self._hosting.all_in("restarting").items()
+        degraded = [f"The base model {model!r} failed: {why}" for model, why in self._hosts.all_in("failed").items()]
+        restarting = self._hosts.all_in("restarting").items()
         degraded += [f"The base model {model!r} is being started again, after {why}." for model, why in restarting]
         try:
             self._snapshot.refresh()

@@ -82,7 +82,7 @@ class Worker:
     def _run(self) -> None:
         # What is on its way too long no longer counts, so that others may come: nobody else would say when.
         while self._batcher.wait(self._patience_s) or self._written:
-            self._arrange()
+            self._rebalance()
             match self._batcher.take(self._adapters.absent):
                 case Call() as call:
                     self._call(call)
@@ -104,15 +104,15 @@ class Worker:
     def _patience_s(self) -> float | None:
         if self._written:
             return 0.0
-        return None if self._adapters.is_settled else SLOW_S
+        return None if self._adapters.is_balanced else SLOW_S
 
-    def _arrange(self) -> None:
-        if self._adapters.is_settled:
+    def _rebalance(self) -> None:
+        if self._adapters.is_balanced:
             return
         # What texts that are being written need comes first, so that it stays.
         turns = [*(job.keys for job in self._written), *self._batcher.in_fair_order()]
         try:
-            self._batcher.refuse(self._adapters.arrange(turns))
+            self._batcher.refuse(self._adapters.rebalance(turns))
         except Exception:  # nobody waits for this; the thread must live on for those who wait for answers
             log.exception("model %s could not change which adapters are in memory", self._name)
 

@@ -246,7 +246,7 @@ class RemoteHost:
                 self._work = None
             case Reply():
                 if (asked := self._asked.pop(message.id, None)) is not None:
-                    _settle(asked, message, payload)
+                    _resolve(asked, message, payload)
             case Failed():
                 failed = (self._inferring if message.infers else self._asked).pop(message.id, None)
                 if failed is not None:
@@ -283,7 +283,7 @@ class RemoteHost:
             asked.future.set_exception(self._ended)
 
 
-def _settle(asked: _Asked, reply: Reply, payload: bytearray) -> None:
+def _resolve(asked: _Asked, reply: Reply, payload: bytearray) -> None:
     assert asked.read is not None, "every verb that is asked has a result"
     try:
         asked.future.set_result(asked.read(reply, payload))

@@ -66,7 +66,7 @@ class Running:
     @property
     def hosting(self) -> HostManager:
         """For what falls between two steps."""
-        return self.engine.models._hosting  # pyright: ignore[reportPrivateUsage]
+        return self.engine.models._hosts  # pyright: ignore[reportPrivateUsage]
 
     def live(self, model: str = "m") -> LiveModel:
         """What its host has in memory, for what no answer shows."""

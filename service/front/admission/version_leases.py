@@ -1,6 +1,6 @@
 """Which requests use which adapter versions, from admission to answer. What is being removed waits.
 
-A lease is its request's future: whatever ends it (an answer, an error, a caller who left) releases the versions.
+A lease lasts as long as its request's future: an answer, an error or a cancelled call releases the versions.
 """
 
 import threading
@@ -17,54 +17,54 @@ from service.protocol.types import HostAnswer
 class VersionLeases:
     def __init__(self) -> None:
         self._admission = threading.Lock()
-        self._held: dict[Future[HostAnswer], tuple[AdapterVersion, ...]] = {}
-        self._leaving: list[str] = []
+        self._leases: dict[Future[HostAnswer], tuple[AdapterVersion, ...]] = {}
+        self._removing: list[str] = []
         self.stopping = False
 
     @contextmanager
     def admission(self) -> Generator[tuple[str, ...]]:
-        """Inside, nothing begins to be removed: to resolve a reference, to hand the request over and to hold what it
-        means is one step. Gives the adapters (`tone`) and versions (`tone@3`) that are being removed, which are to be
-        answered as if they were gone. Raises `Unavailable` once the service stops."""
+        """Inside, no removal begins: to resolve a reference, to hand the request over and to acquire its versions is
+        one step. Gives the adapters (`tone`) and versions (`tone@3`) that are being removed, which are answered as if
+        they were gone. Raises `Unavailable` once the service stops."""
         with self._admission:
             if self.stopping:
                 raise Unavailable("The service is shutting down; ask another instance.")
-            yield tuple(self._leaving)
+            yield tuple(self._removing)
 
-    def hold(self, future: Future[HostAnswer], versions: tuple[AdapterVersion, ...]) -> None:
+    def acquire(self, future: Future[HostAnswer], versions: tuple[AdapterVersion, ...]) -> None:
         """Until `future` is done. Inside `admission`."""
-        self._held[future] = versions
-        future.add_done_callback(self._held.pop)
+        self._leases[future] = versions
+        future.add_done_callback(self._leases.pop)
 
-    def settled(self) -> None:
+    def wait_for_admissions(self) -> None:
         """Return once every request that resolved before this call has been handed over."""
         with self._admission:
             pass
 
     def in_use(self) -> frozenset[str]:
         """The keys of the versions that requests use."""
-        return frozenset(version.key for held in self._held.copy().values() for version in held)
+        return frozenset(version.key for versions in self._leases.copy().values() for version in versions)
 
     @contextmanager
-    def none_holds(self, leaving: str, patience_s: float = 0.0) -> Generator[None]:
-        """Nobody holds the adapter (`tone`) or the version (`tone@3`) and nobody gets hold of it inside the `with`: new
-        requests are answered as if it were gone. Raises `Conflict` while it is in use, or if it still is after
+    def removing(self, name: str, patience_s: float = 0.0) -> Generator[None]:
+        """Inside, no request uses the adapter (`tone`) or the version (`tone@3`) of that name, and none begins to: new
+        requests are answered as if it were gone. Raises `Conflict` if it is in use, or if it still is after
         `patience_s`."""
         with self._admission:
-            holders = self._holders(leaving)
-            if holders and not patience_s:
-                raise Conflict(f"{leaving!r} is in use by {len(holders)} requests; try again when they are done.")
-            self._leaving.append(leaving)
+            using = self._requests_using(name)
+            if using and not patience_s:
+                raise Conflict(f"{name!r} is in use by {len(using)} requests; try again when they are done.")
+            self._removing.append(name)
         try:
-            if running := _still_running(holders, patience_s):
+            if running := _still_running(using, patience_s):
                 raise Conflict(
-                    f"{leaving!r} is still in use by {running} requests after {patience_s:g} s; nothing was changed. "
+                    f"{name!r} is still in use by {running} requests after {patience_s:g} s; nothing was changed. "
                     "Try again when they are done."
                 )
             yield
         finally:
             with self._admission:
-                self._leaving.remove(leaving)
+                self._removing.remove(name)
 
     def refuse(self) -> None:
         """Admit nothing more, answering `Unavailable`."""
@@ -74,18 +74,20 @@ class VersionLeases:
     def wait(self, timeout_s: float) -> None:
         """Return when every admitted request is done, or after `timeout_s`."""
         with self._admission:
-            held = self._held.copy()
-        _still_running(held, timeout_s)
+            leases = self._leases.copy()
+        _still_running(leases, timeout_s)
 
-    def _holders(self, name: str) -> list[Future[HostAnswer]]:
-        """The requests that hold the adapter or the version of that name."""
-        held = self._held.copy()  # in one go: what is done leaves without asking
-        return [future for future, versions in held.items() if any(name in {v.adapter, v.reference} for v in versions)]
+    def _requests_using(self, name: str) -> list[Future[HostAnswer]]:
+        """The requests that use the adapter or the version of that name."""
+        leases = self._leases.copy()  # one atomic copy, because a request that ends removes its lease on any thread
+        return [
+            future for future, versions in leases.items() if any(name in {v.adapter, v.reference} for v in versions)
+        ]
 
 
 def _still_running(futures: Collection[Future[HostAnswer]], patience_s: float) -> int:
-    """How many are not done after `patience_s`. To `concurrent.futures.wait` one whose caller has left would be done
-    only when the batcher comes upon it."""
+    """How many are not done after `patience_s`. `concurrent.futures.wait` would report a cancelled future only once the
+    batcher has noticed that."""
     done = threading.Semaphore(0)
     for future in futures:
         future.add_done_callback(lambda _: done.release())

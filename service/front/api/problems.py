@@ -38,7 +38,7 @@ LONGEST_DETAIL, LONGEST_MESSAGE, LONGEST_KEY = 10_000, 2_000, 500
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ProblemKind:
     """A sort of problem. `retry_after_s` tells the caller when asking again may help."""
 
     status: int
@@ -47,35 +47,37 @@ class Kind:
     retry_after_s: int | None = None
 
 
-MALFORMED = Kind(400, "malformed", "The request can't be read")
-UNAUTHENTICATED = Kind(401, "unauthenticated", "Who calls isn't known")
-FORBIDDEN = Kind(403, "forbidden", "The caller's role doesn't allow this")
-NOT_FOUND = Kind(404, "not-found", "There is no such thing")
-METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "This method doesn't apply here")
-CONFLICT = Kind(409, "conflict", "The state of things doesn't allow this")
-STALE = Kind(412, "stale", "Something newer is stored")
-TOO_LARGE = Kind(413, "too-large", "Larger than the limit")
-ADDRESS_TOO_LONG = Kind(414, "address-too-long", "The address is too long")
-UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "A media type that isn't read here")
-RANGE_NOT_SATISFIABLE = Kind(416, "range-not-satisfiable", "The file has no such bytes")
-INVALID = Kind(422, "invalid", "Well-formed but wrong")
-UNSUPPORTED = Kind(422, "unsupported", "A feature that isn't supported")
-WITHOUT_EFFECT = Kind(422, "adapter-without-effect", "The adapter can't act on this request")
-ROWS_NOT_INDEPENDENT = Kind(422, "rows-not-independent", "The rows can't be divided")
-OUTSIDE_LORA_ROOT = Kind(422, "outside-lora-root", "The path may not be read")
-OVERLOADED = Kind(429, "overloaded", "Too many requests wait", retry_after_s=1)
-HEADERS_TOO_LARGE = Kind(431, "headers-too-large", "The headers are too large")
-INTERNAL = Kind(500, "internal", "The service failed")
-DAMAGED = Kind(500, "damaged-blob", "Stored bytes are damaged")
-UNSUPPORTED_ENCODING = Kind(501, "unsupported-encoding", "A transfer encoding that isn't read here")
-UNAVAILABLE = Kind(503, "unavailable", "Not available for now", retry_after_s=2)
-HOST_RESTARTING = Kind(503, "host-restarting", "The base model's process is being started again", retry_after_s=2)
-REQUEST_ENDS_HOST = Kind(422, "request-ends-host", "The request ends its base model's process")
-DEADLINE_PASSED = Kind(504, "deadline-passed", "The request's deadline passed before it was answered")
-NO_ROOM = Kind(507, "no-room", "There is no room left")
-LIMIT_OF_STORAGE = Kind(507, "limit", "The team may store no more")
+MALFORMED = ProblemKind(400, "malformed", "The request can't be read")
+UNAUTHENTICATED = ProblemKind(401, "unauthenticated", "Who calls isn't known")
+FORBIDDEN = ProblemKind(403, "forbidden", "The caller's role doesn't allow this")
+NOT_FOUND = ProblemKind(404, "not-found", "There is no such thing")
+METHOD_NOT_ALLOWED = ProblemKind(405, "method-not-allowed", "This method doesn't apply here")
+CONFLICT = ProblemKind(409, "conflict", "The state of things doesn't allow this")
+STALE = ProblemKind(412, "stale", "Something newer is stored")
+TOO_LARGE = ProblemKind(413, "too-large", "Larger than the limit")
+ADDRESS_TOO_LONG = ProblemKind(414, "address-too-long", "The address is too long")
+UNSUPPORTED_MEDIA_TYPE = ProblemKind(415, "unsupported-media-type", "A media type that isn't read here")
+RANGE_NOT_SATISFIABLE = ProblemKind(416, "range-not-satisfiable", "The file has no such bytes")
+INVALID = ProblemKind(422, "invalid", "Well-formed but wrong")
+UNSUPPORTED = ProblemKind(422, "unsupported", "A feature that isn't supported")
+WITHOUT_EFFECT = ProblemKind(422, "adapter-without-effect", "The adapter can't act on this request")
+ROWS_NOT_INDEPENDENT = ProblemKind(422, "rows-not-independent", "The rows can't be divided")
+OUTSIDE_LORA_ROOT = ProblemKind(422, "outside-lora-root", "The path may not be read")
+OVERLOADED = ProblemKind(429, "overloaded", "Too many requests wait", retry_after_s=1)
+HEADERS_TOO_LARGE = ProblemKind(431, "headers-too-large", "The headers are too large")
+INTERNAL = ProblemKind(500, "internal", "The service failed")
+DAMAGED = ProblemKind(500, "damaged-blob", "Stored bytes are damaged")
+UNSUPPORTED_ENCODING = ProblemKind(501, "unsupported-encoding", "A transfer encoding that isn't read here")
+UNAVAILABLE = ProblemKind(503, "unavailable", "Not available for now", retry_after_s=2)
+HOST_RESTARTING = ProblemKind(
+    503, "host-restarting", "The base model's process is being started again", retry_after_s=2
+)
+REQUEST_ENDS_HOST = ProblemKind(422, "request-ends-host", "The request ends its base model's process")
+DEADLINE_PASSED = ProblemKind(504, "deadline-passed", "The request's deadline passed before it was answered")
+NO_ROOM = ProblemKind(507, "no-room", "There is no room left")
+LIMIT_OF_STORAGE = ProblemKind(507, "limit", "The team may store no more")
 
-_OF_ERROR: Mapping[type[errors.RegistryError], Kind] = {
+_OF_ERROR: Mapping[type[errors.RegistryError], ProblemKind] = {
     Forbidden: FORBIDDEN,
     errors.NotFound: NOT_FOUND,
     errors.Conflict: CONFLICT,
@@ -107,7 +109,7 @@ class Refused(Exception):
 
     def __init__(
         self,
-        kind: Kind,
+        kind: ProblemKind,
         detail: str,
         faults: Iterable[Fault] = (),
         headers: Mapping[str, str] | None = None,
@@ -123,7 +125,7 @@ class Refused(Exception):
 
 
 def problem(
-    kind: Kind,
+    kind: ProblemKind,
     detail: str,
     faults: Iterable[Fault] = (),
     headers: Mapping[str, str] | None = None,
@@ -138,7 +140,7 @@ def problem(
 
 
 def problem_body(
-    kind: Kind,
+    kind: ProblemKind,
     detail: str,
     faults: Iterable[Fault] = (),
     *,
@@ -209,7 +211,7 @@ async def _of_registry_error(request: Request, error: Exception) -> JSONResponse
     return problem(_kind_of(error), error.detail, _faults_of(error), hint=error.hint, redact=redact)
 
 
-def _kind_of(error: errors.RegistryError) -> Kind:
+def _kind_of(error: errors.RegistryError) -> ProblemKind:
     return next(_OF_ERROR[cls] for cls in type(error).__mro__ if cls in _OF_ERROR)
 
 
@@ -234,7 +236,7 @@ async def _of_parameters(request: Request, error: Exception) -> JSONResponse:
 
 async def _of_routing(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    kind = _OF_STATUS.get(error.status_code, Kind(error.status_code, "refused", "The request is refused"))
+    kind = _OF_STATUS.get(error.status_code, ProblemKind(error.status_code, "refused", "The request is refused"))
     headers = {"Allow": ", ".join(_allowed(request))} if kind is METHOD_NOT_ALLOWED else error.headers
     return problem(kind, f"{request.method} {request.url.path}: {error.detail}", headers=headers)
 

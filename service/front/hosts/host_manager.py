@@ -109,14 +109,14 @@ class HostManager:
         """No new requests from now on; what is returned waits for those that are queued and gives the memory back. A
         build that is under way is ended."""
         with self._table:
-            place = self._leaving(base.id)
+            place = self._end_place(base.id)
             self._places[base.id] = Place("unloaded", base.created_at)
         return partial(self._close, base.id, place, _unloaded(base.id))
 
     def forget(self, model: str) -> Callable[[], None]:
         """As `unload`, and the model is unknown from then on."""
         with self._table:
-            place = self._leaving(model)
+            place = self._end_place(model)
             self._places.pop(model, None)
         return partial(self._close, model, place, NotFound(f"There is no base model {model!r}."))
 
@@ -180,11 +180,11 @@ class HostManager:
                     outcome = error
         if isinstance(outcome, HostedModel):
             bring_back(outcome, place.returning)
-            self._settle(base, place, outcome)
+            self._set_ready(base, place, outcome)
         else:
             self._fail(base.id, place, outcome)
 
-    def _settle(self, base: BaseModel, place: Place, hosted: HostedModel) -> None:
+    def _set_ready(self, base: BaseModel, place: Place, hosted: HostedModel) -> None:
         with self._table:
             if wanted := self._places.get(base.id) is place:
                 place.state, place.hosted, place.reason = "ready", hosted, None
@@ -265,8 +265,8 @@ class HostManager:
         with self._table:
             return {place.host: name for name, place in self._places.items() if place.host} | self._closing
 
-    def _leaving(self, model: str) -> Place:
-        """What is in memory there counts as closing from now on, for whoever ends all."""
+    def _end_place(self, model: str) -> Place:
+        """From now on the host in memory there counts as closing, so that the end of the service waits for it."""
         place = self._places.get(model, UNKNOWN)
         if place.host is not None:
             self._closing[place.host] = model

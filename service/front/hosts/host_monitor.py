@@ -30,8 +30,8 @@ class _Call:
 class HostMonitor:
     """Constructing it starts nothing."""
 
-    def __init__(self, hosting: HostManager, forward_s: float) -> None:
-        self._hosting = hosting
+    def __init__(self, hosts: HostManager, forward_s: float) -> None:
+        self._hosts = hosts
         self._forward_s = forward_s
         self._calls: dict[ModelHost, _Call] = {}
         self._stopped = threading.Event()
@@ -67,7 +67,7 @@ class HostMonitor:
         return None
 
     def _ready(self) -> Mapping[str, ModelHost]:
-        places = self._hosting.all_places()
+        places = self._hosts.all_places()
         return {model: place.hosted.host for model, place in places.items() if place.hosted is not None}
 
     def _run(self) -> None:

@@ -71,14 +71,14 @@ class RegistryPoller:
             try:
                 self.look()
             except RegistryError as error:
-                self._tell(f"what other processes change isn't seen: {error.detail}")
+                self._log_trouble(f"what other processes change isn't seen: {error.detail}")
             except Exception as error:  # without this thread the process would be stuck in the past, and silent
-                if self._tell(f"what other processes change isn't seen: {type(error).__name__}: {error}"):
+                if self._log_trouble(f"what other processes change isn't seen: {type(error).__name__}: {error}"):
                     log.exception("the watcher failed")
             else:
-                self._tell(None)
+                self._log_trouble(None)
 
-    def _tell(self, trouble: str | None) -> bool:
+    def _log_trouble(self, trouble: str | None) -> bool:
         """Log what has changed since the last look. Whether it has."""
         changed = trouble != self._trouble
         if changed and trouble is not None:

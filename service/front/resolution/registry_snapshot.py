@@ -53,14 +53,14 @@ class Snapshot:
         self._read_at, self._trouble = begun_at, trouble
 
 
-def without(view: RegistrySnapshot, leaving: Collection[str]) -> RegistrySnapshot:
-    """The view in which these adapters (`tone`) and versions (`tone@3`) are gone: whatever names one is not found."""
-    if not leaving:
+def without(view: RegistrySnapshot, removed: Collection[str]) -> RegistrySnapshot:
+    """The view in which these adapters (`tone`) and versions (`tone@3`) are name: whatever names one is not found."""
+    if not removed:
         return view
     adapters = dict(view.adapters)
-    for gone in leaving:
-        adapter = adapters.pop(named_by(gone), None)
-        left = [] if adapter is None else [v for v in adapter.versions if gone not in {adapter.name, v.reference}]
+    for name in removed:
+        adapter = adapters.pop(named_by(name), None)
+        left = [] if adapter is None else [v for v in adapter.versions if name not in {adapter.name, v.reference}]
         if adapter is not None and left:
             adapters[adapter.name] = replace(adapter, versions=tuple(left))
     return RegistrySnapshot(view.generation, adapters)

@@ -63,7 +63,7 @@ class Adapters:
         registry: Registry,
         limits: HostLimits,
         snapshot: Snapshot,
-        hosting: HostManager,
+        hosts: HostManager,
         models: Models,
         leases: VersionLeases,
         merges: MergeRunner,
@@ -71,11 +71,11 @@ class Adapters:
         self._registry = registry
         self._limits = limits
         self._snapshot = snapshot
-        self._hosting = hosting
+        self._hosts = hosts
         self._models = models
         self._leases = leases
         self._merges = merges
-        self._beside_hosts = BesideHosts(registry, hosting)
+        self._beside_hosts = BesideHosts(registry, hosts)
 
     # ---- creating -------------------------------------------------------------------------------------------
 
@@ -162,7 +162,7 @@ class Adapters:
     def find(self, name: str) -> AdapterStatus:
         """Raises `NotFound`."""
         adapter = self._find(name)
-        return adapter_status(adapter, self._hosting.hosted(adapter.model))
+        return adapter_status(adapter, self._hosts.hosted(adapter.model))
 
     def page(self, limit: int, after: str | None = None, model: str | None = None) -> tuple[AdapterStatus, ...]:
         """At most `limit`, by name, beginning behind `after`. Raises `NotFound` for an unknown `model`."""
@@ -170,7 +170,7 @@ class Adapters:
             self._registry.find_base_model(model)
         adapters = self._registry.list_adapters(limit, after, model, *seen_by_caller())
         self._snapshot.refresh()
-        return tuple(adapter_status(adapter, self._hosting.hosted(adapter.model)) for adapter in adapters)
+        return tuple(adapter_status(adapter, self._hosts.hosted(adapter.model)) for adapter in adapters)
 
     def describe(self, name: str, words: AdapterWords) -> AdapterStatus:
         """Change what its team says of it, and who sees it. Raises `NotFound`."""
@@ -194,7 +194,7 @@ class Adapters:
 
     def load(self, model: str, name: str, pin: bool = False) -> AdapterStatus:
         """Make `name` resident; with `pin` so until it is unloaded. Raises `NotFound`, `NoRoom`, `Conflict`."""
-        hosted = self._hosting.find(model)
+        hosted = self._hosts.find(model)
         version = self._resolve(model, name)
         try:
             hosted.load(version, pin)
@@ -210,7 +210,7 @@ class Adapters:
         they no longer are. Raises `NotFound`."""
         self._registry.find_base_model(model)
         version = self._resolve(model, name)
-        hosted = self._hosting.hosted(model)
+        hosted = self._hosts.hosted(model)
         freed = hosted is None or hosted.unload(self._find(name).versions)
         return self.find(version.adapter), freed
 
@@ -240,19 +240,19 @@ class Adapters:
         point to it. With `drain` its aliases go too and running requests are waited for, while new ones are answered as
         if it were gone; `Conflict` if some still run after 30 seconds, and then nothing was changed."""
         adapter = self._find(name)
-        with self._leases.none_holds(name, DRAIN_S if drain else 0.0):
+        with self._leases.removing(name, DRAIN_S if drain else 0.0):
             self._registry.remove_adapter(name, with_aliases=drain)
             self._snapshot.refresh()
-        if hosted := self._hosting.hosted(adapter.model):
+        if hosted := self._hosts.hosted(adapter.model):
             hosted.remove(adapter.versions)
 
     def remove_version(self, name: str, number: int, drain: bool = False) -> None:
         """As `remove`, for one of several versions. Raises `Conflict` for the only one, too."""
         version = pick_removable(self._find(name), number)
-        with self._leases.none_holds(version.reference, DRAIN_S if drain else 0.0):
+        with self._leases.removing(version.reference, DRAIN_S if drain else 0.0):
             self._registry.remove_version(name, number, with_aliases=drain)
             self._snapshot.refresh()
-        if hosted := self._hosting.hosted(version.model):
+        if hosted := self._hosts.hosted(version.model):
             hosted.remove([version])
 
     # ---- inside ---------------------------------------------------------------------------------------------

@@ -16,17 +16,17 @@ LEFT: Final = (Conflict, NotFound, Unavailable)
 
 
 class BesideHosts:
-    def __init__(self, registry: Registry, hosting: HostManager) -> None:
+    def __init__(self, registry: Registry, hosts: HostManager) -> None:
         self._registry = registry
-        self._hosting = hosting
+        self._hosts = hosts
 
     def draft(self, new: NewAdapter, modules: ModelModules, max_bytes: int) -> VersionCandidate:
         """As `draft_new`. Raises `HostLost` where it starts from weights of a model whose host is coming back."""
-        hosted = self._hosting.hosted(new.model)
+        hosted = self._hosts.hosted(new.model)
         try:
             return draft_new(new, modules, hosted and hosted.initial_weights, max_bytes)
         except LEFT as left:
-            if hosted is None or self._hosting.hosted(new.model) is hosted:
+            if hosted is None or self._hosts.hosted(new.model) is hosted:
                 raise
             try:
                 return draft_new(new, modules, None, max_bytes)
@@ -37,7 +37,7 @@ class BesideHosts:
         """The blob is put first, because a host reads it by its digest: what it can't serve is never committed. None
         where the model isn't in memory. Raises `LimitReached`."""
         self._registry.require_room(name, draft.content["weights"])
-        if (hosted := self._hosting.hosted(model)) is None:
+        if (hosted := self._hosts.hosted(model)) is None:
             return None
         self._registry.put_weights(draft.content["weights"])
         try:
@@ -45,7 +45,7 @@ class BesideHosts:
         except HostLost:
             return hosted  # to attach it fails too, which is told
         except LEFT:
-            if self._hosting.hosted(model) is hosted:
+            if self._hosts.hosted(model) is hosted:
                 raise
             return None
         return hosted

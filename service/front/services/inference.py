@@ -43,12 +43,12 @@ class _HostDied(Exception):
 
 class Inference:
     def __init__(
-        self, registry: Registry, snapshot: Snapshot, hosting: HostManager, leases: VersionLeases, limits: HostLimits
+        self, registry: Registry, snapshot: Snapshot, hosts: HostManager, leases: VersionLeases, limits: HostLimits
     ) -> None:
         self._registry = registry
         self._limits = limits
         self._snapshot = snapshot
-        self._hosting = hosting
+        self._hosts = hosts
         self._leases = leases
         self._suspects = Suspects()
 
@@ -57,7 +57,7 @@ class Inference:
         self._limits.require_few_rows(_entries(request))
         suspected = self._suspects.suspects(request)
         for _ in range(MOST_ATTEMPTS):
-            hosted = self._hosting.find(request.model)
+            hosted = self._hosts.find(request.model)
             try:
                 answer = await self._attempt(request, hosted, suspected, streamed)
             except _HostDied as died:
@@ -107,7 +107,7 @@ class Inference:
         """Raises `DeadlinePassed`; returns where it takes longer than anybody waits."""
         until = time.monotonic() + RETURN_S
         while time.monotonic() < until:
-            place = self._hosting.place(request.model)
+            place = self._hosts.place(request.model)
             if place.state != "restarting" and place.hosted is not died:
                 return
             if request.deadline is not None and time.monotonic() > request.deadline:
@@ -142,19 +142,19 @@ class Inference:
 
     def drop_gone(self) -> None:
         """Have the versions that the snapshot no longer has leave memory, once nobody holds them."""
-        self._leases.settled()  # whatever resolved in an older view has been handed over by now
+        self._leases.wait_for_admissions()  # whatever resolved in an older view has been handed over by now
         view = self._snapshot.view
-        for hosted in self._hosting.all_hosted():
+        for hosted in self._hosts.all_hosted():
             hosted.forget([version for version in hosted.known if not is_there(view, version)])
 
     def _hand_over(
         self, request: InferRequest, hosted: HostedModel, alone: bool, streamed: StreamedTexts | None
     ) -> tuple[int, Future[HostAnswer], tuple[AdapterVersion, ...]]:
-        with self._leases.admission() as leaving:
+        with self._leases.admission() as removed:
             caller = current_caller()
             if not caller.may_use(request.model):
                 raise NotFound(f"There is no base model {request.model!r}.")
-            view = seen(without(self._snapshot.view, leaving))
+            view = seen(without(self._snapshot.view, removed))
             selections = select(view, request.model, request.adapters, request.routing_key)
             versions = distinct_versions(selections)
             call = InferCall(
@@ -170,7 +170,7 @@ class Inference:
             if streamed is not None:
                 streamed.begin(selections)
             id, future = hosted.infer(call, selections, streamed and streamed.hear)
-            self._leases.hold(future, versions)
+            self._leases.acquire(future, versions)
         return id, future, versions
 
     def _note_damage(self, error: Damaged, versions: Collection[AdapterVersion]) -> RegistryError:

@@ -13,9 +13,9 @@ from service.front.resolution.registry_snapshot import Snapshot
 class ModelNames:
     """No verb blocks or reads the database."""
 
-    def __init__(self, snapshot: Snapshot, hosting: HostManager) -> None:
+    def __init__(self, snapshot: Snapshot, hosts: HostManager) -> None:
         self._snapshot = snapshot
-        self._hosting = hosting
+        self._hosts = hosts
 
     def split(self, name: str) -> tuple[str, str | None]:
         """The base model that a name means, and the adapter's reference if it is one. Raises `NotFound`."""
@@ -35,5 +35,5 @@ class ModelNames:
 
     def _bases(self) -> Mapping[str, datetime]:
         allowed = current_caller().models
-        known = self._hosting.registered()
+        known = self._hosts.registered()
         return known if allowed is None else {name: at for name, at in known.items() if name in allowed}

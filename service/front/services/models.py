@@ -32,10 +32,10 @@ class Models:
     Those that read look for changes afterwards, so that the generation that is told has all that they tell.
     """
 
-    def __init__(self, registry: Registry, snapshot: Snapshot, hosting: HostManager) -> None:
+    def __init__(self, registry: Registry, snapshot: Snapshot, hosts: HostManager) -> None:
         self._registry = registry
         self._snapshot = snapshot
-        self._hosting = hosting
+        self._hosts = hosts
         # What the registry says a model should be and what is in memory change together.
         self._lifecycle = threading.Lock()
         # By id and time of registration. A caller who waits under the same key may look only after the withdrawal.
@@ -52,7 +52,7 @@ class Models:
         """
         base = create_once(once, self._registry.find_registered, lambda: self._register(id, source, once, options))
         self._snapshot.refresh()
-        return model_status(base, self._place_of(base) or self._hosting.place(base.id))
+        return model_status(base, self._place_of(base) or self._hosts.place(base.id))
 
     def watch(self, base: BaseModel) -> Callable[[], ModelStatus]:
         """What says how far this registration is, from memory alone; a failure also once it was withdrawn. It raises
@@ -75,9 +75,9 @@ class Models:
         base, close = failed.base, None
         with self._lifecycle:
             gone = self._registry.withdraw_base_model(base, once)
-            if gone and self._hosting.place(base.id).registered_at == base.created_at:
+            if gone and self._hosts.place(base.id).registered_at == base.created_at:
                 self._keep_failure(failed)
-                close = self._hosting.forget(base.id)
+                close = self._hosts.forget(base.id)
         if close is not None:
             close()
         self._snapshot.refresh()
@@ -86,7 +86,7 @@ class Models:
     def find(self, model: str) -> ModelStatus:
         """Raises `NotFound`."""
         # First what is in memory: what it says of a build is on record by then.
-        place = self._hosting.place(model)
+        place = self._hosts.place(model)
         base = self._registry.find_base_model(model)
         self._snapshot.refresh()
         return self._as_caller_sees(model_status(base, place))
@@ -94,7 +94,7 @@ class Models:
     def host(self, model: str) -> HostReport:
         """The process that runs it. Raises `NotFound`."""
         self._registry.find_base_model(model)
-        return host_report(self._hosting.place(model))
+        return host_report(self._hosts.place(model))
 
     def page(self, limit: int, after: str | None = None) -> tuple[ModelStatus, ...]:
         """At most `limit`, by id, beginning behind `after`."""
@@ -107,22 +107,22 @@ class Models:
         versions = Counter[str]()
         for adapter in self._snapshot.view.adapters.values():
             versions[adapter.model] += len(adapter.versions)
-        return {model: _stats(place, versions[model]) for model, place in self._hosting.all_places().items()}
+        return {model: _stats(place, versions[model]) for model, place in self._hosts.all_places().items()}
 
     def modules(self, model: str) -> ModelModules:
         """Every module an adapter could target. Raises `NotFound`; while it was never built, `Unavailable` if it is
         loading, else `Conflict`."""
-        hosted = self._hosting.hosted(model)
+        hosted = self._hosts.hosted(model)
         profile = hosted.profile() if hosted else ModelProfile()
         return ModelModules(self._architecture(model), profile.entered or None, profile.bypassed)
 
     def load(self, model: str) -> ModelStatus:
         """Begin loading, also again after a failure; a model that is ready or loading stays so. Raises `NotFound`, and
         `NoRoom` where the pinned adapters of others would no longer fit beside it."""
-        self._hosting.require_room(model)
+        self._hosts.require_room(model)
         with self._lifecycle:
             base = self._registry.set_hosted(model, True)
-            self._hosting.load(base)
+            self._hosts.load(base)
         self._snapshot.refresh()
         return self._status(base)
 
@@ -130,7 +130,7 @@ class Models:
         """Out of memory once the requests that run have their answers; registration and adapters stay."""
         with self._lifecycle:
             base = self._registry.set_hosted(model, False)
-            close = self._hosting.unload(base)
+            close = self._hosts.unload(base)
         close()
         self._snapshot.refresh()
         return self._status(base)
@@ -140,17 +140,17 @@ class Models:
         with self._lifecycle:
             self._registry.remove_base_model(model, cascade)
             self._snapshot.refresh()
-            close = self._hosting.forget(model)
+            close = self._hosts.forget(model)
         close()
 
     def start(self) -> None:
         """Begin loading every model whose record says hosted, one after the other, in the background."""
-        self._hosting.start(self._all_bases())
+        self._hosts.start(self._all_bases())
 
     def follow(self) -> None:
         """Bring memory to what the registry says, whichever process changed it. Raises `Unavailable`."""
         with self._lifecycle:
-            self._hosting.follow(self._all_bases())
+            self._hosts.follow(self._all_bases())
 
     def _all_bases(self) -> Iterator[BaseModel]:
         """By id, read page by page."""
@@ -163,14 +163,14 @@ class Models:
         require_name("id", id)
         if (example_inputs := options.get("example_inputs")) is not None:
             decode_inputs(example_inputs, "example_inputs")
-        self._hosting.require_room(id)
-        former = self._hosting.place(id)
+        self._hosts.require_room(id)
+        former = self._hosts.place(id)
         options["replacing"] = former.registered_at if former.state == "failed" else None
-        opening = self._hosting.open(_unregistered(id, source, options))
+        opening = self._hosts.open(_unregistered(id, source, options))
         try:
             with self._lifecycle:
                 base = self._registry.register_base_model(id, source, once=once, **options)
-                self._hosting.load(base, opening)
+                self._hosts.load(base, opening)
         except BaseException:
             opening.host.end(Unavailable("The base model was not registered."))
             raise
@@ -178,7 +178,7 @@ class Models:
 
     def _place_of(self, base: BaseModel) -> Place | None:
         """Of this registration, and no other of its id; None where this process doesn't know it."""
-        place = self._hosting.place(base.id)
+        place = self._hosts.place(base.id)
         if place.registered_at == base.created_at:
             return place
         return self._withdrawn.get((base.id, base.created_at))
@@ -190,7 +190,7 @@ class Models:
             self._withdrawn.popitem(last=False)
 
     def _status(self, base: BaseModel) -> ModelStatus:
-        return self._as_caller_sees(model_status(base, self._hosting.place(base.id)))
+        return self._as_caller_sees(model_status(base, self._hosts.place(base.id)))
 
     def _as_caller_sees(self, status: ModelStatus) -> ModelStatus:
         """Without the adapters in memory of which the caller may not know."""
@@ -199,11 +199,11 @@ class Models:
         return replace(status, resident=tuple(map(shown, resident)))
 
     def _architecture(self, model: str) -> Architecture:
-        if hosted := self._hosting.hosted(model):
+        if hosted := self._hosts.hosted(model):
             return hosted.built.architecture
         if architecture := self._registry.find_architecture(model):
             return architecture
-        place = self._hosting.place(model)
+        place = self._hosts.place(model)
         if place.state == "loading":
             raise Unavailable(
                 f"The base model {model!r} is being built for the first time; try again when it is ready."

@@ -27,7 +27,7 @@ Failed = Callable[[str, BaseException], None]
 
 
 class AdapterCache:
-    """The adapters of one hosted model. `wake` is called when the model's thread should `arrange`, `fail` with a key
+    """The adapters of one hosted model. `wake` is called when the model's thread should `rebalance`, `fail` with a key
     that doesn't come and why."""
 
     def __init__(
@@ -45,7 +45,7 @@ class AdapterCache:
         self._wake = wake
         self._fail = fail
         self._changed = threading.Condition()
-        self._room = MemoryBudget(max_bytes)
+        self._budget = MemoryBudget(max_bytes)
         self._uses: dict[str, Use] = {}
         self._closed: RegistryError | None = None
 
@@ -59,18 +59,18 @@ class AdapterCache:
                 entry = self._touch(version)
                 entry.holders += 1
                 entry.use.last_used_at = now
-                self._room.update_indexes(entry)
+                self._budget.update_indexes(entry)
 
     def release(self, versions: Iterable[AdapterVersion]) -> None:
         """The end of `acquire`."""
         with self._changed:
             for version in versions:
-                entry = self._room.entries[version.key]
+                entry = self._budget.entries[version.key]
                 entry.holders -= 1
-                self._room.update_indexes(entry)
-            is_settled = self._room.is_settled
+                self._budget.update_indexes(entry)
+            is_balanced = self._budget.is_balanced
             self._changed.notify_all()
-        if not is_settled:
+        if not is_balanced:
             self._wake()
 
     def prefetch(self, versions: Iterable[AdapterVersion]) -> None:
@@ -78,11 +78,11 @@ class AdapterCache:
         Where there is no room they come when it is their request's turn."""
         with self._changed:
             for version in versions:
-                entry = self._room.entries[version.key]
-                if self._room.reserve(entry):
+                entry = self._budget.entries[version.key]
+                if self._budget.reserve(entry):
                     self._submit(entry)
-            is_settled = self._room.is_settled
-        if not is_settled:
+            is_balanced = self._budget.is_balanced
+        if not is_balanced:
             self._wake()
 
     @contextmanager
@@ -94,20 +94,20 @@ class AdapterCache:
             entry.load_waiters += 1
         try:
             with self._changed:
-                self._room.require_room(entry)
-                self._room.want(entry)
+                self._budget.require_room(entry)
+                self._budget.want(entry)
             self._wake()
             yield
         finally:
             with self._changed:
                 entry.load_waiters -= 1
-                self._room.update_indexes(entry)
+                self._budget.update_indexes(entry)
             self._wake()  # it may have been unloaded meanwhile
 
     def wait_until_staged(self, version: AdapterVersion) -> None:
         """Of a claimed version. Raises `Damaged`, `NotFound`, `Unavailable`, `NoRoom`, or why the model was closed."""
         with self._changed:
-            entry = self._room.entries[version.key]
+            entry = self._budget.entries[version.key]
             self._changed.wait_for(lambda: entry.is_there or entry.failure or self._closed)
             if entry.failure is not None:
                 raise entry.failure
@@ -117,8 +117,8 @@ class AdapterCache:
     def pin(self, version: AdapterVersion) -> None:
         """A claimed version stays, until `unload`. Raises `NoRoom` where it doesn't fit beside what stays already."""
         with self._changed:
-            entry = self._room.entries[version.key]
-            self._room.require_room(entry)
+            entry = self._budget.entries[version.key]
+            self._budget.require_room(entry)
             entry.retention = "pinned"
 
     def unload(self, keys: Collection[str]) -> None:
@@ -126,16 +126,16 @@ class AdapterCache:
         with self._changed:
             for entry in self._entries(keys):
                 entry.retention = "unwanted"
-                self._room.update_indexes(entry)
+                self._budget.update_indexes(entry)
         self._wake()
 
     def forget(self, keys: Collection[str]) -> None:
         """As `unload`, for versions that were removed; what is remembered of their use goes too."""
         with self._changed:
             for key in keys:
-                if entry := self._room.entries.get(key):
+                if entry := self._budget.entries.get(key):
                     entry.retention = "unwanted"
-                    self._room.update_indexes(entry)
+                    self._budget.update_indexes(entry)
                 else:
                     self._uses.pop(key, None)
         self._wake()
@@ -149,13 +149,13 @@ class AdapterCache:
     def limit(self, max_bytes: int) -> None:
         """From now on the adapters may take so many bytes. What is more is evicted, unless it is pinned or in use."""
         with self._changed:
-            self._room.limit = max_bytes
+            self._budget.limit = max_bytes
         self._wake()
 
     def require_idle_room(self, prepared: PreparedAdapter) -> None:
         """Raises `NoRoom` where only what others use could make room."""
         with self._changed:
-            self._room.idle_leavers(prepared.bytes)
+            self._budget.idle_evictions(prepared.bytes)
 
     def close(self, reason: RegistryError) -> None:
         """Nothing comes any more: whoever waits for something is told `reason`."""
@@ -168,23 +168,23 @@ class AdapterCache:
     def absent(self) -> Collection[str]:
         """The keys that requests wait for."""
         with self._changed:
-            return frozenset(self._room.absent)
+            return frozenset(self._budget.absent)
 
     @property
     def resident(self) -> tuple[str, ...]:
         """References in memory with the module, least recently used first."""
         with self._changed:
-            return tuple(e.version.reference for e in self._room.entries.values() if isinstance(e.state, Resident))
+            return tuple(e.version.reference for e in self._budget.entries.values() if isinstance(e.state, Resident))
 
     @property
     def taken(self) -> int:
         """Bytes in memory or on their way into it; never more than the limit."""
-        return self._room.taken
+        return self._budget.taken
 
     @property
     def stats(self) -> AdapterStats:
         with self._changed:
-            return self._room.stats
+            return self._budget.stats
 
     def residency(self, keys: Iterable[str]) -> Mapping[str, VersionResidency]:
         """By key, of those that are known."""
@@ -194,21 +194,21 @@ class AdapterCache:
     # ---- the model's own thread, between two forwards -------------------------------------------------------
 
     @property
-    def is_settled(self) -> bool:
-        """Whether `arrange` would change nothing."""
+    def is_balanced(self) -> bool:
+        """Whether `rebalance` would change nothing."""
         with self._changed:
-            return self._room.is_settled
+            return self._budget.is_balanced
 
-    def arrange(self, turns: Iterable[frozenset[str]]) -> Mapping[frozenset[str], NoRoom]:
-        """Let the adapters come that the requests in `turns` need, in this order, as many as fit; what is unwanted and
-        what is in their way leaves. Returns the requests that need more than there can ever be, and why."""
+    def rebalance(self, turns: Iterable[frozenset[str]]) -> Mapping[frozenset[str], NoRoom]:
+        """Load the adapters that the requests in `turns` need, in this order, while they fit. Evict what is unwanted
+        and what is in their way. Returns the requests that can never fit, and why."""
         with self._changed:
-            plan = self._room.plan(turns)
-            self._room.evict(plan.evictions)
+            plan = self._budget.plan(turns)
+            self._budget.evict(plan.evictions)
         self._eject(plan.evictions)
         with self._changed:
             for entry in plan.loads:
-                if self._room.reserve(entry):
+                if self._budget.reserve(entry):
                     self._submit(entry)
         return plan.unsatisfiable
 
@@ -216,25 +216,25 @@ class AdapterCache:
         """Make a version resident that its creator has prepared already. Raises `NoRoom` where only what others use
         could make room."""
         with self._changed:
-            entry = self._room.entries.get(version.key)
-            evictions = [] if entry and entry.takes_room else self._room.idle_leavers(prepared.bytes)
-            self._room.evict(evictions)
+            entry = self._budget.entries.get(version.key)
+            evictions = [] if entry and entry.takes_room else self._budget.idle_evictions(prepared.bytes)
+            self._budget.evict(evictions)
         self._eject(evictions)
         with self._changed:
             entry = self._touch(version)
-            if not entry.in_memory and not self._room.fill(entry, prepared):
+            if not entry.in_memory and not self._budget.fill(entry, prepared):
                 raise NoRoom(f"{version.reference} lost its room to a request.")
         self.make_resident([version])
 
     def make_resident(self, versions: Collection[AdapterVersion]) -> Mapping[str, float]:
         """Attach what is staged of these held versions. Returns when each came into memory (`time.monotonic()`)."""
         with self._changed:
-            entries = {version.key: self._room.entries[version.key] for version in versions}
+            entries = {version.key: self._budget.entries[version.key] for version in versions}
         for name, entry in entries.items():
             if isinstance(entry.state, Staged):
                 self._adapted.attach_adapter(name, entry.state.prepared)
                 with self._changed:
-                    self._room.attach(entry)
+                    self._budget.attach(entry)
                 log.debug("attached adapter %s (%d bytes)", entry.version.reference, entry.bytes)
         return {name: entry.loaded_at for name, entry in entries.items()}
 
@@ -247,7 +247,7 @@ class AdapterCache:
                 self._adapted.eject_adapter(entry.version.key)
                 log.debug("ejected adapter %s (%d bytes)", entry.version.reference, entry.bytes)
             with self._changed:
-                self._room.free(entry)
+                self._budget.free(entry)
                 self._changed.notify_all()
 
     # ---- the stagers ----------------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ class AdapterCache:
     def _stage(self, entry: CacheEntry) -> None:
         begun = time.monotonic()
         try:
-            prepared = self._preparer.prepare(entry.version, self._room.limit)
+            prepared = self._preparer.prepare(entry.version, self._budget.limit)
         except BaseException as error:  # whatever it is, it is said to those who wait for this adapter
             self._note_failure(entry, error)
             return
@@ -269,16 +269,16 @@ class AdapterCache:
             entry.is_read = False
             entry.use.load_s = time.monotonic() - begun
             if not entry.in_memory and not entry.is_idle:
-                self._room.fill(entry, prepared)
+                self._budget.fill(entry, prepared)
             elif not entry.in_memory:
-                self._room.free(entry)
+                self._budget.free(entry)
             self._changed.notify_all()
         self._wake()
 
     def _note_failure(self, entry: CacheEntry, error: BaseException) -> None:
         with self._changed:
             entry.is_read = False
-            self._room.fail(entry, error)
+            self._budget.fail(entry, error)
             self._changed.notify_all()
         self._fail(entry.version.key, error)
 
@@ -287,14 +287,14 @@ class AdapterCache:
     def _touch(self, version: AdapterVersion) -> CacheEntry:
         """Its entry, now the one that was used last."""
         name = version.key
-        entry = self._room.entries.pop(name, None)
+        entry = self._budget.entries.pop(name, None)
         if entry is None:
             entry = CacheEntry(version, self._preparer.estimate(version), self._uses.setdefault(name, Use(version)))
-        self._room.entries[name] = entry
+        self._budget.entries[name] = entry
         return entry
 
     def _entries(self, keys: Iterable[str]) -> list[CacheEntry]:
-        return [self._room.entries[key] for key in keys if key in self._room.entries]
+        return [self._budget.entries[key] for key in keys if key in self._budget.entries]
 
     def _freed(self, keys: Collection[str]) -> bool | None:
         """None while that may change without anybody's doing."""
@@ -305,7 +305,7 @@ class AdapterCache:
 
     def _residency(self, name: str) -> VersionResidency:
         use = self._uses[name]
-        entry = self._room.entries.get(name)
+        entry = self._budget.entries.get(name)
         if entry is None:
             return VersionResidency(last_used_at=use.last_used_at, load_s=use.load_s)
         return VersionResidency(

@@ -43,7 +43,7 @@ class MemoryBudget:
         self._unwanted: set[str] = set()
 
     @property
-    def is_settled(self) -> bool:
+    def is_balanced(self) -> bool:
         """Whether a plan would change nothing."""
         return not self._unplaced and not self._unwanted and not self._has_too_much
 
@@ -156,7 +156,7 @@ class MemoryBudget:
                 "ADAPTER_SERVICE_MAX_RESIDENT_BYTES."
             )
 
-    def idle_leavers(self, size: int) -> list[CacheEntry]:
+    def idle_evictions(self, size: int) -> list[CacheEntry]:
         """Who leaves to make room for something that nobody waits for. Raises `NoRoom` where others are in use."""
         idle = [entry for entry in self.entries.values() if entry.is_idle and entry.in_memory]
         evictions = self._until(self.taken + size - self.limit, idle)

@@ -237,7 +237,7 @@ def test_train_mode_drops_nothing_while_serving(base: nn.Module) -> None:
 def test_every_tensor_of_an_adapter_moves_with_the_model(adapted: AdaptedModel) -> None:
     adapted.module.to(torch.bfloat16)
     layers = [part for part in adapted.module.modules() if isinstance(part, Adapters)]
-    tensors = [tensor for layer in layers for folded in layer.slots.values() for tensor in folded.tensors]
+    tensors = [tensor for layer in layers for folded in layer.folded.values() for tensor in folded.tensors]
     assert len(layers) == 3
     assert {tensor.dtype for tensor in tensors} == {torch.bfloat16}
 

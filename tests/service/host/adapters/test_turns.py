@@ -105,7 +105,7 @@ class Town:
 
     def run(self) -> tuple[Job, ...]:
         """What the model's thread does once: who was answered."""
-        self.batcher.refuse(self.adapters.arrange(self.batcher.in_fair_order()))
+        self.batcher.refuse(self.adapters.rebalance(self.batcher.in_fair_order()))
         self.check()
         jobs = self.batcher.take(self.adapters.absent) or ()
         assert isinstance(jobs, tuple)
