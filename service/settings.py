@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     max_request_rows: int = Field(default=4096, gt=0)
     """Rows in one request; more are 422."""
     max_queue: int = Field(default=1024, gt=0)
-    """Requests that may wait for one model; more are 429."""
+    """Requests that may wait for one model; more are 429, beyond each team's [fair share](fairness.md)."""
     admin_key: Secret = None
     """An admin's [key](access.md) of your own choice, at least 16 characters."""
     allow_anonymous: Role | None = None

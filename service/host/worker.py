@@ -83,7 +83,7 @@ class Worker:
         # What is on its way too long no longer counts, so that others may come: nobody else would say when.
         while self._batcher.wait(self._patience_s) or self._written:
             self._rebalance()
-            match self._batcher.take(self._adapters.absent):
+            match self._batcher.take(self._adapters.absent, {job.team for job in self._written}):
                 case Call() as call:
                     self._call(call)
                     del call  # while it waits, the thread must not keep what it was given
@@ -213,6 +213,7 @@ class Worker:
         by_token, texts = self._policy.proof.by_token or (), [text for own in heard for text in own]
         outputs = answer_jobs(self._policy.spec, self._adapted, jobs, by_token, texts)
         ended = time.monotonic()
+        self._batcher.times.record(jobs, ended - loaded)
         self._record(jobs, begun, loaded, ended)
         self._policy.learn(jobs[0].rows)
         require_coverage(self._adapted, (one for job in jobs for one in job.selections))

@@ -1,6 +1,6 @@
 """What a front may rely on, whichever way a host's words come: answers, refusals, deadlines and cancellations."""
 
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from models_registry.errors import (
 )
 from models_registry.storage.blobs import BlobStore
 from service.protocol.host import ModelHost
-from service.protocol.types import BASE, HostLimits
+from service.protocol.types import BASE, HostAnswer, HostLimits
 from tests.transports.conftest import StartHost
 from tests.transports.hosts import Gate, ask, bare, build, order, put, select, status_of
 
@@ -95,6 +95,25 @@ def test_more_requests_than_the_queue_takes_are_refused(start_host: StartHost, g
     assert status_of(host).stats.queue.refused == 1
     gate.open()
     assert all(one.result(TIMEOUT_S).outputs for one in (runs, waits))
+
+
+def test_a_team_that_asks_more_waits_longer_and_no_other_does(start_host: StartHost, gate: Gate) -> None:
+    host = build(start_host(), order("bases:waiting", HostLimits("cpu", max_batch_rows=1), folder=str(gate.folder)))
+    gate.shut()
+    answered = list[str]()
+
+    def ask_for(team: str) -> Future[HostAnswer]:
+        future = ask(host, x=ROWS[:1], team=team)
+        future.add_done_callback(lambda _: answered.append(team))
+        return future
+
+    ask_for("busy")
+    gate.wait_for_arrivals(1)
+    waiting = [ask_for(team) for team in ("busy", "busy", "busy", "quiet")]
+    eventually(lambda: status_of(host).stats.queue.requests == len(waiting))
+    gate.open()
+    eventually(lambda: len(answered) == 5)
+    assert answered == ["busy", "busy", "quiet", "busy", "busy"]
 
 
 def test_a_request_that_is_cancelled_leaves_the_queue_and_never_runs(gated_host: ModelHost, gate: Gate) -> None:

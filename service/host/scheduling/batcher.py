@@ -13,14 +13,19 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Final
 
 from models_registry.errors import Overloaded, RegistryError
-from service.host.scheduling.fair_queue import FairQueue, QueueKey
+from models_registry.records import DEFAULT_TEAM
+from service.host.scheduling.fair_queue import FairQueue
+from service.host.scheduling.forward_times import ForwardTimes
 from service.host.scheduling.job import Job
+from service.host.scheduling.queue_places import QueuePlaces
 from service.host.scheduling.request_splitter import cut
 from service.protocol.stats import QueueStats
 from service.protocol.types import HostAnswer
+
+SHARED_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,15 +37,17 @@ class Call:
 
 
 class Batcher:
-    """`max_queue` bounds the requests that wait, `max_rows` the rows that share a forward."""
+    """`max_queue` bounds the requests that wait (`QueuePlaces`), `max_rows` the rows that share a forward. While
+    several teams wait, it is to take no longer than `SHARED_S`."""
 
     def __init__(self, max_queue: int, max_rows: int) -> None:
-        self._max_queue = max_queue
         self._max_rows = max_rows
+        self.times: Final = ForwardTimes()
+        """Of the worker's thread."""
         self._changed = threading.Condition()
         self._wake_requested = False
-        self._admitted: set[Future[HostAnswer]] = set()
-        self._waiting = FairQueue()
+        self._places = QueuePlaces(max_queue)
+        self._waiting = FairQueue(self._shorten)
         self._texts = FairQueue()
         self._calls: deque[Call] = deque()
         self._closed: RegistryError | None = None
@@ -48,15 +55,16 @@ class Batcher:
 
     # ---- any thread -----------------------------------------------------------------------------------------
 
-    def admit(self, future: Future[HostAnswer]) -> None:
+    def admit(self, future: Future[HostAnswer], team: str = DEFAULT_TEAM) -> None:
         """Reserve a place for the request behind `future`, until it is taken or done. Raises `Overloaded`, or what
         `close` was given."""
         with self._changed:
             self._refuse_if_closed()
-            if len(self._admitted) >= self._max_queue:
+            try:
+                self._places.take(future, team)
+            except Overloaded:
                 self._refused += 1
-                raise Overloaded(f"{self._max_queue} requests wait for this model already; try again later.")
-            self._admitted.add(future)
+                raise
         future.add_done_callback(self._give_place_free)
 
     def put(self, job: Job) -> None:
@@ -67,10 +75,7 @@ class Batcher:
             for part in parts:
                 self._queue_of(part).add(part)
             self.wake()
-        # A cancelled job's tensors must be freed at once too: a caller who gives up and retries would fill the memory.
-        # Nor may a future know its job, or the two would keep each other, and the answer, until garbage is collected.
-        for part in parts:
-            part.future.add_done_callback(partial(self._discard, self._queue_of(part), part.adapters))
+        self._discard_when_done(parts)
 
     def call(self, function: Callable[[], Any]) -> Future[Any]:
         """Run `function` on the worker's thread before any waiting job. Raises what `close` was given."""
@@ -112,7 +117,7 @@ class Batcher:
     def stats(self) -> QueueStats:
         with self._changed:
             rows = sum(job.size for queue in (self._waiting, self._texts) for job in queue)
-            return QueueStats(len(self._admitted), rows, self._refused)
+            return QueueStats(len(self._places), rows, self._refused)
 
     @property
     def closed(self) -> RegistryError | None:
@@ -141,38 +146,66 @@ class Batcher:
             failed = self._withdraw(lambda job: job.keys in unsatisfiable)
         _fail_all(failed, lambda job: unsatisfiable[job.keys])
 
-    def take(self, absent: Callable[[], Collection[str]] = frozenset[str]) -> tuple[Job, ...] | Call | None:
+    def take(
+        self, absent: Callable[[], Collection[str]] = frozenset[str], writing: Collection[str] = ()
+    ) -> tuple[Job, ...] | Call | None:
         """What to do next: a call, or jobs that may share a forward, none of whose adapters is `absent`; None where
-        every job waits. Once closed, no job waits for an adapter any more."""
+        every job waits. Once closed, no job waits for an adapter any more. Teams whose texts are being `writing` wait
+        for the forward, too."""
         with self._changed:
             if self._calls:
                 self._wake_requested = True  # there may be more
                 return self._calls.popleft()
-        return self._take(self._waiting, self._max_rows, absent) or None
+        return self._take(self._waiting, self._max_rows, absent, beside=writing) or None
 
-    def take_texts(self, room: int, absent: Callable[[], Collection[str]] = frozenset[str]) -> tuple[Job, ...]:
-        """The texts that begin next, as many as there is `room` for, none of whose adapters is `absent`. None before a
-        call that came first."""
+    def take_texts(
+        self, room: int, absent: Callable[[], Collection[str]] = frozenset[str], passed_over: Collection[str] = ()
+    ) -> tuple[Job, ...]:
+        """The texts that begin next, as many as there is `room` for, none of whose adapters is `absent`, and none of
+        the teams that are `passed_over`. None before a call that came first."""
         with self._changed:
             if not room or self._calls:
                 return ()
-        return self._take(self._texts, room, absent)
+        return self._take(self._texts, room, absent, passed_over=passed_over)
 
     # ---- inside ---------------------------------------------------------------------------------------------
 
-    def _take(self, queue: FairQueue, max_rows: int, absent: Callable[[], Collection[str]]) -> tuple[Job, ...]:
+    def _take(
+        self,
+        queue: FairQueue,
+        max_rows: int,
+        absent: Callable[[], Collection[str]],
+        *,
+        passed_over: Collection[str] = (),
+        beside: Collection[str] = (),
+    ) -> tuple[Job, ...]:
         with self._changed:
             # Asked under the lock: a job that is added in between may need adapters that an older answer lacks.
-            if jobs := queue.take(max_rows, absent()):
+            if jobs := queue.take(max_rows, absent(), passed_over=passed_over, beside=beside):
                 self._wake_requested = True  # there may be more
-                self._admitted.difference_update(job.whole or job.future for job in jobs)
+                self._places.give_free(job.whole or job.future for job in jobs)
                 return jobs
-            if (reason := self._closed) is None:
+            if (reason := self._closed) is None or passed_over:
                 return ()
             failed = queue.withdraw(lambda _: True)
         _fail_all(failed, lambda _: reason)
         self.wake()
         return ()
+
+    def _shorten(self, first: Job, max_rows: int) -> tuple[tuple[Job, ...], int]:
+        """What `FairQueue` begins a forward with while several teams wait."""
+        within = self.times.rows_within(SHARED_S, first)
+        most = max_rows if within is None else min(max_rows, within)
+        parts = cut(first, most)
+        if len(parts) > 1:
+            self._discard_when_done(parts)
+        return parts, most
+
+    def _discard_when_done(self, jobs: Collection[Job]) -> None:
+        # A cancelled job's tensors must be freed at once too: a caller who gives up and retries would fill the memory.
+        # Nor may a future know its job, or the two would keep each other, and the answer, until garbage is collected.
+        for job in jobs:
+            job.future.add_done_callback(partial(self._discard, self._queue_of(job), job.team, job.adapters))
 
     @property
     def _has_work(self) -> bool:
@@ -190,11 +223,11 @@ class Batcher:
 
     def _give_place_free(self, future: Future[HostAnswer]) -> None:
         with self._changed:
-            self._admitted.discard(future)
+            self._places.give_free([future])
 
-    def _discard(self, queue: FairQueue, key: QueueKey, future: Future[HostAnswer]) -> None:
+    def _discard(self, queue: FairQueue, team: str, adapters: frozenset[str], future: Future[HostAnswer]) -> None:
         with self._changed:
-            queue.discard(key, future)
+            queue.discard(team, adapters, future)
 
 
 def _fail_all(jobs: Collection[Job], reason: Callable[[Job], BaseException]) -> None:

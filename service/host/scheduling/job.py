@@ -56,12 +56,16 @@ class Job:
     # Asked for at every batch that is formed, so found out once.
     keys: frozenset[str] = field(init=False)
     adapters: frozenset[str] = field(init=False)
-    """Names, whatever the versions: whom it counts for where callers take turns."""
+    """Names, whatever the versions: whom it counts for where its team's adapters take turns."""
 
     def __post_init__(self) -> None:
         parts = [part for selection in self.selections for part in selection.parts]
         object.__setattr__(self, "keys", frozenset(part.key for part in parts))
         object.__setattr__(self, "adapters", frozenset(part.version.adapter for part in parts))
+
+    @property
+    def team(self) -> str:
+        return self.request.team
 
     @property
     def versions(self) -> tuple[AdapterVersion, ...]:

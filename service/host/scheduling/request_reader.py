@@ -98,7 +98,7 @@ class RequestReader:
         call = pending.call
         self._limits.require_few_rows(max(len(call.inputs.texts), len(call.inputs.chats), len(pending.selections)))
         versions = distinct_versions(pending.selections)
-        self._batcher.admit(pending.future)
+        self._batcher.admit(pending.future, call.team)
         self._cache.acquire(versions)
         pending.future.add_done_callback(lambda _: self._cache.release(versions))
         self._cache.prefetch(versions)

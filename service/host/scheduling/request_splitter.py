@@ -15,7 +15,8 @@ from service.protocol.types import HostAnswer
 
 
 def cut(job: Job, max_rows: int) -> tuple[Job, ...]:
-    """The job itself where it fits, or where nothing has shown that each of its rows gets what it would get alone."""
+    """The job itself where it fits, or where nothing has shown that each of its rows gets what it would get alone. A
+    part may be cut again."""
     if not job.divisible or job.size <= max_rows:
         return (job,)
     parts = tuple(_part(job, start, min(start + max_rows, job.size)) for start in range(0, job.size, max_rows))
@@ -32,8 +33,8 @@ def _part(job: Job, start: int, end: int) -> Job:
         selections=job.selections if len(job.selections) == 1 else job.selections[start:end],
         rows=None if job.rows is None else rows_at(job.rows, range(start, end)),
         future=Future(),
-        whole=job.future,
-        start=start,
+        whole=job.whole or job.future,
+        start=job.start + start,
         prompts=job.prompts[start:end],
     )
 

@@ -9,9 +9,10 @@ from engines import version_of
 from models_registry.base_models.spec import Rows
 from models_registry.errors import Conflict, Damaged, DeadlinePassed, NoRoom, Overloaded, Unavailable
 from models_registry.inputs.values import Inputs
-from service.host.scheduling.batcher import Batcher, Call
+from service.host.scheduling.batcher import SHARED_S, Batcher, Call
 from service.host.scheduling.job import Job
 from service.protocol.types import BASE, InferCall, Part, Selection
+from tests.service.host.scheduling import jobs
 
 
 def job(deadline: float | None = None, adapter: str | None = None) -> Job:
@@ -157,3 +158,36 @@ def test_a_job_begins_only_while_its_caller_waits_and_before_its_deadline() -> N
     late = job(deadline=time.monotonic() - 1)
     assert not late.begin()
     assert isinstance(late.future.exception(), DeadlinePassed)
+
+
+def test_a_large_request_is_cut_to_the_time_that_other_teams_may_wait() -> None:
+    batcher = Batcher(100, 64)
+    whole = jobs.job("a", rows=8, team="A", divisible=True)
+    batcher.times.record([whole], 8 * SHARED_S / 2.1)
+    queue(batcher, whole, jobs.job("b", team="B"))
+    taken: list[list[tuple[str, int]]] = []
+    while batch := batcher.take():
+        assert isinstance(batch, tuple)
+        assert all(one.begin() for one in batch)
+        taken.append([(one.team, one.start) for one in batch])
+    assert taken == [[("A", 0)], [("B", 0)], [("A", 2), ("A", 4), ("A", 6)]]
+
+
+def test_a_large_request_that_was_cut_leaves_the_queue_with_its_caller() -> None:
+    batcher = Batcher(100, 4)
+    whole, other = jobs.job("a", rows=8, team="A", divisible=True), jobs.job("b", team="B")
+    batcher.times.record([whole], 8 * SHARED_S / 2.1)
+    queue(batcher, whole, other)
+    assert batcher.take() is not None
+    whole.future.cancel()
+    assert batcher.drain() == (other,)
+
+
+def test_a_full_queue_has_a_place_for_another_team() -> None:
+    batcher = Batcher(2, 64)
+    for _ in range(2):
+        batcher.admit(Future(), "A")
+    with pytest.raises(Overloaded):
+        batcher.admit(Future(), "A")
+    batcher.admit(Future(), "B")
+    assert (batcher.stats.requests, batcher.stats.refused) == (3, 1)

@@ -2,47 +2,17 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 
-import torch
 from engines import version_of
 
-from models_registry.base_models.spec import Rows
-from models_registry.inputs.values import Inputs
-from service.host.scheduling.fair_queue import FairQueue
 from service.host.scheduling.job import BatchKey, Job
-from service.protocol.types import InferCall, Part, Selection
-
-KIND = BatchKey("rows of 4")
-
-
-def selection(*adapters: str) -> Selection:
-    return Selection(tuple(Part(version_of(name), name, 1.0) for name in adapters))
-
-
-def job(*adapters: str, rows: int = 1, batch_key: BatchKey | None = KIND) -> Job:
-    tensors = {"x": torch.ones(rows, 4)}
-    request = InferCall(Inputs(tensors))
-    return Job(request, (selection(*adapters),), Rows(tensors, rows), Future(), 0.0, batch_key)
+from service.protocol.types import Part, Selection
+from tests.service.host.scheduling.jobs import KIND, job, turns, waiting
 
 
 def versioned(adapter: str, number: int) -> Job:
     """A job for that version, which has a slot of its own."""
     part = Part(version_of(adapter), f"{adapter}@{number}", 1.0)
     return replace(job(), selections=(Selection((part,)),), future=Future())
-
-
-def waiting(*jobs: Job) -> FairQueue:
-    lines = FairQueue()
-    for one in jobs:
-        lines.add(one)
-    return lines
-
-
-def turns(lines: FairQueue, max_rows: int) -> list[list[str]]:
-    """Whose jobs run in each forward until nobody waits."""
-    batches: list[list[str]] = []
-    while lines:
-        batches.append(["+".join(sorted(one.adapters)) or "base" for one in lines.take(max_rows)])
-    return batches
 
 
 def named(text: str) -> Sequence[Job]:
@@ -180,8 +150,8 @@ def test_rows_much_longer_than_others_wait_for_their_like() -> None:
 def test_who_left_is_no_longer_there() -> None:
     gone, stays = job("a"), job("a")
     lines = waiting(gone, stays)
-    lines.discard(gone.adapters, gone.future)
-    lines.discard(gone.adapters, gone.future)
+    lines.discard(gone.team, gone.adapters, gone.future)
+    lines.discard(gone.team, gone.adapters, gone.future)
     assert list(lines) == [stays]
     assert lines.withdraw(lambda one: one is stays) == (stays,)
     assert not lines
