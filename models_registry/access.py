@@ -1,7 +1,7 @@
-"""Who may come in: teams, what these may have, and the keys of those who call. One method is one transaction,
+"""Who may call: teams, what these may have, and the keys of those who call. One method is one transaction,
 committed on return.
 
-A key itself is never kept, only its sha256: whoever reads the database can't call with what they find.
+A key itself is never stored, only its sha256, so that a reader of the database can't call with it.
 """
 
 from collections.abc import Generator, Mapping

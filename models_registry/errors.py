@@ -8,7 +8,7 @@ RegistryError
 ├── Invalid             well-formed but wrong; lists every offending thing at once
 │   ├── Unsupported     a feature we refuse by name
 │   ├── WithoutEffect   an adapter that could not act on the rows that asked for it
-│   └── RowsLost        rows that can't be told apart at a module where adapters differ between them
+│   └── RowsLost        rows that can't be distinguished at a module where adapters differ between them
 ├── TooLarge            over a limit that the operator set
 ├── Overloaded          a queue or a quota is full; try again later
 ├── DeadlinePassed      the request takes longer than its caller allows

@@ -198,7 +198,7 @@ class AdapterVersion:
 
     @property
     def key(self) -> str:
-        """Names this version for good. A reference can come back with other weights or another config after its adapter
+        """Names this version for good. A reference may later name other weights or another config, after its adapter
         was deleted and created anew; this can't."""
         return f"{self.reference} sha256:{self.digest} {self.created_at.isoformat()}"
 
@@ -312,8 +312,8 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Once:
-    """A creation that its caller may ask for again without getting it twice. `key` is the caller's own word for it;
-    `fingerprint` is the sha256 (hex) of all that was asked for, by which another creation under the same key is told.
+    """A creation that its caller may repeat without creating twice. `key` is the caller's own name for it;
+    `fingerprint` is the sha256 (hex) of the whole request, which shows that another request reuses the key.
     """
 
     key: str

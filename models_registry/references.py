@@ -96,5 +96,5 @@ def pick_removable(adapter: Adapter, number: int) -> AdapterVersion:
 
 
 def reference_of(key: str) -> str:
-    """The reference in a version's `key`, for those who are told of it."""
+    """The reference in a version's `key`, for messages."""
     return key.partition(" ")[0]

@@ -50,8 +50,8 @@ class Registry(RegistryBlobs):
     """Safe under threads and processes. Besides what it says, every method raises `Unavailable` while a store is away,
     and those that write raise `NoRoom` when it is full. A method that raises has changed nothing.
 
-    A creation that is given a `Once` is remembered under its key for 24 hours: whoever asks again gets `Conflict`, and
-    finds what was created by `find_registered` or `find_created`.
+    A creation with a `Once` is remembered under its key for 24 hours: a second one raises `Conflict`, and
+    `find_registered` or `find_created` returns what the first one created.
     """
 
     # ---- base models --------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def references_by_digest(registry: Registry) -> Mapping[str, tuple[str, ...]]:
 def check_blobs(
     registry: Registry, blobs: BlobStore, references: Mapping[str, tuple[str, ...]], threads: int = THREADS
 ) -> Iterator[CheckedBlob]:
-    """Read and verify each blob of `references`, and mark it as damaged or as sound, which is told as it is found.
+    """Read and verify each blob of `references`, and mark it as damaged or as sound. Yields each as it is checked.
 
     A version that is removed meanwhile is not missed. Raises `Unavailable` if the whole store is away, `NoRoom` where
     there is none for what comes from a bucket; what was checked until then is marked.
@@ -81,6 +81,6 @@ def _verdict(blobs: BlobStore, digest: str) -> tuple[Verdict, str]:
     except Damaged as error:
         return "damaged", f"its bytes {error.found}"
     except Unavailable as error:
-        blobs.ping()  # one file that can't be read is told; a store that is away ends the check
+        blobs.ping()  # one unreadable file is reported; a store that is away ends the check
         return "unreadable", error.detail
     return "sound", ""

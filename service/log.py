@@ -1,4 +1,4 @@
-"""The process's log: one form for every line, whoever writes it, with nothing in it that only looks like a line.
+"""The process's log: one form for every line of every logger. No text inside a line can look like a line.
 
 A record's message may quote a file's name, an address or a library's complaint, so that control characters are escaped
 and secrets are hidden here, once, for all of them. As text, a record begins with its time and further lines of it (a

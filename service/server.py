@@ -19,7 +19,7 @@ GRACE_S = 10.0
 
 
 class DrainingServer(uvicorn.Server):
-    """Keeps its socket open while requests run, so that new ones are told 503 rather than find nobody."""
+    """Keeps its socket open while requests run, so that new ones get 503 rather than a refused connection."""
 
     def __init__(self, config: uvicorn.Config, drain: Drain, delay_s: float) -> None:
         super().__init__(config)

@@ -110,8 +110,8 @@ class StopOnceTold(StoppingCriteria):
         self._stopped = stopped
 
     def __call__(self, input_ids: torch.LongTensor, scores: object, **_: Any) -> torch.BoolTensor:
-        told, rows = self._stopped(), input_ids[:, 0]
-        return rows.new_full(rows.shape, told, dtype=torch.bool)  # pyright: ignore[reportReturnType] - one Tensor
+        stopped, rows = self._stopped(), input_ids[:, 0]
+        return rows.new_full(rows.shape, stopped, dtype=torch.bool)  # pyright: ignore[reportReturnType] - one Tensor
 
 
 class StopAtStrings(StoppingCriteria):

@@ -17,7 +17,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
     def run() -> None:
         try:
             results.append(work())
-        except BaseException as error:  # whoever waits gets it; nobody waits for one that was made to end
+        except BaseException as error:  # the waiting caller gets it; none waits for one that was ended
             errors.append(error)
 
     thread = threading.Thread(target=run, name="bounded work", daemon=True)

@@ -38,7 +38,7 @@ class BlobStore(Protocol):
 
     def open(self, digest: str) -> BinaryIO:
         """The same bytes as a file of the operating system's, verified, at its beginning, for those who pass on more
-        than they want in memory. Whoever asked closes it. Raises as `get`, and `NoRoom` where it is fetched first.
+        than they want in memory. The caller closes it. Raises as `get`, and `NoRoom` where it is fetched first.
         """
         ...
 

@@ -36,7 +36,7 @@ class DamageNotes:
         self.note_soundness(version)
 
     def note_damage(self, version: AdapterVersion, error: Damaged) -> RegistryError:
-        """Somebody read the version's blob and found this. What its caller is to be told."""
+        """Record what a read of the version's blob found. Returns the error for its caller."""
         if error.found == GONE and not self._may_be_referenced(version.digest):
             return NotFound(f"{version.reference} was removed, and its bytes with it.")
         self._found_damaged.add(version.digest)

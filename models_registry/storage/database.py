@@ -43,7 +43,7 @@ MIGRATION_LOCK = 0x61646170
 
 
 class Database:
-    """Sessions on one database. Safe under threads; a session belongs to whoever opened it."""
+    """Sessions on one database. Safe under threads; a session belongs to the thread that opened it."""
 
     def __init__(self, reads: Engine, writes: Engine, file: SqliteFile | None = None) -> None:
         self._reads = reads
@@ -54,14 +54,14 @@ class Database:
     def read(self) -> Generator[Session]:
         """A session that sees one moment of the database. Raises `Unavailable`."""
         self._require_same_file()
-        with told(), Session(self._reads) as session:
+        with translated_errors(), Session(self._reads) as session:
             yield session
 
     @contextmanager
     def write(self) -> Generator[Session]:
         """A session that commits at the end, or changes nothing. Raises `Conflict`, `NoRoom`, `Unavailable`."""
         self._require_same_file()
-        with told(), Session(self._writes) as session, session.begin():
+        with translated_errors(), Session(self._writes) as session, session.begin():
             yield session
             self._require_same_file()  # what is committed to a file that was moved away is lost
 
@@ -83,7 +83,7 @@ def open_database(url: str) -> Database:
     """
     engine = open_engine(url, SERVING)
     try:
-        with told(), engine.connect() as connection:
+        with translated_errors(), engine.connect() as connection:
             current, head = _revisions(connection)
         if current != head:
             state = f"is at schema {current}" if current else "is empty"
@@ -91,7 +91,7 @@ def open_database(url: str) -> Database:
                 f"The database {state}, this code needs schema {head}; run `adapterctl migrate`, or `serve --migrate`."
             )
         if engine.dialect.name == "sqlite":
-            with told():
+            with translated_errors():
                 file = SqliteFile.opened_by(engine)
             return Database(reads=engine, writes=engine.execution_options(sqlite_begin="BEGIN IMMEDIATE"), file=file)
     except RegistryError:
@@ -110,7 +110,7 @@ def migrate(url: str) -> None:
     """
     engine = open_engine(url, MIGRATING).execution_options(sqlite_begin="BEGIN IMMEDIATE")
     try:
-        with told(), engine.begin() as connection:
+        with translated_errors(), engine.begin() as connection:
             if engine.dialect.name == "postgresql":
                 # As BEGIN IMMEDIATE on SQLite: of several that start at once the second waits, and finds it done.
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
@@ -163,8 +163,8 @@ def sqlite_path(url: str) -> Path | None:
 
 
 @contextmanager
-def told() -> Generator[None]:
-    """Say in our errors what the driver says in its own; a wrong statement stays what it is, a bug of ours."""
+def translated_errors() -> Generator[None]:
+    """Raise our errors in the place of the driver's; a wrong statement stays what it is, a bug of ours."""
     try:
         yield
     except IntegrityError as error:

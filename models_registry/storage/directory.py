@@ -68,7 +68,7 @@ class DirectoryBlobStore:
             if modified is None:
                 write_durably(path, data)
             elif time.time() - modified < REFRESHED_S and _holds(path, data):
-                sync_directory(self._directory)  # whoever writes it at this moment may not have come so far
+                sync_directory(self._directory)  # another writer of it may not have synced yet
             else:
                 # `delete_older` takes the lock alone: it removes the file before this looks, or sees its new time.
                 with self._locked(fcntl.LOCK_SH):

@@ -1,7 +1,7 @@
 """The log of what was changed: an event is written in the transaction of the change itself, and never changed.
 
-Writers come one after another (`registry.py` holds the generation's row for each), so that events are numbered in the
-order of the commits: whoever has read up to one has missed none before it.
+Writers take turns (`registry.py` holds the generation's row for each), so that events are numbered in the order of the
+commits: a reader who has seen one has missed none before it.
 """
 
 from datetime import UTC, datetime

@@ -215,7 +215,7 @@ class S3BlobStore:
                 return None
         except AlreadyExistsError:
             pass
-        # Parts can't be put together on a condition. No harm: whoever else does it puts together the same bytes.
+        # Parts can't be put together on a condition. No harm: another process would put together the same bytes.
         modified = self._modified(digest)
         if modified is None:
             self._write(digest, data)

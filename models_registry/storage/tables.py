@@ -85,7 +85,7 @@ class BaseModelRow(Row):
     parameters: Mapped[int | None] = mapped_column(BigInteger)
     bytes: Mapped[int | None] = mapped_column(BigInteger)
     failure: Mapped[str | None] = mapped_column(Text)
-    # Hundreds of kilobytes of JSON: read only by whoever asks for it.
+    # Hundreds of kilobytes of JSON: read only where it is needed.
     architecture: Mapped[str | None] = mapped_column(Text, deferred=True)
 
 
@@ -135,7 +135,7 @@ class AliasRow(Row):
 
 
 class GenerationRow(Row):
-    """One row. Its number grows with every change, and whoever writes holds its lock until the commit."""
+    """One row. Its number grows with every change, and every writer holds its lock until the commit."""
 
     __tablename__ = "generation"
     __table_args__ = (CheckConstraint("id = 1", name="single_row"),)
@@ -150,7 +150,7 @@ class EventRow(Row):
     __tablename__ = "events"
 
     id: Mapped[int] = mapped_column(RowNumber, primary_key=True)
-    # The one that the change made: whoever writes has raised it already.
+    # The one of this change: its writer has raised it already.
     generation: Mapped[int] = mapped_column(
         BigInteger, index=True, default=select(GenerationRow.value).scalar_subquery()
     )
@@ -204,7 +204,7 @@ class CreationKeyRow(Row):
 
     __tablename__ = "idempotency_keys"
 
-    # With the team of whoever asked before it.
+    # After the team of the caller.
     key: Mapped[str] = mapped_column(String(384), primary_key=True)
     fingerprint: Mapped[str] = mapped_column(Digest)
     answer: Mapped[dict[str, Any]]

@@ -37,9 +37,9 @@ class Retries:
 
     def _wait_s(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        told = error.retry_after_s if isinstance(error, Overloaded | Unavailable) else None
-        if told is not None:
-            return min(told, self.longest_s)
+        asked_s = error.retry_after_s if isinstance(error, Overloaded | Unavailable) else None
+        if asked_s is not None:
+            return min(asked_s, self.longest_s)
         return wait_random_exponential(multiplier=0.2, max=self.longest_s)(state)
 
 

@@ -152,5 +152,5 @@ class Engine:
         return self._inference.stream(request)
 
     def finds(self, kept: str) -> bool:
-        """Whether the caller may be told of the adapter that the registry calls so. From memory."""
+        """Whether the caller may see the adapter that the registry calls so. From memory."""
         return finds(self._snapshot.view, kept)

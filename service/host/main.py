@@ -32,7 +32,7 @@ Verb: TypeAlias = tuple[TypeAdapter[Any], Callable[..., Future[Any]], TypeAdapte
 
 
 class HostStart(msgspec.Struct, frozen=True):
-    """What a host's process needs before it is told anything: its model's name, where blobs are, how it logs."""
+    """What a host's process needs before its first message: its model's name, where blobs are, how it logs."""
 
     model: str
     blob_url: str

@@ -54,7 +54,7 @@ from service.protocol.types import (
 
 # How long somebody who attaches or unloads an adapter waits for the model's thread, which may be in a long forward.
 PATIENCE_S = 1.0
-# What an adapter can't do shows in its first request too, so nobody waits longer to be told before.
+# A fault of an adapter also shows in its first request, so no caller waits longer for the probe.
 PROBING_S = 10.0
 # A thread that is stuck in a forward can't be ended.
 JOIN_S = 1.0

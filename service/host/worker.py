@@ -122,7 +122,7 @@ class Worker:
         self._watch(())
         try:
             call.future.set_result(call.function())
-        except Exception as error:  # whoever called gets it, and the thread lives on
+        except Exception as error:  # its caller gets it, and the thread lives on
             call.future.set_exception(error)
         except BaseException as error:  # a module may raise even SystemExit, which may end neither thread nor caller
             call.future.set_exception(RuntimeError(f"{type(error).__name__}: {error}"))

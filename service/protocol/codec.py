@@ -103,7 +103,7 @@ def infer_call(message: Infer, payload: bytearray) -> InferCall:
 
 
 def selections_of(message: Infer, versions: Mapping[str, AdapterVersion]) -> tuple[Selection, ...]:
-    """With the versions that the host was told of before."""
+    """With the versions that the host has learnt before."""
     return tuple(
         Selection(tuple(Part(versions[key], key, weight) for key, weight in parts), composed)
         for parts, composed in zip(message.selections, message.composed, strict=True)

@@ -263,14 +263,16 @@ class RemoteHost:
             asked.on_part(message.part)
 
     def _end(self) -> None:
-        """The host's end is closed: whoever waits is told why."""
+        """The host's end is closed: every call that waits fails with the reason."""
         self._process.kill()
         exit_ = self._process.wait(ENDING_S)
         running = self._work.ids if self._work else ()
         how = self._kill_reason or (str(exit_) if exit_ else "it could not be ended")
         reason = self._reason
         if reason is None:
-            self._lost.set_result(HostLoss(how, running))  # before anybody is told, so that they find it restarting
+            self._lost.set_result(
+                HostLoss(how, running)
+            )  # before any call fails, so that its caller finds the model restarting
         with self._sending:
             self._ended = reason or HostLost(self._model, how, running)
             waiting = [*self._inferring.values(), *self._asked.values()]

@@ -53,7 +53,7 @@ def _enters_by_row(name: str, together: Run, alone: Sequence[Run]) -> bool:
 
 
 def _is_by_row(whole: Call, alone: Sequence[Call]) -> bool:
-    """By the first tensor rows are told apart. The others go along: a copy of the module is run on its own rows."""
+    """Rows are found in the first tensor. The others stay with it: a copy of the module runs on its own rows."""
     givens = [call.given for call in alone]
     return (
         bool(whole.given)

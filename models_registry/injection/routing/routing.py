@@ -1,7 +1,7 @@
 """Which rows of a batch use which adapters: handed to one forward, never kept in a model.
 
-A routing belongs to whoever runs the forward. It travels in a context variable, so that threads and tasks can't see
-each other's, and is found again by the model it was made for.
+A routing belongs to one forward. It travels in a context variable, so that threads and tasks can't see each other's,
+and is found again by the model it was made for.
 """
 
 from collections.abc import Generator, Mapping, Sequence

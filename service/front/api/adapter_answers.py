@@ -1,4 +1,4 @@
-"""What callers are told of adapters and their versions: the answers' schemas, and how records become answers."""
+"""What answers say of adapters and their versions: the answers' schemas, and how records become answers."""
 
 from collections.abc import Mapping
 from datetime import datetime

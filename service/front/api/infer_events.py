@@ -30,7 +30,7 @@ async def _events(request: Request, streamed: StreamedTexts) -> AsyncGenerator[b
         async with aclosing(streamed.parts(KEEP_ALIVE_S)) as all_parts:
             async for parts in all_parts:
                 yield b"".join(_events_of(part, written[part.row], streamed) for part in parts) or KEEP_ALIVE
-    except Exception as error:  # the status is sent, so that this is told as an event; what nobody foresaw is raised on
+    except Exception as error:  # the status is sent already, so it becomes an event; internal errors are raised on
         yield event(problem_of(request, error), "error")
         if not isinstance(error, RegistryError):
             raise

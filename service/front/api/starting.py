@@ -27,7 +27,7 @@ class PlainStart:
 
         try:
             await self._app(scope, receive, hold_failure)
-        except BaseException as error:  # whatever it is: it is told and goes on
+        except BaseException as error:  # of any kind: it is reported and raised again
             for message in held:
                 await send({"type": _FAILED, "message": error.detail} if isinstance(error, RegistryError) else message)
             raise

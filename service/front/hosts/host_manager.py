@@ -320,7 +320,7 @@ def _fit_to_show(error: RegistryError, redact: Callable[[str], str]) -> Invalid:
 
 
 def _beside(model: str, close: Callable[[], None]) -> None:
-    # Its requests may run for long, and whoever follows the registry has more to do.
+    # In a thread, because its requests may run for long and the registry poller must go on.
     threading.Thread(target=close, name=f"closing {model}", daemon=True).start()
 
 

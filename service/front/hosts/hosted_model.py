@@ -27,7 +27,7 @@ from service.protocol.types import (
 LOOKING_S = 0.1
 """How often a long call looks whether its caller still waits."""
 STATUS_S = 1.0
-"""A host that doesn't say for so long how it goes is told of as it was before."""
+"""A host that doesn't answer for so long is reported as it was before."""
 UNLOADING_S = 5.0
 """A host that takes longer to unload, which is no more than a look, is stuck in a forward."""
 

@@ -117,7 +117,7 @@ class ModelLoader:
             place.step = "starting"
             opening = opening or self._open(base)
             place.host = opening.host
-            if not self._is_wanted(base, place):  # whoever overtook it may not have seen this host
+            if not self._is_wanted(base, place):  # what replaced it may not have seen this host
                 reason = Unavailable("The base model is not wanted any more.")
                 opening.host.end(reason)
                 raise reason

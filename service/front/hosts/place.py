@@ -21,9 +21,9 @@ class Returning:
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """Whoever no longer finds its own place in the table has been overtaken.
+    """A load that no longer finds its own place in the table was replaced by another.
 
-    `registered_at` tells a model from one that came later under the same id. `reason` is `error` as text that can be
+    `registered_at` distinguishes a model from a later one of the same id. `reason` is `error` as text that can be
     stored. `host` is there from the attempt's beginning, `hosted` once the model is ready. `step` is what a build is
     at, `begun_at` when it began, in `time.monotonic()` seconds, `usual_s` how long the last one took in this process.
     `deaths` are the times at which earlier hosts died, and `returning` the adapters that the last one had; `restarts`

@@ -54,8 +54,8 @@ DRAIN_S = 30.0
 class Adapters:
     """The adapters of all base models, in memory or not. Every verb may block.
 
-    Those that read look for changes, too, so that the generation that is told has all that they tell. Whoever gives a
-    creation a `Once` and asks again is told what was created then.
+    Those that read look for changes first, so that the generation in an answer covers everything in it. A creation that
+    is repeated under the same `Once` returns what was created the first time.
     """
 
     def __init__(

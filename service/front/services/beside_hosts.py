@@ -43,7 +43,7 @@ class BesideHosts:
         try:
             hosted.host.prepare(draft.as_version(model, name, 0)).result()
         except HostLost:
-            return hosted  # to attach it fails too, which is told
+            return hosted  # attaching fails too, with a warning
         except LEFT:
             if self._hosts.hosted(model) is hosted:
                 raise

@@ -1,4 +1,4 @@
-"""A creation that is asked for again under its caller's key: done once, told as often as it is asked for."""
+"""A creation that is requested again under its caller's key: done once, and answered each time."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -50,7 +50,7 @@ class LoraDirectories:
     def load(self, order: LoraOrder) -> None:
         """Raises `OutsideRoot`, `Invalid` (files, name taken), and what creating an adapter raises."""
         directory = self._directory(order.path)
-        # Read rather than mapped: whoever owns the file may write to it meanwhile.
+        # Read rather than mapped, because the file's owner may write to it meanwhile.
         config, weights = _as_config(self._read(directory / CONFIG)), self._read(directory / WEIGHTS)
         metadata = {ORIGIN: order.path}
         if not self._is_loaded(order.name):

@@ -29,7 +29,7 @@ KEPT_FAILURES = 64
 class Models:
     """The base models that are registered, hosted or not. Every verb may block.
 
-    Those that read look for changes afterwards, so that the generation that is told has all that they tell.
+    Those that read look for changes afterwards, so that the generation in an answer covers everything in it.
     """
 
     def __init__(self, registry: Registry, snapshot: Snapshot, hosts: HostManager) -> None:
@@ -48,7 +48,7 @@ class Models:
         """Check the source, register, begin loading. A model that failed and has no adapters gives its place to a new
         one of its id. Raises `Invalid` (nothing is registered) and `Conflict`.
 
-        Whoever asks again under the same `once` gets what was registered then, as it is now.
+        A repeated call under the same `once` returns what was registered then, as it is now.
         """
         base = create_once(once, self._registry.find_registered, lambda: self._register(id, source, once, options))
         self._snapshot.refresh()

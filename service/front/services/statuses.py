@@ -1,4 +1,4 @@
-"""What callers are told about a model and an adapter: the registry's record beside what is in memory."""
+"""What answers say about a model and an adapter: the registry's record beside what is in memory."""
 
 import time
 

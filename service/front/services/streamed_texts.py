@@ -1,7 +1,7 @@
 """The texts of one request while they are written, for the one reader who waits for them.
 
-The host's words come on any thread; whoever reads is on the event loop. What isn't read yet of a text is joined, so
-that a slow reader holds up nobody, and costs no more memory than the text itself.
+The host's words arrive on any thread; the reader is on the event loop. What the reader hasn't taken of a text yet is
+joined, so that a slow reader delays no other and costs no more memory than the text itself.
 """
 
 import asyncio

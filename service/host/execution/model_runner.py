@@ -166,7 +166,7 @@ def _run_mixed(
     groups: Mapping[Selection, tuple[int, ...]],
     run: Callable[[Sequence[int]], Values],
 ) -> Values:
-    """All rows in one `run` where their adapters can be told apart in it, else one `run` for each of the `groups`."""
+    """All rows in one `run` where their adapters can be routed in it, else one `run` for each of the `groups`."""
     if len(groups) > 1 and adapted.routes_rows({name for selection in groups for name in selection.composition}):
         try:
             with acting(adapted, adapted.routed([selection.composition for selection in selections])):

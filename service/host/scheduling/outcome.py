@@ -1,4 +1,4 @@
-"""How a request ends: its answer or its error, for whoever still waits; and what the log says of it."""
+"""How a request ends: its answer or its error, if its caller still waits; and its line in the log."""
 
 import logging
 from concurrent.futures import Future, InvalidStateError

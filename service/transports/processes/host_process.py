@@ -35,7 +35,7 @@ class Exit:
 
 
 class HostProcess:
-    """`socket` is the front's end; whoever launched the process closes it.
+    """`socket` is the front's end; the caller of `launch` closes it.
 
     `exit` is set once the process has ended; its callbacks run in a thread of their own.
     """
@@ -70,7 +70,7 @@ class HostProcess:
             rss = psutil.Process(self.pid).memory_info().rss
         except psutil.NoSuchProcess:
             return 0
-        # Whoever answers to its descriptor now has had its number all the time.
+        # The process behind this descriptor has had its number all the time.
         return rss if self._send(0) else 0
 
     def has_ended(self, timeout_s: float) -> bool:

@@ -37,7 +37,7 @@ Entry = Callable[[socket.socket, bytes], None]
 
 
 class Launcher(Protocol):
-    """Starts processes. Whoever calls `launch` closes the `socket` of what it returns."""
+    """Starts processes. The caller of `launch` closes the `socket` of what it returns."""
 
     def start(self) -> None:
         """Begin with what every launch needs, so that the first one needn't wait for it. Raises `Unavailable`."""

@@ -1,6 +1,6 @@
 """Request bodies: their media types, and how JSON and forms are read and checked.
 
-How their bytes arrive is told in spool.py; what the parts mean is the resource's business, not this file's.
+spool.py says how their bytes arrive. What the parts mean is known to the resource, not to this file.
 """
 
 import json
@@ -71,7 +71,7 @@ def _children(item: Any) -> Iterable[Any]:
 
 
 JsonObject = Annotated[dict[str, Any], pydantic.AfterValidator(_storable)]
-"""An object that is kept as it came, if it can be written again: `1e999` is JSON, but it is read as infinity."""
+"""An object that is stored as it was sent, if it can be written again: `1e999` is JSON, but it is read as infinity."""
 
 T = TypeVar("T")
 M = TypeVar("M", bound=pydantic.BaseModel)
@@ -144,7 +144,7 @@ def reads(bodies: Mapping[str, type[pydantic.BaseModel] | Mapping[str, Any]]) ->
 
 
 class _FormParser(MultiPartParser):
-    """Notices whether the closing boundary came; Starlette's own silently leaves out a part that was cut off."""
+    """Notices whether the closing boundary arrived; Starlette's own silently leaves out a part that was cut off."""
 
     spool_max_size = IN_MEMORY
     _ended = False

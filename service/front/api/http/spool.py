@@ -1,8 +1,8 @@
 """How a body arrives: counted against the limit, and kept where many slow or large ones cost no memory.
 
-Up to `IN_MEMORY` it stays in memory, from there on it goes to a file that has no name, in the system's directory for
-temporary ones (`TMPDIR`). The system forgets such a file with its last user: whoever leaves in the middle of an upload
-leaves nothing behind, also where the process is killed.
+Up to `IN_MEMORY` it stays in memory, the rest is written to a file without a name, in the system's directory for
+temporary ones (`TMPDIR`). The system removes such a file with its last user, so that an upload which breaks off
+leaves nothing behind, even where the process is killed.
 """
 
 import errno
@@ -72,7 +72,7 @@ def spool_of(part: UploadFile) -> Spool:
 
 
 async def limited(request: Request, limit: int, setting: str = MAX_UPLOAD) -> AsyncGenerator[bytes]:
-    """The body as it comes. Counted is what really arrives, so that a Content-Length that lies changes nothing.
+    """The body as it arrives. Its real bytes are counted, so that a wrong Content-Length changes nothing.
 
     Raises `TooLarge`.
     """

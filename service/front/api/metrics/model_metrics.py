@@ -1,4 +1,4 @@
-"""What Prometheus is told of the base models, which are asked at every scrape.
+"""What Prometheus reads of the base models, collected at every scrape.
 
 Labels are models, states and tiers, of which there are few; never adapters.
 """
@@ -14,7 +14,7 @@ from service.front.requests import ModelState, ModelStats
 from service.protocol.stats import BOUNDS, HostStats, SizeStats
 
 Watch: TypeAlias = Callable[[], Mapping[str, ModelStats]]
-"""Tells each model's figures."""
+"""Gives each model's stats."""
 
 _GAUGES: Mapping[str, tuple[str, Callable[[HostStats], int]]] = {
     "waiting_requests": ("Requests that wait for the model.", lambda f: f.queue.requests),
@@ -29,9 +29,9 @@ _GAUGES: Mapping[str, tuple[str, Callable[[HostStats], int]]] = {
     "merged_limit_bytes": ("What layers' copies with hot adapters in them may take.", lambda f: f.max_merged_bytes),
 }
 _COUNTERS: Mapping[str, tuple[str, Callable[[HostStats], int]]] = {
-    "adapter_loads": ("Adapter versions that came into memory.", lambda f: f.adapters.loads),
-    "adapter_evictions": ("Adapter versions that left memory for others.", lambda f: f.adapters.evictions),
-    "adapter_load_failures": ("Adapter versions that didn't come into memory.", lambda f: f.adapters.failures),
+    "adapter_loads": ("Adapter versions that were loaded into memory.", lambda f: f.adapters.loads),
+    "adapter_evictions": ("Adapter versions that were evicted for others.", lambda f: f.adapters.evictions),
+    "adapter_load_failures": ("Adapter versions that failed to load.", lambda f: f.adapters.failures),
     "generated_tokens": ("Tokens that were written, step by step.", lambda f: f.texts.tokens),
     "prompt_tokens": ("Tokens of the texts that were begun.", lambda f: f.texts.prompt_tokens),
     "cached_prompt_tokens": ("Of these, the tokens that were in memory already.", lambda f: f.texts.cached_tokens),
@@ -44,7 +44,7 @@ _HISTOGRAMS: Mapping[str, tuple[str, Callable[[HostStats], SizeStats]]] = {
 
 
 class ModelMetrics(Collector):
-    """Counters begin again with 0 when a model comes into memory anew."""
+    """Counters begin again with 0 each time a model is loaded."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch

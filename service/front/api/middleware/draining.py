@@ -1,4 +1,4 @@
-"""The end of the process: requests that run are finished, new ones are told to go elsewhere."""
+"""The end of the process: running requests are finished, new ones get 503."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from service.front.api.problems import UNAVAILABLE, problem
 class Drain:
     """How many requests run, and whether new ones are let in. Belongs to the event loop; no thread touches it.
 
-    `give_up` answers those that run at once, in words of our own; whoever starts the service says how.
+    `give_up` ends the running requests at once with an error of ours; the server sets it.
     """
 
     def __init__(self) -> None:

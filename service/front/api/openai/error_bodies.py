@@ -92,7 +92,7 @@ def openai_status(problem: Mapping[str, Any]) -> int:
 
 
 class AnswerInOpenAIsWords:
-    """Turns every problem that is answered below `/v1` into OpenAI's error, whoever wrote it."""
+    """Turns every problem that is answered below `/v1` into OpenAI's error, whichever part wrote it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -20,7 +20,7 @@ class Places:
 
     @contextmanager
     def named(self) -> Generator[None]:
-        """What is found wrong inside is told at its place in the caller's body."""
+        """Faults found inside are reported at their place in the caller's body."""
         try:
             yield
         except Invalid as error:

@@ -94,7 +94,7 @@ async def _chunks(
             async for parts in all_parts:
                 ends |= {part.row: part.end for part in parts if part.end is not None}
                 yield b"".join(_written(writer.chunks(part)) for part in parts) or KEEP_ALIVE
-    except Exception as error:  # the status is sent, so that this is told as an event; what nobody foresaw is raised on
+    except Exception as error:  # the status is sent already, so it becomes an event; internal errors are raised on
         yield event(error_body(problem_of(request, error)))
         if not isinstance(error, RegistryError):
             raise

@@ -124,7 +124,7 @@ def _call_of(model: str, value: Any, deadline: float | None) -> tuple[InferReque
 
 
 def _validated(body: Any) -> InferBody:
-    """Raises `Invalid`; what stands one level too high, as in other APIs, is told its place."""
+    """Raises `Invalid`; a field one level too high, as in other APIs, is answered with its place."""
     try:
         return validate(InferBody, body)
     except Invalid as error:

@@ -65,7 +65,7 @@ async def _when_loaded(engine: Engine, request: Request, status: ModelStatus, un
     """As it is once it is ready and its example was tried, or has failed, or it is `until` in `monotonic()` seconds, or
     the service is to end. Raises `NotFound` once it is gone."""
     drain, look = drain_of(request), engine.models.watch(status.base)
-    # Asked for again and again: whoever waits in a thread keeps one of the few that serve everyone.
+    # Polled, because a caller who waited in a thread would occupy one of the few that serve all requests.
     while ((status := await run_in_threadpool(look)).state == "loading" or not status.is_probed) and not drain.begun:
         if monotonic() >= until:
             break
