@@ -54,6 +54,7 @@ from service.front.api.routes import (
     teams,
 )
 from service.front.api.routes.version import router as version_router
+from service.front.api.telemetry import is_traced, telemetry_of
 from service.front.engine import Engine
 from service.front.hosts.times import HostTimes
 from service.front.services.keys import Keys
@@ -68,6 +69,8 @@ from service.transports.processes.environment import host_environment
 from service.transports.processes.launchers import open_launcher
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
     from service.front.access.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -87,6 +90,7 @@ SERVERS = [
 
 def create_app(settings: Settings) -> FastAPI:
     """The service's ASGI app. Starts nothing: its lifespan does."""
+    tracing = _tracing()
     app = FastAPIOffline(
         title="Adapter Service",
         version=version("adapter-service"),
@@ -97,10 +101,12 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=_lifespan,
         generate_unique_id_function=_operation_id,
         dependencies=[Depends(require_known_query)],
+        telemetry=telemetry_of(tracing),
         redoc_url=None,  # its script shows an image of its makers' host
         swagger_ui_parameters={"validatorUrl": None},  # else the page shows the document to a site of its makers'
     )
     app.state.settings = settings
+    app.state.tracing = tracing
     app.state.metrics = Metrics()
     app.state.drain = Drain()
     app.state.json_reader = JsonReader()
@@ -138,7 +144,15 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     if settings.migrates_at_start:
         await run_in_threadpool(migrate, settings.database_url)
     blobs = await run_in_threadpool(open_blob_store, settings.blob_url, settings.s3_endpoint)
-    database = await run_in_threadpool(open_database, settings.database_url)
+    tracing: TracerProvider | None = app.state.tracing
+    tracer = None
+    if tracing is not None:
+        from service.tracing import TracedBlobs, start_export
+
+        start_export(tracing)
+        tracer = tracing.get_tracer("adapter-service")
+        blobs = TracedBlobs(blobs, tracer)
+    database = await run_in_threadpool(open_database, settings.database_url, tracer)
     access = Access(database)
     ring = KeyRing(
         access, secret_of(settings.admin_key), settings.allow_anonymous, takes_tokens=settings.oidc_issuer is not None
@@ -163,6 +177,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         ),
         HostTimes(settings.load_timeout, settings.forward_timeout),
         app.state.redact,
+        tracer,
     )
     engine.add_follower(ring.refresh)
     app.state.engine = engine
@@ -181,6 +196,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         await run_in_threadpool(engine.stop, 0.0)
         await run_in_threadpool(app.state.json_reader.close)
         database.close()
+        if tracing is not None:
+            await run_in_threadpool(tracing.shutdown)
 
 
 def _open_tokens(settings: Settings, ring: KeyRing) -> "Tokens | None":
@@ -199,6 +216,14 @@ def _open_tokens(settings: Settings, ring: KeyRing) -> "Tokens | None":
         settings.oidc_role_claim,
     )
     return Tokens(rules, IssuerKeys(settings.oidc_issuer), ring)
+
+
+def _tracing() -> "TracerProvider | None":
+    if not is_traced(os.environ):
+        return None
+    from service.tracing import open_tracing
+
+    return open_tracing()
 
 
 def open_transport(settings: Settings, blobs: BlobStore) -> Transport:

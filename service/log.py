@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
 from asgi_correlation_id import correlation_id
+from opentelemetry.trace import format_trace_id, get_current_span
 
 LogFormat: TypeAlias = Literal["text", "json"]
 Redact: TypeAlias = Callable[[str], str]
@@ -67,7 +68,8 @@ class TextFormatter(LineFormatter):
 
 
 class JsonFormatter(LineFormatter):
-    """One object a record, in ASCII: `time`, `level`, `logger`, `message`, in a request `request_id`, and `exception`.
+    """One object a record, in ASCII: `time`, `level`, `logger`, `message`, in a request `request_id`, in a trace
+    `trace_id`, and `exception`.
 
     A record that was given `extra={"fields": {…}}` has these beside them.
     """
@@ -84,6 +86,8 @@ class JsonFormatter(LineFormatter):
             entry["model"] = self.model
         if request_id := correlation_id.get():
             entry["request_id"] = request_id
+        if (span := get_current_span().get_span_context()).is_valid:
+            entry["trace_id"] = format_trace_id(span.trace_id)
         if trace := self.trace_of(record):
             entry["exception"] = trace
         return json.dumps(entry, default=str)

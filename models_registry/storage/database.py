@@ -15,6 +15,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from opentelemetry.trace import Tracer
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, ProgrammingError
@@ -25,6 +26,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from models_registry.errors import Conflict, Invalid, NoRoom, RegistryError, Unavailable
 from models_registry.redaction import redacted
 from models_registry.storage.files import make_directory, translated
+from models_registry.storage.query_spans import trace_queries
 from models_registry.storage.sqlite_file import SqliteFile
 
 SCRIPTS = Path(__file__).parents[2] / "alembic"
@@ -76,12 +78,15 @@ class Database:
             self._file.require_same()
 
 
-def open_database(url: str) -> Database:
-    """The database at `url` (`sqlite:///path` or `postgresql://…`), which must be at this code's schema.
+def open_database(url: str, tracer: Tracer | None = None) -> Database:
+    """The database at `url` (`sqlite:///path` or `postgresql://…`), which must be at this code's schema. With a
+    `tracer` its statements are spans.
 
     Raises `Conflict` if its schema is older or newer, `Invalid` for a URL we can't read, `NoRoom`, `Unavailable`.
     """
     engine = open_engine(url, SERVING)
+    if tracer is not None:
+        trace_queries(engine, tracer)
     try:
         with translated_errors(), engine.connect() as connection:
             current, head = _revisions(connection)

@@ -5,7 +5,9 @@ Every verb but `infer` is synchronous and may block (database, blob store, a for
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Final
+from typing import Final, get_args
+
+from opentelemetry.trace import NoOpTracer, Tracer
 
 from models_registry.base_models.sources import SourcePolicy
 from models_registry.errors import RegistryError, Unavailable
@@ -19,7 +21,7 @@ from service.front.hosts.host_manager import HostManager
 from service.front.hosts.host_monitor import HostMonitor
 from service.front.hosts.merge_runner import MergeRunner
 from service.front.hosts.times import DEFAULT_TIMES, HostTimes
-from service.front.requests import InferAnswer, InferRequest, Readiness
+from service.front.requests import InferAnswer, InferRequest, ModelState, Readiness
 from service.front.resolution.registry_poller import RegistryPoller
 from service.front.resolution.registry_snapshot import Snapshot
 from service.front.services.adapters import Adapters
@@ -30,6 +32,7 @@ from service.front.services.streamed_texts import StreamedTexts
 from service.protocol.host import Transport
 from service.protocol.types import BuildOrder, HostLimits
 
+OK: Final = "ok"
 SHUTTING_DOWN = "The service is shutting down; ask another instance."
 
 
@@ -44,8 +47,10 @@ class Engine:
         limits: HostLimits,
         times: HostTimes = DEFAULT_TIMES,
         redact: Callable[[str], str] = redacted,
+        tracer: Tracer | None = None,
     ) -> None:
-        """`redact` takes the secrets out of what a factory says when it fails."""
+        """`redact` takes the secrets out of what a factory says when it fails; `tracer` makes the spans of
+        inferences."""
         self._registry = registry
         self._transport = transport
         self._snapshot = Snapshot(registry)
@@ -56,7 +61,7 @@ class Engine:
 
         self._hosts = HostManager(registry, transport, order_of, times, limits.max_resident_bytes is not None, redact)
         self._monitor = HostMonitor(self._hosts, times.forward_s)
-        self._inference = Inference(registry, self._snapshot, self._hosts, self._leases, limits)
+        self._inference = Inference(registry, self._snapshot, self._hosts, self._leases, limits, tracer or NoOpTracer())
         self.names: Final = ModelNames(self._snapshot, self._hosts)
         self.models: Final = Models(registry, self._snapshot, self._hosts)
         self._poller = RegistryPoller(self._snapshot, self.models, self._inference)
@@ -101,15 +106,12 @@ class Engine:
         degraded = [f"The base model {model!r} failed: {why}" for model, why in self._hosts.all_in("failed").items()]
         restarting = self._hosts.all_in("restarting").items()
         degraded += [f"The base model {model!r} is being started again, after {why}." for model, why in restarting]
-        try:
-            self._snapshot.refresh()
-        except RegistryError as error:
-            reasons.append(error.detail)
-        try:
-            self._registry.ping_blobs()
-        except RegistryError as error:
-            degraded.append(error.detail)
-        return Readiness(not reasons, tuple(reasons), tuple(degraded))
+        database, blobs = _state_of(self._snapshot.refresh), _state_of(self._registry.ping_blobs)
+        reasons += [database] if database != OK else []
+        degraded += [blobs] if blobs != OK else []
+        parts = {"database": database, "blobs": blobs, "registry generation": str(self.generation)}
+        parts |= {f"models {state}": str(len(self._hosts.all_in(state))) for state in get_args(ModelState)}
+        return Readiness(not reasons, tuple(reasons), tuple(degraded), parts)
 
     def events(self, limit: int, after: int) -> tuple[Event, ...]:
         """At most `limit` changes that the caller may know of, in the order in which they were made, behind the event
@@ -154,3 +156,11 @@ class Engine:
     def finds(self, kept: str) -> bool:
         """Whether the caller may see the adapter that the registry calls so. From memory."""
         return finds(self._snapshot.view, kept)
+
+
+def _state_of(look: Callable[[], object]) -> str:
+    try:
+        look()
+    except RegistryError as error:
+        return error.detail
+    return OK

@@ -195,11 +195,13 @@ class ModelModules:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """`ready` once the database answers and nothing is loading; `reasons` say why not, `degraded` what has failed."""
+    """`ready` once the database answers and nothing is loading; `reasons` say why not, `degraded` what has failed.
+    `parts` say how each part is: `ok`, or what is wrong with it."""
 
     ready: bool
     reasons: tuple[str, ...]
     degraded: tuple[str, ...]
+    parts: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

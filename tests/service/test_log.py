@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from asgi_correlation_id import correlation_id
+from opentelemetry.trace import NonRecordingSpan, SpanContext, use_span
 
 from models_registry.redaction import Redactor
 from service import log
@@ -157,3 +158,10 @@ def test_reports_of_libraries_are_left_out(started: Callable[[], str]) -> None:
     logging.getLogger("alembic.runtime.migration").info("Running upgrade")
     logging.getLogger("py.warnings").warning("DeprecationWarning")
     assert started() == ""
+
+
+def test_a_line_in_a_trace_names_it() -> None:
+    traced = SpanContext(0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7, is_remote=True)
+    with use_span(NonRecordingSpan(traced)):
+        assert entry(record("answered"))["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert "trace_id" not in entry(record("answered"))

@@ -7,6 +7,8 @@ from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
+from opentelemetry.trace import Tracer
+
 from models_registry.errors import Damaged, DeadlinePassed, NotFound, RegistryError, Unavailable
 from models_registry.records import AdapterVersion
 from models_registry.registry import Registry
@@ -19,6 +21,7 @@ from service.front.hosts.hosted_model import HostedModel
 from service.front.requests import InferAnswer, InferRequest
 from service.front.resolution.adapter_selection import digest_of, exact_choice, select
 from service.front.resolution.registry_snapshot import Snapshot, is_there, without
+from service.front.services.inference_trace import InferenceTrace, InferenceTracer
 from service.front.services.streamed_texts import StreamedTexts
 from service.protocol.errors import HostLost, RequestEndsHost
 from service.protocol.types import HostAnswer, HostLimits, InferCall, distinct_versions
@@ -43,7 +46,13 @@ class _HostDied(Exception):
 
 class Inference:
     def __init__(
-        self, registry: Registry, snapshot: Snapshot, hosts: HostManager, leases: VersionLeases, limits: HostLimits
+        self,
+        registry: Registry,
+        snapshot: Snapshot,
+        hosts: HostManager,
+        leases: VersionLeases,
+        limits: HostLimits,
+        tracer: Tracer,
     ) -> None:
         self._registry = registry
         self._limits = limits
@@ -51,6 +60,7 @@ class Inference:
         self._hosts = hosts
         self._leases = leases
         self._suspects = Suspects()
+        self._tracer = InferenceTracer(tracer)
 
     async def infer(self, request: InferRequest, streamed: StreamedTexts | None = None) -> InferAnswer:
         """As `Engine.infer` promises. Texts that were `streamed` in part are not begun again: `HostLost`."""
@@ -59,7 +69,9 @@ class Inference:
         for _ in range(MOST_ATTEMPTS):
             hosted = self._hosts.find(request.model)
             try:
-                answer = await self._attempt(request, hosted, suspected, streamed)
+                with self._tracer.attempt(request.model) as traced:
+                    answer = await self._attempt(request, hosted, suspected, streamed, traced)
+                    traced.answered(answer)
             except _HostDied as died:
                 suspected |= self._judge(request, died)
                 if streamed is not None and streamed.has_begun:
@@ -115,10 +127,15 @@ class Inference:
             await asyncio.sleep(LOOKING_S)
 
     async def _attempt(
-        self, request: InferRequest, hosted: HostedModel, alone: bool, streamed: StreamedTexts | None
+        self,
+        request: InferRequest,
+        hosted: HostedModel,
+        alone: bool,
+        streamed: StreamedTexts | None,
+        traced: InferenceTrace,
     ) -> InferAnswer:
         begun = time.monotonic()
-        id, future, versions = self._hand_over(request, hosted, alone, streamed)
+        id, future, versions = self._hand_over(request, hosted, alone, streamed, traced)
         try:
             answer = await _answer(future, request.deadline)
         except HostLost as error:
@@ -148,14 +165,20 @@ class Inference:
             hosted.forget([version for version in hosted.known if not is_there(view, version)])
 
     def _hand_over(
-        self, request: InferRequest, hosted: HostedModel, alone: bool, streamed: StreamedTexts | None
+        self,
+        request: InferRequest,
+        hosted: HostedModel,
+        alone: bool,
+        streamed: StreamedTexts | None,
+        traced: InferenceTrace,
     ) -> tuple[int, Future[HostAnswer], tuple[AdapterVersion, ...]]:
         with self._leases.admission() as removed:
             caller = current_caller()
             if not caller.may_use(request.model):
                 raise NotFound(f"There is no base model {request.model!r}.")
-            view = seen(without(self._snapshot.view, removed))
-            selections = select(view, request.model, request.adapters, request.routing_key)
+            with traced.resolving():
+                view = seen(without(self._snapshot.view, removed))
+                selections = select(view, request.model, request.adapters, request.routing_key)
             versions = distinct_versions(selections)
             call = InferCall(
                 request.inputs,
@@ -169,7 +192,7 @@ class Inference:
             )
             if streamed is not None:
                 streamed.begin(selections)
-            id, future = hosted.infer(call, selections, streamed and streamed.hear)
+            id, future = hosted.infer(call, selections, traced.watch(streamed and streamed.hear))
             self._leases.acquire(future, versions)
         return id, future, versions
 

@@ -1,8 +1,8 @@
 """Whether the process lives, whether it is ready, and its figures."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, Field
 
@@ -22,6 +22,11 @@ class ReadyAnswer(BaseModel):
 
     status: Literal["ready"] = Field(description="Always the same.")
     degraded: list[str] = Field(description="What is away or has failed.", examples=[["the blob store is away"]])
+    parts: dict[str, str] | None = Field(
+        default=None,
+        description="With `verbose`: how each part is.",
+        examples=[{"database": "ok", "blobs": "ok", "registry generation": "12", "models ready": "2"}],
+    )
 
 
 @router.get("/health/live", responses=documented())
@@ -30,15 +35,21 @@ async def live() -> LiveAnswer:
     return LiveAnswer(status="live")
 
 
-@router.get("/health/ready", responses=documented())
-def ready(engine: TheEngine, drain: TheDrain) -> ReadyAnswer:
+@router.get("/health/ready", response_model_exclude_none=True, responses=documented(400))
+def ready(
+    engine: TheEngine,
+    drain: TheDrain,
+    verbose: Annotated[bool, Query(description="Say how each part is, also in a 503.", examples=[True])] = False,
+) -> ReadyAnswer:
     """200 once the database answers and no registered model is still loading; else 503, saying why."""
     if drain.announced:
         raise Unavailable("Not ready: The service is about to shut down.")
     readiness = engine.readiness()
     if not readiness.ready:
-        raise Unavailable(f"Not ready: {' '.join(readiness.reasons)}")
-    return ReadyAnswer(status="ready", degraded=list(readiness.degraded))
+        parts = "; ".join(f"{part}: {state}" for part, state in readiness.parts.items())
+        raise Unavailable(f"Not ready: {' '.join(readiness.reasons)}{f' ({parts})' if verbose else ''}")
+    parts = dict(readiness.parts) if verbose else None
+    return ReadyAnswer(status="ready", degraded=list(readiness.degraded), parts=parts)
 
 
 @router.get(

@@ -46,6 +46,13 @@ def test_a_service_with_everything_loaded_is_ready(client: TestClient) -> None:
     assert expect(client.get("/health/ready"), 200) == {"status": "ready", "degraded": []}
 
 
+def test_verbose_says_how_each_part_is_and_names_no_model(client: TestClient) -> None:
+    parts = expect(client.get("/health/ready", params={"verbose": "true"}), 200)["parts"]
+    assert (parts["database"], parts["blobs"], parts["models failed"]) == ("ok", "ok", "0")
+    assert int(parts["models ready"]) >= 1
+    assert int(parts["registry generation"]) >= 1
+
+
 def test_each_reason_for_not_being_ready_is_one_sentence(start: Start, tmp_path: Path) -> None:
     gate, client = gate_named("not-ready"), start()
     gate.shut()
@@ -56,6 +63,9 @@ def test_each_reason_for_not_being_ready_is_one_sentence(start: Start, tmp_path:
     not_ready = expect_problem(client.get("/health/ready"), 503, "unavailable")["detail"]
     assert not_ready == f"Not ready: The base model 'm' is still loading. {away}"
     assert away.endswith("what lies there now.")
+    verbose = expect_problem(client.get("/health/ready", params={"verbose": "true"}), 503, "unavailable")["detail"]
+    assert verbose.startswith(not_ready)
+    assert "models loading: 1" in verbose
     gate.open()
 
 
