@@ -4,12 +4,13 @@ committed on return.
 A key itself is never stored, only its sha256, so that a reader of the database can't call with it.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from models_registry.event_records import Refusal
 from models_registry.records import Key
 from models_registry.references import require_name
 from models_registry.storage import access_rows, team_quotas
@@ -75,6 +76,14 @@ class Access:
         """Every key that there ever was, the oldest first."""
         with self._database.read() as session:
             return access_rows.list_keys(session)
+
+    def add_refusals(self, refusals: Collection[Refusal], left_out: int) -> None:
+        """Note attempts at changes that were refused, and how many more there were. Nothing is changed by them, so that
+        nobody looks again; only so many are kept."""
+        with self._database.write() as session:
+            # Locked, so that events are numbered in the order of the commits.
+            session.execute(update(GenerationRow).values(value=GenerationRow.value))
+            access_rows.add_refusals(session, refusals, left_out)
 
     @contextmanager
     def _write(self) -> Generator[Session]:

@@ -1,7 +1,7 @@
 """The frozen values that the rooms hand each other. Imports nothing of ours, so that every room may import it.
 
 Four families: what a live torch module looks like (`Architecture`), what the registry knows (`BaseModel`, `Adapter`,
-`AdapterVersion`, `Event`), what is asked of it once (`Once`), and what is wrong with an input (`Fault`).
+`AdapterVersion`), what is asked of it once (`Once`), and what is wrong with an input (`Fault`).
 """
 
 from collections.abc import Mapping
@@ -259,23 +259,6 @@ class RegistrySnapshot:
 
     generation: int
     adapters: Mapping[str, Adapter]
-
-
-ABOUT_ADAPTERS: Final = ("adapter", "version", "alias")
-"""What the kinds of events about adapters begin with; their subjects are names and references."""
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One change, never changed itself: what happened to which `subject`, when, and by whom (None for callers without
-    keys). A later change has a greater `id`. `detail` depends on the `kind`."""
-
-    id: int
-    kind: str
-    subject: str
-    at: datetime
-    by: str | None
-    detail: Mapping[str, Any]
 
 
 # ---- who calls ----------------------------------------------------------------------------------------------------

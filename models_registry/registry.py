@@ -9,13 +9,13 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TypeAlias, Unpack
 
+from models_registry.event_records import ALL_EVENTS, Event, EventFilter
 from models_registry.records import (
     Adapter,
     AdapterVersion,
     AdapterWords,
     Architecture,
     BaseModel,
-    Event,
     Once,
     RegistrySnapshot,
     Rollout,
@@ -267,12 +267,11 @@ class Registry(RegistryBlobs):
         with self._database.read() as session:
             return read_generation(session)
 
-    def list_events(self, limit: int, after: int = 0, team: str | None = None) -> tuple[Event, ...]:
+    def list_events(self, limit: int, after: int = 0, chosen: EventFilter = ALL_EVENTS) -> tuple[Event, ...]:
         """At most `limit` changes in the order in which they were made, those behind the event `after`. What is behind
-        the last one comes later; nothing ever comes before it. With a `team`, those of its own adapters and of base
-        models."""
+        the last one comes later; nothing ever comes before it. All of them, or those `chosen`."""
         with self._database.read() as session:
-            return read_events(session, limit, after, team)
+            return read_events(session, limit, after, chosen)
 
     def snapshot(self, since: RegistrySnapshot | None = None) -> RegistrySnapshot:
         """Every adapter with its versions and aliases, at one moment.

@@ -21,9 +21,11 @@ from models_registry.storage.blobs import BlobStore, open_blob_store
 from models_registry.storage.database import migrate, open_database
 from service.front.access.guard import require_guarded
 from service.front.access.key_ring import KeyRing
+from service.front.access.refusals import Refusals
 from service.front.api.http.json_reader import JsonReader
 from service.front.api.http.strict_query import require_known_query
 from service.front.api.metrics.metrics import CountRequests, Metrics
+from service.front.api.middleware.audit import RecordOrigin
 from service.front.api.middleware.authentication import Authenticate
 from service.front.api.middleware.draining import Drain, RefuseWhileDraining
 from service.front.api.middleware.generation import FollowGeneration, TellGeneration
@@ -57,6 +59,7 @@ from service.front.api.routes.version import router as version_router
 from service.front.api.telemetry import is_traced, telemetry_of
 from service.front.engine import Engine
 from service.front.hosts.times import HostTimes
+from service.front.periodic import Periodic
 from service.front.services.keys import Keys
 from service.front.services.lora_directories import LoraDirectories
 from service.front.services.teams import Teams
@@ -77,6 +80,8 @@ log = logging.getLogger(__name__)
 
 REMOVALS = 4
 """So many removals may wait for running requests at the same time; the others wait for these."""
+BOOKKEEPING_S = 1.0
+"""So often what was noted of callers is written."""
 LOADS = 8
 """So many adapters may be on their way into memory for somebody who waits for that; the others wait for these."""
 
@@ -124,6 +129,7 @@ def create_app(settings: Settings) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(FollowGeneration)
     app.add_middleware(Authenticate, metrics_token=secret_of(settings.metrics_token))
+    app.add_middleware(RecordOrigin)
     app.add_middleware(RefuseRepeatedHeaders)
     app.add_middleware(RefuseUnreadable)
     app.add_middleware(RefuseWhileDraining, drain=app.state.drain)
@@ -184,17 +190,21 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     app.state.loras = LoraDirectories(engine.adapters, engine.names, settings.lora_root, settings.max_upload_bytes)
     app.state.key_ring = ring
     app.state.tokens = _open_tokens(settings, ring)
+    app.state.refusals = refusals = Refusals(access)
+    bookkeeping = Periodic("bookkeeping of access", BOOKKEEPING_S, refusals.flush)
     app.state.keys = Keys(access, engine.catch_up)
     app.state.teams = Teams(access, engine.catch_up)
     app.state.drain.give_up = engine.give_up
     app.state.metrics.watch_models(engine.models.stats)
     try:
         engine.start()
+        bookkeeping.start()
         yield
     finally:
         # No grace: the server has waited for its requests before this, and what still runs has lost its caller.
         await run_in_threadpool(engine.stop, 0.0)
         await run_in_threadpool(app.state.json_reader.close)
+        await run_in_threadpool(bookkeeping.stop)
         database.close()
         if tracing is not None:
             await run_in_threadpool(tracing.shutdown)

@@ -2,7 +2,7 @@
 
 A record's message may quote a file's name, an address or a library's complaint, so that control characters are escaped
 and secrets are hidden here, once, for all of them. As text, a record begins with its time and further lines of it (a
-stack trace) are indented; as JSON it is one object.
+stack trace) are indented; as JSON it is one object. Lines of the logger `audit` are objects in either form.
 """
 
 import json
@@ -106,6 +106,12 @@ def start_log(form: LogFormat, redact: Redact, model: str | None = None) -> None
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(redact, model) if form == "json" else TextFormatter(redact, model))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    if form == "text":
+        # What reads these lines is a machine, whatever the others are written for.
+        lines = logging.StreamHandler(sys.stderr)
+        lines.setFormatter(JsonFormatter(redact, model))
+        audit = logging.getLogger("audit")
+        audit.handlers, audit.propagate = [lines], False
     logging.captureWarnings(True)
     # What libraries report on their own work is for developers: migrations one by one, deprecations.
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -25,6 +25,7 @@ COMMON = {
     "models_registry.authors",
     "models_registry.rollouts",
     "models_registry.teams",
+    "models_registry.event_records",
 }
 ROOMS = ("access", "adapters", "architecture", "base_models", "injection", "inputs", "storage", "registry")
 MAY_IMPORT = {

@@ -1,20 +1,23 @@
 """What changes teams and keys: `access.py` alone calls this, inside its transactions."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from models_registry.errors import Conflict, NotFound
+from models_registry.event_records import REFUSED, Refusal
 from models_registry.records import Key
-from models_registry.storage.events import log
-from models_registry.storage.tables import KeyRow, TeamRow
+from models_registry.storage.events import log, log_as
+from models_registry.storage.tables import EventRow, KeyRow, TeamRow
 from models_registry.teams import Team, TeamLimits
 
 _KEY = TypeAdapter(Key)
+LONGEST_SUBJECT = 386
+KEPT_REFUSALS = 10_000
 
 
 def add_team(session: Session, name: str, limits: TeamLimits) -> Team:
@@ -23,7 +26,7 @@ def add_team(session: Session, name: str, limits: TeamLimits) -> Team:
     row = TeamRow(name=name, created_at=datetime.now(UTC), limits=limits.as_dict() or None)
     session.add(row)
     session.flush()
-    log(session, "team.created", name, limits=limits.as_dict())
+    log(session, "team.created", name, name, limits=limits.as_dict())
     return team_record(row)
 
 
@@ -32,7 +35,7 @@ def limit_team(session: Session, name: str, limits: TeamLimits) -> Team:
     row = session.get_one(TeamRow, name)
     row.limits = limits.as_dict() or None
     if limits != before:
-        log(session, "team.limited", name, before=before.as_dict(), after=limits.as_dict())
+        log(session, "team.limited", name, name, before=before.as_dict(), after=limits.as_dict())
     return team_record(row)
 
 
@@ -61,7 +64,7 @@ def limited_teams(session: Session) -> Mapping[str, TeamLimits]:
 def add_key(session: Session, key: Key) -> None:
     find_team(session, key.team)
     session.add(KeyRow(**asdict(key)))
-    log(session, "key.created", key.id, name=key.name, team=key.team, role=key.role)
+    log(session, "key.created", key.id, key.team, name=key.name, team=key.team, role=key.role)
 
 
 def revoke_key(session: Session, id: str) -> None:
@@ -70,11 +73,26 @@ def revoke_key(session: Session, id: str) -> None:
         raise NotFound(f"There is no key {id!r}.")
     if row.revoked_at is None:
         row.revoked_at = datetime.now(UTC)
-        log(session, "key.revoked", id, name=row.name, team=row.team)
+        log(session, "key.revoked", id, row.team, name=row.name, team=row.team)
 
 
 def list_keys(session: Session) -> tuple[Key, ...]:
     return tuple(key_record(row) for row in session.scalars(select(KeyRow).order_by(KeyRow.created_at, KeyRow.id)))
+
+
+def add_refusals(session: Session, refusals: Collection[Refusal], left_out: int) -> None:
+    """The oldest go where there are very many: whoever is refused could fill the disk with them otherwise."""
+    for refusal in refusals:
+        detail = {"status": refusal.status}
+        row = EventRow(kind=REFUSED, subject=refusal.subject[:LONGEST_SUBJECT], team=refusal.team, detail=detail)
+        log_as(session, refusal.author, refusal.at, row)
+    if left_out:
+        log(session, REFUSED, "others", left_out=left_out)
+    session.flush()
+    numbers = select(EventRow.id).where(EventRow.kind == REFUSED).order_by(EventRow.id.desc())
+    oldest = session.scalar(numbers.offset(KEPT_REFUSALS).limit(1))
+    if oldest is not None:
+        session.execute(delete(EventRow).where(EventRow.kind == REFUSED, EventRow.id <= oldest))
 
 
 def team_record(row: TeamRow) -> Team:

@@ -108,7 +108,7 @@ def append_version(
         notes=dict(content["metadata"]),
         fingerprint=fingerprint,
         created_at=datetime.now(UTC),
-        created_by=current_author(),
+        created_by=current_author().by,
     )
     session.add(row)
     mark_sound(session, digest)

@@ -154,11 +154,18 @@ class EventRow(Row):
     generation: Mapped[int] = mapped_column(
         BigInteger, index=True, default=select(GenerationRow.value).scalar_subquery()
     )
-    kind: Mapped[str] = mapped_column(String(64))
-    subject: Mapped[str] = mapped_column(Subject)
+    kind: Mapped[str] = mapped_column(String(64), index=True)
+    subject: Mapped[str] = mapped_column(Subject, index=True)
     at: Mapped[datetime]
     actor: Mapped[str | None] = mapped_column(Author)
     detail: Mapped[dict[str, Any]]
+    # Whose it is, where the subject doesn't say so.
+    team: Mapped[str | None] = mapped_column(Name)
+    # Of the request that made it.
+    key: Mapped[str | None] = mapped_column(String(16))
+    address: Mapped[str | None] = mapped_column(String(64))
+    request_id: Mapped[str | None] = mapped_column(Name)
+    reason: Mapped[str | None] = mapped_column(Text)
 
 
 class DamagedBlobRow(Row):

@@ -5,13 +5,15 @@ Every verb but `infer` is synchronous and may block (database, blob store, a for
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Final, get_args
 
 from opentelemetry.trace import NoOpTracer, Tracer
 
 from models_registry.base_models.sources import SourcePolicy
 from models_registry.errors import RegistryError, Unavailable
-from models_registry.records import BaseModel, Event
+from models_registry.event_records import Event, EventFilter
+from models_registry.records import BaseModel
 from models_registry.redaction import redacted
 from models_registry.registry import Registry
 from service.front.access.caller import current_caller
@@ -113,11 +115,12 @@ class Engine:
         parts |= {f"models {state}": str(len(self._hosts.all_in(state))) for state in get_args(ModelState)}
         return Readiness(not reasons, tuple(reasons), tuple(degraded), parts)
 
-    def events(self, limit: int, after: int) -> tuple[Event, ...]:
-        """At most `limit` changes that the caller may know of, in the order in which they were made, behind the event
-        `after`."""
+    def events(self, limit: int, after: int, chosen: EventFilter) -> tuple[Event, ...]:
+        """At most `limit` of the chosen changes that the caller may know of, in the order in which they were made,
+        behind the event `after`."""
         caller = current_caller()
-        events = self._registry.list_events(limit, after, None if caller.may("admin") else caller.team)
+        seen = chosen if caller.may("admin") else replace(chosen, seen_by=caller.team)
+        events = self._registry.list_events(limit, after, seen)
         self._snapshot.refresh()
         return events
 

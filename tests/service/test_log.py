@@ -165,3 +165,21 @@ def test_a_line_in_a_trace_names_it() -> None:
     with use_span(NonRecordingSpan(traced)):
         assert entry(record("answered"))["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
     assert "trace_id" not in entry(record("answered"))
+
+
+def test_lines_for_the_audit_are_objects_in_either_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    audit, written = logging.getLogger("audit"), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    monkeypatch.setattr(logging, "captureWarnings", lambda _: None)
+    for module, hook in ((sys, "excepthook"), (threading, "excepthook")):
+        monkeypatch.setattr(module, hook, getattr(module, hook))
+    monkeypatch.setattr(audit, "handlers", [])
+    monkeypatch.setattr(audit, "propagate", True)
+    levels = {name: logging.getLogger(name).level for name in ("alembic", "py.warnings")}
+    start_log("text", REDACT)
+    audit.warning("team.created fraud", extra={"fields": {"event": 7, "by": "admin-key"}})
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    line = json.loads(written.getvalue())
+    assert (line["logger"], line["event"], line["by"]) == ("audit", 7, "admin-key")

@@ -3,13 +3,15 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, get_args
 
-from models_registry.authors import authored_by
+from models_registry.authors import authored_by, current_author
 from models_registry.errors import RegistryError
 from models_registry.records import DEFAULT_TEAM, Role
 
+SUBJECT: Final = "oidc:"
+"""Stands before a token's subject, so that no user of an identity provider is called as a key of ours is."""
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 
@@ -19,8 +21,8 @@ class Forbidden(RegistryError):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`key` is the id of the key that they sent, None without one. `models` and `adapters` are all that they may use;
-    None where there is no such limit. `expires` says that their key will."""
+    """`key` is the id of the key that they sent, or `oidc:` and their token's subject; None without either. `models`
+    and `adapters` are all that they may use, None where there is no such limit. `expires` says that their key will."""
 
     team: str
     role: Role
@@ -28,6 +30,11 @@ class Caller:
     models: frozenset[str] | None = None
     adapters: frozenset[str] | None = None
     expires: bool = False
+
+    @property
+    def key_id(self) -> str | None:
+        """Of their key; None where they sent a token, or nothing."""
+        return None if self.key is None or self.key.startswith(SUBJECT) else self.key
 
     @property
     def is_limited(self) -> bool:
@@ -62,7 +69,7 @@ def called_by(caller: Caller) -> Generator[None]:
     """Whatever runs inside the `with`, in this task and in the threads that it waits for, runs for `caller`."""
     token = _caller.set(caller)
     try:
-        with authored_by(caller.key):
+        with authored_by(replace(current_author(), by=caller.key, key=caller.key_id)):
             yield
     finally:
         _caller.reset(token)

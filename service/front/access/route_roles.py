@@ -81,6 +81,11 @@ class Needed:
     role: Role
     named: Mapping[str, str]
 
+    @property
+    def changes(self) -> bool:
+        """Whether it needs a role that changes something, as readers' and callers' don't."""
+        return self.role in {"publisher", "admin"}
+
 
 class RouteRoles:
     """The table, ready to be asked for every request."""

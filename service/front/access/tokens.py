@@ -14,7 +14,7 @@ import jwt
 from cachetools import TLRUCache
 
 from models_registry.records import Role
-from service.front.access.caller import ROLES, Caller, Forbidden
+from service.front.access.caller import ROLES, SUBJECT, Caller, Forbidden
 from service.front.access.issuer_keys import KEPT_S, IssuerKeys
 from service.front.access.key_ring import KeyRing, Unknown, digest_of
 
@@ -23,8 +23,6 @@ MOST_KNOWN: Final = 4096
 LONGEST: Final = 16 * 1024
 LONGEST_SUBJECT: Final = 255
 """In characters, as OIDC has it."""
-MARK: Final = "oidc:"
-"""Stands before the subject, so that no provider's user is called as a key of ours is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ class Tokens:
     def _caller(self, claims: Claims) -> Caller:
         if not claims.subject.isprintable() or not 0 < len(claims.subject) <= LONGEST_SUBJECT:
             raise Forbidden(f"The token's `sub` must be 1 to {LONGEST_SUBJECT} characters that print.")
-        return Caller(self._team(claims.teams), self._role(claims.roles), MARK + claims.subject)
+        return Caller(self._team(claims.teams), self._role(claims.roles), SUBJECT + claims.subject)
 
     def _team(self, named: Collection[str]) -> str:
         ours = self._ring.teams.intersection(named)

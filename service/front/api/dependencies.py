@@ -1,11 +1,13 @@
 """What endpoints are handed: the engine and the settings that app.py assembled, and the names in an address."""
 
 import re
+from collections.abc import AsyncGenerator
 from typing import Annotated, cast
 
-from fastapi import Depends, Header, Path, Request
+from fastapi import Depends, Header, Path, Query, Request
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from models_registry.authors import because
 from models_registry.references import NAME
 from service.front.access.names import stored
 from service.front.api.http.json_reader import JsonReader
@@ -131,6 +133,17 @@ async def _teams(request: Request) -> Teams:
     return cast(Teams, request.app.state.teams)
 
 
+async def _reason(
+    reason: Annotated[
+        str | None, Query(max_length=1000, description="Why; it stands in the event.", examples=["better on dialogues"])
+    ] = None,
+) -> AsyncGenerator[None]:
+    with because(reason):
+        yield
+
+
+Reason = Depends(_reason)
+"""Of a route that changes something: `?reason=` stands in its events."""
 TheDrain = Annotated[Drain, Depends(_drain)]
 TheEngine = Annotated[Engine, Depends(_engine)]
 TheSettings = Annotated[Settings, Depends(_settings)]

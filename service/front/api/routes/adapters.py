@@ -18,7 +18,7 @@ from service.front.api.adapter_answers import (
     show_whole_version,
 )
 from service.front.api.adapter_words import AdapterWordsBody, read_words
-from service.front.api.dependencies import AdapterName, ModelId, PathVersion, TheEngine
+from service.front.api.dependencies import AdapterName, ModelId, PathVersion, Reason, TheEngine
 from service.front.api.http.bodies import JSON, MULTIPART, reads
 from service.front.api.http.client_disconnect import CallerLeft
 from service.front.api.http.idempotency import IdempotencyKey, asked_once
@@ -121,6 +121,7 @@ def get_version(name: AdapterName, version: PathVersion, engine: TheEngine) -> W
     status_code=201,
     responses=documented(400, 404, 409, 412, 413, 415, 422, 507),
     openapi_extra=reads({MULTIPART: UploadedVersionBody}),
+    dependencies=[Reason],
 )
 def add_version(
     name: AdapterName,

@@ -5,11 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from models_registry.authors import because
 from models_registry.errors import Invalid
 from models_registry.records import Adapter, Fault, Rollout
 from service.front.access.names import shown
 from service.front.api.adapter_answers import RolloutAnswer, show_rollout
-from service.front.api.dependencies import NAME_PATTERN, AdapterName, TheEngine, TheSettings
+from service.front.api.dependencies import NAME_PATTERN, AdapterName, Reason, TheEngine, TheSettings
 from service.front.api.http.bodies import JSON, media_type_of, read_json, reads
 from service.front.api.http.paging import Page, PagingQuery
 from service.front.api.http.preconditions import IfMatch
@@ -116,10 +117,13 @@ def move_alias(
 ) -> AliasAnswer:
     """Let `name@alias` be that version, or several by shares, in one step: each request is answered as before or by one
     of these."""
-    return _show(engine.adapters.move_alias(name, alias, body.target, if_match=if_match, reason=body.reason), alias)
+    with because(body.reason):
+        return _show(engine.adapters.move_alias(name, alias, body.target, if_match=if_match, reason=body.reason), alias)
 
 
-@router.delete("/adapters/{name}/aliases/{alias}", status_code=204, responses=documented(404, 507))
+@router.delete(
+    "/adapters/{name}/aliases/{alias}", status_code=204, responses=documented(400, 404, 507), dependencies=[Reason]
+)
 def remove_alias(name: AdapterName, alias: AliasName, engine: TheEngine) -> None:
     """Forget an alias; the version to which it pointed stays."""
     engine.adapters.remove_alias(name, alias)

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from models_registry.records import Role
 from service.front.access.caller import current_caller
-from service.front.api.dependencies import Name, TheKeys, TheSettings
+from service.front.api.dependencies import Name, Reason, TheKeys, TheSettings
 from service.front.api.http.bodies import JSON, media_type_of, read_json, reads
 from service.front.api.problems import documented
 
@@ -97,7 +97,7 @@ def list_keys(keys: TheKeys) -> KeysAnswer:
     return KeysAnswer(items=[KeyAnswer.model_validate(asdict(key)) for key in keys.list(current_caller())])
 
 
-@router.delete("/keys/{id}", status_code=204, responses=documented(404, 507))
+@router.delete("/keys/{id}", status_code=204, responses=documented(404, 507), dependencies=[Reason])
 def revoke_key(id: KeyId, keys: TheKeys) -> None:
     """Refuse a key from now on, here at once and in every other process within two seconds."""
     keys.revoke(current_caller(), id)

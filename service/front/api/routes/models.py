@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from models_registry.errors import Invalid, NotFound
 from models_registry.records import Once
-from service.front.api.dependencies import ModelId, TheEngine, TheSettings, drain_of
+from service.front.api.dependencies import ModelId, Reason, TheEngine, TheSettings, drain_of
 from service.front.api.http.bodies import JSON, media_type_of, read_json, reads
 from service.front.api.http.idempotency import IdempotencyKey, asked_once
 from service.front.api.http.paging import Page, PagingQuery
@@ -171,7 +171,7 @@ def unload_model(model_id: ModelId, engine: TheEngine) -> ModelAnswer:
     return show_model(engine.models.unload(model_id))
 
 
-@router.delete("/models/{model_id}", status_code=204, responses=documented(400, 404, 409, 507))
+@router.delete("/models/{model_id}", status_code=204, responses=documented(400, 404, 409, 507), dependencies=[Reason])
 def remove_model(
     model_id: ModelId,
     engine: TheEngine,

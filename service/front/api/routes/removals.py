@@ -5,7 +5,7 @@ from typing import Annotated, cast
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Query, Request
 
-from service.front.api.dependencies import AdapterName, PathVersion, TheEngine
+from service.front.api.dependencies import AdapterName, PathVersion, Reason, TheEngine
 from service.front.api.problems import documented
 
 router = APIRouter(tags=["adapters"])
@@ -29,13 +29,18 @@ async def _threads(request: Request) -> CapacityLimiter:
 TheThreads = Annotated[CapacityLimiter, Depends(_threads)]
 
 
-@router.delete("/adapters/{name}", status_code=204, responses=documented(400, 404, 409, 507))
+@router.delete("/adapters/{name}", status_code=204, responses=documented(400, 404, 409, 507), dependencies=[Reason])
 async def remove_adapter(name: AdapterName, engine: TheEngine, threads: TheThreads, drain: DrainQuery = False) -> None:
     """Remove an adapter with all its versions; 409 while requests use it or an alias of it is left."""
     await to_thread.run_sync(engine.adapters.remove, name, drain, limiter=threads if drain else None)
 
 
-@router.delete("/adapters/{name}/versions/{version}", status_code=204, responses=documented(400, 404, 409, 507))
+@router.delete(
+    "/adapters/{name}/versions/{version}",
+    status_code=204,
+    responses=documented(400, 404, 409, 507),
+    dependencies=[Reason],
+)
 async def remove_version(
     name: AdapterName, version: PathVersion, engine: TheEngine, threads: TheThreads, drain: DrainQuery = False
 ) -> None:

@@ -14,6 +14,7 @@ from service.front.api.adapter_answers import CreatedAnswer, show_new_version
 from service.front.api.dependencies import (
     NAME_PATTERN,
     AdapterName,
+    Reason,
     TheEngine,
     TheSettings,
     VersionNumber,
@@ -139,6 +140,7 @@ def get_state(
         **documented(400, 404, 409, 412, 413, 415, 422, 507),
     },
     openapi_extra=reads({SAFETENSORS: BINARY, OCTETS: BINARY}),
+    dependencies=[Reason],
 )
 def put_state(
     name: AdapterName,
