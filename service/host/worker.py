@@ -142,7 +142,7 @@ class Worker:
 
     def _write(self, engine: Engine) -> None:
         """Let texts begin, then write the next token of each."""
-        if jobs := self._batcher.take_texts(engine.room, self._adapters.absent):
+        if jobs := self._batcher.take_texts(engine.room, self._adapters.absent, engine.waiting_teams):
             self._begin(engine, jobs)
             del jobs
         if not engine.jobs:

@@ -89,9 +89,16 @@ class WritingHost:
         on_part: OnPart | None = None,
         id: int | None = None,
         remaining_s: float | None = None,
+        team: str = "default",
         **parameters: Any,
     ) -> Future[HostAnswer]:
-        call = InferCall(Inputs(texts=texts), parameters=parameters, per_row=len(adapters) > 1, remaining_s=remaining_s)
+        call = InferCall(
+            Inputs(texts=texts),
+            parameters=parameters,
+            per_row=len(adapters) > 1,
+            remaining_s=remaining_s,
+            team=team,
+        )
         return self.host.infer(next(self._ids) if id is None else id, call, adapters, on_part)
 
     def write(self, *texts: str, **how: Any) -> tuple[str, ...]:

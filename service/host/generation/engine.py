@@ -6,7 +6,7 @@ token of every text whose prompt is computed.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Final
@@ -87,8 +87,12 @@ class Engine:
 
     @property
     def room(self) -> int:
-        """How many more texts may begin; none while others wait for memory."""
+        """How many more texts may begin, of teams that aren't `waiting_teams`."""
         return self._schedule.room
+
+    @property
+    def waiting_teams(self) -> Collection[str]:
+        return self._schedule.waiting_teams
 
     def prove(self, spec: BaseModelSpec) -> None:
         """Find out whether it writes what the model's own `generate` writes. Before, and where it doesn't, it takes no
@@ -278,17 +282,17 @@ class Engine:
     # ---- who leaves -----------------------------------------------------------------------------------------
 
     def _make_room(self) -> bool:
-        """What is kept for others goes; the youngest text gives its slot back and is computed again later. Whether that
-        may help."""
-        youngest, kept = self._schedule.youngest, self._prefixes.bytes
+        """What is kept for others goes; one text gives its slot back and is computed again later. Whether that may
+        help."""
+        yielding, kept = self._schedule.first_to_yield, self._prefixes.bytes
         self._prefixes.limit(0)
-        if youngest is not None:
-            youngest.computed = 0
-            self._move(self._schedule.put_back(youngest))
+        if yielding is not None:
+            yielding.computed = 0
+            self._move(self._schedule.put_back(yielding))
         longest = max((sequence.computed + 1 for sequence in self._schedule.running), default=0)
         self._slots.shrink(len(self._schedule.running), longest)
         give_memory_back()
-        return youngest is not None or kept > 0
+        return yielding is not None or kept > 0
 
     def _fail(self, sequence: TextSequence, error: BaseException) -> None:
         """Its job's other texts end too, because a request has one answer."""

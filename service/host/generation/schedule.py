@@ -2,13 +2,15 @@
 
 Running texts have the slots 0, 1, …; whoever leaves is replaced by the last one. A text is read in chunks of `CHUNK`
 tokens from position 0, one chunk a step, and then written token by token together with all others. So what is computed
-for a text follows from the text alone.
+for a text follows from the text alone. Teams take turns: for slots, and for the chunk of each step.
 """
 
-from collections import deque
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
+
+from service.host.scheduling.team_turns import TeamTurns
 
 CHUNK: Final = 128
 FEWEST_ROWS: Final = 4
@@ -29,8 +31,10 @@ def room_for(length: int) -> int:
 
 class Schedulable(Protocol):
     """A text as the schedule sees it: `computed` positions of the `prompt_length` that it began with are in its slot,
-    and it never has more than `most_positions`. One that is `alone` shares no step."""
+    and it never has more than `most_positions`. One that is `alone` shares no step. It is written for its `team`."""
 
+    @property
+    def team(self) -> str: ...
     @property
     def prompt_length(self) -> int: ...
     @property
@@ -60,10 +64,13 @@ class Schedule(Generic[T]):
     def __init__(self, max_rows: int, max_positions: int | None = None) -> None:
         self._max_rows = max_rows
         self.max_positions = max_positions
-        self._waiting: deque[T] = deque()
+        self._waiting: TeamTurns[T] = TeamTurns()
         self._running: list[T] = []
         self._turns: dict[T, int] = {}
         self._turn = 0
+        self._read_at: dict[str, int] = {}
+        """How many chunks there had been when a team that runs texts got its last one."""
+        self._chunks = 0
         self._is_short = False
         """Memory ran out: nothing more is admitted until a text has ended."""
 
@@ -78,8 +85,14 @@ class Schedule(Generic[T]):
 
     @property
     def room(self) -> int:
-        """How many more texts may begin at once; none while others wait."""
-        return 0 if self._waiting else max(0, self._max_rows - len(self._running))
+        """How many more texts may begin at once. While some wait, one of any other team may come to wait beside them
+        for the next slots."""
+        return 1 if self._waiting else max(0, self._max_rows - len(self._running))
+
+    @property
+    def waiting_teams(self) -> Collection[str]:
+        """Teams whose texts wait for slots; no more of theirs may begin."""
+        return self._waiting.teams
 
     def fits(self, most_positions: int) -> bool:
         """Whether a text of so many positions can ever run."""
@@ -98,13 +111,14 @@ class Schedule(Generic[T]):
         return rows_for(len(self._running)) * room_for(max(sequence.most_positions for sequence in self._running))
 
     def add(self, sequences: Iterable[T]) -> None:
-        self._waiting.extend(sequences)
+        for sequence in sequences:
+            self._waiting.add(sequence.team, sequence)
 
     def admit(self) -> tuple[T, ...]:
-        """Give slots to those that wait, in their order, while there is room. Returns them."""
+        """Give slots to those that wait, one of each team in turn, while there is room. Returns them."""
         admitted: list[T] = []
-        while self._waiting and self._admits(self._waiting[0]):
-            sequence = self._waiting.popleft()
+        while (sequence := self._waiting.first) is not None and self._admits(sequence):
+            self._waiting.pop()
             self._running.append(sequence)
             self._turns[sequence] = self._turn
             self._turn += 1
@@ -112,16 +126,19 @@ class Schedule(Generic[T]):
         return tuple(admitted)
 
     def next_chunk(self) -> Chunk[T] | None:
-        """Of the text that has waited longest among those whose prompts aren't computed yet."""
+        """Of the text that has waited longest among those whose prompts aren't computed yet: of the team whose last
+        chunk is longest ago."""
         unread = [
-            (self._turns[sequence], slot)
+            (self._read_at.get(sequence.team, -1), self._turns[sequence], slot)
             for slot, sequence in enumerate(self._running)
             if sequence.computed < sequence.prompt_length
         ]
         if not unread:
             return None
-        _, slot = min(unread)
+        *_, slot = min(unread)
         sequence = self._running[slot]
+        self._chunks += 1
+        self._read_at[sequence.team] = self._chunks
         start = sequence.computed
         return Chunk(sequence, slot, start, min(sequence.prompt_length, start - start % CHUNK + CHUNK))
 
@@ -137,26 +154,34 @@ class Schedule(Generic[T]):
         """It has ended. Returns the slot of the last text and the one that it moves to; None where none has to move."""
         self._is_short = False
         if sequence not in self._turns:
-            self._waiting.remove(sequence)
+            self._waiting.remove(sequence.team, sequence)
             return None
         slot, last = self.slot_of(sequence), len(self._running) - 1
         del self._turns[sequence]
         moved = self._running.pop()
+        if not any(other.team == sequence.team for other in (moved, *self._running) if other is not sequence):
+            self._read_at.pop(sequence.team, None)
         if slot == last:
             return None
         self._running[slot] = moved
         return last, slot
 
     @property
-    def youngest(self) -> T | None:
-        """The text that began last, which loses least where it has to begin again; None where it is the only one."""
-        return max(self._running, key=self._turns.__getitem__) if len(self._running) > 1 else None
+    def first_to_yield(self) -> T | None:
+        """Of the team whose texts may need most positions, the one that began last, which loses least where it has to
+        begin again; None where it is the only one."""
+        if len(self._running) < 2:
+            return None
+        positions = Counter[str]()
+        for sequence in self._running:
+            positions[sequence.team] += sequence.most_positions
+        return max(self._running, key=lambda sequence: (positions[sequence.team], self._turns[sequence]))
 
     def put_back(self, sequence: T) -> tuple[int, int] | None:
-        """Take its slot for lack of memory. It is the next one to get another, once a text has ended. Returns as
-        `remove`."""
+        """Take its slot for lack of memory. It is the next one of its team to get another, once a text has ended.
+        Returns as `remove`."""
         moved = self.remove(sequence)
-        self._waiting.appendleft(sequence)
+        self._waiting.add_first(sequence.team, sequence)
         self._is_short = True
         return moved
 

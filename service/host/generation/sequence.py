@@ -57,6 +57,10 @@ class TextSequence:
         return self.prompt.length
 
     @property
+    def team(self) -> str:
+        return self.answer.job.team
+
+    @property
     def alone(self) -> bool:
         return self.answer.job.request.alone
 

@@ -110,6 +110,28 @@ def test_a_text_begins_beside_one_that_is_being_written(writing: WritingHost, st
     assert steps.rows[-1] == 1
 
 
+def test_a_request_with_many_texts_does_not_hold_up_another_teams_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing = WritingHost(tmp_path, HostLimits("cpu", max_batch_rows=4))
+    writing.write("a", max_new_tokens=1)  # the proof has decoded by then
+    steps = Steps(monkeypatch)
+    long = [writing.ask(text, team="busy", max_new_tokens=60, ignore_eos=True) for text in ("a", "b", "c")]
+    steps.wait_for_one()
+    ended = list[str]()
+    many = writing.ask(*"defg", team="busy", max_new_tokens=3, ignore_eos=True)
+    many.add_done_callback(lambda _: ended.append("busy"))
+    one = writing.ask("h", team="quiet", max_new_tokens=5, ignore_eos=True)
+    one.add_done_callback(lambda _: ended.append("quiet"))
+    eventually(lambda: writing.host._live.batcher.stats.rows >= 5)  # pyright: ignore[reportPrivateUsage]
+    steps.let_go()
+    eventually(lambda: len(ended) == 2)
+    assert ended == ["quiet", "busy"]
+    for asked in long:
+        asked.cancel()
+    writing.host.end(Conflict("the test is over"))
+
+
 def test_an_operator_sees_how_many_texts_run_and_what_they_take(writing: WritingHost, steps: Steps) -> None:
     before, seen = writing.engine.stats, list[TextStats]()
     steps.fail = lambda ids, positions: seen.append(writing.engine.stats)
@@ -145,8 +167,9 @@ def test_an_answer_counts_tokens_and_says_why_its_text_ended(writing: WritingHos
 
 def test_who_leaves_frees_the_slot_at_the_next_step(writing: WritingHost, steps: Steps) -> None:
     left = writing.ask("a b c", id=1000, max_new_tokens=25)
-    stays = writing.ask("d e", max_new_tokens=3)
     steps.wait_for_one()
+    stays = writing.ask("d e", max_new_tokens=3)
+    writing.wait_for(1)
     writing.host.cancel(1000)
     steps.let_go()
     stays.result(TIMEOUT_S)

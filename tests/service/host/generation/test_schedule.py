@@ -10,13 +10,14 @@ class Text:
     most_positions: int = 20
     computed: int = 0
     alone: bool = False
+    team: str = "default"
 
 
 def running(schedule: Schedule[Text]) -> str:
     return "".join(text.name for text in schedule.running)
 
 
-def texts(names: str, **how: int | bool) -> list[Text]:
+def texts(names: str, **how: int | bool | str) -> list[Text]:
     return [Text(name, **how) for name in names]  # pyright: ignore[reportArgumentType] - each has its own type
 
 
@@ -33,7 +34,6 @@ def test_texts_begin_in_their_order_as_slots_are_free() -> None:
     first, second, third = waiting = texts("abc")
     schedule.add(waiting)
     assert schedule.admit() == (first, second)
-    assert schedule.room == 0
     schedule.remove(first)
     assert schedule.admit() == (third,)
 
@@ -96,14 +96,63 @@ def test_texts_that_began_last_lose_their_slots_first() -> None:
     first, second, third = waiting = texts("abc")
     schedule.add(waiting)
     schedule.admit()
-    assert schedule.youngest is third
+    assert schedule.first_to_yield is third
     assert schedule.put_back(third) is None
-    assert schedule.youngest is second
+    assert schedule.first_to_yield is second
     assert schedule.admit() == ()
     schedule.remove(first)
     assert schedule.admit() == (third,)
     schedule.remove(third)
-    assert schedule.youngest is None
+    assert schedule.first_to_yield is None
+
+
+def test_a_team_with_many_waiting_texts_does_not_stop_anothers_first() -> None:
+    schedule: Schedule[Text] = Schedule(2)
+    schedule.add(texts("abcdef", team="A"))
+    schedule.admit()
+    schedule.add(texts("xy", team="B"))
+    begun = ""
+    while schedule.running:
+        schedule.remove(schedule.running[0])
+        begun += "".join(text.name for text in schedule.admit())
+    assert begun == "cxdyef"
+
+
+def test_while_texts_wait_only_those_of_other_teams_may_join_them_one_by_one() -> None:
+    schedule: Schedule[Text] = Schedule(2)
+    assert schedule.room == 2
+    schedule.add(texts("abc", team="A"))
+    schedule.admit()
+    assert schedule.room == 1
+    assert set(schedule.waiting_teams) == {"A"}
+    schedule.add(texts("x", team="B"))
+    assert set(schedule.waiting_teams) == {"A", "B"}
+    schedule.remove(schedule.all[-1])
+    schedule.remove(schedule.running[0])
+    schedule.admit()
+    assert not schedule.waiting_teams
+    assert schedule.room == 0
+
+
+def test_the_chunks_of_steps_go_round_the_teams() -> None:
+    schedule: Schedule[Text] = Schedule(8)
+    schedule.add([*texts("ab", team="A", prompt_length=3 * CHUNK), *texts("x", team="B", prompt_length=2 * CHUNK)])
+    schedule.admit()
+    read = ""
+    while chunk := schedule.next_chunk():
+        read += chunk.sequence.name
+        chunk.sequence.computed = chunk.end
+    assert read == "axaxabbb"
+
+
+def test_the_team_that_uses_most_gives_a_slot_back_first() -> None:
+    schedule: Schedule[Text] = Schedule(8)
+    busy, quiet = texts("abc", team="A"), texts("x", team="B", most_positions=50)
+    schedule.add([*busy, *quiet])
+    schedule.admit()
+    assert schedule.first_to_yield is busy[2]
+    schedule.put_back(busy[2])
+    assert schedule.first_to_yield is quiet[0]
 
 
 def test_one_that_is_alone_shares_no_step() -> None:
