@@ -4,7 +4,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import wait
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -13,8 +12,9 @@ from models_registry.errors import Conflict, Invalid, NoRoom, NotFound, Registry
 from models_registry.records import BaseModel, Fault
 from models_registry.registry import Registry
 from service.front.hosts.hosted_model import HostedModel
-from service.front.hosts.model_loader import ModelLoader, Opening
-from service.front.hosts.place import UNKNOWN, Place, Returning
+from service.front.hosts.model_loader import DiedTooOften, ModelLoader, Opening
+from service.front.hosts.place import UNKNOWN, Place
+from service.front.hosts.returning import Returning, bring_back
 from service.front.hosts.times import HostTimes
 from service.front.requests import ModelState
 from service.protocol.errors import HostLost
@@ -27,8 +27,6 @@ DEATHS_S, MOST_DEATHS = 600.0, 5
 """A model whose host dies so often within this time, under different requests, has failed."""
 # What is stuck in a look at the database can't be stopped; it is waited for this long beyond the grace.
 JOIN_S = 1.0
-BRINGING_BACK_S = 10.0
-"""So long a restarted host isn't ready because its adapters are on their way; those that take longer come after it."""
 
 
 class HostManager:
@@ -213,7 +211,7 @@ class HostManager:
         if counts and len(deaths) >= MOST_DEATHS:
             message = f"Its host died {len(deaths)} times within {DEATHS_S / 60:g} minutes, at last of {loss.reason}."
             # Beside this thread, which its callers wait for.
-            failing = (base.id, again, Invalid(message))
+            failing = (base.id, again, DiedTooOften(message))
             threading.Thread(target=self._fail, args=failing, name=f"failing {base.id}", daemon=True).start()
         else:
             self._loader.add(base, again)
@@ -236,6 +234,7 @@ class HostManager:
             log.warning("the failure of model %s was not recorded: %s", model, trouble)
         with self._table:
             place.state, place.reason, place.error, place.host = "failed", reason, shown, None
+            place.kept_failed = isinstance(error, DiedTooOften)
 
     # ---- byte limits that nobody set ----------------------------------------------------------------------------
 
@@ -291,20 +290,6 @@ class HostManager:
         log.info("model %s unloaded", model)
 
 
-def bring_back(hosted: HostedModel, returning: Returning) -> None:
-    """Have adapters in memory again. One that doesn't come is fetched by the next request that needs it."""
-    pinned = {version.key for version in returning.pinned}
-    others = [version for version in returning.versions if version.key not in pinned]
-    coming = [(version, hosted.begin_to_load(version, pin=True)) for version in returning.pinned]
-    coming += [(version, hosted.begin_to_load(version, pin=False)) for version in others]
-    wait([future for _, future in coming], BRINGING_BACK_S)
-    for version, future in coming:
-        if not future.done():
-            log.warning("%s is still on its way back into memory", version.reference)
-        elif (error := future.exception()) is not None:
-            log.warning("%s was not brought back into memory: %s", version.reference, error)
-
-
 def _unloaded(model: str) -> Conflict:
     return Conflict(f"The base model {model!r} was unloaded; load it first.")
 
@@ -325,5 +310,6 @@ def _beside(model: str, close: Callable[[], None]) -> None:
 
 
 def _was_built_elsewhere(base: BaseModel, place: Place) -> bool:
-    """Since it failed here, so that it may work here too now. The failure is on record until somebody has built it."""
-    return place.state == "failed" and base.failure is None
+    """Since it failed here, so that it may work here too now. The failure is on record until a process has built it.
+    Hosts that died too often here say nothing about other processes, nor the other way round."""
+    return place.state == "failed" and base.failure is None and not place.kept_failed

@@ -40,6 +40,10 @@ class Opening:
     opened: Future[None]
 
 
+class DiedTooOften(Invalid):
+    """The model's hosts died so often that it has failed. Loading it again starts the count anew."""
+
+
 class ModelLoader:
     """`finish` gets what was built, or why nothing was. Constructing it starts nothing."""
 
@@ -130,7 +134,7 @@ class ModelLoader:
                 log.warning("the host of model %s died while it was building: %s", base.id, error.detail)
                 if deaths == MOST_DEATHS or not self._is_wanted(base, place):
                     message = f"Its host died {deaths} times while it was building: {error.reason}."
-                    raise Invalid(message) from error
+                    raise DiedTooOften(message) from error
             opening = None
         raise AssertionError("the loop returns or raises")
 

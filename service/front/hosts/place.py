@@ -5,18 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from models_registry.errors import Invalid
-from models_registry.records import AdapterVersion
 from service.front.hosts.hosted_model import HostedModel
+from service.front.hosts.returning import NONE, Returning
 from service.front.requests import BuildStep, ModelState
 from service.protocol.host import ModelHost
-
-
-@dataclass(frozen=True, slots=True)
-class Returning:
-    """Adapters that a restarted host is to have in memory again."""
-
-    versions: tuple[AdapterVersion, ...] = ()
-    pinned: tuple[AdapterVersion, ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -27,7 +19,8 @@ class Place:
     stored. `host` is there from the attempt's beginning, `hosted` once the model is ready. `step` is what a build is
     at, `begun_at` when it began, in `time.monotonic()` seconds, `usual_s` how long the last one took in this process.
     `deaths` are the times at which earlier hosts died, and `returning` the adapters that the last one had; `restarts`
-    counts all of them, `last_death` says how the last died.
+    counts all of them, `last_death` says how the last died. `kept_failed`: it died too often here, so that only a load
+    in this process tries it again, not a build in another one.
     """
 
     state: ModelState
@@ -40,9 +33,10 @@ class Place:
     usual_s: float | None = None
     begun_at: float = field(default_factory=time.monotonic)
     deaths: tuple[float, ...] = ()
-    returning: Returning = Returning()
+    returning: Returning = NONE
     restarts: int = 0
     last_death: str | None = None
+    kept_failed: bool = False
 
 
 UNKNOWN = Place("unloaded")

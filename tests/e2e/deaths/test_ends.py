@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,6 +28,16 @@ def house(tmp_path: Path) -> Iterator[House]:
     service.close()
 
 
+def interrupt(service: Service) -> None:
+    """As Ctrl-C in a terminal does: all processes of the group get the signal."""
+    os.killpg(service.pid, signal.SIGINT)
+
+
+def terminate(service: Service) -> None:
+    """As an init system does: the front alone gets the signal."""
+    os.kill(service.pid, signal.SIGTERM)
+
+
 def test_nothing_outlives_a_service_that_was_killed(house: House) -> None:
     with ThreadPoolExecutor() as threads:
         begin_to_be_stuck(house, threads)
@@ -37,8 +47,11 @@ def test_nothing_outlives_a_service_that_was_killed(house: House) -> None:
         assert gone(processes)
 
 
-def test_a_service_that_is_interrupted_finishes_what_can_end_and_leaves_nothing(house: House) -> None:
-    """As Ctrl-C in a terminal does: all processes of the group get the signal."""
+@pytest.mark.parametrize("ask_to_end", [interrupt, pytest.param(terminate, marks=pytest.mark.deep)])
+def test_a_service_that_is_asked_to_end_finishes_what_can_end_and_leaves_nothing(
+    house: House, ask_to_end: Callable[[Service], None]
+) -> None:
+    """Also where a forward, or a build, never lets go of its interpreter's lock."""
     shut, arrived = (house.service.directory / name for name in ("shut", "arrived"))
     shut.touch()
     with ThreadPoolExecutor() as threads:
@@ -46,7 +59,7 @@ def test_a_service_that_is_interrupted_finishes_what_can_end_and_leaves_nothing(
         finishes = threads.submit(house.ask, "gated")
         until(arrived.exists)
         processes = house.processes
-        os.killpg(house.service.pid, signal.SIGINT)
+        ask_to_end(house.service)
         until(lambda: house.http.get("/health/ready").status_code == 503)
         shut.unlink()
         assert finishes.result().status_code == 200
