@@ -24,6 +24,7 @@ from models_registry.adapters.copies import INJECTED
 from models_registry.adapters.folded import Folded, serving_dtype
 from models_registry.architecture import describe
 from models_registry.errors import Conflict, Invalid, NotFound
+from models_registry.injection.arithmetic.weight_forms import as_recorded
 from models_registry.injection.kernels.calibration import calibrate
 from models_registry.injection.kernels.kernel_table import KernelTable
 from models_registry.injection.layer import Adapters
@@ -306,11 +307,11 @@ class AdaptedModel:
         return self._attached[name]
 
     def base_weight(self, name: str) -> Tensor:
-        """A parameter or buffer of the base model by its full name: where some fresh adapters start."""
+        """The base model's parameter or buffer of this full name, as it is stored: where some fresh adapters start."""
         owner, _, short = name.rpartition(".")
         tensor = getattr(self._modules[owner], short)
         assert isinstance(tensor, Tensor)
-        return tensor
+        return as_recorded(tensor, self._infos[owner], short)
 
     def _placed(self, folded: Folded, target: str) -> Folded:
         """On the target's device, in the dtype that serving computes in. A copy is made there already."""

@@ -1,6 +1,7 @@
 """What `make run` does before it serves: `python -m service.demo` makes the demo base models and registers them."""
 
 import sys
+from collections.abc import Mapping
 
 import typer
 
@@ -12,7 +13,8 @@ from models_registry.storage.database import migrate, open_database
 from service.demo.base_models import prepare_base_models
 from service.settings import Settings, read_settings
 
-DEMO_MODELS = ("smollm2", "minilm")
+DEMO_MODELS: Mapping[str, str | None] = {"smollm2": "auto", "minilm": None}
+"""With the dtype that each is registered in. minilm's float32 is fast everywhere, and needs no measuring."""
 
 
 def seed(settings: Settings) -> None:
@@ -21,11 +23,11 @@ def seed(settings: Settings) -> None:
     migrate(settings.database_url)
     database = open_database(settings.database_url)
     registry = Registry(database, open_blob_store(settings.blob_url, settings.s3_endpoint))
-    for name in DEMO_MODELS:
+    for name, dtype in DEMO_MODELS.items():
         try:
             registry.find_base_model(name)
         except NotFound:
-            registry.register_base_model(name, HuggingFaceSource(name))
+            registry.register_base_model(name, HuggingFaceSource(name), dtype=dtype)
             typer.echo(f"{name}: registered", err=True)
     database.close()
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from models_registry.adapters.cancellation import Stopped, never
 from models_registry.adapters.merge_options import MergeOptions
+from models_registry.arithmetic import Arithmetic
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import Adapter, AdapterVersion, Architecture, BaseModel
@@ -146,7 +147,8 @@ class AdapterStatus:
 class ModelStatus:
     """`reason` says why a build failed. `dtype`, `device` and `task` are those of the hosted module, or as asked for
     while it is not in memory; `resident` lists the references of the adapters that are in memory with it. `error` is
-    the `reason` in its parts. `warnings` are about what its owner gave, all there will be once it `is_probed`."""
+    the `reason` in its parts. `warnings` are about what its owner gave, all there will be once it `is_probed`.
+    `arithmetic` is known of a hosted module only."""
 
     base: BaseModel
     state: ModelState
@@ -159,6 +161,7 @@ class ModelStatus:
     warnings: tuple[str, ...] = ()
     is_probed: bool = True
     progress: "ModelProgress | None" = None
+    arithmetic: Arithmetic | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from models_registry.dtypes import dtype_name
 from models_registry.errors import Invalid
 from models_registry.records import Fault
 
+AUTO: Final = "auto"
 DTYPES: Final[Mapping[str, torch.dtype]] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -39,11 +40,12 @@ def choose_device(wish: str) -> torch.device:
 
 
 def choose_dtype(wish: str | None) -> torch.dtype | None:
-    """None stays None, the source's own. Raises `Invalid` for a dtype that no base model can compute in."""
-    if wish is None:
+    """The dtype to build in; None: the source's own, as `auto` has it too, before its arithmetic is chosen. Raises
+    `Invalid` for a dtype that no base model can compute in."""
+    if wish is None or wish == AUTO:
         return None
     if wish not in DTYPES:
-        raise Invalid(f"{wish!r} is no dtype.", [Fault(("dtype",), f"write one of {', '.join(DTYPES)}")])
+        raise Invalid(f"{wish!r} is no dtype.", [Fault(("dtype",), f"write one of {', '.join((AUTO, *DTYPES))}")])
     return DTYPES[wish]
 
 

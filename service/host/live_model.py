@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from models_registry.architecture import describe
+from models_registry.arithmetic import Arithmetic
 from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.errors import RegistryError
 from models_registry.injection.adapted_model import AdaptedModel
@@ -20,6 +21,7 @@ from service.host.adapters.adapter_cache import AdapterCache
 from service.host.adapters.loader import AdapterLoader
 from service.host.adapters.weights import ReadBlob, read_fitting
 from service.host.device import a_quarter_of_memory, choose_device, choose_dtype, device_of, dtype_of
+from service.host.execution.arithmetic import arithmetic_of
 from service.host.execution.examples import check_example, learn_example
 from service.host.generation.engine import Engine, engine_for
 from service.host.low_priority import run_with_low_priority
@@ -50,6 +52,7 @@ class LiveModel:
     room: int
     cache_room: int
     dtype: str | None
+    arithmetic: Arithmetic
     device: str
 
     @property
@@ -112,6 +115,8 @@ def build(order: BuildOrder, spec: BaseModelSpec, read_blob: ReadBlob, watch: Wa
     # In eval mode torch's fused paths read weights without calling the layers that adapters hook.
     torch.backends.mha.set_fastpath_enabled(False)
     module, architecture = run_with_low_priority(partial(_build, base, spec, device))
+    dtype = dtype_of(module)
+    arithmetic = run_with_low_priority(partial(arithmetic_of, base, spec, module))
     room = a_quarter_of_memory(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
     merged = room // 8 if limits.max_merged_bytes is None else limits.max_merged_bytes
     adapted = AdaptedModel(module, architecture, KernelTable(max_merged_bytes=merged))
@@ -146,7 +151,8 @@ def build(order: BuildOrder, spec: BaseModelSpec, read_blob: ReadBlob, watch: Wa
         engine,
         room,
         cache_room,
-        dtype_of(module),
+        dtype,
+        arithmetic,
         str(at),
     )
 

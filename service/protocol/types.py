@@ -7,6 +7,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from torch import Tensor
 
+from models_registry.arithmetic import Arithmetic
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import DEFAULT_TEAM, AdapterVersion, Architecture, BaseModel, Fault
@@ -59,12 +60,14 @@ class BuildOrder:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A base model in memory. `dtype` is that of its first floating parameter, None where it has none."""
+    """A base model in memory. `dtype` is that of its first floating parameter as it is stored, None where it has none;
+    `arithmetic` is what it computes in."""
 
     architecture: Architecture
     dtype: str | None
     device: str
     task: str | None
+    arithmetic: Arithmetic
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import torch
 from engines import TIMEOUT_S, eventually
-from transformers import PreTrainedTokenizerFast
+from torch import nn
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from word_models import save, tiny_llama, word_tokenizer
 
 from models_registry.adapters.catalog import dump_config, parse_config
@@ -33,20 +35,26 @@ LORA: Mapping[str, Any] = {
 
 class WritingHost:
     def __init__(
-        self, directory: Path, limits: HostLimits | None = None, tokenizer: PreTrainedTokenizerFast | None = None
+        self,
+        directory: Path,
+        limits: HostLimits | None = None,
+        tokenizer: PreTrainedTokenizerFast | None = None,
+        dtype: str | None = None,
+        stored: torch.dtype = torch.float32,
     ) -> None:
         if tokenizer is None:
             tokenizer = word_tokenizer()
             tokenizer.model_max_length = 256  # with less, the rows of the model's own example are all alike
-        save(tiny_llama(len(tokenizer), tokenizer.model_max_length), tokenizer, directory / "llama")
+        save(_llama(stored, len(tokenizer), tokenizer.model_max_length), tokenizer, directory / "llama")
+        self._architecture = describe(_llama(stored))
         self._blobs: dict[str, bytes] = {}
         self._ids = count()
         self.host = TorchHost(self._blobs.__getitem__)
         source = HuggingFaceSource(str(directory / "llama"))
         made_at = datetime(2026, 1, 1, tzinfo=UTC)
-        base = BaseModel("m", source, None, None, "text-generation", None, True, made_at)
+        base = BaseModel("m", source, dtype, None, "text-generation", None, True, made_at)
         self.host.open(BuildOrder(base, (str(directory),), (), limits or HostLimits("cpu"))).result(TIMEOUT_S)
-        self.host.build().result(TIMEOUT_S)
+        self.built = self.host.build().result(TIMEOUT_S)
 
     @property
     def engine(self) -> Engine:
@@ -61,7 +69,7 @@ class WritingHost:
         eventually(lambda: live.batcher.stats.rows == texts)
 
     def adapter(self, name: str, seed: int, **config: Any) -> Selection:
-        architecture = describe(tiny_llama())
+        architecture = self._architecture
         checkpoint = fresh_checkpoint(parse_config({**LORA, **config}), architecture, seed)
         weights = write_safetensors(checkpoint.tensors)
         digest = f"{seed:064d}"
@@ -111,3 +119,9 @@ class WritingHost:
         live = self.host._live  # pyright: ignore[reportPrivateUsage]
         spec = live.reader._policy.spec  # pyright: ignore[reportPrivateUsage]
         return spec.generate(live.adapted.module, Inputs(texts=texts), parameters, lambda: False)
+
+
+def _llama(stored: torch.dtype, *sizes: int) -> LlamaForCausalLM:
+    model = tiny_llama(*sizes)
+    nn.Module.to(model, stored)
+    return model

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from models_registry.adapters.catalog import METHODS
+from models_registry.arithmetic import Arithmetic, Form
 from models_registry.records import HuggingFaceSource, ModuleInfo, PythonSource, Source
 from service.front.api.dependencies import Name
 from service.front.api.http.bodies import JsonObject
@@ -54,7 +55,12 @@ class NewModelBody(BaseModel):
     source: Annotated[HuggingFaceSourceBody | PythonSourceBody, Field(discriminator="kind")] = Field(
         description="Where its module comes from.", examples=[{"kind": "huggingface", "path": "smollm2"}]
     )
-    dtype: str | None = Field(default=None, description="torch's name without `torch.`", examples=["bfloat16"])
+    dtype: str | None = Field(
+        default=None,
+        description="torch's name without `torch.`, or `auto`: as stored, computed in the fastest arithmetic that "
+        "reads exactly the stored numbers, as measured when it is hosted.",
+        examples=["bfloat16"],
+    )
     device: str | None = Field(default=None, description="Where it runs.", examples=["cuda:1"])
     task: str | None = Field(default=None, description="A Hugging Face pipeline tag", examples=["text-generation"])
     num_labels: int | None = Field(
@@ -85,6 +91,26 @@ class ProgressAnswer(BaseModel):
     seconds: float = Field(description="Since loading began.", examples=[3.2])
 
 
+class ArithmeticAnswer(BaseModel):
+    """What a hosted model computes in. It is no part of what the model is: the fingerprint is of the stored weights."""
+
+    form: Form = Field(
+        title="Form",
+        description="`as_stored`, `float32` (the same numbers, widened), or `float16_weights` (float32, but linear "
+        "layers read float16 copies of their weights, where these are exactly the same numbers).",
+        examples=["float16_weights"],
+    )
+    reason: str = Field(
+        description="Why it was chosen.",
+        examples=["It is the fastest (a step takes float32 x1.44, float16_weights x0.72 of as_stored)."],
+    )
+    ratios: Mapping[str, float] = Field(
+        description="The measured time of a step over that of the weights as stored, by form; empty if not measured.",
+        examples=[{"as_stored": 1.0, "float32": 1.44, "float16_weights": 0.72}],
+    )
+    bytes: int = Field(description="What all weights take in memory so, copies included.", examples=[594000000])
+
+
 class ModelAnswer(BaseModel):
     """`parameters`, `bytes` and `fingerprint` are null until the model was built once; `reason` says why it failed."""
 
@@ -96,10 +122,15 @@ class ModelAnswer(BaseModel):
     )
     task: str | None = Field(description="Its Hugging Face pipeline tag.", examples=["text-generation"])
     num_labels: int | None = Field(description="As asked for.", examples=[3])
-    dtype: str | None = Field(description="torch's name without `torch.`.", examples=["bfloat16"])
+    dtype: str | None = Field(
+        description="What its weights are stored in, torch's name without `torch.`.", examples=["bfloat16"]
+    )
+    arithmetic: ArithmeticAnswer | None = Field(
+        title="Arithmetic", description="What it computes in, while it is in memory.", examples=[None]
+    )
     device: str | None = Field(description="Where it runs.", examples=["cpu"])
     parameters: int | None = Field(description="How many numbers it has.", examples=[134515008])
-    bytes: int | None = Field(description="What they take in memory.", examples=[269030016])
+    bytes: int | None = Field(description="What they take as they are stored.", examples=[269030016])
     fingerprint: str | None = Field(
         description="The sha256 over every weight's name, shape, dtype and bytes.", examples=[f"sha256:{'2e' * 32}"]
     )
@@ -165,6 +196,7 @@ def show_model(status: ModelStatus) -> ModelAnswer:
         task=status.task,
         num_labels=base.num_labels,
         dtype=status.dtype,
+        arithmetic=_show_arithmetic(status.arithmetic),
         device=status.device,
         parameters=base.parameters,
         bytes=base.bytes,
@@ -193,6 +225,12 @@ def show_host(model: str, report: HostReport) -> HostAnswer:
 
 def _show_progress(progress: ModelProgress | None) -> ProgressAnswer | None:
     return progress and ProgressAnswer(step=progress.step, fraction=progress.fraction, seconds=progress.seconds)
+
+
+def _show_arithmetic(arithmetic: Arithmetic | None) -> ArithmeticAnswer | None:
+    return arithmetic and ArithmeticAnswer(
+        form=arithmetic.form, reason=arithmetic.reason, ratios=arithmetic.ratios, bytes=arithmetic.bytes
+    )
 
 
 def _show_source(source: Source) -> HuggingFaceSourceBody | PythonSourceBody:

@@ -34,6 +34,7 @@ def model_status(base: BaseModel, place: Place) -> ModelStatus:
         dtype=hosted.built.dtype,
         device=hosted.built.device,
         task=hosted.built.task,
+        arithmetic=hosted.built.arithmetic,
         resident=now.resident,
         error=place.error,
         warnings=now.warnings,

@@ -55,6 +55,20 @@ def test_a_ready_model_says_what_it_is(client: TestClient) -> None:
     assert model["fingerprint"].startswith("sha256:")
 
 
+def test_a_model_with_dtype_auto_says_what_it_computes_in(client: TestClient) -> None:
+    before = expect(client.get("/models/mlp"), 200)
+    assert before["arithmetic"]["form"] == "as_stored"
+    body = {"id": "auto", "source": MLP, "dtype": "auto", "example_inputs": {"x": ROWS}}
+    model = expect(client.post("/models", params={"wait": 60}, json=body), 201)
+    assert model["arithmetic"]["form"] in ("as_stored", "float16_weights")
+    assert model["arithmetic"]["ratios"]["as_stored"] == 1.0
+    assert model["arithmetic"]["reason"]
+    assert (model["dtype"], model["fingerprint"]) == ("float32", before["fingerprint"])
+    expect(client.post("/models/auto/unload"), 200)
+    unloaded = expect(client.get("/models/auto"), 200)
+    assert (unloaded["dtype"], unloaded["arithmetic"]) == ("auto", None)
+
+
 def test_a_taken_id_is_a_conflict(client: TestClient) -> None:
     expect_problem(client.post("/models", json={"id": "mlp", "source": MLP}), 409, "conflict")
 
