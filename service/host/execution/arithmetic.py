@@ -12,7 +12,7 @@ from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.injection.arithmetic.choice import Work, as_stored, choose_arithmetic
 from models_registry.inputs.json_inputs import decode_inputs
 from models_registry.records import BaseModel
-from service.host.device import AUTO
+from service.host.device import AUTO, give_memory_back
 from service.host.execution.examples import AT
 
 STEP_ROWS: Final = (4, 16)
@@ -23,7 +23,9 @@ def arithmetic_of(base: BaseModel, spec: BaseModelSpec, module: nn.Module) -> Ar
     """Let `module` compute as `base` asks; nothing else may use it meanwhile."""
     if base.dtype != AUTO:
         return as_stored(module, "dtype: auto would let another be measured.")
-    return choose_arithmetic(module, _works(base, spec, module))
+    chosen = choose_arithmetic(module, _works(base, spec, module))
+    give_memory_back()
+    return chosen
 
 
 def _works(base: BaseModel, spec: BaseModelSpec, module: nn.Module) -> Sequence[Work]:
