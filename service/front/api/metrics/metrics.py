@@ -7,10 +7,13 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.front.api.metrics.model_metrics import ModelMetrics, Watch
+from service.front.api.metrics.team_metrics import TeamMetrics
 from service.front.requests import InferAnswer
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 """Bounds of the histograms' buckets: texts and large files take minutes."""
+TEAM = "adapter_service.team"
+"""Where the scope has the team of a caller who was let in."""
 
 
 class Metrics:
@@ -39,13 +42,18 @@ class Metrics:
             buckets=SECONDS,
         )
 
+        self._teams = TeamMetrics(self._registry)
+
     def watch_models(self, watch: Watch) -> None:
         """Ask `watch` at every scrape."""
         self._registry.register(ModelMetrics(watch))
 
-    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+    def count_request(self, method: str, route: str, status: int, seconds: float, team: str | None) -> None:
+        """`team` is the caller's; None for a stranger, and where no caller is asked for."""
         self._requests.labels(method, route, status).inc()
         self._request_seconds.labels(method, route).observe(seconds)
+        if team is not None:
+            self._teams.count_request(team, status, seconds)
 
     def count_inference(self, answer: InferAnswer) -> None:
         self._infer_seconds.labels(answer.model, "queue").observe(answer.queue_ms / 1000)
@@ -79,4 +87,4 @@ class CountRequests:
             await self._app(scope, receive, watch)
         finally:
             route = scope["route"].path if "route" in scope else "none"
-            self._metrics.count_request(scope["method"], route, status, perf_counter() - started)
+            self._metrics.count_request(scope["method"], route, status, perf_counter() - started, scope.get(TEAM))

@@ -19,6 +19,7 @@ from service.front.access.caller import Caller, Forbidden, called_by
 from service.front.access.key_ring import KeyRing, Unknown, digest_of
 from service.front.access.names import stored
 from service.front.access.route_roles import RouteRoles, is_open
+from service.front.api.metrics.metrics import TEAM
 from service.front.api.middleware.audit import HIDDEN
 from service.front.api.problems import FORBIDDEN, MALFORMED, NOT_FOUND, UNAUTHENTICATED, UNAVAILABLE, problem
 from service.front.engine import Engine
@@ -68,6 +69,7 @@ class Authenticate:
         except Unavailable as error:
             await problem(UNAVAILABLE, error.detail)(scope, receive, send)
             return
+        scope[TEAM] = caller.team
         with called_by(caller):
             answer = self._refusal(caller, scope["method"], path, scope["app"].state.engine)
             if answer is not None and answer.status_code == NOT_FOUND.status:
