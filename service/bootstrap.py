@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
+from opentelemetry.trace import NoOpTracer
 from starlette.concurrency import run_in_threadpool
 
 from models_registry.access import Access
@@ -19,6 +21,7 @@ from models_registry.base_models.sources import SourcePolicy
 from models_registry.registry import Registry
 from models_registry.storage.blobs import BlobStore, open_blob_store
 from models_registry.storage.database import migrate, open_database
+from models_registry.usage import Usage
 from service.front.access.guard import require_guarded
 from service.front.access.key_ring import KeyRing
 from service.front.access.refusals import Refusals
@@ -54,6 +57,7 @@ from service.front.api.routes import (
     removals,
     states,
     teams,
+    usage,
 )
 from service.front.api.routes.version import router as version_router
 from service.front.api.telemetry import is_traced, telemetry_of
@@ -62,7 +66,11 @@ from service.front.hosts.times import HostTimes
 from service.front.periodic import Periodic
 from service.front.services.keys import Keys
 from service.front.services.lora_directories import LoraDirectories
+from service.front.services.observers import Observers
 from service.front.services.teams import Teams
+from service.front.services.usage import UsageReports
+from service.front.services.usage_flusher import UsageFlusher
+from service.front.services.usage_meter import UsageMeter
 from service.protocol.host import Transport
 from service.protocol.types import HostLimits
 from service.secret_values import redactor_of, secret_of
@@ -119,9 +127,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.loads = CapacityLimiter(LOADS)
     app.openapi = partial(_document, app)
     # Routes are tried one after the other, so the one that is called most goes first.
-    ours = (inference, models, adapters, loading, compositions, states, aliases, removals, events, keys, teams, health)
+    ours = (inference, models, adapters, loading, compositions, states, aliases, removals, events, keys, teams, usage)
     openai = (chat, completions, embeddings, model_names, lora)
-    routers = (*(resource.router for resource in (*ours, *openai)), version_router)
+    routers = (*(resource.router for resource in (*ours, health, *openai)), version_router)
     for router in routers:
         require_complete(router.routes)
         app.include_router(router)
@@ -167,6 +175,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     require_guarded(settings.host, ring)
     if ring.is_open:
         log.warning("There are no keys: whoever reaches this port may change everything.")
+    usage_store, meter = Usage(database), UsageMeter()
+    flusher = UsageFlusher(meter, usage_store, timedelta(days=settings.usage_retention))
     engine = Engine(
         Registry(database, blobs),
         open_transport(settings, blobs),
@@ -183,7 +193,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         ),
         HostTimes(settings.load_timeout, settings.forward_timeout),
         app.state.redact,
-        tracer,
+        Observers(tracer or NoOpTracer(), meter),
     )
     engine.add_follower(ring.refresh)
     app.state.engine = engine
@@ -196,13 +206,16 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     app.state.teams = Teams(access, engine.catch_up)
     app.state.drain.give_up = engine.give_up
     app.state.metrics.watch_models(engine.models.stats)
+    app.state.usage = UsageReports(usage_store, meter)
     try:
+        flusher.start()
         engine.start()
         bookkeeping.start()
         yield
     finally:
         # No grace: the server has waited for its requests before this, and what still runs has lost its caller.
         await run_in_threadpool(engine.stop, 0.0)
+        await run_in_threadpool(flusher.stop)
         await run_in_threadpool(app.state.json_reader.close)
         await run_in_threadpool(bookkeeping.stop)
         database.close()

@@ -109,6 +109,8 @@ class Settings(BaseSettings):
     `ES512`, `EdDSA`."""
     metrics_token: Secret = None
     """A bearer token that opens `/metrics` and nothing else, at least 16 characters."""
+    usage_retention: int = Field(default=400, ge=1, le=36500)
+    """Days that [what was used](usage.md) is kept."""
     lora_root: Path | None = None
     """A directory whose adapters vLLM's controllers may load by `/v1/load_lora_adapter`, links resolved; without it
     they may not."""

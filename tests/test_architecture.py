@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 OURS = ("models_registry", "service")
 # What every room may import: values, errors, how references are written, dtypes by name, tensors by digest,
 # named tensors as bytes, text without its secrets, tasks by name, who changes something, who answers for an alias,
-# what a team may have, how a model computes.
+# what a team may have, how a model computes, what was used.
 COMMON = {
     "models_registry.records",
     "models_registry.errors",
@@ -27,8 +27,9 @@ COMMON = {
     "models_registry.rollouts",
     "models_registry.teams",
     "models_registry.event_records",
+    "models_registry.usage_records",
 }
-ROOMS = ("access", "adapters", "architecture", "base_models", "injection", "inputs", "storage", "registry")
+ROOMS = ("access", "adapters", "architecture", "base_models", "injection", "inputs", "storage", "registry", "usage")
 MAY_IMPORT = {
     "adapters": {"adapters"},
     "architecture": {"architecture"},
@@ -38,6 +39,7 @@ MAY_IMPORT = {
     "injection": {"injection", "adapters", "architecture"},
     "registry": {"registry", "adapters", "base_models", "storage"},
     "access": {"access", "storage"},
+    "usage": {"usage", "storage"},
 }
 # Who may import whom in the service; whoever is not named here may import everything but hosts and transports.
 SERVICE_MAY_IMPORT = {
@@ -48,6 +50,7 @@ SERVICE_MAY_IMPORT = {
         "service.settings",
         "service.suggestions",
         "models_registry.access",
+        "models_registry.usage",
         "models_registry.registry",
         "models_registry.storage",
         "models_registry.adapters",

@@ -16,6 +16,7 @@ from models_registry.storage import alias_rows
 from models_registry.storage.damage import forget_unreferenced, mark_sound
 from models_registry.storage.events import SHA256, log
 from models_registry.storage.reading import find_adapter, find_base_model_row, read_adapters, version_record
+from models_registry.storage.stored_bytes import record_removed
 from models_registry.storage.tables import AdapterRow, AliasRow, VersionRow
 from models_registry.storage.team_quotas import require_another_adapter, require_bytes
 
@@ -126,6 +127,7 @@ def remove_version(session: Session, name: str, number: int, with_aliases: bool)
     for alias in aliases:
         alias_rows.remove_alias(session, name, alias)
     alias_rows.end_shadows(session, adapter, number)
+    record_removed(session, (VersionRow.adapter == name) & (VersionRow.version == number))
     session.execute(delete(VersionRow).where(VersionRow.adapter == name, VersionRow.version == number))
     forget_unreferenced(session)
     log(session, "version.removed", version.reference, digest=f"{SHA256}{version.digest}")
@@ -145,6 +147,7 @@ def remove_adapters(session: Session, chosen: Select[AdapterRow]) -> None:
         log(session, "adapter.removed", adapter.name, versions=versions, aliases=dict(adapter.aliases))
     names = chosen.with_only_columns(AdapterRow.name).order_by(None)
     session.execute(delete(AliasRow).where(AliasRow.adapter.in_(names)))
+    record_removed(session, VersionRow.adapter.in_(names))
     session.execute(delete(VersionRow).where(VersionRow.adapter.in_(names)))
     session.execute(delete(AdapterRow).where(AdapterRow.name.in_(names)))
     forget_unreferenced(session)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     CheckConstraint,
     DateTime,
     Dialect,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -204,6 +205,38 @@ class KeyRow(Row):
     created_by: Mapped[str | None] = mapped_column(Author)
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+
+
+class UsageRow(Row):
+    """What was used in an hour. An empty word, and version 0, stand for none: a primary key holds no null. Nothing
+    refers to teams, keys or adapters, because what was used stays when they are gone."""
+
+    __tablename__ = "usage"
+
+    hour: Mapped[datetime] = mapped_column(primary_key=True)
+    team: Mapped[str] = mapped_column(Name, primary_key=True)
+    key: Mapped[str] = mapped_column(Author, primary_key=True)
+    model: Mapped[str] = mapped_column(Name, primary_key=True)
+    adapter: Mapped[str] = mapped_column(AdapterName, primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    requests: Mapped[int] = mapped_column(BigInteger)
+    rows: Mapped[int] = mapped_column(BigInteger)
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    cached_tokens: Mapped[int] = mapped_column(BigInteger)
+    generated_tokens: Mapped[int] = mapped_column(BigInteger)
+    forward_s: Mapped[float] = mapped_column(Double)
+    byte_hours: Mapped[float] = mapped_column(Double)
+    errors: Mapped[int] = mapped_column(BigInteger)
+
+
+class UsageMarkRow(Row):
+    """How far somebody has come who adds to `usage`: a process with its batches, or all with the stored bytes."""
+
+    __tablename__ = "usage_marks"
+
+    name: Mapped[str] = mapped_column(Name, primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime]
 
 
 class CreationKeyRow(Row):

@@ -8,8 +8,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final, get_args
 
-from opentelemetry.trace import NoOpTracer, Tracer
-
 from models_registry.base_models.sources import SourcePolicy
 from models_registry.errors import RegistryError, Unavailable
 from models_registry.event_records import Event, EventFilter
@@ -30,6 +28,7 @@ from service.front.services.adapters import Adapters
 from service.front.services.inference import Inference
 from service.front.services.model_names import ModelNames
 from service.front.services.models import Models
+from service.front.services.observers import Observers
 from service.front.services.streamed_texts import StreamedTexts
 from service.protocol.host import Transport
 from service.protocol.types import BuildOrder, HostLimits
@@ -49,10 +48,10 @@ class Engine:
         limits: HostLimits,
         times: HostTimes = DEFAULT_TIMES,
         redact: Callable[[str], str] = redacted,
-        tracer: Tracer | None = None,
+        observers: Observers | None = None,
     ) -> None:
-        """`redact` takes the secrets out of what a factory says when it fails; `tracer` makes the spans of
-        inferences."""
+        """`redact` takes the secrets out of what a factory says when it fails."""
+        observed = observers or Observers()
         self._registry = registry
         self._transport = transport
         self._snapshot = Snapshot(registry)
@@ -63,7 +62,9 @@ class Engine:
 
         self._hosts = HostManager(registry, transport, order_of, times, limits.max_resident_bytes is not None, redact)
         self._monitor = HostMonitor(self._hosts, times.forward_s)
-        self._inference = Inference(registry, self._snapshot, self._hosts, self._leases, limits, tracer or NoOpTracer())
+        self._inference = Inference(
+            registry, self._snapshot, self._hosts, self._leases, limits, observed.tracer, observed.meter
+        )
         self.names: Final = ModelNames(self._snapshot, self._hosts)
         self.models: Final = Models(registry, self._snapshot, self._hosts)
         self._poller = RegistryPoller(self._snapshot, self.models, self._inference)

@@ -36,6 +36,7 @@ GET /v1/models
 GET /v1/models/{name}
 GET /v1/models/{model}/{reference}
 GET /teams/{team}
+GET /usage
 """
 _PUBLISHER: Final = """
 POST /models/{model_id}/adapters

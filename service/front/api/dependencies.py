@@ -17,6 +17,7 @@ from service.front.engine import Engine
 from service.front.services.keys import Keys
 from service.front.services.lora_directories import LoraDirectories
 from service.front.services.teams import Teams
+from service.front.services.usage import UsageReports
 from service.settings import Settings
 
 NAME_PATTERN = f"^{NAME.pattern}$"
@@ -125,6 +126,10 @@ async def _drain(request: Request) -> Drain:
     return drain_of(request)
 
 
+async def _usage(request: Request) -> UsageReports:
+    return cast(UsageReports, request.app.state.usage)
+
+
 async def _keys(request: Request) -> Keys:
     return cast(Keys, request.app.state.keys)
 
@@ -149,4 +154,5 @@ TheEngine = Annotated[Engine, Depends(_engine)]
 TheSettings = Annotated[Settings, Depends(_settings)]
 TheKeys = Annotated[Keys, Depends(_keys)]
 TheTeams = Annotated[Teams, Depends(_teams)]
+TheUsage = Annotated[UsageReports, Depends(_usage)]
 TheMetrics = Annotated[Metrics, Depends(_metrics)]

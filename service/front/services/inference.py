@@ -23,6 +23,7 @@ from service.front.resolution.adapter_selection import digest_of, exact_choice, 
 from service.front.resolution.registry_snapshot import Snapshot, is_there, without
 from service.front.services.inference_trace import InferenceTrace, InferenceTracer
 from service.front.services.streamed_texts import StreamedTexts
+from service.front.services.usage_meter import MeteredCall, UsageMeter
 from service.protocol.errors import HostLost, RequestEndsHost
 from service.protocol.types import HostAnswer, HostLimits, InferCall, distinct_versions
 
@@ -53,7 +54,9 @@ class Inference:
         leases: VersionLeases,
         limits: HostLimits,
         tracer: Tracer,
+        meter: UsageMeter,
     ) -> None:
+        self._meter = meter
         self._registry = registry
         self._limits = limits
         self._snapshot = snapshot
@@ -64,13 +67,19 @@ class Inference:
 
     async def infer(self, request: InferRequest, streamed: StreamedTexts | None = None) -> InferAnswer:
         """As `Engine.infer` promises. Texts that were `streamed` in part are not begun again: `HostLost`."""
+        with self._meter.call(current_caller(), self._known(request.model)) as metered:
+            return await self._answered(request, streamed, metered)
+
+    async def _answered(
+        self, request: InferRequest, streamed: StreamedTexts | None, metered: MeteredCall
+    ) -> InferAnswer:
         self._limits.require_few_rows(_entries(request))
         suspected = self._suspects.suspects(request)
         for _ in range(MOST_ATTEMPTS):
             hosted = self._hosts.find(request.model)
             try:
                 with self._tracer.attempt(request.model) as traced:
-                    answer = await self._attempt(request, hosted, suspected, streamed, traced)
+                    answer = await self._attempt(request, hosted, suspected, streamed, traced, metered)
                     traced.answered(answer)
             except _HostDied as died:
                 suspected |= self._judge(request, died)
@@ -133,9 +142,10 @@ class Inference:
         alone: bool,
         streamed: StreamedTexts | None,
         traced: InferenceTrace,
+        metered: MeteredCall,
     ) -> InferAnswer:
         begun = time.monotonic()
-        id, future, versions = self._hand_over(request, hosted, alone, streamed, traced)
+        id, future, versions = self._hand_over(request, hosted, alone, streamed, traced, metered)
         try:
             answer = await _answer(future, request.deadline)
         except HostLost as error:
@@ -171,6 +181,7 @@ class Inference:
         alone: bool,
         streamed: StreamedTexts | None,
         traced: InferenceTrace,
+        metered: MeteredCall,
     ) -> tuple[int, Future[HostAnswer], tuple[AdapterVersion, ...]]:
         with self._leases.admission() as removed:
             caller = current_caller()
@@ -194,7 +205,13 @@ class Inference:
                 streamed.begin(selections)
             id, future = hosted.infer(call, selections, traced.watch(streamed and streamed.hear))
             self._leases.acquire(future, versions)
+            metered.follow(selections, future)
         return id, future, versions
+
+    def _known(self, model: str) -> str:
+        """The name, if the caller may know that there is such a model."""
+        is_there = self._hosts.place(model).registered_at is not None
+        return model if is_there and current_caller().may_use(model) else ""
 
     def _note_damage(self, error: Damaged, versions: Collection[AdapterVersion]) -> RegistryError:
         damaged = next((version for version in versions if version.digest == error.digest), None)

@@ -52,6 +52,7 @@ def fill(engine: Engine, number: int) -> None:
     values: Mapping[type, Any] = {
         str: f"row{number}",
         int: number,
+        float: float(number),
         bool: True,
         datetime: datetime(2030, 1, number),
         object: {"number": number},  # JSON
