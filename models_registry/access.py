@@ -6,6 +6,7 @@ A key itself is never stored, only its sha256, so that a reader of the database 
 
 from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -76,6 +77,11 @@ class Access:
         """Every key that there ever was, the oldest first."""
         with self._database.read() as session:
             return access_rows.list_keys(session)
+
+    def note_uses(self, uses: Mapping[str, datetime]) -> None:
+        """When keys, by their ids, were used. Nothing is changed by it, so that nobody looks again."""
+        with self._database.write() as session:
+            access_rows.note_uses(session, uses)
 
     def add_refusals(self, refusals: Collection[Refusal], left_out: int) -> None:
         """Note attempts at changes that were refused, and how many more there were. Nothing is changed by them, so that

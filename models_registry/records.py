@@ -272,7 +272,7 @@ DEFAULT_TEAM: Final = "default"
 @dataclass(frozen=True, slots=True)
 class Key:
     """What is known of an API key: never the key itself, only the sha256 (hex) of it. `models` and `adapters` are all
-    that it may be used for, None where there is no such limit."""
+    that it may be used for, None where there is no such limit. `last_used_at` may be a minute old."""
 
     id: str
     digest: str
@@ -285,6 +285,7 @@ class Key:
     adapters: tuple[str, ...] | None = None
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    last_used_at: datetime | None = None
 
     def is_valid(self, now: datetime) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)

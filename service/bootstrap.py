@@ -136,7 +136,7 @@ def create_app(settings: Settings) -> FastAPI:
     install_problems(app, redactor_of(settings))
     # The last one added is the outermost.
     app.add_middleware(FollowGeneration)
-    app.add_middleware(Authenticate, metrics_token=secret_of(settings.metrics_token))
+    app.add_middleware(Authenticate, metrics_token=secret_of(settings.metrics_token), metrics=app.state.metrics)
     app.add_middleware(RecordOrigin)
     app.add_middleware(RefuseRepeatedHeaders)
     app.add_middleware(RefuseUnreadable)
@@ -201,7 +201,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     app.state.key_ring = ring
     app.state.tokens = _open_tokens(settings, ring)
     app.state.refusals = refusals = Refusals(access)
-    bookkeeping = Periodic("bookkeeping of access", BOOKKEEPING_S, refusals.flush)
+    bookkeeping = Periodic("bookkeeping of access", BOOKKEEPING_S, refusals.flush, ring.flush)
     app.state.keys = Keys(access, engine.catch_up)
     app.state.teams = Teams(access, engine.catch_up)
     app.state.drain.give_up = engine.give_up

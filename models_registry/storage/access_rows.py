@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 
 from pydantic import TypeAdapter
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from models_registry.errors import Conflict, NotFound
@@ -78,6 +78,12 @@ def revoke_key(session: Session, id: str) -> None:
 
 def list_keys(session: Session) -> tuple[Key, ...]:
     return tuple(key_record(row) for row in session.scalars(select(KeyRow).order_by(KeyRow.created_at, KeyRow.id)))
+
+
+def note_uses(session: Session, uses: Mapping[str, datetime]) -> None:
+    for id, at in uses.items():
+        older = KeyRow.last_used_at.is_(None) | (KeyRow.last_used_at < at)
+        session.execute(update(KeyRow).where(KeyRow.id == id, older).values(last_used_at=at))
 
 
 def add_refusals(session: Session, refusals: Collection[Refusal], left_out: int) -> None:

@@ -205,6 +205,7 @@ class KeyRow(Row):
     created_by: Mapped[str | None] = mapped_column(Author)
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
 
 
 class UsageRow(Row):

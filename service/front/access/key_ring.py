@@ -1,13 +1,15 @@
 """The keys in memory, by what a caller sends: no request reads the database to find out who sent it."""
 
 import base64
+import logging
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
 from models_registry.access import Access
+from models_registry.errors import RegistryError
 from models_registry.records import DEFAULT_TEAM, Key, Role
 from service.front.access.caller import SERVICE, Caller
 
@@ -15,6 +17,11 @@ PREFIX: Final = "ask_"
 """Of every key, so that secret scanners and our own log know one when they see it."""
 ADMIN_KEY: Final = "admin-key"
 """The id of the key that the operator chose."""
+
+USES_PERIOD: Final = timedelta(minutes=1)
+"""So old what is written of a key's last use may be."""
+
+log = logging.getLogger(__name__)
 
 
 class Unknown(Exception):
@@ -34,6 +41,8 @@ class KeyRing:
         self._admin = {} if admin_key is None else {digest_of(admin_key): Caller(DEFAULT_TEAM, "admin", ADMIN_KEY)}
         self._takes_tokens = takes_tokens
         self._keys: Mapping[str, Key] = {}
+        self._used: dict[str, datetime] = {}
+        self._written: dict[str, datetime] = {}
         self.teams: frozenset[str] = frozenset()
         """The names of all there are."""
 
@@ -59,10 +68,28 @@ class KeyRing:
         if (admin := self._admin.get(digest)) is not None:
             return admin
         key = self._keys.get(digest)
-        if key is None or not key.is_valid(datetime.now(UTC)):
+        now = datetime.now(UTC)
+        if key is None or not key.is_valid(now):
             raise Unknown
+        self._used[key.id] = now
         limits = (_limit(key.models), _limit(key.adapters), key.expires_at is not None)
         return Caller(key.team, key.role, key.id, *limits)
+
+    def flush(self) -> None:
+        """Write when keys were last used, each at most once a minute. While the database is away, it waits."""
+        used = {id: at for id, at in self._used.copy().items() if self._is_due(id, at)}
+        if not used:
+            return
+        try:
+            self._access.note_uses(used)
+        except RegistryError as error:
+            log.warning("when keys were last used was not written: %s", error.detail)
+            return
+        self._written.update(used)
+
+    def _is_due(self, id: str, at: datetime) -> bool:
+        written = self._written.get(id)
+        return written is None or at - written >= USES_PERIOD
 
 
 def new_key() -> tuple[str, str]:

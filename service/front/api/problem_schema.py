@@ -10,6 +10,7 @@ ProblemType: TypeAlias = Literal[
     "conflict",
     "damaged-blob",
     "deadline-passed",
+    "failed-logins",
     "forbidden",
     "headers-too-large",
     "host-restarting",

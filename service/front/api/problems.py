@@ -64,6 +64,7 @@ WITHOUT_EFFECT = ProblemKind(422, "adapter-without-effect", "The adapter can't a
 ROWS_NOT_INDEPENDENT = ProblemKind(422, "rows-not-independent", "The rows can't be divided")
 OUTSIDE_LORA_ROOT = ProblemKind(422, "outside-lora-root", "The path may not be read")
 OVERLOADED = ProblemKind(429, "overloaded", "Too many requests wait", retry_after_s=1)
+FAILED_LOGINS = ProblemKind(429, "failed-logins", "Too many keys were not valid")
 HEADERS_TOO_LARGE = ProblemKind(431, "headers-too-large", "The headers are too large")
 INTERNAL = ProblemKind(500, "internal", "The service failed")
 DAMAGED = ProblemKind(500, "damaged-blob", "Stored bytes are damaged")
@@ -100,7 +101,7 @@ _OF_ERROR: Mapping[type[errors.RegistryError], ProblemKind] = {
 }
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _OF_STATUS = {kind.status: kind for kind in (MALFORMED, NOT_FOUND, METHOD_NOT_ALLOWED)}
-_OF_HTTP = (UNAUTHENTICATED, UNSUPPORTED_MEDIA_TYPE, RANGE_NOT_SATISFIABLE)
+_OF_HTTP = (UNAUTHENTICATED, FAILED_LOGINS, UNSUPPORTED_MEDIA_TYPE, RANGE_NOT_SATISFIABLE)
 _KINDS = tuple(dict.fromkeys((*_OF_STATUS.values(), *_OF_HTTP, *_OF_ERROR.values())))
 
 
@@ -180,11 +181,11 @@ def problem_of(request: Request, error: Exception) -> dict[str, Any]:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route: these problems, and 400, 401, 403, 500 and 503, which every route may answer."""
+    """The `responses` of a route: these problems, and 400, 401, 403, 429, 500 and 503, which every route may answer."""
     content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
         status: {"description": " / ".join(kind.title for kind in _KINDS if kind.status == status), "content": content}
-        for status in sorted({*statuses, 400, 401, 403, 500, 503})
+        for status in sorted({*statuses, 400, 401, 403, 429, 500, 503})
     }
 
 

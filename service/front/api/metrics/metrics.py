@@ -27,6 +27,9 @@ class Metrics:
             ("method", "route", "status"),
             registry=self._registry,
         )
+        self._failed_logins = Counter(
+            "adapter_service_failed_logins", "Requests whose key or token was not valid.", registry=self._registry
+        )
         self._request_seconds = Histogram(
             "adapter_service_request_seconds",
             "Time to answer.",
@@ -54,6 +57,9 @@ class Metrics:
         self._request_seconds.labels(method, route).observe(seconds)
         if team is not None:
             self._teams.count_request(team, status, seconds)
+
+    def count_failed_login(self) -> None:
+        self._failed_logins.inc()
 
     def count_inference(self, answer: InferAnswer) -> None:
         self._infer_seconds.labels(answer.model, "queue").observe(answer.queue_ms / 1000)

@@ -5,6 +5,7 @@ A stranger is 401, whatever they ask for, so that they learn nothing of what the
 """
 
 import re
+from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 
 from anyio import CapacityLimiter, to_thread
@@ -16,12 +17,21 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from models_registry.errors import Unavailable
 from models_registry.references import team_of
 from service.front.access.caller import Caller, Forbidden, called_by
+from service.front.access.failed_logins import FailedLogins
 from service.front.access.key_ring import KeyRing, Unknown, digest_of
 from service.front.access.names import stored
 from service.front.access.route_roles import RouteRoles, is_open
-from service.front.api.metrics.metrics import TEAM
-from service.front.api.middleware.audit import HIDDEN
-from service.front.api.problems import FORBIDDEN, MALFORMED, NOT_FOUND, UNAUTHENTICATED, UNAVAILABLE, problem
+from service.front.api.metrics.metrics import TEAM, Metrics
+from service.front.api.middleware.audit import HIDDEN, address_of
+from service.front.api.problems import (
+    FAILED_LOGINS,
+    FORBIDDEN,
+    MALFORMED,
+    NOT_FOUND,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+    problem,
+)
 from service.front.engine import Engine
 
 if TYPE_CHECKING:
@@ -34,13 +44,17 @@ VERIFICATIONS: Final = 4
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="adapter-service"'}
 WRONG: Final = "There is no valid key in the request: send one as `Authorization: Bearer ask_…` or as `X-API-Key`."
 
+TOO_MANY: Final = "Too many keys from this address weren't valid. A valid one is let in at any time."
+
 
 class Authenticate:
     """`app.state.key_ring` is the service's."""
 
-    def __init__(self, app: ASGIApp, metrics_token: str | None) -> None:
+    def __init__(self, app: ASGIApp, metrics_token: str | None, metrics: Metrics) -> None:
         """`metrics_token` opens the metrics, and nothing else."""
         self._app = app
+        self._metrics = metrics
+        self._failed_logins = FailedLogins()
         self._roles = RouteRoles()
         self._verifications = CapacityLimiter(VERIFICATIONS)
         self._metrics_digest = None if metrics_token is None else digest_of(metrics_token)
@@ -58,7 +72,7 @@ class Authenticate:
         try:
             caller = await self._identify(state.key_ring, state.tokens, headers)
         except Unknown:
-            await problem(UNAUTHENTICATED, WRONG, headers=CHALLENGE)(scope, receive, send)
+            await self._answer_stranger(scope, headers)(scope, receive, send)
             return
         except ValueError as error:
             await problem(MALFORMED, str(error))(scope, receive, send)
@@ -76,9 +90,17 @@ class Authenticate:
                 scope[HIDDEN] = True
             await (answer or self._app)(scope, receive, send)
 
+    def _answer_stranger(self, scope: Scope, headers: Headers) -> Response:
+        if "authorization" in headers or "x-api-key" in headers:
+            self._metrics.count_failed_login()
+            if (wait_s := self._failed_logins.count(address_of(scope))) is not None:
+                return problem(FAILED_LOGINS, TOO_MANY, headers={"Retry-After": str(wait_s)})
+        return problem(UNAUTHENTICATED, WRONG, headers=CHALLENGE)
+
     def _holds_metrics_token(self, headers: Headers) -> bool:
         bearer = _BEARER.fullmatch(headers.get("authorization", ""))
-        return bearer is not None and digest_of(bearer["key"]) == self._metrics_digest
+        expected = self._metrics_digest
+        return bearer is not None and expected is not None and compare_digest(digest_of(bearer["key"]), expected)
 
     def _refusal(self, caller: Caller, method: str, path: str, engine: Engine) -> Response | None:
         needed = self._roles.find(method, path)

@@ -59,11 +59,11 @@ def error_body(problem: Mapping[str, Any], *, is_route: bool = True) -> dict[str
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route below `/v1`: these errors, and 400, 401, 403, 500 and 503, which every one has."""
+    """The `responses` of a route below `/v1`: these errors, and 400, 401, 403, 429, 500 and 503 as all have."""
     content = {JSON: {"schema": {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}
-        for status in sorted({*statuses, 400, 401, 403, 500, 503})
+        for status in sorted({*statuses, 400, 401, 403, 429, 500, 503})
     }
 
 

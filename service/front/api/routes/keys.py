@@ -61,6 +61,9 @@ class KeyAnswer(BaseModel):
     revoked_at: datetime | None = Field(
         description="Since then it is refused; null: it isn't revoked.", examples=[None]
     )
+    last_used_at: datetime | None = Field(
+        description="When it was last sent, up to a minute late; null: never.", examples=["2026-11-28T07:00:00Z"]
+    )
 
 
 class NewKeyAnswer(KeyAnswer):

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from starlette.testclient import TestClient
 from models_registry.errors import Invalid
 from models_registry.records import Role
 from service.front.access.caller import ROLES
+from service.front.access.failed_logins import A_MINUTE
+from service.front.access.key_ring import KeyRing
 from service.front.access.route_roles import entries
 
 ADMIN = {"x-api-key": "the-operators-own-key"}
@@ -238,3 +241,32 @@ def test_a_role_that_is_too_low_is_told_which_is_needed(
 ) -> None:
     problem = expect_problem(ask(guarded, make_key(guarded, role)), 403, "forbidden")
     assert f"this key is a {role}'s" in problem["detail"]
+
+
+def test_who_sends_many_wrong_keys_waits_and_a_valid_key_never_does(guarded: TestClient) -> None:
+    wrong = {"x-api-key": "ask_aaaaaaaa_wrong"}
+    for _ in range(A_MINUTE):
+        expect_problem(guarded.get("/adapters", headers=wrong), 401, "unauthenticated")
+    answer = guarded.get("/adapters", headers=wrong)
+    expect_problem(answer, 429, "failed-logins")
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+    expect(guarded.get("/adapters", headers=ADMIN), 200)
+    expect_problem(guarded.get("/adapters"), 401, "unauthenticated")
+    assert f"adapter_service_failed_logins_total {A_MINUTE + 1}.0" in guarded.get("/metrics", headers=ADMIN).text
+
+
+def test_keys_say_when_they_were_last_used(guarded: TestClient) -> None:
+    key, unused = make_key(guarded), make_key(guarded)
+    expect(guarded.get("/adapters", headers=key), 200)
+    ring: KeyRing = guarded.app.state.key_ring  # type: ignore[attr-defined]
+    ring.flush()
+    generation = guarded.get("/adapters", headers=key).headers["x-registry-generation"]
+    listed = {item["id"]: item for item in expect(guarded.get("/keys", headers=ADMIN), 200)["items"]}
+    assert listed[unused["id"]]["last_used_at"] is None
+    used = datetime.fromisoformat(listed[key["id"]]["last_used_at"])
+    assert datetime.now(UTC) - used < timedelta(minutes=1)
+    expect(guarded.get("/adapters", headers=key), 200)
+    ring.flush()
+    again = {item["id"]: item for item in expect(guarded.get("/keys", headers=ADMIN), 200)["items"]}
+    assert again[key["id"]] == listed[key["id"]], "once a minute is enough"
+    assert guarded.get("/adapters", headers=key).headers["x-registry-generation"] == generation

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from issuers import AUDIENCE, Issuer, running_issuer
 from starlette.testclient import TestClient
 
-from service.front.access import issuer_keys
+from service.front.access import failed_logins, issuer_keys
 
 ADMIN = {"x-api-key": "the-operators-own-key"}
 
@@ -24,6 +24,12 @@ ADMIN = {"x-api-key": "the-operators-own-key"}
 def issuer() -> Iterator[Issuer]:
     with running_issuer() as issuer:
         yield issuer
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tokens of a test are wrong, each answer says so."""
+    monkeypatch.setattr(failed_logins, "A_MINUTE", 1000)
 
 
 @pytest.fixture
