@@ -1,16 +1,38 @@
-"""A caller at the app's ASGI interface, who reads a stream at their own pace and may leave in the middle of it."""
+"""Callers at the app's ASGI interface, below any client: their requests' scope, and one who reads a stream at their own
+pace and may disconnect in the middle of it."""
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from starlette.testclient import TestClient
-from starlette.types import Message
+from starlette.types import Message, Scope
+
+
+def post_scope(path: str, headers: Mapping[str, str] = MappingProxyType({})) -> Scope:
+    """Of a POST with a JSON body."""
+    sent = {"content-type": "application/json", **headers}
+    return {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in sent.items()],
+        "client": ("somebody", 1),
+        "server": ("here", 80),
+        "extensions": {},
+    }
 
 
 class Reader:
-    """`before_reading` blocks in a thread before each piece is taken; with `leaves` the caller goes after the first."""
+    """`before_reading` blocks in a thread before each piece is taken. With `leaves` the caller disconnects after the
+    first."""
 
     def __init__(self, client: TestClient, path: str, body: dict[str, Any], *, leaves: bool = False) -> None:
         self.received: list[bytes] = []
@@ -20,20 +42,7 @@ class Reader:
         self._leaves = leaves
         self._has_sent = False
         self._has_part = asyncio.Event()
-        self._scope = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "root_path": "",
-            "query_string": b"",
-            "headers": [(b"content-type", b"application/json")],
-            "client": ("somebody", 1),
-            "server": ("here", 80),
-            "extensions": {},
-        }
+        self._scope = post_scope(path)
 
     @property
     def text(self) -> str:

@@ -1,16 +1,10 @@
 """A hot composition is answered by merged copies of its targets: the same numbers, within a bound of memory, the base
 left as it is."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pytest
 import torch
 from adapting import picture, same
 from tolerance import assert_same
-from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
-from transformers.pytorch_utils import Conv1D
 
 from models_registry.adapters.catalog import parse_config
 from models_registry.injection import AdaptedModel, Composition
@@ -22,66 +16,7 @@ from models_registry.injection.merged.merged_weights_cache import (
     MergedLayer,
     MergedWeightsCache,
 )
-from models_registry.injection.training import training
-
-TARGETS = ["one", "two"]
-LORA: dict[str, Any] = {"peft_type": "LORA", "r": 2, "init_lora_weights": False, "target_modules": TARGETS}
-IA3: dict[str, Any] = {"peft_type": "IA3", "target_modules": TARGETS, "init_ia3_weights": False}
-ADAPTERS: Mapping[str, dict[str, Any]] = {
-    "lora": LORA,
-    "dora": {**LORA, "use_dora": True},
-    "biased": {**LORA, "lora_bias": True},
-    "own biases": {**LORA, "bias": "all"},
-    "ada": {**LORA, "peft_type": "ADALORA", "init_r": 3, "lora_alpha": 2},
-    "ia3": {**IA3, "feedforward_modules": []},
-    "ia3 feedforward": {**IA3, "feedforward_modules": ["two"]},
-    "embedding too": {**LORA, "target_modules": [*TARGETS, "embedding"]},
-    "head of its own": {**LORA, "modules_to_save": ["head"]},
-}
-MIXTURES: Mapping[str, Composition] = {name: {name: 1.0} for name in ADAPTERS} | {
-    "weighted": {"lora": -0.5},
-    "composition": {"lora": 0.5, "ada": -1.0},
-}
-IDS = torch.arange(12).view(4, 3) % 11
-ROOM = KernelTable(max_merged_bytes=1 << 20)
-BYTES = (8 * 6 + 6 * 8) * 8
-"""Of the copies of both targets."""
-
-
-class Model(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(11, 6)
-        self.one = nn.Linear(6, 8, bias=False)
-        self.two = Conv1D(6, 8)
-        self.head = nn.Linear(6, 3)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        return self.head(self.two(torch.tanh(self.one(self.embedding(ids)))))
-
-
-def adapt(dtype: torch.dtype = torch.float64) -> AdaptedModel:
-    torch.manual_seed(0)
-    adapted = AdaptedModel(Model().eval().to(dtype))
-    for seed, (name, raw) in enumerate(ADAPTERS.items()):
-        tensors = adapted.inject_adapter(name, parse_config(raw), seed=seed).tensors
-        adapted.load_adapter_state_dict(name, {key: tensor * 0.15 for key, tensor in tensors.items()})
-    adapted.kernels = ROOM
-    return adapted
-
-
-@torch.no_grad()
-def run(adapted: AdaptedModel, composition: Composition, times: int = 1) -> Tensor:
-    outputs: list[Tensor] = []
-    for _ in range(times):
-        with adapted.routed_whole(composition):
-            outputs.append(adapted.module(IDS))
-    return outputs[-1]
-
-
-def heat(adapted: AdaptedModel, composition: Composition) -> Tensor:
-    """The output of a routing that begins when all is merged."""
-    return run(adapted, composition, HOT_AFTER + 2)
+from tests.models_registry.injection.merged.merging import BYTES, IDS, LORA, MIXTURES, ROOM, Model, adapt, heat, run
 
 
 @pytest.mark.parametrize("composition", MIXTURES.values(), ids=MIXTURES.keys())
@@ -217,63 +152,6 @@ def test_the_base_answers_as_ever_and_gets_all_of_itself_back() -> None:
     assert same(picture(module), untouched)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_never_merged_for_every_weight_would_round(dtype: torch.dtype) -> None:
-    adapted = adapt(dtype)
-    expected = run(adapted, {"lora": 1.0})
-    assert torch.equal(heat(adapted, {"lora": 1.0}), expected)
-    assert adapted.merged_weights.bytes == 0
-
-
-def test_an_adapter_larger_than_the_base_is_not_merged_for_the_sum_would_round_more() -> None:
-    adapted = adapt()
-    tensors = adapted.adapter_state_dict("lora")
-    adapted.load_adapter_state_dict("lora", {key: tensor * 100 for key, tensor in tensors.items()})
-    expected = run(adapted, {"lora": 1.0})
-    assert torch.equal(heat(adapted, {"lora": 1.0}), expected)
-    assert adapted.merged_weights.bytes == 0
-
-
-def test_layers_that_compute_their_weight_or_have_a_forward_of_their_own_are_left_alone() -> None:
-    adapted = AdaptedModel(nn.Sequential(weight_norm(nn.Linear(4, 4)), nn.Linear(4, 4)).double())
-    patched = adapted.module.get_submodule("1")
-    own_forward = patched.forward
-    patched.forward = lambda x: own_forward(x) + 1  # as wrappers do
-    theirs = patched.forward
-    adapted.inject_adapter("lora", parse_config({**LORA, "target_modules": "[01]"}), seed=0)
-    adapted.kernels = ROOM
-    x = torch.randn(2, 4, dtype=torch.float64)
-    with torch.no_grad():
-        for _ in range(HOT_AFTER + 2):
-            with adapted.routed_whole({"lora": 0.1}):
-                adapted.module(x)
-    assert adapted.merged_weights.bytes == 0
-    assert patched.forward is theirs
-
-
-class Squashing(nn.Linear):
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - as torch calls it
-        return torch.tanh(super().forward(input))
-
-
-def squash(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-    return torch.tanh(out)
-
-
-@torch.no_grad()
-def test_what_a_layer_or_a_strangers_hook_makes_of_the_product_stays_beside_the_adapter() -> None:
-    adapted = AdaptedModel(nn.Sequential(Squashing(4, 4), nn.Linear(4, 4)).double())
-    adapted.module.get_submodule("1").register_forward_hook(squash)
-    adapted.inject_adapter("lora", parse_config({**LORA, "target_modules": "[01]"}), seed=0)
-    adapted.kernels = ROOM
-    outputs: list[Tensor] = []
-    for _ in range(HOT_AFTER + 2):
-        with adapted.routed_whole({"lora": 0.1}):
-            outputs.append(adapted.module(torch.ones(2, 4, dtype=torch.float64)))
-    assert_same(outputs[-1], outputs[0])
-    assert adapted.merged_weights.bytes == 0
-
-
 def test_an_adapters_own_copy_of_a_merged_target_answers_with_its_own_weights() -> None:
     adapted = adapt()
     config = parse_config({**LORA, "target_modules": ["two"], "modules_to_save": ["one"]})
@@ -285,16 +163,6 @@ def test_an_adapters_own_copy_of_a_merged_target_answers_with_its_own_weights() 
     assert adapted.merged_weights.bytes > 0
     adapted.load_adapter_state_dict("own one", changed)
     assert_same(run(adapted, {"own one": 1.0}), expected)
-
-
-def test_an_adapter_is_not_merged_while_it_is_trained() -> None:
-    adapted = adapt()
-    with training(adapted, "lora") as parameters:
-        for _ in range(HOT_AFTER + 2):
-            with adapted.routed_whole({"lora": 1.0}):
-                adapted.module(IDS).sum().backward()
-        assert adapted.merged_weights.bytes == 0
-        assert all(parameter.grad is not None for parameter in parameters.values())
 
 
 def test_a_model_that_moves_is_not_answered_for_by_copies_made_before() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from apps import LORA, Start, create, expect, host
+from asgi_callers import post_scope
 from starlette.testclient import TestClient
 from starlette.types import Message
 
@@ -31,21 +32,7 @@ class Leaver:
         self.steps = 0
         self.begun, self.told = threading.Event(), threading.Event()
         self._client = client
-        headers = [(b"content-type", b"application/json"), *((k.lower().encode(), v.encode()) for k, v in KEY.items())]
-        self._scope = {
-            "type": "http",
-            "http_version": "1.1",
-            "method": "POST",
-            "scheme": "http",
-            "path": path,
-            "raw_path": path.encode(),
-            "root_path": "",
-            "query_string": b"",
-            "headers": headers,
-            "client": ("somebody", 1),
-            "server": ("here", 80),
-            "extensions": {},
-        }
+        self._scope = post_scope(path, KEY)
         self._messages: Iterator[Message] = iter([{"type": "http.request", "body": json.dumps(body).encode()}])
 
     def work(self) -> None:
