@@ -22,7 +22,7 @@ TASKS: Final = (
 )
 """In the order in which they are listed to callers."""
 
-WRITING_TASKS: Final = frozenset({TEXT_GENERATION, TEXT_TO_TEXT})
+WRITING_TASKS: Final = frozenset({TEXT_GENERATION, TEXT_TO_TEXT, SPEECH_RECOGNITION})
 
 # What adapters are trained for on a base without a head: PEFT saves the head that they then bring.
 TASKS_WITH_LABELS: Final = frozenset(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from models_registry.records import AbsentHead
+from models_registry.errors import Invalid
+from models_registry.records import AbsentHead, Fault
 
 
 def is_head(module: PreTrainedModel, missing: Collection[str]) -> bool:
@@ -30,3 +31,15 @@ def declared_labels(directory: Path) -> int | None:
         return number
     names = config.get("id2label")
     return len(names) if isinstance(names, dict) else None
+
+
+def check_complete(module: PreTrainedModel, missing: set[str]) -> None:
+    """Raises `Invalid` where a weight isn't in the files: transformers would make one up, another at each build."""
+    if missing and all(name.startswith("pooler.") for name in missing):
+        module.register_module(
+            "pooler", None
+        )  # many encoders are published without one, and give the hidden states all the same
+    elif missing:
+        message = "This weight is not in the files; use the task that the model was trained for."
+        faults = [Fault(("source", "path"), f"{name}: {message}") for name in sorted(missing)]
+        raise Invalid(f"The files lack {len(missing)} weights of {type(module).__name__}.", faults)

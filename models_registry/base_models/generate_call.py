@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
-from transformers.generation.streamers import BaseStreamer
 
 from models_registry.base_models.generation import GenerationParameters
 from models_registry.base_models.processors import Processors, processors_of
-from models_registry.base_models.writing import OnTokens
+from models_registry.base_models.writing import TokenDrawer
 from models_registry.errors import Invalid
 from models_registry.records import Fault
 
@@ -58,6 +57,17 @@ def generate_arguments(
     return arguments
 
 
+def drawn_arguments(drawer: TokenDrawer, room: int) -> dict[str, Any]:
+    """Keyword arguments for `generate` of which at most `room` tokens follow, all drawn by `drawer`."""
+    return {
+        "do_sample": False,
+        "max_new_tokens": room,
+        "eos_token_id": NO_TOKEN,
+        "logits_processor": LogitsProcessorList([Drawn(drawer)]),
+        "stopping_criteria": StoppingCriteriaList([EndOnceOver(drawer)]),
+    }
+
+
 def until_end(tokens: Tensor, ends: Collection[int]) -> list[list[int]]:
     """Each row [rows, tokens] up to the first token that ends its text."""
     rows: list[list[int]] = tokens.tolist()
@@ -87,20 +97,26 @@ class EachRow(LogitsProcessor):
         return torch.cat([process(ids[:, padding:], row) for process, padding, ids, row in rows])
 
 
-class TokenListener(BaseStreamer):
-    """Tells `on_tokens` the next token of each row, as `generate` draws them."""
+class Drawn(LogitsProcessor):
+    """Leaves of each row's scores the token that `drawer` draws: transformers takes the largest."""
 
-    def __init__(self, on_tokens: OnTokens) -> None:
-        self._on_tokens = on_tokens
-        self._is_prompt = True
+    def __init__(self, drawer: TokenDrawer) -> None:
+        self._drawer = drawer
 
-    def put(self, value: Tensor) -> None:
-        if not self._is_prompt:
-            self._on_tokens(value.tolist())
-        self._is_prompt = False
+    def __call__(self, input_ids: torch.LongTensor, scores: Tensor) -> Tensor:
+        drawn = torch.tensor(self._drawer.draw(scores), device=scores.device)
+        return torch.full_like(scores, -torch.inf).scatter_(1, drawn[:, None], 0.0)
 
-    def end(self) -> None:
-        """`generate` returns next."""
+
+class EndOnceOver(StoppingCriteria):
+    """Ends each row once `drawer` says that it is over."""
+
+    def __init__(self, drawer: TokenDrawer) -> None:
+        self._drawer = drawer
+
+    def __call__(self, input_ids: torch.LongTensor, scores: object, **_: Any) -> torch.BoolTensor:
+        over = self._drawer.over()
+        return torch.tensor(over, device=input_ids.device)  # pyright: ignore[reportReturnType] - torch has one Tensor
 
 
 class StopOnceTold(StoppingCriteria):

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, GgufConfig, PreTrainedConfig, PreTrainedModel
+from transformers import GgufConfig, PreTrainedModel
 
-from models_registry.base_models.absent_head import absent_head_of, declared_labels, is_head
+from models_registry.base_models.absent_head import absent_head_of, check_complete, declared_labels, is_head
 from models_registry.base_models.classification import classify
 from models_registry.base_models.encoder_decoder import (
     lacks_decoder_inputs,
@@ -19,10 +19,16 @@ from models_registry.base_models.encoder_decoder import (
     with_decoder,
 )
 from models_registry.base_models.failed_forward import named_inputs
-from models_registry.base_models.generate_call import TokenListener, generate_arguments, until_end
-from models_registry.base_models.generation import check_token_ids, end_ids, own_defaults, parse_parameters
+from models_registry.base_models.generate_call import drawn_arguments, generate_arguments, until_end
+from models_registry.base_models.generation import (
+    GenerationParameters,
+    check_token_ids,
+    end_ids,
+    own_defaults,
+    parse_parameters,
+)
 from models_registry.base_models.load_errors import NO_SUCH_CLASS, in_short
-from models_registry.base_models.model_config import set_pad_token
+from models_registry.base_models.model_config import own_task, read_config, set_pad_token
 from models_registry.base_models.named_tensors import (
     Signature,
     count_rows,
@@ -37,8 +43,9 @@ from models_registry.base_models.right_padding import RightPadding
 from models_registry.base_models.seeding import seeded
 from models_registry.base_models.sources import check_num_labels
 from models_registry.base_models.spec import Rows
-from models_registry.base_models.tasks import builder_for, task_of
+from models_registry.base_models.tasks import builder_for
 from models_registry.base_models.text import Text, read_text
+from models_registry.base_models.text_beginning import TextBeginning
 from models_registry.base_models.token_ids import (
     LIKE_TOKENS,
     TOKEN_INPUTS,
@@ -47,12 +54,13 @@ from models_registry.base_models.token_ids import (
     text_faults,
     token_faults,
 )
-from models_registry.base_models.writing import OnTokens, Prompt, Writer, prompts_of, writer_of
+from models_registry.base_models.writing import Prompt, TokenDrawer, Writer, prompts_of, writer_of
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import AbsentHead, Fault
 from models_registry.task_names import (
     FEATURE_EXTRACTION,
+    SPEECH_RECOGNITION,
     TASKS_WITH_LABELS,
     TEXT_CLASSIFICATION,
     TEXT_GENERATION,
@@ -84,8 +92,8 @@ class HuggingFaceSpec:
         where `num_labels` are asked of a model that has none."""
         self._directory = directory
         self._file = file
-        self._config = None if file else _read_config(directory)
-        self.task = task or (TEXT_GENERATION if self._config is None else _own_task(self._config))
+        self._config = None if file else read_config(directory)
+        self.task = task or (TEXT_GENERATION if self._config is None else own_task(self._config))
         self._builder = builder_for(self.task, None if self._config is None else self._config.architectures)
         self._num_labels = num_labels
         check_num_labels(self.task, num_labels)
@@ -93,6 +101,7 @@ class HuggingFaceSpec:
         self._text: Text | None = None
         self._tables = Tables()
         self._signature = Signature()
+        self._writes = False
         self._padding = RightPadding({})
         self._pooling = read_pooling(directory) if self.task == FEATURE_EXTRACTION else Pooling()
 
@@ -103,6 +112,7 @@ class HuggingFaceSpec:
             _set_padding(module, self._text)
         self._tables = tables_of(module)
         self._signature = signature_of(module)
+        self._writes = self.task in WRITING_TASKS and module.can_generate()
         self._padding = RightPadding.of_model(module, self._tables, self._text)
         nn.Module.to(module, device)  # transformers' own `to` only guards quantised models, and is untyped
         return module.eval().requires_grad_(False)
@@ -110,7 +120,7 @@ class HuggingFaceSpec:
     def prepare(self, inputs: Inputs, chat: bool | None, parameters: Mapping[str, Any] | None) -> Inputs:
         has_text = bool(inputs.texts or inputs.chats)
         if parameters is not None:
-            self._check_writing(has_text)
+            self._check_writing(inputs)
             check_token_ids(parse_parameters(parameters), self._tables.decoder.tokens)
         if not has_text:
             if chat is not None:
@@ -165,14 +175,18 @@ class HuggingFaceSpec:
         return replace(rows, tensors={**rows.tensors, **self._first_decoder_inputs(_transformers(module))})
 
     def writer(self, module: nn.Module) -> Writer | None:
-        writes = self.task in WRITING_TASKS and self._text is not None
+        writes = self._writes and self._text is not None
         return writer_of(_transformers(module), self._need_text(())) if writes else None
 
     def prompts(self, inputs: Inputs, parameters: Mapping[str, Any]) -> tuple[Prompt, ...]:
-        self._check_writing(bool(inputs.texts))
+        self._check_writing(inputs)
         text, wanted = self._need_text(("parameters",)), parse_parameters(parameters)
-        behind = 0 if self.task == TEXT_TO_TEXT else wanted.room
-        return prompts_of(inputs, wanted, text, self._limit(text), self._tables, behind)
+        if inputs.tensors:
+            return (Prompt((), self._tables.decoder.room_for(wanted.length)),) * inputs.count
+        if self.task == TEXT_TO_TEXT:
+            read = prompts_of(inputs, wanted, text, self._limit(text), self._tables, 0)
+            return tuple(Prompt(prompt.ids, self._tables.decoder.room_for(wanted.length)) for prompt in read)
+        return prompts_of(inputs, wanted, text, self._limit(text), self._tables, wanted.room)
 
     def generate(
         self,
@@ -181,32 +195,36 @@ class HuggingFaceSpec:
         parameters: Mapping[str, Any],
         stopped: Callable[[], bool],
         places: Sequence[int] = (),
-        on_tokens: OnTokens | None = None,
     ) -> tuple[str, ...]:
-        self._check_writing(bool(inputs.texts))
-        wanted = parse_parameters(parameters)
-        model, text = _transformers(module), self._need_text(("parameters",))
-        limit = self._limit(text)
-        if self.task == TEXT_TO_TEXT:
-            prompts = text.rows(inputs, limit)
-            before, room = torch.ones(len(inputs.texts), 1).long(), self._tables.decoder.room_for(wanted.length)
-        else:
-            prompts = text.rows(inputs, limit, "left", wanted.room)
-            before = prompts["attention_mask"]
-            room = wanted.length if limit is None else min(wanted.length, limit - before.shape[1])
-        tensors = {name: prompts[name].to(model.device) for name in ("input_ids", "attention_mask")}
-        # `generate` is a method that transformers mixes into models that can; the task says that this one can.
-        generate: Any = model.generate
-        numbered, own_ends = places or range(len(inputs.texts)), end_ids(model)
-        before = before.to(model.device)
-        arguments = generate_arguments(wanted, before, room, own_ends, text.decode, stopped, numbered)
-        streamer = None if on_tokens is None else TokenListener(on_tokens)
-        tokens: Tensor = generate(**tensors, **arguments, streamer=streamer)
+        model, wanted = _transformers(module), parse_parameters(parameters)
+        beginning, text = self._beginning(model, inputs, wanted), self._need_text(("parameters",))
+        own_ends, before = end_ids(model), beginning.before.to(model.device)
+        numbered = places or range(inputs.count)
+        arguments = generate_arguments(wanted, before, beginning.room, own_ends, text.decode, stopped, numbered)
+        tokens = beginning.generate(model, arguments)
         written = until_end(tokens[:, before.shape[1] :], wanted.ends(own_ends))
         return tuple(wanted.cut(text) for text in text.decode(written))
 
+    def write(self, module: nn.Module, inputs: Inputs, parameters: Mapping[str, Any], drawer: TokenDrawer) -> None:
+        model = _transformers(module)
+        beginning = self._beginning(model, inputs, parse_parameters(parameters))
+        beginning.generate(model, drawn_arguments(drawer, beginning.room))
+
+    def _beginning(self, model: PreTrainedModel, inputs: Inputs, wanted: GenerationParameters) -> TextBeginning:
+        """Raises `Invalid`."""
+        self._check_writing(inputs)
+        text = self._need_text(("parameters",))
+        if inputs.tensors:
+            return TextBeginning.of_encoded(self.read(model, inputs).tensors, inputs.count, wanted, self._tables)
+        limit = self._limit(text)
+        if self.task == TEXT_TO_TEXT:
+            rows = text.rows(inputs, limit)
+            encoded = {name: rows[name] for name in ("input_ids", "attention_mask")}
+            return TextBeginning.of_encoded(encoded, inputs.count, wanted, self._tables)
+        return TextBeginning.of_prompts(inputs, wanted, text, limit)
+
     def joins(self, parameters: Mapping[str, Any]) -> bool:
-        return self.task in WRITING_TASKS and not parse_parameters(parameters).minds_company
+        return self._writes and not parse_parameters(parameters).minds_company
 
     def _first_decoder_inputs(self, model: PreTrainedModel) -> dict[str, Tensor]:
         """What an encoder-decoder model's rows of the example begin their answers with; nothing for all others."""
@@ -248,7 +266,7 @@ class HuggingFaceSpec:
     def _find_absent_head(self, module: PreTrainedModel, missing: set[str]) -> AbsentHead | None:
         """Raises `Invalid` where other weights are missing than those that adapters of the task bring."""
         if self.task not in TASKS_WITH_LABELS or not missing or not is_head(module, missing):
-            _check_complete(module, missing)
+            check_complete(module, missing)
             return None
         declared = None if self._file else declared_labels(self._directory)
         return absent_head_of(module, missing, self._num_labels or declared)
@@ -265,14 +283,15 @@ class HuggingFaceSpec:
             # What the library says then is true of its own call, not of what was sent.
             raise missing_decoder_inputs(model, rows.from_text, self.task == TEXT_TO_TEXT) from error
 
-    def _check_writing(self, has_text: bool) -> None:
-        """Raises `Invalid` unless `parameters` have a model that writes, and something to continue."""
-        if self.task not in WRITING_TASKS:
-            message = f"parameters ask for text, which this base model doesn't write: its task is {self.task}, not "
-            message += f"{' or '.join(sorted(WRITING_TASKS))}. Leave them out."
+    def _check_writing(self, inputs: Inputs) -> None:
+        """Raises `Invalid` unless `parameters` have a model that writes, and something to write about."""
+        if not self._writes:
+            message = f"parameters ask for text, which this base model doesn't write: its task is {self.task}, and it "
+            message += f"is no generator of {' or '.join(sorted(WRITING_TASKS))}. Leave them out."
             raise Invalid(message, [Fault(("parameters",), message)])
-        if not has_text:
-            message = "parameters ask for text, and there is nothing to continue: give inputs.text or inputs.messages."
+        if inputs.tensors if self.task != SPEECH_RECOGNITION else not inputs.tensors:
+            needs = "the named tensors of its forward" if inputs.texts else "inputs.text or inputs.messages"
+            message = f"parameters ask for text, and there is nothing to continue: give {needs}."
             raise Invalid(message, [Fault(("inputs", "text"), message)])
 
     def _embed(self, outputs: Mapping[str, Tensor], rows: Rows) -> Tensor:
@@ -286,30 +305,6 @@ class HuggingFaceSpec:
             message = "There is no tokenizer beside this base model; send named tensors instead of text."
             raise Invalid(message, [Fault(loc, message)])
         return self._text
-
-
-def _read_config(directory: Path) -> PreTrainedConfig:
-    try:
-        return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises many kinds here; each says what is wrong with config.json
-        message = f"{directory.name}/config.json can't be read: {in_short(error)}"
-        raise Invalid(message, [Fault(("source", "path"), message)]) from error
-
-
-def _own_task(config: PreTrainedConfig) -> str | None:
-    return task_of(config.architectures[0]) if config.architectures else None
-
-
-def _check_complete(module: PreTrainedModel, missing: set[str]) -> None:
-    """Raises `Invalid` where a weight isn't in the files: transformers would make one up, another at each build."""
-    if missing and all(name.startswith("pooler.") for name in missing):
-        module.register_module(
-            "pooler", None
-        )  # many encoders are published without one, and give the hidden states all the same
-    elif missing:
-        message = "This weight is not in the files; use the task that the model was trained for."
-        faults = [Fault(("source", "path"), f"{name}: {message}") for name in sorted(missing)]
-        raise Invalid(f"The files lack {len(missing)} weights of {type(module).__name__}.", faults)
 
 
 def _set_padding(module: PreTrainedModel, text: Text) -> None:

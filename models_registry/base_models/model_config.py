@@ -1,6 +1,13 @@
 """What a transformers config says where it says anything: composite configs lack most of what flat ones have."""
 
-from transformers import PreTrainedConfig, PreTrainedModel
+from pathlib import Path
+
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+
+from models_registry.base_models.load_errors import in_short
+from models_registry.base_models.tasks import task_of
+from models_registry.errors import Invalid
+from models_registry.records import Fault
 
 
 def text_config_of(config: PreTrainedConfig) -> PreTrainedConfig:
@@ -26,3 +33,17 @@ def set_pad_token(model: PreTrainedModel, token: int) -> None:
     for config in (model.config, text_config_of(model.config)):
         if getattr(config, "pad_token_id", token) is None:
             config.pad_token_id = token
+
+
+def read_config(directory: Path) -> PreTrainedConfig:
+    """Raises `Invalid`."""
+    try:
+        return AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # transformers raises many kinds here; each says what is wrong with config.json
+        message = f"{directory.name}/config.json can't be read: {in_short(error)}"
+        raise Invalid(message, [Fault(("source", "path"), message)]) from error
+
+
+def own_task(config: PreTrainedConfig) -> str | None:
+    """What the model was made for, by its architecture."""
+    return task_of(config.architectures[0]) if config.architectures else None

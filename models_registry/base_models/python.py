@@ -19,7 +19,7 @@ from models_registry.base_models.named_tensors import (
 from models_registry.base_models.seeding import seeded
 from models_registry.base_models.spec import Rows
 from models_registry.base_models.token_ids import Tables, tables_of, token_faults
-from models_registry.base_models.writing import OnTokens, Prompt
+from models_registry.base_models.writing import Prompt, TokenDrawer
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import Fault, PythonSource
@@ -97,8 +97,10 @@ class PythonSpec:
         parameters: Mapping[str, Any],
         stopped: Callable[[], bool],
         places: Sequence[int] = (),
-        on_tokens: OnTokens | None = None,
     ) -> tuple[str, ...]:
+        raise Invalid(f"It can't write text. {NO_TOKENIZER}", [Fault(("parameters",), NO_TOKENIZER)])
+
+    def write(self, module: nn.Module, inputs: Inputs, parameters: Mapping[str, Any], drawer: TokenDrawer) -> None:
         raise Invalid(f"It can't write text. {NO_TOKENIZER}", [Fault(("parameters",), NO_TOKENIZER)])
 
     def joins(self, parameters: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from models_registry.base_models.writing import OnTokens, Prompt, Writer
+from models_registry.base_models.writing import Prompt, TokenDrawer, Writer
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import AbsentHead
 
@@ -97,12 +97,16 @@ class BaseModelSpec(Protocol):
         parameters: Mapping[str, Any],
         stopped: Callable[[], bool],
         places: Sequence[int] = (),
-        on_tokens: OnTokens | None = None,
     ) -> tuple[str, ...]:
         """Continue each text, as `prepare` made it. `stopped` is asked after each token: once it says so, what there is
         comes back. `places` are the texts' in their callers' requests (by default 0, 1, …): with a seed, a text is
-        drawn by the seed and its place, whatever stands beside it. `on_tokens` hears each token. Raises `Invalid` where
-        the task isn't text generation or a parameter is unknown, of the wrong type or out of range."""
+        drawn by the seed and its place, whatever stands beside it. Raises `Invalid` where the
+        task isn't text generation or a parameter is unknown, of the wrong type or out of range."""
+        ...
+
+    def write(self, module: nn.Module, inputs: Inputs, parameters: Mapping[str, Any], drawer: TokenDrawer) -> None:
+        """Let `generate` compute texts that `drawer` draws, token by token. Of the `parameters` only the length counts.
+        Raises as `generate` does."""
         ...
 
     def joins(self, parameters: Mapping[str, Any]) -> bool:

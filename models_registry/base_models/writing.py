@@ -1,20 +1,31 @@
 """What it takes to write a text token by token: its prompt as tokens, and what belongs to the model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol
 
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models_registry.base_models.detokenizer import Detokenizer
+from models_registry.base_models.encoder_decoder import start_token_of
 from models_registry.base_models.generation import GenerationParameters, end_ids
 from models_registry.base_models.text import Text
 from models_registry.base_models.token_ids import Tables, text_faults
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs
 
-OnTokens: TypeAlias = Callable[[Sequence[int]], None]
-"""Hears the next token of each text of a batch."""
+
+class TokenDrawer(Protocol):
+    """Draws the tokens of a batch of texts, whose scores a model's own `generate` computes."""
+
+    def draw(self, logits: Tensor) -> Sequence[int]:
+        """The next token of each text, by float32 logits [texts, vocabulary]. Whatever it raises ends the batch."""
+        ...
+
+    def over(self) -> Sequence[bool]:
+        """Which texts get no more tokens. Asked after each token, when nothing is being computed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +43,19 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """A causal language model, the tokens that end its texts, and what makes tokens and reads them."""
+    """A model that writes, the tokens that end its texts, and what makes tokens and reads them. `begins` are the tokens
+    that every text begins with; None where a text goes on from its prompt."""
 
     model: PreTrainedModel
     end_ids: frozenset[int]
     tokenizer: PreTrainedTokenizerBase
     detokenizer: Detokenizer
+    begins: tuple[int, ...] | None = None
 
 
 def writer_of(model: PreTrainedModel, text: Text) -> Writer:
-    return Writer(model, end_ids(model), text.tokenizer, Detokenizer(text.tokenizer))
+    begins = (start_token_of(model) or 0,) if model.config.is_encoder_decoder else None
+    return Writer(model, end_ids(model), text.tokenizer, Detokenizer(text.tokenizer), begins)
 
 
 def prompts_of(

@@ -1,7 +1,7 @@
 """Inputs as a caller sent them, and the outputs that come back, before and after any base model has seen them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -26,3 +26,19 @@ class Inputs:
     chats: tuple[Chat, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
     is_templated: bool = False
+
+    @property
+    def count(self) -> int:
+        """How many rows they are, if tensors have any: then one for each index of their leading dimension."""
+        if self.tensors:
+            return min(tensor.shape[0] if tensor.ndim else 0 for tensor in self.tensors.values())
+        return len(self.texts) or len(self.chats)
+
+    def at(self, rows: Sequence[int]) -> "Inputs":
+        """Some of the rows, in this order."""
+        return replace(
+            self,
+            tensors={name: tensor[list(rows)] for name, tensor in self.tensors.items()},
+            texts=self.texts and tuple(self.texts[row] for row in rows),
+            chats=self.chats and tuple(self.chats[row] for row in rows),
+        )

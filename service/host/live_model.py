@@ -13,6 +13,7 @@ from torch import nn
 from models_registry.architecture import describe
 from models_registry.arithmetic import Arithmetic
 from models_registry.base_models.spec import BaseModelSpec, Rows
+from models_registry.base_models.writing import Writer
 from models_registry.errors import RegistryError
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.injection.kernels.kernel_table import KernelTable
@@ -24,6 +25,9 @@ from service.host.device import a_quarter_of_memory, choose_device, choose_dtype
 from service.host.execution.arithmetic import arithmetic_of
 from service.host.execution.examples import check_example, learn_example
 from service.host.generation.engine import Engine, engine_for
+from service.host.generation.fallback import Fallback
+from service.host.generation.text_reader import TextReader
+from service.host.generation.texts import Texts
 from service.host.low_priority import run_with_low_priority
 from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.batcher import Batcher
@@ -131,9 +135,12 @@ def build(order: BuildOrder, spec: BaseModelSpec, read_blob: ReadBlob, watch: Wa
     at = device_of(module)
     readers = ThreadPoolExecutor(READERS, "reader")
     cache_room = a_quarter_of_memory(device) if limits.max_cache_bytes is None else limits.max_cache_bytes
-    engine = engine_for(base.id, spec, adapted, limits.max_batch_rows, cache_room)
-    reader = RequestReader(adapted, policy, batcher, cache, readers, limits, engine and engine.reader)
-    worker = Worker(base.id, adapted, cache, policy, batcher, watch, engine)
+    writer = spec.writer(module)
+    texts = None if writer is None else _texts(base.id, spec, writer, adapted, limits, cache_room, watch)
+    engine = texts and texts.engine
+    text_reader = None if writer is None else TextReader(spec, writer)
+    reader = RequestReader(adapted, policy, batcher, cache, readers, limits, text_reader)
+    worker = Worker(base.id, adapted, cache, policy, batcher, watch, texts)
     worker.start()
     # The model is ready before it is probed: only who asks for its profile, and the first request, wait for that.
     probing: Future[tuple[str, ...]] = batcher.call(partial(_learn, base, spec, adapted, policy, example))
@@ -155,6 +162,13 @@ def build(order: BuildOrder, spec: BaseModelSpec, read_blob: ReadBlob, watch: Wa
         arithmetic,
         str(at),
     )
+
+
+def _texts(
+    name: str, spec: BaseModelSpec, writer: Writer, adapted: AdaptedModel, limits: HostLimits, room: int, watch: Watch
+) -> Texts:
+    fallback = Fallback(name, spec, writer, adapted, watch)
+    return Texts(name, fallback, engine_for(name, writer, adapted, limits.max_batch_rows, room), watch)
 
 
 def _build(base: BaseModel, spec: BaseModelSpec, device: torch.device) -> tuple[nn.Module, Architecture]:

@@ -1,7 +1,8 @@
 """The thread of one hosted base model, the only one that runs or changes its module.
 
 Its loop is one sentence: let adapters be loaded and evicted, take a batch of ready jobs, make its adapters resident,
-run it, give each request its rows or its own error; then write the next token of every text.
+run it, give each request its rows or its own error; then write the next token of every text: on slots, and of a batch
+that the model's own `generate` writes.
 """
 
 import logging
@@ -16,8 +17,8 @@ from service.host.adapters.adapter_cache import AdapterCache
 from service.host.adapters.memory_budget import SLOW_S
 from service.host.execution.model_runner import answer_jobs, require_coverage
 from service.host.execution.use import use_of
-from service.host.generation.engine import Engine
-from service.host.generation.fallback import Fallback
+from service.host.generation.answer import TextAnswer
+from service.host.generation.texts import Texts
 from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.batcher import Batcher, Call
 from service.host.scheduling.job import Job
@@ -41,18 +42,17 @@ class Worker:
         policy: BatchPolicy,
         batcher: Batcher,
         watch: Watch = lambda _: None,
-        engine: Engine | None = None,
+        texts: Texts | None = None,
     ) -> None:
         """`watch` hears what the thread begins: requests, or something else for none; None once it has finished.
-        Without an `engine`, the spec writes texts itself, as a batch."""
+        `texts` are those it writes; there are none where the model writes no text."""
         self._name = name
         self._adapted = adapted
         self._adapters = adapters
         self._policy = policy
         self._batcher = batcher
         self._watch = watch
-        self._engine = engine
-        self._fallback = Fallback(policy.spec, adapted.module)
+        self._texts = texts
         self.rows_per_forward: Final = Sizes()
         self.adapters_per_forward: Final = Sizes()
         self._running: tuple[Job, ...] = ()
@@ -92,13 +92,13 @@ class Worker:
                 case jobs:
                     self._serve(jobs)
                     del jobs
-            if self._engine is not None:
-                self._write(self._engine)
+            if self._texts is not None:
+                self._write(self._texts)
         self._adapters.close(self._batcher.closed or Unavailable("The base model is going."))
 
     @property
     def _written(self) -> tuple[Job, ...]:
-        return () if self._engine is None else self._engine.jobs
+        return () if self._texts is None else self._texts.jobs
 
     @property
     def _patience_s(self) -> float | None:
@@ -140,45 +140,35 @@ class Worker:
 
     # ---- texts that are written token by token ------------------------------------------------------------------
 
-    def _write(self, engine: Engine) -> None:
+    def _write(self, texts: Texts) -> None:
         """Let texts begin, then write the next token of each."""
-        if jobs := self._batcher.take_texts(engine.room, self._adapters.absent, engine.waiting_teams):
-            self._begin(engine, jobs)
+        room = texts.room(self._batcher.max_rows)
+        if jobs := self._batcher.take_texts(room, self._adapters.absent, texts.waiting_teams):
+            self._begin(texts, jobs)
             del jobs
-        if not engine.jobs:
-            return
-        self._watch(tuple(job.id for job in engine.jobs))
-        try:
-            if rows := engine.step():
-                self.rows_per_forward.record(rows)
-        except BaseException as error:  # nobody foresaw it; the thread must live on
-            engine.fail_all(error)
-        finally:
-            self._watch(None)
+        for rows in texts.step():
+            self.rows_per_forward.record(rows)
 
-    def _begin(self, engine: Engine, jobs: Sequence[Job]) -> None:
+    def _begin(self, texts: Texts, jobs: Sequence[Job]) -> None:
         self._running = tuple(job for job in jobs if job.begin())
         try:
-            if others := [job for job in self._running if not self._joins(engine, job)]:
-                self._answer(others)
+            texts.begin([answer for job in self._running if (answer := self._begun(job)) is not None])
         finally:
             self._running = ()
             self._watch(None)
 
-    def _joins(self, engine: Engine, job: Job) -> bool:
-        """Whether the engine writes its texts, or it has failed already."""
+    def _begun(self, job: Job) -> TextAnswer | None:
+        """With its adapters in memory; None where it has failed."""
         if self._given_up is not None:
             fail(job.future, self._given_up)
-            return True
+            return None
         begun = time.monotonic()
         try:
             came_at = self._adapters.make_resident(job.versions)
-            if not engine.takes(job):
-                return False
-            engine.begin(job, begun, _load_s(job, came_at))
         except BaseException as error:  # as in a forward
             explain(self._name, job, error)
-        return True
+            return None
+        return TextAnswer(job, begun, _load_s(job, came_at))
 
     # ---- forwards -----------------------------------------------------------------------------------------------
 
@@ -209,9 +199,7 @@ class Worker:
         begun = time.monotonic()
         came_at = self._adapters.make_resident(distinct_versions(one for job in jobs for one in job.selections))
         loaded = time.monotonic()
-        heard = [self._fallback.texts(job) for job in jobs]
-        by_token, texts = self._policy.proof.by_token or (), [text for own in heard for text in own]
-        outputs = answer_jobs(self._policy.spec, self._adapted, jobs, by_token, texts)
+        outputs = answer_jobs(self._policy.spec, self._adapted, jobs, self._policy.proof.by_token or ())
         ended = time.monotonic()
         self._batcher.times.record(jobs, ended - loaded)
         self._record(jobs, begun, loaded, ended)
@@ -219,17 +207,15 @@ class Worker:
         require_coverage(self._adapted, (one for job in jobs for one in job.selections))
         answers: list[HostAnswer] = []
         row_s = (ended - loaded) / sum(job.size for job in jobs)
-        for job, own, texts in zip(jobs, outputs, heard, strict=True):
+        for job, own in zip(jobs, outputs, strict=True):
             load_s = _load_s(job, came_at)
-            written = tuple(text.end() for text in texts)
             answer = HostAnswer(
                 selections=own.selections,
                 outputs=own.values,
                 queue_ms=(begun - job.admitted_at - load_s) * 1000,
                 load_ms=(load_s + loaded - begun) * 1000,
                 forward_ms=(ended - loaded) * 1000,
-                texts=written,
-                used=use_of(job, own.selections, written, row_s),
+                used=use_of(job.rows, own.selections, row_s),
             )
             answers.append(answer)
         return answers

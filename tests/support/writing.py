@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from engines import TIMEOUT_S, eventually
 from torch import nn
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from word_models import save, tiny_llama, word_tokenizer
 
 from models_registry.adapters.catalog import dump_config, parse_config
@@ -41,27 +41,33 @@ class WritingHost:
         tokenizer: PreTrainedTokenizerFast | None = None,
         dtype: str | None = None,
         stored: torch.dtype = torch.float32,
+        model: PreTrainedModel | None = None,
+        task: str = "text-generation",
     ) -> None:
+        """With a tiny llama, or another `model` of this `task`."""
         if tokenizer is None:
             tokenizer = word_tokenizer()
             tokenizer.model_max_length = 256  # with less, the rows of the model's own example are all alike
-        save(_llama(stored, len(tokenizer), tokenizer.model_max_length), tokenizer, directory / "llama")
-        self._architecture = describe(_llama(stored))
+        if model is None:
+            model = _llama(stored, len(tokenizer), tokenizer.model_max_length)
+        save(model, tokenizer, directory / "model")
+        self._architecture = describe(model)
         self._blobs: dict[str, bytes] = {}
         self._ids = count()
         self.host = TorchHost(self._blobs.__getitem__)
-        source = HuggingFaceSource(str(directory / "llama"))
+        source = HuggingFaceSource(str(directory / "model"))
         made_at = datetime(2026, 1, 1, tzinfo=UTC)
-        base = BaseModel("m", source, dtype, None, "text-generation", None, True, made_at)
+        base = BaseModel("m", source, dtype, None, task, None, True, made_at)
         self.host.open(BuildOrder(base, (str(directory),), (), limits or HostLimits("cpu"))).result(TIMEOUT_S)
         self.built = self.host.build().result(TIMEOUT_S)
 
     @property
     def engine(self) -> Engine:
         """For what no answer shows."""
-        engine = self.host._live.worker._engine  # pyright: ignore[reportPrivateUsage]
-        assert engine is not None
-        return engine
+        texts = self.host._live.worker._texts  # pyright: ignore[reportPrivateUsage]
+        assert texts is not None
+        assert texts.engine is not None
+        return texts.engine
 
     def wait_for(self, texts: int) -> None:
         """Until so many wait for a step, which must be held."""
@@ -109,6 +115,14 @@ class WritingHost:
         )
         return self.host.infer(next(self._ids) if id is None else id, call, adapters, on_part)
 
+    def ask_with(self, inputs: Inputs, on_part: OnPart | None = None, **parameters: Any) -> Future[HostAnswer]:
+        """For what isn't text."""
+        return self.host.infer(next(self._ids), InferCall(inputs, parameters=parameters), (BASE,), on_part)
+
+    def run(self, *texts: str) -> Future[HostAnswer]:
+        """One forward, without parameters."""
+        return self.host.infer(next(self._ids), InferCall(Inputs(texts=texts)), (BASE,), None)
+
     def write(self, *texts: str, **how: Any) -> tuple[str, ...]:
         written = self.ask(*texts, **how).result(TIMEOUT_S).outputs["text"]
         assert isinstance(written, tuple)
@@ -121,7 +135,7 @@ class WritingHost:
         return spec.generate(live.adapted.module, Inputs(texts=texts), parameters, lambda: False)
 
 
-def _llama(stored: torch.dtype, *sizes: int) -> LlamaForCausalLM:
+def _llama(stored: torch.dtype, *sizes: int) -> PreTrainedModel:
     model = tiny_llama(*sizes)
     nn.Module.to(model, stored)
     return model

@@ -1,14 +1,11 @@
 """What one forward answers: the rows of one job or of several, sorted by adapter, and whose they are."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import Any
 
 from models_registry.base_models.spec import Rows
-from models_registry.inputs.values import Inputs
 from service.host.execution.collate import Values, join_rows, rows_at, tokens_of, values_at
-from service.host.generation.fallback import HeardText
 from service.host.scheduling.job import Job
 from service.protocol.types import Selection
 
@@ -28,44 +25,25 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`selections` is one for all, or one per row. Without `rows` the texts of `inputs` are to be continued; `places`
-    are theirs in their callers' requests, and `heard` hear them.
+    """`selections` is one for all, or one per row. `shares` is empty where everything is one job's as it stands. Only
+    what is `divisible` may run in two halves."""
 
-    `shares` is empty where everything is one job's as it stands. Only what is `divisible` may run in two halves. Once
-    `stopped` says so, nobody waits for any of it any more.
-    """
-
-    rows: Rows | None
-    inputs: Inputs
-    parameters: Mapping[str, Any]
+    rows: Rows
     selections: tuple[Selection, ...]
     outputs: tuple[str, ...] | None
     shares: tuple[Share, ...] = ()
     divisible: bool = False
-    stopped: Callable[[], bool] = lambda: False
-    places: tuple[int, ...] = ()
-    heard: tuple[HeardText, ...] = ()
-
-    @property
-    def size(self) -> int | None:
-        return len(self.inputs.texts) if self.rows is None else self.rows.count
 
     def at(self, indices: Sequence[int]) -> "Batch":
         """Some of its rows, in that order; nobody's share any more."""
         selections = self.selections if len(self.selections) == 1 else tuple(self.selections[i] for i in indices)
-        rows = None if self.rows is None else rows_at(self.rows, indices)
-        texts = self.inputs.texts and tuple(self.inputs.texts[index] for index in indices)
-        inputs = replace(self.inputs, texts=texts)
-        places = self.places and tuple(self.places[index] for index in indices)
-        heard = self.heard and tuple(self.heard[index] for index in indices)
-        return replace(self, rows=rows, inputs=inputs, selections=selections, shares=(), places=places, heard=heard)
+        return replace(self, rows=rows_at(self.rows, indices), selections=selections, shares=())
 
 
-def join_jobs(jobs: Sequence[Job], heard: Sequence[HeardText] = ()) -> Batch:
-    """Several jobs are of one kind; `heard` hear all their texts in turn. Rows of one adapter become neighbours, so
-    that each has one segment."""
-    whole = replace(_in_turn(jobs), heard=tuple(heard))
-    size = whole.size
+def join_jobs(jobs: Sequence[Job]) -> Batch:
+    """Several jobs are of one kind. Rows of one adapter become neighbours, so that each has one segment."""
+    whole = _in_turn(jobs)
+    size = whole.rows.count
     if size is None or (len(jobs) == 1 and len(set(whole.selections)) == 1):
         return whole
     order = _by_selection(whole.selections, size)
@@ -90,19 +68,11 @@ def _in_turn(jobs: Sequence[Job]) -> Batch:
     wishes = [job.request.outputs for job in jobs]
     wanted = dict.fromkeys(name for wish in wishes if wish is not None for name in wish)
     return Batch(
-        rows=join_rows(rows) if rows else None,
-        inputs=Inputs() if rows else _joined_texts([job.request.inputs for job in jobs]),
-        parameters=first.request.parameters or {},
+        rows=join_rows(rows),
         selections=selections,
         outputs=None if None in wishes else tuple(wanted),
         divisible=all(job.batch_key is not None for job in jobs),
-        stopped=lambda: all(job.left.is_set() for job in jobs),
-        places=() if rows else tuple(job.start + row for job in jobs for row in range(job.size)),
     )
-
-
-def _joined_texts(inputs: Sequence[Inputs]) -> Inputs:
-    return replace(inputs[0], texts=tuple(text for one in inputs for text in one.texts))
 
 
 def _each_row(job: Job) -> tuple[Selection, ...]:

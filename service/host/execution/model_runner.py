@@ -5,7 +5,7 @@ Runs on the model's own thread. Knows rows and compositions; nothing of queues, 
 
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -19,7 +19,6 @@ from models_registry.references import reference_of
 from service.host.device import give_memory_back
 from service.host.execution.batch import Batch, join_jobs
 from service.host.execution.collate import Values, join_values, rows_at
-from service.host.generation.fallback import HeardText
 from service.host.scheduling.job import Job
 from service.protocol.types import BASE, Selection
 
@@ -52,12 +51,10 @@ def answer_jobs(
     adapted: AdaptedModel,
     jobs: Sequence[Job],
     by_token: Collection[str] = (),
-    heard: Sequence[HeardText] = (),
 ) -> tuple[Outputs, ...]:
     """One forward for all of them, if they are several; each gets its own rows, of the outputs in `by_token` cut to its
-    own tokens. `heard` hear the tokens of all texts in turn. Raises `Invalid` where the inputs are to blame or an asked
-    output doesn't exist."""
-    batch = join_jobs(jobs, heard)
+    own tokens. Raises `Invalid` where the inputs are to blame or an asked output doesn't exist."""
+    batch = join_jobs(jobs)
     outputs = _answer(spec, adapted, batch)
     if not batch.shares:
         return (outputs,)
@@ -71,7 +68,7 @@ def answer_jobs(
 def _answer(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs:
     """Where memory runs out, once more without the copies that hot adapters have; then a request's rows in halves, and
     so on. Several requests are halved by the worker, as after every other failure."""
-    halves = batch.divisible and (batch.size or 1) > 1 and len(batch.shares) <= 1
+    halves = batch.divisible and (batch.rows.count or 1) > 1 and len(batch.shares) <= 1
     try:
         return _run(spec, adapted, batch)
     except OutOfMemory:
@@ -81,7 +78,7 @@ def _answer(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs
     give_memory_back()
     if not halves:
         return _run(spec, adapted, batch)
-    indices = range(batch.size or 1)
+    indices = range(batch.rows.count or 1)
     middle = len(indices) // 2
     pieces: list[Piece] = []
     for half in (indices[:middle], indices[middle:]):
@@ -93,8 +90,6 @@ def _answer(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs
 
 def _run(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs:
     with torch.inference_mode(), blame_on_inputs():
-        if batch.rows is None:
-            return _generate(spec, adapted, batch)
         return _forward(spec, adapted, batch, batch.rows)
 
 
@@ -136,28 +131,6 @@ def _forward(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch, rows: Row
         return values
 
     return Outputs(_run_mixed(adapted, batch.selections, groups, run), batch.selections)
-
-
-def _generate(spec: BaseModelSpec, adapted: AdaptedModel, batch: Batch) -> Outputs:
-    texts = batch.inputs.texts
-    groups = _rows_by_selection(batch.selections, len(texts))
-
-    def run(indices: Sequence[int]) -> Values:
-        some = replace(batch.inputs, texts=tuple(texts[index] for index in indices))
-        places = [batch.places[index] for index in indices]
-        heard = [batch.heard[index] for index in indices] if batch.heard else []
-        for text in heard:
-            text.begin()
-
-        def hear(ids: Sequence[int]) -> None:
-            for text, id in zip(heard, ids, strict=True):
-                text.hear(id)
-
-        listener = hear if heard else None
-        return {"text": spec.generate(adapted.module, some, batch.parameters, batch.stopped, places, listener)}
-
-    values = _run_mixed(adapted, batch.selections, groups, run)
-    return Outputs(_chosen(values, batch.outputs), _each_row(batch.selections, len(texts)))
 
 
 def _run_mixed(

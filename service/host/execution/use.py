@@ -5,22 +5,16 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from models_registry.base_models.spec import Rows
-from service.host.scheduling.job import Job
-from service.protocol.texts import WrittenText
 from service.protocol.types import Selection, Used
 
 IDS, MASK = "input_ids", "attention_mask"
 
 
-def use_of(job: Job, selections: tuple[Selection, ...], texts: Sequence[WrittenText], row_s: float) -> tuple[Used, ...]:
-    """Of a job whose rows took `row_s` seconds of a forward each, with the `texts` that were written for it. Its
-    outputs' `selections` are one per row, or one where they came back whole."""
-    if job.rows is None:
-        rows = [Used(1, text.prompt_tokens, text.cached_tokens, text.tokens, row_s) for text in texts]
-        rows = rows or [Used(1, forward_s=row_s)] * job.size
-    else:
-        rows = [Used(1, tokens, forward_s=row_s) for tokens in prompt_tokens(job.rows)]
-    return by_selection(selections if len(selections) == len(rows) else selections[:1] * len(rows), rows)
+def use_of(rows: Rows | None, selections: tuple[Selection, ...], row_s: float) -> tuple[Used, ...]:
+    """Of a job whose rows took `row_s` seconds of a forward each. Its outputs' `selections` are one per row, or one
+    where they came back whole."""
+    uses = [] if rows is None else [Used(1, tokens, forward_s=row_s) for tokens in prompt_tokens(rows)]
+    return by_selection(selections if len(selections) == len(uses) else selections[:1] * len(uses), uses)
 
 
 def by_selection(selections: Iterable[Selection], uses: Iterable[Used]) -> tuple[Used, ...]:

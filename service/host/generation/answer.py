@@ -25,15 +25,18 @@ class Writing(Protocol):
 
 
 class TextAnswer:
-    """`load_s` of the time before `begun` went into the coming of its adapters."""
+    """It waited until `begun` (`time.monotonic()`), `load_s` of that for its adapters."""
 
     def __init__(self, job: Job, begun: float, load_s: float) -> None:
         self.job = job
         self._begun = begun
         self._load_s = load_s
         self._texts: list[list[str]] = [[] for _ in range(job.size)]
-        self._rows: list[Writing] = []
-        self._ended = 0
+        self._rows: dict[int, Writing] = {}
+        self._ended: set[int] = set()
+        self._heard = [(0, 0)] * job.size
+        self._sent = [(0, 0)] * job.size
+        """Of each text, characters and tokens: since it was begun; in any attempt."""
 
     @property
     def is_left(self) -> bool:
@@ -47,31 +50,44 @@ class TextAnswer:
 
     @property
     def is_complete(self) -> bool:
-        return self._ended == self.job.size
+        return len(self._ended) == self.job.size
 
-    def add(self, text: Writing) -> None:
-        """The next row."""
-        self._rows.append(text)
+    def begin(self, row: int, text: Writing) -> None:
+        """A row's text, from its beginning. Where it is written again, what was sent of it isn't sent again."""
+        self._rows[row] = text
+        self._texts[row] = []
+        self._heard[row] = (0, 0)
 
     def write(self, row: int, text: str, tokens: tuple[DrawnToken, ...], end: WrittenText | None) -> None:
         """What is decided of a text. With its `end`, its last part."""
         self._texts[row].append(text)
-        self._ended += end is not None
-        if self.job.on_part is not None and (text or tokens or end):
+        text, tokens = self._unsent(row, text, tokens)
+        is_told = row in self._ended
+        if end is not None:
+            self._ended.add(row)
+        if self.job.on_part is not None and not is_told and (text or tokens or end):
             last = None if end is None else replace(end, logprobs=())
             self.job.on_part(TextPart(self.job.start + row, text, tokens, last))
 
+    def _unsent(self, row: int, text: str, tokens: tuple[DrawnToken, ...]) -> tuple[str, tuple[DrawnToken, ...]]:
+        (characters, count), (most_characters, most) = self._heard[row], self._sent[row]
+        heard = characters + len(text), count + len(tokens)
+        self._heard[row] = heard
+        self._sent[row] = max(most_characters, heard[0]), max(most, heard[1])
+        return text[max(0, most_characters - characters) :], tokens[max(0, most - count) :]
+
     def answer(self) -> HostAnswer:
         """As far as its texts are written."""
-        job, selections = self.job, tuple(text.selection for text in self._rows)
+        job, rows = self.job, [self._rows[row] for row in sorted(self._rows)]
+        selections = tuple(text.selection for text in rows)
         return HostAnswer(
             selections=selections,
             outputs={"text": tuple(map("".join, self._texts))},
             queue_ms=(self._begun - job.admitted_at - self._load_s) * 1000,
             load_ms=self._load_s * 1000,
             forward_ms=(time.monotonic() - self._begun) * 1000,
-            texts=tuple(text.written for text in self._rows),
-            used=by_selection(selections, map(_use_of, self._rows)),
+            texts=tuple(text.written for text in rows),
+            used=by_selection(selections, map(_use_of, rows)),
         )
 
 

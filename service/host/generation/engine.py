@@ -30,7 +30,6 @@ from service.host.generation.sampler import Sampler, draw
 from service.host.generation.schedule import Schedule, rows_for
 from service.host.generation.sequence import TextSequence
 from service.host.generation.stepper import Stepper, stepper_for
-from service.host.generation.text_reader import TextReader
 from service.host.generation.text_stream import TextStream
 from service.host.scheduling.job import Job
 from service.host.scheduling.outcome import explain, fail, succeed
@@ -48,7 +47,6 @@ class Engine:
         name: str,
         adapted: AdaptedModel,
         writer: Writer,
-        reader: TextReader,
         stepper: Stepper,
         max_rows: int,
         max_bytes: int,
@@ -56,7 +54,6 @@ class Engine:
         self._name = name
         self._adapted = adapted
         self._writer = writer
-        self.reader: Final = reader
         self._stepper: Final = stepper
         self._slots = stepper.slots
         self._prefixes = Prefixes(self._slots)
@@ -101,13 +98,18 @@ class Engine:
             self._is_proven = writes_as_generate(self._stepper, self._writer, example_prompts(spec))
         self._slots.shrink(0, 0)
 
+    @property
+    def is_proven(self) -> bool:
+        """Whether it takes any jobs at all."""
+        return self._is_proven
+
     def takes(self, job: Job) -> bool:
         """Whether it can write this job's texts. Its adapters are in memory."""
         return self._is_proven and self._adapted.routes_rows(job.keys)
 
-    def begin(self, job: Job, begun: float, load_s: float) -> None:
-        """Write its texts from the next step on. It waited until `begun` (`time.monotonic()`), `load_s` of that for its
-        adapters. Raises `Invalid` for texts that the slots can never hold."""
+    def begin(self, answer: TextAnswer) -> None:
+        """Write these texts from the next step on. Raises `Invalid` for texts that the slots can never hold."""
+        job = answer.job
         self._schedule.max_positions = self._max_positions
         for row, prompt in enumerate(job.prompts):
             if not self._schedule.fits(prompt.length):
@@ -117,7 +119,6 @@ class Engine:
                 )
                 raise Invalid("A text doesn't fit into memory.", [Fault(("inputs", "text", job.start + row), message)])
         parameters = parse_parameters(job.request.parameters or {})
-        answer = TextAnswer(job, begun, load_s)
         selections = job.selections * job.size if len(job.selections) == 1 else job.selections
         writer, device = self._writer, self._writer.model.device
         for row, (prompt, selection) in enumerate(zip(job.prompts, selections, strict=True)):
@@ -125,7 +126,7 @@ class Engine:
             sampler = Sampler(parameters, prompt.ids, job.start + row, writer.end_ids, device, grammar)
             stream = TextStream(writer.detokenizer, parameters.stop_reader())
             sequence = TextSequence(answer, row, prompt, selection, sampler, stream, writer.detokenizer.piece)
-            answer.add(sequence)
+            answer.begin(row, sequence)
             self._schedule.add([sequence])
         self._jobs = (*self._jobs, job)
 
@@ -318,10 +319,9 @@ class Engine:
             self._slots.move(source, slot, self._schedule.running[slot].computed)
 
 
-def engine_for(name: str, spec: BaseModelSpec, adapted: AdaptedModel, max_rows: int, max_bytes: int) -> Engine | None:
-    """None where only the spec itself can write the model's texts, if anything can."""
-    writer = spec.writer(adapted.module)
+def engine_for(name: str, writer: Writer | None, adapted: AdaptedModel, max_rows: int, max_bytes: int) -> Engine | None:
+    """None where only the model's own `generate` can write its texts, if anything can."""
     stepper = None if writer is None else stepper_for(writer.model)
     if writer is None or stepper is None:
         return None
-    return Engine(name, adapted, writer, TextReader(spec, writer), stepper, max_rows, max_bytes)
+    return Engine(name, adapted, writer, stepper, max_rows, max_bytes)

@@ -1,81 +1,221 @@
-"""Texts that a model's own `generate` writes, a batch at a time: their parts while it does, and how they ended."""
+"""Writes texts by a model's own `generate`, a batch at a time, for what can't be run on slots.
 
+`generate` returns only once all its texts have ended. So it runs on a thread of its own and gives the turn back after
+each token: the model's other requests have theirs in between, and no two forwards ever run at the same time.
+"""
+
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
-from torch import nn
+import torch
+from torch import Tensor
 
-from models_registry.base_models.generation import GenerationParameters, parse_parameters
+from models_registry.base_models.generation import parse_parameters
 from models_registry.base_models.spec import BaseModelSpec
 from models_registry.base_models.writing import Writer
+from models_registry.errors import RowsLost
+from models_registry.injection.adapted_model import AdaptedModel
+from models_registry.injection.routing.routing import Routing
+from models_registry.inputs.values import Inputs
+from service.host.device import device_of, give_memory_back
+from service.host.execution.collate import join_values
+from service.host.execution.model_runner import OutOfMemory, acting, blame_on_inputs, require_coverage
+from service.host.generation.answer import TextAnswer
+from service.host.generation.generated import Generated
+from service.host.generation.sampler import Sampler
+from service.host.generation.sequence import TextSequence
 from service.host.generation.text_stream import TextStream
+from service.host.generation.turns import Turns
 from service.host.scheduling.job import Job
-from service.protocol.texts import FinishReason, OnPart, TextPart, WrittenText
+from service.host.scheduling.outcome import explain, succeed
+from service.protocol.types import BASE, Selection
+
+log = logging.getLogger(__name__)
 
 
-class HeardText:
-    """One text, by the tokens that are heard of it. Where a batch fails it is written again from its beginning; what
-    was sent isn't sent again."""
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """Row `row` of the job behind `answer`. `parameters` are its job's, with a seed where it is drawn at random, so
+    that it is the same text when it is written again."""
 
-    def __init__(
-        self, row: int, writer: Writer, parameters: GenerationParameters, prompt_tokens: int, on_part: OnPart | None
-    ) -> None:
-        self._row = row
-        self._writer = writer
-        self._parameters = parameters
-        self._ends = parameters.ends(writer.end_ids)
-        self._prompt_tokens = prompt_tokens
-        self._on_part = on_part
-        self._sent = 0
-        self.begin()
+    answer: TextAnswer
+    row: int
+    parameters: Mapping[str, object]
 
-    def begin(self) -> None:
-        self._stream = TextStream(self._writer.detokenizer, self._parameters.stop_reader())
-        self._tokens = 0
-        self._length = 0
-        self._reason: FinishReason | None = None
-
-    def hear(self, id: int) -> None:
-        """The next token; what fills up a batch behind the text's end is none."""
-        if self._reason is not None:
-            return
-        self._tokens += 1
-        if id in self._ends:
-            self._reason = "stop"
-            return
-        self._write(self._stream.add(id))
-        if self._stream.stopped:
-            self._reason = "stop"
-
-    def end(self) -> WrittenText:
-        """No token follows. Once."""
-        written = WrittenText(self._reason or "length", self._prompt_tokens, self._tokens)
-        self._write(self._stream.end(), written)
-        return written
-
-    def _write(self, text: str, end: WrittenText | None = None) -> None:
-        new = text[max(0, self._sent - self._length) :]
-        self._length += len(text)
-        self._sent = max(self._sent, self._length)
-        if self._on_part is not None and (new or end):
-            self._on_part(TextPart(self._row, new, end=end))
+    @property
+    def selection(self) -> Selection:
+        selections = self.answer.job.selections
+        return selections[self.row if len(selections) > 1 else 0]
 
 
 class Fallback:
-    """Of one hosted model."""
+    """Of the hosted model `name`. `watch` hears what begins to run, and None when it has."""
 
-    def __init__(self, spec: BaseModelSpec, module: nn.Module) -> None:
-        self._spec: Final = spec
-        self._writer: Final = spec.writer(module)
+    def __init__(
+        self,
+        name: str,
+        spec: BaseModelSpec,
+        writer: Writer,
+        adapted: AdaptedModel,
+        watch: Callable[[tuple[int, ...] | None], None],
+    ) -> None:
+        self._name = name
+        self._spec = spec
+        self._writer: Final = writer
+        self._adapted = adapted
+        self._watch = watch
+        self._batches: deque[tuple[TextAnswer, ...]] = deque()
+        self._turns: Turns | None = None
+        self._jobs: tuple[Job, ...] = ()
 
-    def texts(self, job: Job) -> tuple[HeardText, ...]:
-        """To hear the job's texts with; none where it has none. Raises as reading its prompts does."""
-        writer, inputs = self._writer, job.request.inputs
-        if job.rows is not None or writer is None:
-            return ()
-        raw = job.request.parameters or {}
-        prompts = job.prompts or self._spec.prompts(inputs, raw)
-        parameters = parse_parameters(raw)
-        return tuple(
-            HeardText(job.start + row, writer, parameters, len(prompt.ids), job.on_part)
-            for row, prompt in enumerate(prompts)
-        )
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """Those whose texts aren't all written yet. Any thread may ask."""
+        return self._jobs
+
+    @property
+    def rows(self) -> int:
+        """How many texts these have."""
+        return sum(job.size for job in self._jobs)
+
+    def begin(self, answers: Sequence[TextAnswer]) -> None:
+        """Write these texts together, once those that began before are written."""
+        self._batches.append(tuple(answers))
+        self._jobs = (*self._jobs, *(answer.job for answer in answers))
+
+    def step(self) -> int:
+        """One token of each text of a batch. Returns how many texts these were."""
+        if self._turns is None:
+            answers = self._batches[0]
+            self._turns = Turns(partial(self._write_batch, answers), f"texts of {self._name}")
+        rows = sum(answer.job.size for answer in self._batches[0])
+        try:
+            goes_on = self._turns.resume()
+        except BaseException:
+            self._turns = None
+            raise
+        if not goes_on:
+            self._turns = None
+            self._batches.popleft()
+            self._jobs = tuple(answer.job for batch in self._batches for answer in batch)
+        return rows
+
+    def fail_batch(self, error: BaseException) -> None:
+        """The batch that ran has ended with this."""
+        for answer in self._batches.popleft():
+            if not answer.job.future.done():
+                explain(self._name, answer.job, error)
+        self._jobs = tuple(answer.job for batch in self._batches for answer in batch)
+
+    # ---- on the thread that takes turns -------------------------------------------------------------------------
+
+    def _write_batch(self, answers: Sequence[TextAnswer]) -> None:
+        self._begin_turn(answers)
+        try:
+            with torch.inference_mode():
+                self._write([text for answer in answers for text in _texts_of(answer)])
+            for answer in answers:
+                if not answer.job.future.done():  # of one that was left, nobody reads the texts that took tokens
+                    succeed(answer.job.future, answer.answer())
+        finally:
+            self._watch(None)
+
+    def _begin_turn(self, answers: Sequence[TextAnswer]) -> None:
+        self._watch(tuple(answer.job.id for answer in answers))
+
+    def _take_turns(self, answers: Sequence[TextAnswer]) -> None:
+        """After a token."""
+        assert self._turns is not None
+        self._watch(None)
+        self._turns.pass_on()
+        self._begin_turn(answers)
+
+    def _write(self, texts: Sequence[_Text]) -> None:
+        """Together where their adapters can be told apart, else those of each composition."""
+        groups: dict[Selection, list[_Text]] = {}
+        for text in texts:
+            if not text.answer.is_left:
+                groups.setdefault(text.selection, []).append(text)
+        if self._adapted.routes_rows({key for selection in groups for key in selection.composition}):
+            groups = {BASE: [text for group in groups.values() for text in group]}
+        for group in groups.values():
+            if group:
+                self._write_group(group)
+
+    def _write_group(self, texts: Sequence[_Text]) -> None:
+        """In one `generate`; if that fails in two halves, and so on: an error is then only the text's that caused
+        it."""
+        try:
+            self._generate(texts)
+        except BaseException as error:  # a module may raise anything
+            if isinstance(error, RowsLost):
+                self._adapted.distrust_rows()  # the model takes a batch apart; its adapters go one by one
+            ran_out = isinstance(error, OutOfMemory)
+            may_fit = ran_out and self._adapted.merged_weights.clear()
+            if len(texts) == 1 and not may_fit:
+                explain(self._name, texts[0].answer.job, error)
+                return
+            log.debug("model %s writes %d texts in halves", self._name, len(texts), exc_info=error)
+        else:
+            return
+        # Only here, for the error would keep alive what the forward took.
+        if ran_out:
+            give_memory_back()
+        middle = len(texts) // 2
+        for half in (texts[:middle], texts[middle:]):
+            self._write(half)
+
+    def _generate(self, texts: Sequence[_Text]) -> None:
+        drawer = Generated([self._sequence(text) for text in texts], partial(self._take_turns, _answers_of(texts)))
+        selections = dict.fromkeys(text.selection for text in texts)
+        with blame_on_inputs(), acting(self._adapted, self._routed(texts, len(selections))):
+            self._spec.write(self._adapted.module, _inputs_of(texts), texts[0].parameters, drawer)
+        require_coverage(self._adapted, selections)
+        drawer.end()
+
+    def _routed(self, texts: Sequence[_Text], compositions: int) -> AbstractContextManager[Routing]:
+        if compositions == 1:
+            return self._adapted.routed_alone(texts[0].selection.composition)
+        return self._adapted.routed([text.selection.composition for text in texts])
+
+    def _sequence(self, text: _Text) -> TextSequence:
+        """The text from its beginning."""
+        answer, row, writer = text.answer, text.row, self._writer
+        job, parameters = answer.job, parse_parameters(text.parameters)
+        prompt = job.prompts[row]
+        before = prompt.ids if writer.begins is None else writer.begins
+        grammar = job.grammar and job.grammar.fresh()
+        device = device_of(self._adapted.module)
+        sampler = Sampler(parameters, before, job.start + row, writer.end_ids, device, grammar)
+        stream = TextStream(writer.detokenizer, parameters.stop_reader())
+        sequence = TextSequence(answer, row, prompt, text.selection, sampler, stream, writer.detokenizer.piece)
+        answer.begin(row, sequence)
+        return sequence
+
+
+def _answers_of(texts: Sequence[_Text]) -> tuple[TextAnswer, ...]:
+    return tuple({text.answer: None for text in texts})
+
+
+def _texts_of(answer: TextAnswer) -> list[_Text]:
+    parameters = dict(answer.job.request.parameters or {})
+    if parameters.get("do_sample") and parameters.get("seed") is None:
+        parameters["seed"] = secrets.randbits(62)
+    return [_Text(answer, row, parameters) for row in range(answer.job.size)]
+
+
+def _inputs_of(texts: Sequence[_Text]) -> Inputs:
+    """One row for each."""
+    rows = [text.answer.job.request.inputs.at([text.row]) for text in texts]
+    tensors: dict[str, Tensor] = {}
+    for name in rows[0].tensors:
+        joined = join_values(name, [row.tensors[name] for row in rows])
+        assert isinstance(joined, Tensor)
+        tensors[name] = joined
+    return replace(rows[0], tensors=tensors, texts=tuple(text for row in rows for text in row.texts))

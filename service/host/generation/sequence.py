@@ -93,6 +93,11 @@ class TextSequence:
             self.finish_reason = "length"
         return (text if self.finish_reason is None else text + self.stream.end()), tokens
 
+    def cut_off(self) -> str:
+        """There is no room for more. Returns the rest of the text."""
+        self.finish_reason = "length"
+        return self.stream.end()
+
     @property
     def written(self) -> WrittenText:
         return WrittenText(

@@ -41,7 +41,7 @@ class Batcher:
     several teams wait, it is to take no longer than `SHARED_S`."""
 
     def __init__(self, max_queue: int, max_rows: int) -> None:
-        self._max_rows = max_rows
+        self.max_rows: Final = max_rows
         self.times: Final = ForwardTimes()
         """Of the worker's thread."""
         self._changed = threading.Condition()
@@ -69,7 +69,7 @@ class Batcher:
 
     def put(self, job: Job) -> None:
         """Queue an admitted job, in parts where it has more rows than a forward may. Raises what `close` was given."""
-        parts = cut(job, self._max_rows)
+        parts = cut(job, self.max_rows)
         with self._changed:
             self._refuse_if_closed()
             for part in parts:
@@ -156,7 +156,7 @@ class Batcher:
             if self._calls:
                 self._wake_requested = True  # there may be more
                 return self._calls.popleft()
-        return self._take(self._waiting, self._max_rows, absent, beside=writing) or None
+        return self._take(self._waiting, self.max_rows, absent, beside=writing) or None
 
     def take_texts(
         self, room: int, absent: Callable[[], Collection[str]] = frozenset[str], passed_over: Collection[str] = ()
@@ -165,6 +165,7 @@ class Batcher:
         the teams that are `passed_over`. None before a call that came first."""
         with self._changed:
             if not room or self._calls:
+                self._wake_requested |= bool(self._texts)  # nothing else says when there is room
                 return ()
         return self._take(self._texts, room, absent, passed_over=passed_over)
 

@@ -29,12 +29,12 @@ class BatchKey:
 class Job:
     """A request whose inputs are read, or a part of one; its adapters are held until its caller's future is done.
 
-    `rows` is None for text generation, which reads its texts itself. `selections` is one for all, or one per row.
+    `rows` is None where text is to be written. `selections` is one for all, or one per row.
     Without a `batch_key` it runs alone. A part has a `future` of its own, and its caller's as `whole`. `left` is set
     once the caller has disconnected: what runs then runs for nobody. Only what is `divisible` may be cut into parts;
     `start` is the first row's place in its caller's request. `deadline` is in `time.monotonic()` seconds, `id` the
-    request's own; `on_part` hears its texts. Texts that can be written among others have their `prompts`, and the
-    form that each is held to.
+    request's own; `on_part` hears its texts. Texts that are to be written have their `prompts`, and the form that
+    each is held to.
     """
 
     request: InferCall
@@ -74,7 +74,7 @@ class Job:
     @property
     def size(self) -> int:
         """How many rows it adds to a batch."""
-        return len(self.request.inputs.texts) if self.rows is None else self.rows.count or 1
+        return self.request.inputs.count if self.rows is None else self.rows.count or 1
 
     def begin(self) -> bool:
         """Whether it may run: its caller still waits and its deadline hasn't passed. Then nobody can cancel it."""

@@ -81,7 +81,7 @@ class RequestReader:
         limits: HostLimits,
         texts: TextReader | None,
     ) -> None:
-        """`texts` reads those that are to be continued; where there is none, the spec reads them itself."""
+        """`texts` reads those that are to be continued; None where the model writes none."""
         self._adapted = adapted
         self._policy = policy
         self._batcher = batcher
@@ -126,7 +126,7 @@ class RequestReader:
         inputs = self._policy.spec.prepare(call.inputs, call.chat, call.parameters)
         call = replace(call, inputs=inputs, outputs=self._outputs(replace(call, inputs=inputs)))
         rows = None if call.parameters is not None else self._policy.spec.read(self._adapted.module, inputs)
-        count = len(inputs.texts) if rows is None else rows.count
+        count = inputs.count if rows is None else rows.count
         check_selections(call.per_row, selections, count)
         check_heads(self._adapted.architecture, selections)
         batch_key = self._policy.batch_key(call, selections, rows)

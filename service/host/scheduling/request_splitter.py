@@ -25,8 +25,8 @@ def cut(job: Job, max_rows: int) -> tuple[Job, ...]:
 
 
 def _part(job: Job, start: int, end: int) -> Job:
-    inputs = replace(job.request.inputs, tensors={}, texts=job.request.inputs.texts[start:end])
-    request = replace(job.request, inputs=inputs)
+    given = job.request.inputs if job.rows is None else replace(job.request.inputs, tensors={})
+    request = replace(job.request, inputs=given.at(range(start, end)))
     return replace(
         job,
         request=request,

@@ -148,15 +148,3 @@ def test_new_tokens_that_leave_no_room_are_named_as_the_cause(opened: Open, llam
     with pytest.raises(Invalid) as caught:
         spec.generate(module, Inputs(texts=("a " * 20,)), {"max_new_tokens": 20}, never)
     assert "at most 12" in caught.value.faults[0].message
-
-
-def test_each_token_is_heard_while_a_text_is_written(
-    opened: Open, t5: Path, tokenizer: PreTrainedTokenizerFast
-) -> None:
-    spec, module = built(opened(t5))
-    heard: list[list[int]] = []
-    asked = Inputs(texts=("a b c", "d e"))
-    texts = spec.generate(
-        module, asked, {"max_new_tokens": 5}, lambda: False, on_tokens=lambda ids: heard.append(list(ids))
-    )
-    assert [tokenizer.decode(list(row), skip_special_tokens=True) for row in zip(*heard, strict=True)] == list(texts)

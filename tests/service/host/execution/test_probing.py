@@ -15,7 +15,7 @@ from models_registry.base_models.huggingface import HuggingFaceSpec
 from models_registry.base_models.opening import open_spec
 from models_registry.base_models.sources import SourcePolicy
 from models_registry.base_models.spec import BaseModelSpec, Padding, Rows
-from models_registry.base_models.writing import OnTokens, Prompt
+from models_registry.base_models.writing import Prompt, TokenDrawer
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.injection.probing.row_independence import NOTHING, RowProof
 from models_registry.inputs.values import Inputs, OutputValue
@@ -57,9 +57,11 @@ class Plain:
         parameters: Mapping[str, Any],
         stopped: Callable[[], bool],
         places: Sequence[int] = (),
-        on_tokens: OnTokens | None = None,
     ) -> tuple[str, ...]:
         return ()
+
+    def write(self, module: nn.Module, inputs: Inputs, parameters: Mapping[str, Any], drawer: TokenDrawer) -> None:
+        raise NotImplementedError
 
     def writer(self, module: nn.Module) -> None:
         return None

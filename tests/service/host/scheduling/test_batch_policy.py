@@ -24,6 +24,8 @@ from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import HuggingFaceSource
 from service.host.execution.model_runner import Outputs, answer_jobs
+from service.host.generation.answer import TextAnswer
+from service.host.generation.fallback import Fallback
 from service.host.scheduling.batch_policy import BatchPolicy
 from service.host.scheduling.job import Job
 from service.protocol.types import BASE, InferCall, Part, Selection
@@ -54,7 +56,9 @@ class Host:
         selections = tuple(map(selection, adapters)) or (BASE,)
         rows = self.spec.read(self.adapted.module, inputs) if parameters is None else None
         request = InferCall(inputs, outputs=outputs, parameters=parameters)
-        return Job(request, selections, rows, Future(), 0.0, self.policy.batch_key(request, selections, rows))
+        key = self.policy.batch_key(request, selections, rows)
+        prompts = () if parameters is None else self.spec.prompts(inputs, parameters)
+        return Job(request, selections, rows, Future(), 0.0, key, prompts=prompts)
 
     def answer(self, jobs: Sequence[Job]) -> tuple[Outputs, ...]:
         return answer_jobs(self.spec, self.adapted, jobs, self.policy.proof.by_token or ())
@@ -179,14 +183,18 @@ def test_what_could_differ_for_company_runs_alone(llama: Host) -> None:
 @pytest.mark.parametrize("more", [{}, {"repetition_penalty": 1.5, "frequency_penalty": 1.0, "no_repeat_ngram_size": 2}])
 def test_texts_are_continued_together_as_they_are_alone(llama: Host, more: Mapping[str, Any]) -> None:
     parameters = {"max_new_tokens": 6, **more}
-    llama.check(
-        [
+
+    def asked() -> list[Job]:
+        return [
             llama.job(texts("a b c d e f"), "lora", parameters=parameters),
             llama.job(texts("x", "y z"), parameters=parameters),
             llama.job(texts("q r s", "a"), "ia3", "dora", parameters=parameters),
             llama.job(texts("m n"), "ada", parameters=parameters),
         ]
-    )
+
+    alone = [_continued(llama, [job])[0] for job in asked()]
+    assert len({job.batch_key for job in asked()}) == 1
+    assert _continued(llama, asked()) == alone
 
 
 @pytest.mark.parametrize(
@@ -202,18 +210,14 @@ def test_a_continuation_that_minds_company_is_made_alone(llama: Host, parameters
     assert llama.job(texts("a"), parameters=parameters).batch_key is None
 
 
-def test_a_continuation_goes_on_until_the_last_of_its_callers_has_left(llama: Host) -> None:
-    asked = [llama.job(texts(text), parameters={"max_new_tokens": 8}) for text in ("a b", "c d")]
-    whole = _continued(llama, asked)
-    asked[0].left.set()
-    assert _continued(llama, asked) == whole
-    asked[1].left.set()
-    assert all(len(part) < len(all_of) for part, all_of in zip(_continued(llama, asked), whole, strict=True))
-
-
-def _continued(llama: Host, jobs: Sequence[Job]) -> list[str]:
-    texts_of = [outputs.values["text"] for outputs in llama.answer(jobs)]
-    return [text[0] for text in texts_of if isinstance(text, tuple)]
+def _continued(llama: Host, jobs: Sequence[Job]) -> list[OutputValue]:
+    writer = llama.spec.writer(llama.adapted.module)
+    assert writer is not None
+    fallback = Fallback("m", llama.spec, writer, llama.adapted, lambda _: None)
+    fallback.begin([TextAnswer(job, 0.0, 0.0) for job in jobs])
+    while fallback.jobs:
+        fallback.step()
+    return [job.future.result().outputs["text"] for job in jobs]
 
 
 def test_continuations_of_different_lengths_are_different_kinds(llama: Host) -> None:
