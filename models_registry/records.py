@@ -173,8 +173,8 @@ class AdapterVersion:
     """An immutable config with its weights. `digest` is the sha256 (hex) of the blob; `config` as PEFT writes it.
 
     `parameters` counts the adapter's numbers, `bytes` the blob's; `targets` are module names of the base model, whose
-    weights have the `fingerprint`. `created_by` is the id of the key that made it. `damaged`, which alone may change,
-    says that the blob's bytes were found to be wrong or gone, and that nobody has seen them right since.
+    weights have the `fingerprint`. `created_by` is the id of the key that made it. Only two things may change: `labels`
+    are its team's words for finding it; `damaged` says that the blob's bytes were found to be wrong or gone since.
     """
 
     adapter: str
@@ -191,6 +191,7 @@ class AdapterVersion:
     created_at: datetime
     created_by: str | None = None
     damaged: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def reference(self) -> str:

@@ -5,10 +5,11 @@ live module: that an adapter fits its base model is checked before it comes here
 names it, so a crash leaves no row without its bytes.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TypeAlias, Unpack
 
+from models_registry.adapter_searches import AdapterSearch, FoundAdapter, PlaceInList
 from models_registry.event_records import ALL_EVENTS, Event, EventFilter
 from models_registry.records import (
     Adapter,
@@ -23,7 +24,7 @@ from models_registry.records import (
 )
 from models_registry.references import named_by, pick_version, require_alias, require_name, short_name
 from models_registry.registry_blobs import RegistryBlobs
-from models_registry.storage import adapter_rows, alias_rows, base_model_rows, team_quotas
+from models_registry.storage import adapter_rows, adapter_search, alias_rows, base_model_rows, team_quotas
 from models_registry.storage.adapter_rows import VersionContent
 from models_registry.storage.base_model_rows import ARCHITECTURE, BaseModelOptions
 from models_registry.storage.creation_keys import (
@@ -37,7 +38,6 @@ from models_registry.storage.reading import (
     base_model_record,
     find_adapter,
     find_base_model_row,
-    list_adapters,
     list_base_model_rows,
 )
 from models_registry.storage.snapshots import read_generation, read_snapshot
@@ -210,18 +210,32 @@ class Registry(RegistryBlobs):
         with self._write() as session:
             return adapter_rows.describe_adapter(session, name, words)
 
-    def list_adapters(
-        self,
-        limit: int,
-        after: str | None = None,
-        model: str | None = None,
-        seen_by: str | None = None,
-        among: Collection[str] | None = None,
-    ) -> tuple[Adapter, ...]:
-        """At most `limit` adapters by name, those after the name `after`, all or those of `model`; those that the team
-        `seen_by` may see, None for all; those `among` these names."""
+    def label_version(self, name: str, number: int, labels: Mapping[str, str]) -> AdapterVersion:
+        """Change the words for finding a version. Raises `NotFound`."""
+        with self._write() as session:
+            return adapter_rows.label_version(session, name, number, labels)
+
+    def list_adapters(self, limit: int, after: str | None = None, model: str | None = None) -> tuple[Adapter, ...]:
+        """At most `limit` adapters by name, those after the name `after`, all or those of `model`."""
+        place = None if after is None else PlaceInList(after)
+        return tuple(found.adapter for found in self.search_adapters(AdapterSearch(model), limit, place))
+
+    def search_adapters(
+        self, search: AdapterSearch, limit: int, after: PlaceInList | None = None
+    ) -> tuple[FoundAdapter, ...]:
+        """At most `limit` adapters that are what is searched for, in its order, those behind the place `after`."""
         with self._database.read() as session:
-            return list_adapters(session, limit, after, model, seen_by, among)
+            return adapter_search.search_adapters(session, search, limit, after)
+
+    def count_adapters(self, search: AdapterSearch) -> int:
+        """How many are what is searched for."""
+        with self._database.read() as session:
+            return adapter_search.count_adapters(session, search)
+
+    def note_uses(self, uses: Mapping[str, datetime]) -> None:
+        """When adapters were used last, by name; those that are gone are left out."""
+        with self._database.write() as session:
+            adapter_search.note_uses(session, uses)
 
     def resolve(self, reference: str) -> AdapterVersion:
         """The version behind `name`, `name@3` or `name@alias`. Raises `NotFound` saying which part isn't there."""

@@ -25,6 +25,8 @@ COMMON = {
     "models_registry.task_names",
     "models_registry.authors",
     "models_registry.rollouts",
+    "models_registry.adapter_searches",
+    "models_registry.label_selectors",
     "models_registry.teams",
     "models_registry.event_records",
     "models_registry.usage_records",

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from models_registry.authors import current_author
 from models_registry.errors import Conflict, Stale
 from models_registry.records import Adapter, AdapterVersion, AdapterWords
-from models_registry.references import name_taken, pick_removable
+from models_registry.references import name_taken, pick_removable, pick_version
 from models_registry.storage import alias_rows
 from models_registry.storage.damage import forget_unreferenced, mark_sound
 from models_registry.storage.events import SHA256, log
@@ -116,6 +116,15 @@ def append_version(
     version = version_record(row, adapter.model, damaged=False)
     log(session, "version.added", version.reference, digest=f"{SHA256}{digest}", method=row.method)
     return version
+
+
+def label_version(session: Session, name: str, number: int, labels: Mapping[str, str]) -> AdapterVersion:
+    version = pick_version(find_adapter(session, name), f"{name}@{number}")
+    if version.labels != labels:
+        session.get_one(VersionRow, (name, number)).labels = dict(labels)
+        session.flush()
+        log(session, "version.described", version.reference, before=dict(version.labels), after=dict(labels))
+    return replace(version, labels=labels)
 
 
 def remove_version(session: Session, name: str, number: int, with_aliases: bool) -> None:

@@ -1,12 +1,12 @@
 """From rows to records, the way every reader needs them: `registry.py` alone calls this, inside its transactions."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Select, Text, cast, func, or_, select
+from sqlalchemy import ColumnElement, Select, Text, cast, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models_registry.errors import NotFound
@@ -35,26 +35,6 @@ def find_adapter(session: Session, name: str) -> Adapter:
     if not found:
         raise NotFound(f"There is no adapter {name!r}.")
     return found[0]
-
-
-def list_adapters(
-    session: Session,
-    limit: int,
-    after: str | None,
-    model: str | None,
-    seen_by: str | None,
-    among: Collection[str] | None,
-) -> tuple[Adapter, ...]:
-    page = select(AdapterRow).order_by(AdapterRow.name).limit(limit)
-    if seen_by is not None:
-        page = page.where(or_(AdapterRow.visibility == "shared", is_of_team(AdapterRow.name, seen_by)))
-    if among is not None:
-        page = page.where(AdapterRow.name.in_(among))
-    if after is not None:
-        page = page.where(AdapterRow.name > after)
-    if model is not None:
-        page = page.where(AdapterRow.model == model)
-    return read_adapters(session, page)
 
 
 def is_of_team(name: InstrumentedAttribute[str], team: str) -> ColumnElement[bool]:
@@ -127,13 +107,14 @@ def _read_versions(
         VersionRow.fingerprint,
         VersionRow.created_at,
         VersionRow.created_by,
+        cast(VersionRow.labels, Text),
         DamagedBlobRow.digest.is_not(None),
     ).outerjoin(DamagedBlobRow, DamagedBlobRow.digest == VersionRow.digest)
     in_order = columns.where(VersionRow.adapter.in_(names)).order_by(VersionRow.adapter, VersionRow.version)
     for name, config, targets, notes, version, method, digest, parameters, size, fingerprint, *more in session.execute(
         in_order
     ):
-        created_at, created_by, damaged = more
+        created_at, created_by, labels, damaged = more
         found[name].append(
             AdapterVersion(
                 adapter=name,
@@ -149,6 +130,7 @@ def _read_versions(
                 fingerprint=fingerprint,
                 created_at=created_at,
                 created_by=created_by,
+                labels={} if labels is None else read_json(labels),
                 damaged=damaged,
             )
         )
@@ -188,5 +170,6 @@ def version_record(row: VersionRow, model: str, damaged: bool) -> AdapterVersion
         fingerprint=row.fingerprint,
         created_at=row.created_at,
         created_by=row.created_by,
+        labels=row.labels or {},
         damaged=damaged,
     )

@@ -104,6 +104,8 @@ class AdapterRow(Row):
     description: Mapped[str | None] = mapped_column(Text)
     owner: Mapped[str | None] = mapped_column(Name)
     labels: Mapped[dict[str, Any] | None]
+    # By a request; a minute late, or as much as a crash lost.
+    last_used_at: Mapped[datetime | None]
 
 
 class VersionRow(Row):
@@ -122,6 +124,7 @@ class VersionRow(Row):
     fingerprint: Mapped[str] = mapped_column(Digest)
     created_at: Mapped[datetime]
     created_by: Mapped[str | None] = mapped_column(Author)
+    labels: Mapped[dict[str, Any] | None]
 
 
 class AliasRow(Row):

@@ -21,11 +21,14 @@ from service.front.hosts.host_manager import HostManager
 from service.front.hosts.host_monitor import HostMonitor
 from service.front.hosts.merge_runner import MergeRunner
 from service.front.hosts.times import DEFAULT_TIMES, HostTimes
+from service.front.periodic import Periodic
 from service.front.requests import InferAnswer, InferRequest, ModelState, Readiness
 from service.front.resolution.registry_poller import RegistryPoller
 from service.front.resolution.registry_snapshot import Snapshot
+from service.front.services.adapter_lists import AdapterLists
 from service.front.services.adapters import Adapters
 from service.front.services.inference import Inference
+from service.front.services.last_uses import LastUses
 from service.front.services.model_names import ModelNames
 from service.front.services.models import Models
 from service.front.services.observers import Observers
@@ -34,6 +37,8 @@ from service.protocol.host import Transport
 from service.protocol.types import BuildOrder, HostLimits
 
 OK: Final = "ok"
+FLUSH_S: Final = 10.0
+"""So often what requests note in memory is written."""
 SHUTTING_DOWN = "The service is shutting down; ask another instance."
 
 
@@ -62,9 +67,8 @@ class Engine:
 
         self._hosts = HostManager(registry, transport, order_of, times, limits.max_resident_bytes is not None, redact)
         self._monitor = HostMonitor(self._hosts, times.forward_s)
-        self._inference = Inference(
-            registry, self._snapshot, self._hosts, self._leases, limits, observed.tracer, observed.meter
-        )
+        uses = LastUses(registry)
+        self._inference = Inference(registry, self._snapshot, self._hosts, self._leases, limits, observed, uses)
         self.names: Final = ModelNames(self._snapshot, self._hosts)
         self.models: Final = Models(registry, self._snapshot, self._hosts)
         self._poller = RegistryPoller(self._snapshot, self.models, self._inference)
@@ -72,6 +76,9 @@ class Engine:
         self.adapters: Final = Adapters(
             registry, limits, self._snapshot, self._hosts, self.models, self._leases, merges
         )
+
+        self.adapter_lists: Final = AdapterLists(registry, self._snapshot, self._hosts, uses)
+        self._flusher = Periodic("last uses", FLUSH_S, uses.flush)
 
     def add_follower(self, follow: Callable[[], None]) -> None:
         """Have `follow` called whenever the registry has changed, whichever process changed it."""
@@ -84,6 +91,7 @@ class Engine:
         self.models.start()
         self._poller.start(view)
         self._monitor.start()
+        self._flusher.start()
 
     def give_up(self) -> None:
         """Answer `Unavailable` to whatever waits or runs, at once. Never blocks."""
@@ -99,6 +107,7 @@ class Engine:
         self._leases.refuse()
         self._leases.wait(grace_s)
         self._hosts.stop(Unavailable(SHUTTING_DOWN))
+        self._flusher.stop()
         self._transport.close()
 
     def readiness(self) -> Readiness:

@@ -24,7 +24,8 @@ class Periodic:
     def stop(self) -> None:
         """Do the work once more, and end. Waits some seconds for work that hangs."""
         self._stopped.set()
-        self._thread.join(JOIN_S)
+        if self._thread.is_alive():
+            self._thread.join(JOIN_S)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._period_s):

@@ -50,6 +50,7 @@ DELETE /adapters/{name}/aliases/{alias}
 DELETE /adapters/{name}
 DELETE /adapters/{name}/versions/{version}
 PATCH /adapters/{name}
+PATCH /adapters/{name}/versions/{version}
 POST /v1/load_lora_adapter
 POST /v1/unload_lora_adapter
 GET /keys

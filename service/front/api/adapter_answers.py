@@ -70,6 +70,7 @@ class VersionAnswer(_VersionFields):
     created_at: _CreatedAt
     created_by: str | None = Field(description="The id of the key that made it; null: none.", examples=["k5x2m7qa"])
     metadata: Mapping[str, Any] = Field(description="What its creator gave with it.", examples=[{"run": "7"}])
+    labels: dict[str, str] = Field(description="Its team's own words for finding it.", examples=[{"stage": "canary"}])
     residency: _Residency
     pinned: bool = Field(description="It is never evicted: loaded with `pin=true`.", examples=[False])
     in_flight: _InFlight
@@ -119,6 +120,9 @@ class AdapterAnswer(_VersionFields):
     description: str | None = Field(description="Its team's own words.", examples=["answers as a pirate would"])
     owner: str | None = Field(description="Whom to ask.", examples=["data-science@example.org"])
     labels: dict[str, str] = Field(description="Its team's own words for finding it.", examples=[{"stage": "prod"}])
+    last_used_at: datetime | None = Field(
+        description="In lists: by a request to any process, up to some seconds late.", examples=["2026-11-28T07:05:00Z"]
+    )
     aliases: dict[str, int] = Field(
         description="Movable names of versions; of one that splits, the version with the greatest share.",
         examples=[{"prod": 3}],
@@ -186,6 +190,7 @@ def _show_version(version: AdapterVersion, status: AdapterStatus) -> dict[str, A
         "created_at": version.created_at,
         "created_by": version.created_by,
         "metadata": version.metadata,
+        "labels": dict(version.labels),
         **_show_residency(status.residency[version.version]),
         "damaged": version.damaged,
         "without_effect": version.version in status.inactive,
@@ -196,7 +201,8 @@ def show_versions(status: AdapterStatus) -> list[VersionAnswer]:
     return [VersionAnswer(**_show_version(version, status)) for version in status.adapter.versions]
 
 
-def show_adapter(status: AdapterStatus) -> AdapterAnswer:
+def show_adapter(status: AdapterStatus, last_used_at: datetime | None = None) -> AdapterAnswer:
+    """`last_used_at` as the database has it, which only lists read."""
     adapter = status.adapter
     newest = adapter.versions[-1]
     return AdapterAnswer(
@@ -206,6 +212,7 @@ def show_adapter(status: AdapterStatus) -> AdapterAnswer:
         description=adapter.description,
         owner=adapter.owner,
         labels=dict(adapter.labels),
+        last_used_at=last_used_at,
         model=adapter.model,
         created_at=adapter.created_at,
         residency=status.residency[newest.version].tier,

@@ -38,6 +38,21 @@ class AdapterWordsBody(BaseModel):
         return cast(AdapterWords, {name: getattr(self, name) for name in self.model_fields_set})
 
 
+class VersionWordsBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    labels: dict[Label, LabelValue] = Field(
+        max_length=64,
+        description="Words for finding it, as Kubernetes has them; they replace all that it had.",
+        examples=[{"stage": "canary"}],
+    )
+
+
+async def read_version_words(request: Request, settings: TheSettings) -> VersionWordsBody:
+    media_type_of(request, JSON)
+    return await read_json(VersionWordsBody, request, settings.max_json_bytes)
+
+
 async def read_words(request: Request, settings: TheSettings) -> AdapterWordsBody:
     media_type_of(request, JSON)
     return await read_json(AdapterWordsBody, request, settings.max_json_bytes)

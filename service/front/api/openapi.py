@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
-from service.front.api.adapter_words import AdapterWordsBody
+from service.front.api.adapter_words import AdapterWordsBody, VersionWordsBody
 from service.front.api.http.uploads import FreshAdapterBody, UploadedAdapterBody, UploadedVersionBody
 from service.front.api.infer_answer import InferAnswerBody
 from service.front.api.infer_body import InferBody
@@ -50,6 +50,7 @@ _OURS: tuple[type[pydantic.BaseModel], ...] = (
     UnloadLoraBody,
     UploadedAdapterBody,
     UploadedVersionBody,
+    VersionWordsBody,
 )
 # FastAPI documents its own validation errors wherever a route takes parameters; here they are problems like all others.
 _NOT_OURS = ("HTTPValidationError", "ValidationError")

@@ -15,7 +15,7 @@ from models_registry.records import Adapter, AdapterVersion, AdapterWords, Once,
 from models_registry.references import pick_removable
 from models_registry.registry import Registry
 from models_registry.safetensors_files import read_safetensors
-from service.front.access.names import seen, seen_by_caller
+from service.front.access.names import seen
 from service.front.admission.version_leases import VersionLeases
 from service.front.hosts.host_manager import HostManager
 from service.front.hosts.hosted_model import HostedModel
@@ -164,17 +164,14 @@ class Adapters:
         adapter = self._find(name)
         return adapter_status(adapter, self._hosts.hosted(adapter.model))
 
-    def page(self, limit: int, after: str | None = None, model: str | None = None) -> tuple[AdapterStatus, ...]:
-        """At most `limit`, by name, beginning behind `after`. Raises `NotFound` for an unknown `model`."""
-        if model is not None:
-            self._registry.find_base_model(model)
-        adapters = self._registry.list_adapters(limit, after, model, *seen_by_caller())
-        self._snapshot.refresh()
-        return tuple(adapter_status(adapter, self._hosts.hosted(adapter.model)) for adapter in adapters)
-
     def describe(self, name: str, words: AdapterWords) -> AdapterStatus:
         """Change what its team says of it, and who sees it. Raises `NotFound`."""
         self._registry.describe_adapter(name, words)
+        return self.find(name)
+
+    def label_version(self, name: str, number: int, labels: Mapping[str, str]) -> AdapterStatus:
+        """Change the words for finding a version. Raises `NotFound`."""
+        self._registry.label_version(name, number, labels)
         return self.find(name)
 
     def find_version(self, reference: str) -> AdapterVersion:

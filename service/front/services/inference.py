@@ -7,8 +7,6 @@ from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-from opentelemetry.trace import Tracer
-
 from models_registry.errors import Damaged, DeadlinePassed, NotFound, RegistryError, Unavailable
 from models_registry.records import AdapterVersion
 from models_registry.registry import Registry
@@ -22,8 +20,10 @@ from service.front.requests import InferAnswer, InferRequest
 from service.front.resolution.adapter_selection import digest_of, exact_choice, select
 from service.front.resolution.registry_snapshot import Snapshot, is_there, without
 from service.front.services.inference_trace import InferenceTrace, InferenceTracer
+from service.front.services.last_uses import LastUses
+from service.front.services.observers import Observers
 from service.front.services.streamed_texts import StreamedTexts
-from service.front.services.usage_meter import MeteredCall, UsageMeter
+from service.front.services.usage_meter import MeteredCall
 from service.protocol.errors import HostLost, RequestEndsHost
 from service.protocol.types import HostAnswer, HostLimits, InferCall, distinct_versions
 
@@ -53,17 +53,18 @@ class Inference:
         hosts: HostManager,
         leases: VersionLeases,
         limits: HostLimits,
-        tracer: Tracer,
-        meter: UsageMeter,
+        observed: Observers,
+        uses: LastUses,
     ) -> None:
-        self._meter = meter
+        self._meter = observed.meter
         self._registry = registry
         self._limits = limits
         self._snapshot = snapshot
         self._hosts = hosts
         self._leases = leases
         self._suspects = Suspects()
-        self._tracer = InferenceTracer(tracer)
+        self._tracer = InferenceTracer(observed.tracer)
+        self._uses = uses
 
     async def infer(self, request: InferRequest, streamed: StreamedTexts | None = None) -> InferAnswer:
         """As `Engine.infer` promises. Texts that were `streamed` in part are not begun again: `HostLost`."""
@@ -206,6 +207,7 @@ class Inference:
             id, future = hosted.infer(call, selections, traced.watch(streamed and streamed.hear))
             self._leases.acquire(future, versions)
             metered.follow(selections, future)
+        self._uses.note(versions)
         return id, future, versions
 
     def _known(self, model: str) -> str:

@@ -1,10 +1,12 @@
 """Adapters: creating and listing them, their versions, where they are. Their files are in states.py, their ways into
 memory and out of it in loading.py, their end is in removals.py."""
 
+from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
+from models_registry.label_selectors import is_selected
 from service.front.access.names import stored
 from service.front.api.adapter_answers import (
     AdapterAnswer,
@@ -17,12 +19,12 @@ from service.front.api.adapter_answers import (
     show_versions,
     show_whole_version,
 )
-from service.front.api.adapter_words import AdapterWordsBody, read_words
-from service.front.api.dependencies import AdapterName, ModelId, PathVersion, Reason, TheEngine
+from service.front.api.adapter_query import AdapterListQuery, AdapterPage, read_labels, show_page
+from service.front.api.adapter_words import AdapterWordsBody, VersionWordsBody, read_version_words, read_words
+from service.front.api.dependencies import NAME_PATTERN, AdapterName, ModelId, PathVersion, Reason, TheEngine
 from service.front.api.http.bodies import JSON, MULTIPART, reads
 from service.front.api.http.client_disconnect import CallerLeft
 from service.front.api.http.idempotency import IdempotencyKey, asked_once
-from service.front.api.http.paging import Page, PagingQuery
 from service.front.api.http.preconditions import IfMatch
 from service.front.api.http.uploads import (
     FreshAdapterBody,
@@ -75,17 +77,23 @@ def create_adapter(
 
 
 @router.get("/models/{model_id}/adapters", responses=documented(400, 404))
-def list_adapters_of_model(model_id: ModelId, engine: TheEngine, paging: PagingQuery) -> Page[AdapterAnswer]:
-    """The adapters of one base model, by name."""
-    found = engine.adapters.page(paging.limit + 1, paging.after, model_id)
-    return paging.page(found, lambda status: status.adapter.name, show_adapter)
+def list_adapters_of_model(model_id: ModelId, engine: TheEngine, asked: AdapterListQuery) -> AdapterPage:
+    """The adapters of one base model that are what is asked for."""
+    search = replace(asked.search, model=model_id)
+    return show_page(engine.adapter_lists.page(asked.limit, search, asked.after, asked.count))
 
 
-@router.get("/adapters", responses=documented(400))
-def list_adapters(engine: TheEngine, paging: PagingQuery) -> Page[AdapterAnswer]:
-    """Every adapter, by name."""
-    found = engine.adapters.page(paging.limit + 1, paging.after)
-    return paging.page(found, lambda status: status.adapter.name, show_adapter)
+@router.get("/adapters", responses=documented(400, 404))
+def list_adapters(
+    engine: TheEngine,
+    asked: AdapterListQuery,
+    model: Annotated[
+        str | None, Query(pattern=NAME_PATTERN, description="Those of one base model.", examples=["smollm2"])
+    ] = None,
+) -> AdapterPage:
+    """Every adapter that is what is asked for."""
+    search = replace(asked.search, model=model)
+    return show_page(engine.adapter_lists.page(asked.limit, search, asked.after, asked.count))
 
 
 @router.get("/adapters/{name}", responses=documented(404))
@@ -104,16 +112,40 @@ def describe_adapter(
     return show_adapter(engine.adapters.describe(name, body.words))
 
 
-@router.get("/adapters/{name}/versions", responses=documented(404))
-def list_versions(name: AdapterName, engine: TheEngine) -> VersionsAnswer:
+@router.get("/adapters/{name}/versions", responses=documented(400, 404))
+def list_versions(
+    name: AdapterName,
+    engine: TheEngine,
+    labels: Annotated[
+        str | None,
+        Query(max_length=8000, description="A selector, as in lists of adapters.", examples=["stage=prod"]),
+    ] = None,
+) -> VersionsAnswer:
     """An adapter's history, in ascending order."""
-    return VersionsAnswer(versions=show_versions(engine.adapters.find(name)))
+    selector = () if labels is None else read_labels(labels)
+    versions = show_versions(engine.adapters.find(name))
+    return VersionsAnswer(versions=[one for one in versions if is_selected(one.labels, selector)])
 
 
 @router.get("/adapters/{name}/versions/{version}", responses=documented(404))
 def get_version(name: AdapterName, version: PathVersion, engine: TheEngine) -> WholeVersionAnswer:
     """One version, with every module that it acts on."""
     return show_whole_version(engine.adapters.find(name), version)
+
+
+@router.patch(
+    "/adapters/{name}/versions/{version}",
+    responses=documented(404, 413, 415, 422, 507),
+    openapi_extra=reads({JSON: VersionWordsBody}),
+)
+def describe_version(
+    name: AdapterName,
+    version: PathVersion,
+    body: Annotated[VersionWordsBody, Depends(read_version_words)],
+    engine: TheEngine,
+) -> WholeVersionAnswer:
+    """Change the labels of a version, the only thing that may change."""
+    return show_whole_version(engine.adapters.label_version(name, version, body.labels), version)
 
 
 @router.post(

@@ -72,6 +72,7 @@ BODIES: dict[tuple[str, str], list[Any]] = {
     ("POST", "/models/{model_id}/adapters/compose"): [
         {"name": "n2", "adapters": {"tone@1": 0.5, "tone": 0.5}, "method": "svd", "density": 0.5, "rank": 1, "seed": 1}
     ],
+    ("PATCH", "/adapters/{name}/versions/{version}"): [{"labels": {"stage": "prod"}}],
     ("PUT", "/adapters/{name}/aliases/{alias}"): [
         {"version": 1},
         {"versions": {"1": 0.5, "2": 0.5}, "shadow": 3, "shadow_share": 0.5, "reason": "r"},

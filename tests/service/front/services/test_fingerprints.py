@@ -63,4 +63,4 @@ def test_the_same_id_with_other_weights_is_another_model_with_no_adapters(runnin
     again = running.host("m", "gated:other_weights_each_time")
     assert (again.state, again.resident) == ("ready", ())
     assert again.base.fingerprint != first
-    assert running.engine.adapters.page(10) == ()
+    assert running.engine.adapter_lists.page(10).items == ()

@@ -62,8 +62,8 @@ def test_answers_are_what_their_digests_say_while_names_come_and_go(start: Start
         created, *_ = pool.map(_repeat, verbs)
     assert wrong == []
     assert created > 0
-    assert {status.in_flight for status in engine.adapters.page(10)} <= {0}
-    left = {status.adapter.name for status in engine.adapters.page(10)}
+    assert {status.in_flight for status in engine.adapter_lists.page(10).items} <= {0}
+    left = {status.adapter.name for status in engine.adapter_lists.page(10).items}
     assert {named_by(reference) for reference in engine.models.find("m").resident} <= left
 
 
