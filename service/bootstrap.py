@@ -15,6 +15,7 @@ from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 from opentelemetry.trace import NoOpTracer
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
 from models_registry.access import Access
 from models_registry.base_models.sources import SourcePolicy
@@ -37,6 +38,7 @@ from service.front.api.middleware.prefix import UnderPrefix
 from service.front.api.middleware.request_bounds import RefuseUnreadable
 from service.front.api.middleware.request_ids import IdentifyRequests
 from service.front.api.middleware.request_log import LogRequests
+from service.front.api.middleware.security_headers import SetSecurityHeaders
 from service.front.api.middleware.single_headers import RefuseRepeatedHeaders
 from service.front.api.openai import chat, completions, embeddings, lora
 from service.front.api.openai import models as model_names
@@ -88,6 +90,22 @@ log = logging.getLogger(__name__)
 
 REMOVALS = 4
 """So many removals may wait for running requests at the same time; the others wait for these."""
+CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+CORS_SENT = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Range",
+    "X-API-Key",
+    "X-Registry-Generation",
+    "X-Request-ID",
+    "X-Request-Timeout",
+    "X-Routing-Key",
+)
+CORS_SHOWN = ("ETag", "Location", "Retry-After", "X-Adapter", "X-Registry-Generation", "X-Request-ID")
+"""What pages of other origins may send, and read of an answer, besides what every page may."""
 BOOKKEEPING_S = 1.0
 """So often what was noted of callers is written."""
 LOADS = 8
@@ -144,6 +162,15 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(AnswerUnforeseen)
     app.add_middleware(AnswerInOpenAIsWords)
     app.add_middleware(TellGeneration)
+    app.add_middleware(SetSecurityHeaders)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=CORS_METHODS,
+            allow_headers=CORS_SENT,
+            expose_headers=CORS_SHOWN,
+        )
     app.add_middleware(CountRequests, metrics=app.state.metrics)
     app.add_middleware(LogRequests)
     app.add_middleware(IdentifyRequests)

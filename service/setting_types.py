@@ -14,6 +14,7 @@ _DATABASE = re.compile(r"(sqlite|postgresql)(\+\w+)?://.*", re.ASCII | re.DOTALL
 _BLOBS = re.compile(r"file:.+|s3://.+", re.ASCII | re.DOTALL)
 _PREFIX = re.compile(r"(/[\w.~-]+)*", re.ASCII)
 _ISSUER = re.compile(r"https://[^/?#@\s]+[^?#\s]*|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/[^?#\s]*)?", re.ASCII)
+_ORIGIN = re.compile(r"https?://(\[[\da-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?", re.ASCII)
 _ENDPOINT = re.compile(r"https?://[^/].*", re.ASCII)
 
 
@@ -47,6 +48,9 @@ Issuer = Annotated[
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Signatures that only who has the private key can make."""
 Algorithms = Annotated[tuple[Algorithm, ...], NoDecode, _split(","), Field(min_length=1)]
+
+Origin = Annotated[str, _matches(_ORIGIN, "an origin such as `https://app.example.org`, without a path")]
+Origins = Annotated[tuple[Origin, ...], NoDecode, _split(",")]
 
 Directories = Annotated[tuple[Path, ...], NoDecode, _split(":")]
 Names = Annotated[tuple[str, ...], NoDecode, _split(",")]

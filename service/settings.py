@@ -27,6 +27,7 @@ from service.setting_types import (
     Factories,
     Issuer,
     Names,
+    Origins,
     PathPrefix,
     S3Endpoint,
     Secret,
@@ -107,6 +108,8 @@ class Settings(BaseSettings):
     oidc_algorithms: Algorithms = ("RS256", "ES256")
     """Signatures that tokens may have, split at `,`; also `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES384`,
     `ES512`, `EdDSA`."""
+    cors_origins: Origins = ()
+    """Origins, split at `,`, whose web pages may call the service: `https://app.example.org`. By default none may."""
     metrics_token: Secret = None
     """A bearer token that opens `/metrics` and nothing else, at least 16 characters."""
     usage_retention: int = Field(default=400, ge=1, le=36500)

@@ -254,3 +254,14 @@ def test_an_issuer_needs_an_audience_and_signatures_that_only_it_can_make(monkey
         monkeypatch.setenv("ADAPTER_SERVICE_OIDC_ALGORITHMS", algorithms)
         with pytest.raises(Invalid, match="ADAPTER_SERVICE_OIDC_ALGORITHMS"):
             read_settings()
+
+
+@pytest.mark.parametrize(
+    "origins", ["*", "null", "app.example.org", "https://app.example.org/", "https://*.example.org"]
+)
+def test_pages_may_call_from_origins_that_are_named(monkeypatch: pytest.MonkeyPatch, origins: str) -> None:
+    monkeypatch.setenv("ADAPTER_SERVICE_CORS_ORIGINS", origins)
+    with pytest.raises(Invalid, match="ADAPTER_SERVICE_CORS_ORIGINS"):
+        read_settings()
+    monkeypatch.setenv("ADAPTER_SERVICE_CORS_ORIGINS", "https://app.example.org,http://localhost:3000")
+    assert read_settings().cors_origins == ("https://app.example.org", "http://localhost:3000")

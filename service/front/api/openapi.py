@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from service.front.access.route_roles import entries, is_open
 from service.front.api.adapter_words import AdapterWordsBody, VersionWordsBody
 from service.front.api.http.uploads import FreshAdapterBody, UploadedAdapterBody, UploadedVersionBody
 from service.front.api.infer_answer import InferAnswerBody
@@ -56,16 +57,33 @@ _OURS: tuple[type[pydantic.BaseModel], ...] = (
 _NOT_OURS = ("HTTPValidationError", "ValidationError")
 
 
+SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A key (`ask_…`), or a token of the identity provider.",
+    },
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "A key (`ask_…`)."},
+}
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}]
+"""Either. A service without keys, or with ADAPTER_SERVICE_ALLOW_ANONYMOUS, also takes calls without."""
+
+
 def build_document(app: FastAPI) -> dict[str, Any]:
     """The document of `app`'s routes, the same one for the same code."""
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes, servers=app.servers
     )
+    roles = {(method, path): role for method, path, role in entries()}
     schemas: dict[str, Any] = {**_our_schemas(), **document["components"]["schemas"]}
     for name in _NOT_OURS:
         schemas.pop(name, None)
-    for path in document["paths"].values():
-        for operation in path.values():
+    document["components"]["securitySchemes"] = SECURITY_SCHEMES
+    for address, path in document["paths"].items():
+        for method, operation in path.items():
+            operation["security"] = [] if is_open(address) else SECURITY
+            if (needed := roles.get((method.upper(), address))) is not None:
+                operation["x-required-role"] = needed
             if "HTTPValidationError" in json.dumps(operation["responses"].get("422", {})):
                 del operation["responses"]["422"]
     document["components"]["schemas"] = {name: schemas[name] for name in sorted(schemas)}

@@ -236,3 +236,9 @@ def test_a_writer_that_is_stopped_loses_its_place_to_the_next(
         with pytest.raises(Unavailable):
             stop_midway()
         assert generation_of(database) == before + 1
+
+
+def test_what_an_address_says_of_tls_reaches_the_driver() -> None:
+    engine = open_engine("postgresql://me@host/db?sslmode=verify-full&sslrootcert=/ca.pem", {})
+    _, given = engine.dialect.create_connect_args(engine.url)
+    assert (given["sslmode"], given["sslrootcert"]) == ("verify-full", "/ca.pem")

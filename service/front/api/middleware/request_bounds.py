@@ -1,4 +1,6 @@
-"""What no route reads: encoded bodies, transfer encodings but `chunked`, and queries of very many parameters."""
+"""What no route reads: encoded bodies, transfer encodings but `chunked`, queries of many parameters or with keys."""
+
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -7,6 +9,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.front.api.problems import MALFORMED, UNSUPPORTED_ENCODING, UNSUPPORTED_MEDIA_TYPE, problem
 
 QUERY_PARAMETERS = 64
+KEY_PARAMETERS = frozenset(
+    {b"access_token", b"api-key", b"api_key", b"apikey", b"authorization", b"key", b"token", b"x-api-key"}
+)
+"""By which other services take a key from the query; no route has one of them."""
 
 
 class RefuseUnreadable:
@@ -33,7 +39,18 @@ def _refusal(scope: Scope) -> Response | None:
         return problem(UNSUPPORTED_ENCODING, "The only Transfer-Encoding that is read is chunked.")
     if scope["query_string"].count(b"&") >= QUERY_PARAMETERS:
         return problem(MALFORMED, f"The query has more than {QUERY_PARAMETERS} parameters.")
+    if any(name.lower() in KEY_PARAMETERS or b"ask_" in value for name, value in _query(scope["query_string"])):
+        return problem(
+            MALFORMED,
+            "A key doesn't belong into an address, which proxies and browsers keep: take the one that was sent for "
+            "known to others, and revoke it.",
+            hint="Send it in a header: X-API-Key, or Authorization with the word Bearer before it.",
+        )
     return None
+
+
+def _query(query: bytes) -> list[tuple[bytes, bytes]]:
+    return parse_qsl(query, keep_blank_values=True) if query else []
 
 
 def _named(lines: list[str]) -> set[str]:

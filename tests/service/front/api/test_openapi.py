@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from service.bootstrap import create_app
 from service.front.api.openapi import export_document
@@ -51,3 +52,20 @@ def test_every_body_that_is_read_is_described(
     operations: dict[str, dict[str, Any]], route: str, bodies: set[str]
 ) -> None:
     assert operations[route]["requestBody"]["content"].keys() == bodies
+
+
+def test_the_document_says_which_calls_need_a_key_and_with_which_role(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "key"}
+    needed = {
+        (method.upper(), path): (bool(operation["security"]), operation.get("x-required-role"))
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert needed["GET", "/health/live"] == (False, None)
+    assert needed["POST", "/models"] == (True, "admin")
+    assert needed["POST", "/models/{model_id}/infer"] == (True, "caller")
+    assert all(guarded == (role is not None) for guarded, role in needed.values())
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            assert not operation["security"] or {"401", "403"} <= set(operation["responses"]), path
