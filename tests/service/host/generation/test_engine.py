@@ -1,7 +1,6 @@
 """Texts that share steps, as a caller sees them. Nothing is timed: a step is held where something must happen in it."""
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from itertools import count
 from pathlib import Path
@@ -15,60 +14,14 @@ from writing import WritingHost
 
 from models_registry.errors import Conflict, DeadlinePassed, Invalid, Unavailable
 from models_registry.inputs.values import Inputs
-from service.host.generation import engine, prefixes, schedule
+from service.host.generation import engine
 from service.host.generation.stepper import Stepper
 from service.protocol.stats import TextStats
 from service.protocol.texts import TextPart
 from service.protocol.types import BASE, HostAnswer, HostLimits, InferCall, Selection
+from tests.service.host.generation.steps import PROMPTS, Steps
 
-PROMPTS = ("a b c", "d e f g h", "i", "j k l m", "n o p q r s t", "u v")
 LENGTHS = (4, 12, 7, 9, 2, 15)
-
-
-@pytest.fixture
-def writing(tmp_path: Path) -> Iterator[WritingHost]:
-    writing = WritingHost(tmp_path)
-    yield writing
-    writing.host.end(Conflict("the test is over"))
-
-
-@pytest.fixture
-def adapters(writing: WritingHost) -> tuple[Selection, ...]:
-    return (BASE, *(writing.adapter(name, seed) for seed, name in enumerate("xyz")))
-
-
-class Steps:
-    """Decode steps that wait for the test, and how many rows each had."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.rows: list[int] = []
-        self.fail: Callable[[Sequence[int], Sequence[int]], None] = lambda ids, positions: None
-        self._open = threading.Event()
-        self._arrived = threading.Event()
-        decode = Stepper.decode
-
-        def held(stepper: Stepper, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
-            self._arrived.set()
-            assert self._open.wait(TIMEOUT_S)
-            self.rows.append(len(ids))
-            self.fail(ids, positions)
-            return decode(stepper, ids, positions)
-
-        monkeypatch.setattr(Stepper, "decode", held)
-
-    def wait_for_one(self) -> None:
-        assert self._arrived.wait(TIMEOUT_S)
-
-    def let_go(self) -> None:
-        self._open.set()
-
-
-@pytest.fixture
-def steps(writing: WritingHost, monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
-    writing.write("a", max_new_tokens=1)  # the proof has decoded by then
-    steps = Steps(monkeypatch)
-    yield steps
-    steps.let_go()
 
 
 def test_texts_that_share_steps_are_those_that_each_is_alone(
@@ -228,32 +181,6 @@ def test_a_text_that_fails_fails_alone(writing: WritingHost, steps: Steps) -> No
     assert together == [writing.write(text, max_new_tokens=6) for text in ("a b c", "d e", "f g")]
 
 
-def test_where_memory_runs_out_the_youngest_text_is_computed_again(writing: WritingHost, steps: Steps) -> None:
-    def fail(ids: Sequence[int], positions: Sequence[int]) -> None:
-        if len(ids) > 2:
-            raise torch.OutOfMemoryError
-
-    asked = [writing.ask(PROMPTS[0], max_new_tokens=9)]
-    steps.wait_for_one()
-    asked += [writing.ask(text, max_new_tokens=9) for text in PROMPTS[1:4]]
-    writing.wait_for(3)
-    steps.fail = fail
-    steps.let_go()
-    together = [one.result(TIMEOUT_S).outputs["text"] for one in asked]
-    assert max(steps.rows) > 2
-    assert together == [writing.write(text, max_new_tokens=9) for text in PROMPTS[:4]]
-
-
-def test_a_lone_text_that_finds_no_memory_fails(writing: WritingHost, steps: Steps) -> None:
-    def fail(ids: Sequence[int], positions: Sequence[int]) -> None:
-        raise torch.OutOfMemoryError
-
-    steps.fail = fail
-    steps.let_go()
-    with pytest.raises(Unavailable, match="Not enough memory"):
-        writing.write("a b c", max_new_tokens=3)
-
-
 def test_a_text_whose_time_is_over_ends(writing: WritingHost, steps: Steps) -> None:
     asked = writing.ask("a b c", max_new_tokens=20, remaining_s=0.01)
     steps.let_go()
@@ -339,53 +266,3 @@ def test_a_text_whose_logits_are_no_numbers_fails_alone(
     with pytest.raises(Invalid, match="no numbers"):
         bad.result(TIMEOUT_S)
     assert good.result(TIMEOUT_S).texts[0].tokens == 6
-
-
-def test_a_beginning_is_computed_once_for_each_adapter(
-    writing: WritingHost, adapters: tuple[Selection, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in (schedule, prefixes):
-        monkeypatch.setattr(module, "CHUNK", 4)
-    text = "a b c d e f g h i"
-    asked = [
-        writing.ask(one, adapters=(adapter,), max_new_tokens=5).result(TIMEOUT_S)
-        for one, adapter in (
-            (text, BASE),
-            (text, BASE),
-            (text, adapters[1]),
-            ("a b c d e f x y z", BASE),
-            ("a b c d", BASE),
-        )
-    ]
-    assert [answer.texts[0].cached_tokens for answer in asked] == [0, 8, 0, 4, 0]
-    assert asked[0].outputs == asked[1].outputs
-    figures = writing.host.status().result(TIMEOUT_S).stats.texts
-    assert (figures.prompt_tokens, figures.cached_tokens, figures.tokens) == (9 * 4 + 4, 12, 25)
-    assert asked[2].outputs["text"] == writing.write(text, adapters=(adapters[1],), max_new_tokens=5)
-
-
-POSITION_BYTES = 2 * 2 * 8 * 4  # keys and values of two layers, float32
-SMALLEST = 4 * 128 * POSITION_BYTES
-
-
-def test_texts_wait_until_their_keys_and_values_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writing = WritingHost(tmp_path, HostLimits("cpu", max_cache_bytes=SMALLEST))
-    writing.write("a", max_new_tokens=1)
-    steps = Steps(monkeypatch)
-    asked = [writing.ask(text, max_new_tokens=9) for text in PROMPTS]
-    steps.let_go()
-    assert [one.result(TIMEOUT_S).texts[0].tokens for one in asked] == [9] * len(PROMPTS)
-    assert max(steps.rows) <= 4
-    writing.host.end(Conflict("the test is over"))
-
-
-def test_a_text_that_never_fits_is_told_both_numbers(tmp_path: Path) -> None:
-    writing = WritingHost(tmp_path, HostLimits("cpu", max_cache_bytes=SMALLEST - 1))
-    with pytest.raises(Invalid) as caught:
-        writing.write("a b c", max_new_tokens=20)
-    (fault,) = caught.value.faults
-    assert fault.loc == ("inputs", "text", 0)
-    assert "3 tokens" in fault.message
-    assert "20 that may follow" in fault.message
-    assert "64 that fit" in fault.message
-    writing.host.end(Conflict("the test is over"))
