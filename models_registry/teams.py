@@ -47,3 +47,25 @@ class StoredUse:
 
     adapters: int
     bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TeamSpent:
+    """What one process has to say of a team: what it spent since it last said so, and what it has in flight now."""
+
+    limits: TeamLimits
+    requests: float = 0.0
+    tokens: float = 0.0
+    rows: int = 0
+    sequences: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TeamShared:
+    """What all processes together have left of a team's rates (None: no limit, below zero: a debt), and what the others
+    have in flight."""
+
+    requests_left: float | None = None
+    tokens_left: float | None = None
+    other_rows: int = 0
+    other_sequences: int = 0

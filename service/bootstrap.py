@@ -22,10 +22,12 @@ from models_registry.base_models.sources import SourcePolicy
 from models_registry.registry import Registry
 from models_registry.storage.blobs import BlobStore, open_blob_store
 from models_registry.storage.database import migrate, open_database
+from models_registry.team_spending import TeamSpending
 from models_registry.usage import Usage
 from service.front.access.guard import require_guarded
 from service.front.access.key_ring import KeyRing
 from service.front.access.refusals import Refusals
+from service.front.admission.limit_exchange import LimitExchange
 from service.front.api.http.json_reader import JsonReader
 from service.front.api.http.strict_query import require_known_query
 from service.front.api.metrics.metrics import CountRequests, Metrics
@@ -35,6 +37,7 @@ from service.front.api.middleware.draining import Drain, RefuseWhileDraining
 from service.front.api.middleware.generation import FollowGeneration, TellGeneration
 from service.front.api.middleware.internal_errors import AnswerUnforeseen
 from service.front.api.middleware.prefix import UnderPrefix
+from service.front.api.middleware.rate_limits import TellRateLimits
 from service.front.api.middleware.request_bounds import RefuseUnreadable
 from service.front.api.middleware.request_ids import IdentifyRequests
 from service.front.api.middleware.request_log import LogRequests
@@ -153,6 +156,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(router)
     install_problems(app, redactor_of(settings))
     # The last one added is the outermost.
+    app.add_middleware(TellRateLimits)
     app.add_middleware(FollowGeneration)
     app.add_middleware(Authenticate, metrics_token=secret_of(settings.metrics_token), metrics=app.state.metrics)
     app.add_middleware(RecordOrigin)
@@ -223,14 +227,17 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         Observers(tracer or NoOpTracer(), meter),
     )
     engine.add_follower(ring.refresh)
+    app.state.teams = teams = Teams(access, engine.admission.teams, engine.catch_up)
+    await run_in_threadpool(teams.refresh)
+    engine.add_follower(teams.refresh)
     app.state.engine = engine
     app.state.loras = LoraDirectories(engine.adapters, engine.names, settings.lora_root, settings.max_upload_bytes)
     app.state.key_ring = ring
     app.state.tokens = _open_tokens(settings, ring)
     app.state.refusals = refusals = Refusals(access)
-    bookkeeping = Periodic("bookkeeping of access", BOOKKEEPING_S, refusals.flush, ring.flush)
+    exchange = LimitExchange(TeamSpending(database), engine.admission.teams).exchange
+    bookkeeping = Periodic("bookkeeping of access", BOOKKEEPING_S, refusals.flush, ring.flush, exchange)
     app.state.keys = Keys(access, engine.catch_up)
-    app.state.teams = Teams(access, engine.catch_up)
     app.state.drain.give_up = engine.give_up
     app.state.metrics.watch_models(engine.models.stats)
     app.state.usage = UsageReports(usage_store, meter)

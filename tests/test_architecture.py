@@ -31,7 +31,18 @@ COMMON = {
     "models_registry.event_records",
     "models_registry.usage_records",
 }
-ROOMS = ("access", "adapters", "architecture", "base_models", "injection", "inputs", "storage", "registry", "usage")
+ROOMS = (
+    "access",
+    "team_spending",
+    "adapters",
+    "architecture",
+    "base_models",
+    "injection",
+    "inputs",
+    "storage",
+    "registry",
+    "usage",
+)
 MAY_IMPORT = {
     "adapters": {"adapters"},
     "architecture": {"architecture"},
@@ -42,6 +53,7 @@ MAY_IMPORT = {
     "registry": {"registry", "adapters", "base_models", "storage"},
     "access": {"access", "storage"},
     "usage": {"usage", "storage"},
+    "team_spending": {"team_spending", "storage"},
 }
 # Who may import whom in the service; whoever is not named here may import everything but hosts and transports.
 SERVICE_MAY_IMPORT = {
@@ -53,6 +65,7 @@ SERVICE_MAY_IMPORT = {
         "service.suggestions",
         "models_registry.access",
         "models_registry.usage",
+        "models_registry.team_spending",
         "models_registry.registry",
         "models_registry.storage",
         "models_registry.adapters",

@@ -192,6 +192,29 @@ class TeamRow(Row):
     limits: Mapped[dict[str, Any] | None]
 
 
+class TeamLevelRow(Row):
+    """What all processes together have left of a team's rates, as of a moment; it is refilled since."""
+
+    __tablename__ = "team_levels"
+
+    team: Mapped[str] = mapped_column(Name, primary_key=True)
+    requests: Mapped[float | None] = mapped_column(Double)
+    tokens: Mapped[float | None] = mapped_column(Double)
+    at: Mapped[datetime]
+
+
+class TeamInFlightRow(Row):
+    """What one process has in flight of a team. A row that is not renewed belongs to a process that has ended."""
+
+    __tablename__ = "team_in_flight"
+
+    process: Mapped[str] = mapped_column(String(32), primary_key=True)
+    team: Mapped[str] = mapped_column(Name, primary_key=True)
+    rows: Mapped[int]
+    sequences: Mapped[int]
+    at: Mapped[datetime]
+
+
 class KeyRow(Row):
     """An API key's sha256 and what it may do. A revoked one stays: that there ever was a key closes the service."""
 

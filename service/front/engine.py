@@ -16,6 +16,8 @@ from models_registry.redaction import redacted
 from models_registry.registry import Registry
 from service.front.access.caller import current_caller
 from service.front.access.names import finds
+from service.front.admission.admission import Admission
+from service.front.admission.team_admission import TeamAdmission
 from service.front.admission.version_leases import VersionLeases
 from service.front.hosts.host_manager import HostManager
 from service.front.hosts.host_monitor import HostMonitor
@@ -61,6 +63,7 @@ class Engine:
         self._transport = transport
         self._snapshot = Snapshot(registry)
         self._leases = VersionLeases()
+        self.admission: Final = Admission(limits, TeamAdmission(), self._leases)
 
         def order_of(base: BaseModel) -> BuildOrder:
             return BuildOrder(base, tuple(map(str, policy.model_roots)), policy.factories, limits)
@@ -68,7 +71,7 @@ class Engine:
         self._hosts = HostManager(registry, transport, order_of, times, limits.max_resident_bytes is not None, redact)
         self._monitor = HostMonitor(self._hosts, times.forward_s)
         uses = LastUses(registry)
-        self._inference = Inference(registry, self._snapshot, self._hosts, self._leases, limits, observed, uses)
+        self._inference = Inference(registry, self._snapshot, self._hosts, self.admission, observed, uses)
         self.names: Final = ModelNames(self._snapshot, self._hosts)
         self.models: Final = Models(registry, self._snapshot, self._hosts)
         self._poller = RegistryPoller(self._snapshot, self.models, self._inference)
@@ -156,7 +159,8 @@ class Engine:
         """Answer with the adapters that the rows name; never blocks the event loop, never reads the database.
 
         Raises `NotFound` (model, references: all of them at once), `Conflict` (not loaded), `Unavailable` (loading,
-        stopping, a blob store that is away), `Invalid` (inputs, outputs, entries), `Overloaded`, `DeadlinePassed`.
+        stopping, a blob store that is away), `Invalid` (inputs, outputs, entries), `Overloaded` (`OverLimit` where the
+        caller's team asks for too much), `DeadlinePassed`.
         """
         return await self._inference.infer(request)
 

@@ -6,7 +6,7 @@ A problem's `type` is one of the slugs below, stable, and what a client should c
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from asgi_correlation_id import correlation_id
@@ -22,6 +22,7 @@ from models_registry.records import Fault
 from models_registry.redaction import redacted
 from service.front.access.caller import Forbidden
 from service.front.access.names import shown_in
+from service.front.admission.over_limit import OverLimit
 from service.front.api.problem_schema import Problem, ProblemError, ProblemType
 from service.front.services.lora_directories import OutsideRoot
 from service.protocol.errors import HostLost, RequestEndsHost
@@ -63,6 +64,7 @@ UNSUPPORTED = ProblemKind(422, "unsupported", "A feature that isn't supported")
 WITHOUT_EFFECT = ProblemKind(422, "adapter-without-effect", "The adapter can't act on this request")
 ROWS_NOT_INDEPENDENT = ProblemKind(422, "rows-not-independent", "The rows can't be divided")
 OUTSIDE_LORA_ROOT = ProblemKind(422, "outside-lora-root", "The path may not be read")
+LIMIT_OF_RATE = ProblemKind(429, "limit", "The team asks for too much", retry_after_s=1)
 OVERLOADED = ProblemKind(429, "overloaded", "Too many requests wait", retry_after_s=1)
 FAILED_LOGINS = ProblemKind(429, "failed-logins", "Too many keys were not valid")
 HEADERS_TOO_LARGE = ProblemKind(431, "headers-too-large", "The headers are too large")
@@ -90,6 +92,7 @@ _OF_ERROR: Mapping[type[errors.RegistryError], ProblemKind] = {
     OutsideRoot: OUTSIDE_LORA_ROOT,
     errors.TooLarge: TOO_LARGE,
     errors.Overloaded: OVERLOADED,
+    OverLimit: LIMIT_OF_RATE,
     errors.DeadlinePassed: DEADLINE_PASSED,
     errors.Unavailable: UNAVAILABLE,
     HostLost: HOST_RESTARTING,
@@ -213,7 +216,8 @@ async def _of_registry_error(request: Request, error: Exception) -> JSONResponse
 
 
 def _kind_of(error: errors.RegistryError) -> ProblemKind:
-    return next(_OF_ERROR[cls] for cls in type(error).__mro__ if cls in _OF_ERROR)
+    kind = next(_OF_ERROR[cls] for cls in type(error).__mro__ if cls in _OF_ERROR)
+    return replace(kind, retry_after_s=error.retry_after_s) if isinstance(error, OverLimit) else kind
 
 
 def _faults_of(error: errors.RegistryError) -> tuple[Fault, ...]:

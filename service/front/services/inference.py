@@ -12,8 +12,10 @@ from models_registry.records import AdapterVersion
 from models_registry.registry import Registry
 from service.front.access.caller import current_caller
 from service.front.access.names import seen
+from service.front.admission.admission import Admission
+from service.front.admission.demand import demand_of
 from service.front.admission.suspects import Suspects
-from service.front.admission.version_leases import VersionLeases
+from service.front.admission.team_admission import Admitted
 from service.front.hosts.host_manager import HostManager
 from service.front.hosts.hosted_model import HostedModel
 from service.front.requests import InferAnswer, InferRequest
@@ -25,7 +27,7 @@ from service.front.services.observers import Observers
 from service.front.services.streamed_texts import StreamedTexts
 from service.front.services.usage_meter import MeteredCall
 from service.protocol.errors import HostLost, RequestEndsHost
-from service.protocol.types import HostAnswer, HostLimits, InferCall, distinct_versions
+from service.protocol.types import HostAnswer, InferCall, distinct_versions
 
 LATE = "The request's deadline passed before it was answered."
 LOOKING_S = 0.02
@@ -51,17 +53,17 @@ class Inference:
         registry: Registry,
         snapshot: Snapshot,
         hosts: HostManager,
-        leases: VersionLeases,
-        limits: HostLimits,
+        admission: Admission,
         observed: Observers,
         uses: LastUses,
     ) -> None:
         self._meter = observed.meter
         self._registry = registry
-        self._limits = limits
+        self._limits = admission.limits
         self._snapshot = snapshot
         self._hosts = hosts
-        self._leases = leases
+        self._leases = admission.leases
+        self._teams = admission.teams
         self._suspects = Suspects()
         self._tracer = InferenceTracer(observed.tracer)
         self._uses = uses
@@ -75,12 +77,19 @@ class Inference:
         self, request: InferRequest, streamed: StreamedTexts | None, metered: MeteredCall
     ) -> InferAnswer:
         self._limits.require_few_rows(_entries(request))
+        with self._teams.admit(current_caller().team, demand_of(request)) as admitted:
+            return await self._try(request, streamed, metered, admitted)
+
+    async def _try(
+        self, request: InferRequest, streamed: StreamedTexts | None, metered: MeteredCall, admitted: Admitted
+    ) -> InferAnswer:
+        """Once more after each death of its host, as often as it may be."""
         suspected = self._suspects.suspects(request)
         for _ in range(MOST_ATTEMPTS):
             hosted = self._hosts.find(request.model)
             try:
                 with self._tracer.attempt(request.model) as traced:
-                    answer = await self._attempt(request, hosted, suspected, streamed, traced, metered)
+                    answer = await self._attempt(request, hosted, suspected, streamed, traced, metered, admitted)
                     traced.answered(answer)
             except _HostDied as died:
                 suspected |= self._judge(request, died)
@@ -144,9 +153,10 @@ class Inference:
         streamed: StreamedTexts | None,
         traced: InferenceTrace,
         metered: MeteredCall,
+        admitted: Admitted,
     ) -> InferAnswer:
         begun = time.monotonic()
-        id, future, versions = self._hand_over(request, hosted, alone, streamed, traced, metered)
+        id, future, versions = self._hand_over(request, hosted, alone, streamed, traced, metered, admitted)
         try:
             answer = await _answer(future, request.deadline)
         except HostLost as error:
@@ -183,6 +193,7 @@ class Inference:
         streamed: StreamedTexts | None,
         traced: InferenceTrace,
         metered: MeteredCall,
+        admitted: Admitted,
     ) -> tuple[int, Future[HostAnswer], tuple[AdapterVersion, ...]]:
         with self._leases.admission() as removed:
             caller = current_caller()
@@ -207,6 +218,7 @@ class Inference:
             id, future = hosted.infer(call, selections, traced.watch(streamed and streamed.hear))
             self._leases.acquire(future, versions)
             metered.follow(selections, future)
+            admitted.follow(future)
         self._uses.note(versions)
         return id, future, versions
 

@@ -6,14 +6,16 @@ from models_registry.access import Access
 from models_registry.errors import NotFound
 from models_registry.teams import StoredUse, Team, TeamLimits
 from service.front.access.caller import Caller
+from service.front.admission.team_admission import AskedUse, TeamAdmission
 
 
 class Teams:
     """Every verb may block. What is changed here is in force here at once, elsewhere within two seconds."""
 
-    def __init__(self, access: Access, catch_up: Callable[[], None]) -> None:
+    def __init__(self, access: Access, admission: TeamAdmission, catch_up: Callable[[], None]) -> None:
         """`catch_up` has a service in this process see what is in the registry."""
         self._access = access
+        self._admission = admission
         self._catch_up = catch_up
 
     def add(self, name: str, limits: TeamLimits) -> Team:
@@ -41,3 +43,11 @@ class Teams:
     def stored_use(self, team: str) -> StoredUse:
         """What it has stored now."""
         return self._access.stored_use(team)
+
+    def asked_use(self, team: str) -> AskedUse:
+        """What it asks for now."""
+        return self._admission.use_of(team)
+
+    def refresh(self) -> None:
+        """Put every limit in force that was set until now. Raises `Unavailable`."""
+        self._admission.set_limits(self._access.limited_teams())

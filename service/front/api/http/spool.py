@@ -18,6 +18,8 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from models_registry.errors import NoRoom, TooLarge
+from service.front.access.caller import current_caller
+from service.front.engine import Engine
 
 IN_MEMORY = 1 << 20
 """Bytes."""
@@ -76,16 +78,27 @@ async def limited(request: Request, limit: int, setting: str = MAX_UPLOAD) -> As
 
     Raises `TooLarge`.
     """
+    most, refusal = _bound(request, limit, setting)
     announced = announced_bytes(request)
-    if limit < announced < UNKNOWN:
-        raise too_large(limit, setting)
+    if most < announced < UNKNOWN:
+        raise refusal
     arrived = 0
     async for chunk in request.stream():
         arrived += len(chunk)
-        if arrived > limit:
-            raise too_large(limit, setting)
+        if arrived > most:
+            raise refusal
         if chunk:
             yield chunk
+
+
+def _bound(request: Request, limit: int, setting: str) -> tuple[int, TooLarge]:
+    """The service's own limit or the caller's team's, whichever is lower, with what is said beyond it."""
+    team = current_caller().team
+    engine: Engine = request.app.state.engine
+    own = engine.admission.teams.limits_of(team).request_bytes
+    if own is None or own >= limit:
+        return limit, too_large(limit, setting)
+    return own, TooLarge(f"The body is larger than {own} bytes, the limit `request_bytes` of the team {team!r}.")
 
 
 def announced_bytes(request: Request) -> float:

@@ -16,7 +16,6 @@ JSON = "application/json"
 # OpenAI's own words, where it has one for a problem; others keep ours.
 _CODES: Mapping[str, str] = {
     "not-found": "unknown_url",
-    "overloaded": "rate_limit_exceeded",
     "unauthenticated": "invalid_api_key",
 }
 _TYPES: Mapping[int, str] = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
@@ -53,9 +52,13 @@ def error_body(problem: Mapping[str, Any], *, is_route: bool = True) -> dict[str
             "message": _message(problem, faults),
             "type": _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
             "param": param,
-            "code": "model_not_found" if is_model else _CODES.get(kind, kind),
+            "code": "model_not_found" if is_model else _code(kind, status),
         }
     }
+
+
+def _code(kind: str, status: int) -> str:
+    return "rate_limit_exceeded" if status == 429 else _CODES.get(kind, kind)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

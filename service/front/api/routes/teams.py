@@ -1,5 +1,6 @@
 """Teams: groups of callers who own adapters together, and what each may have."""
 
+import math
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models_registry.teams import Team
 from service.front.access.caller import current_caller
+from service.front.admission.team_meter import REQUESTS, TOKENS
 from service.front.api.dependencies import NAME_PATTERN, Name, TheSettings, TheTeams
 from service.front.api.http.bodies import JSON, media_type_of, read_json, reads
 from service.front.api.http.paging import Page, PagingQuery
@@ -46,6 +48,15 @@ class TeamUseAnswer(BaseModel):
     stored_bytes: int = Field(
         description="Bytes of the distinct blobs that its adapters' versions name.", examples=[52_428_800]
     )
+    requests_per_minute: int | None = Field(
+        description="Spent of the limit, which is refilled evenly; null: no limit.", examples=[17]
+    )
+    tokens_per_minute: int | None = Field(
+        description="Spent of the limit, which is refilled evenly; null: no limit.",
+        examples=[512],
+    )
+    rows_in_flight: int = Field(description="Rows that wait or run now.", examples=[8])
+    sequences_in_flight: int = Field(description="Texts that wait or are written now.", examples=[2])
 
 
 class TeamAnswer(BaseModel):
@@ -96,10 +107,18 @@ def change_team(team: TeamName, body: Annotated[ChangedTeamBody, Depends(_read_c
 
 
 def _show(teams: Teams, team: Team) -> TeamAnswer:
-    stored = teams.stored_use(team.name)
+    stored, asked = teams.stored_use(team.name), teams.asked_use(team.name)
+    spent = {rate.limit: math.ceil(rate.capacity - rate.left) for rate in asked.rates}
     return TeamAnswer(
         name=team.name,
         created_at=team.created_at,
         limits=TeamLimitsBody.model_validate(asdict(team.limits)),
-        use=TeamUseAnswer(adapters=stored.adapters, stored_bytes=stored.bytes),
+        use=TeamUseAnswer(
+            adapters=stored.adapters,
+            stored_bytes=stored.bytes,
+            requests_per_minute=spent.get(REQUESTS),
+            tokens_per_minute=spent.get(TOKENS),
+            rows_in_flight=asked.rows,
+            sequences_in_flight=asked.sequences,
+        ),
     )

@@ -45,10 +45,6 @@ def infer(client: TestClient, who: dict[str, str], rows: int = 2) -> Any:
     return client.post("/models/mlp/infer", headers=who, json={"inputs": {"x": [ROWS[0]] * rows}})
 
 
-def use(client: TestClient, team: str) -> dict[str, Any]:
-    return expect(client.get(f"/teams/{team}"), 200)["use"]
-
-
 def test_a_teams_page_has_its_limits_with_what_is_in_use(service: TestClient) -> None:
     fraud = member(service, "fraud", adapters=5, resident_share=0.25)
     made = expect(create(service, fraud, "tone"), 201)
@@ -111,3 +107,47 @@ def test_merges_and_uploads_fill_a_teams_store_too(service: TestClient) -> None:
     changed = bytearray(state)
     changed[-1] ^= 1
     expect_problem(service.put("/adapters/one/state", headers=headers, content=bytes(changed)), 507, "limit")
+
+
+def test_a_team_over_a_rate_is_told_which_and_when_and_another_is_answered(service: TestClient) -> None:
+    fraud, search = member(service, "fraud", requests_per_minute=1), member(service, "search")
+    first = infer(service, fraud)
+    expect(first, 200)
+    assert first.headers["ratelimit-policy"] == '"requests_per_minute";q=1;w=60'
+    assert first.headers["ratelimit"].startswith('"requests_per_minute";r=0;t=')
+    refused = infer(service, fraud)
+    problem = expect_problem(refused, 429, "limit")
+    assert "`requests_per_minute` is 1, with 0 left" in problem["detail"]
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert "ratelimit" in refused.headers
+    answer = infer(service, search)
+    expect(answer, 200)
+    assert "ratelimit" not in answer.headers
+    assert "ratelimit" not in service.get("/adapters", headers=fraud).headers
+    page = expect(service.get("/teams/fraud", headers=fraud), 200)["use"]
+    assert (page["requests_per_minute"], page["tokens_per_minute"], page["rows_in_flight"]) == (1, None, 0)
+
+
+def test_a_request_that_could_never_pass_is_told_to_send_less(service: TestClient) -> None:
+    fraud = member(service, "fraud", rows_in_flight=3)
+    expect(infer(service, fraud, rows=3), 200)
+    problem = expect_problem(infer(service, fraud, rows=4), 429, "limit")
+    assert "this request alone needs 4: send less" in problem["detail"]
+    expect(infer(service, fraud, rows=3), 200)
+
+
+def test_a_body_larger_than_a_teams_requests_may_be_is_refused(service: TestClient) -> None:
+    fraud = member(service, "fraud", request_bytes=400)
+    expect(infer(service, fraud, rows=1), 200)
+    problem = expect_problem(infer(service, fraud, rows=100), 413, "too-large")
+    assert problem["detail"] == "The body is larger than 400 bytes, the limit `request_bytes` of the team 'fraud'."
+    expect(infer(service, ADMIN, rows=100), 200)
+
+
+def test_an_anonymous_caller_has_the_limits_of_the_team_default(start: Start) -> None:
+    client = start()
+    host(client, "mlp", "bases:mlp")
+    expect(client.patch("/teams/default", json={"limits": {"requests_per_minute": 0}}), 200)
+    expect_problem(infer(client, {}), 429, "limit")
+    expect(client.patch("/teams/default", json={"limits": {}}), 200)
+    expect(infer(client, {}), 200)

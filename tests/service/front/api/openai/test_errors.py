@@ -49,6 +49,19 @@ def test_a_full_queue_is_a_rate_limit_that_says_when_to_return(client: OpenAI, s
     assert (raised.value.type, raised.value.code) == ("rate_limit_error", "rate_limit_exceeded")
 
 
+def test_a_teams_limit_is_a_rate_limit_that_names_it(client: OpenAI, http: httpx.Client) -> None:
+    http.patch("/teams/default", json={"limits": {"tokens_per_minute": 5}}).raise_for_status()
+    try:
+        for stream in (False, True):
+            with pytest.raises(RateLimitError, match="`tokens_per_minute` is 5") as raised:
+                client.completions.create(model="tone", prompt="a", max_tokens=9, stream=stream)
+            assert raised.value.response.headers["retry-after"] == "60"
+            assert raised.value.response.headers["ratelimit"] == '"tokens_per_minute";r=5;t=0'
+            assert (raised.value.type, raised.value.code) == ("rate_limit_error", "rate_limit_exceeded")
+    finally:
+        http.patch("/teams/default", json={"limits": {}}).raise_for_status()
+
+
 @pytest.mark.parametrize(("error", "status"), [(Unavailable("Away."), 503), (DeadlinePassed("Late."), 504)])
 def test_what_is_our_own_doing_is_a_server_error(
     client: OpenAI, script: Script, error: RegistryError, status: int
