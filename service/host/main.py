@@ -150,6 +150,8 @@ class HostServer:
                     self._versions.pop(key, None)
             case "share":
                 self._host.share(codec.COUNT.validate_json(message.arguments))
+            case "share_resident":
+                self._host.share_resident(codec.SHARES.validate_json(message.arguments))
             case _:
                 self._host.give_up(codec.reason_of(message.arguments))
 

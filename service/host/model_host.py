@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -239,6 +239,10 @@ class TorchHost:
         if (model := self._model) is not None:
             model.share(models)
 
+    def share_resident(self, shares: Mapping[str, float]) -> None:
+        if (model := self._model) is not None:
+            model.cache.share(shares)
+
     def give_up(self, reason: RegistryError) -> None:
         if (model := self._model) is not None:
             model.worker.give_up(reason)
@@ -302,7 +306,7 @@ class TorchHost:
             prepared = self._prepared.pop(_content_of(version), None)
         if prepared is None:
             prepared = model.loader.prepare(version, None)
-        model.cache.require_idle_room(prepared)
+        model.cache.require_idle_room(version, prepared)
         placing = model.batcher.call(partial(model.cache.place, version, prepared))
         try:
             placing.result(PATIENCE_S)

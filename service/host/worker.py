@@ -109,10 +109,9 @@ class Worker:
     def _rebalance(self) -> None:
         if self._adapters.is_balanced:
             return
-        # What texts that are being written need comes first, so that it stays.
-        turns = [*(job.keys for job in self._written), *self._batcher.in_fair_order()]
+        running = frozenset(key for job in self._written for key in job.keys)
         try:
-            self._batcher.refuse(self._adapters.rebalance(turns))
+            self._batcher.refuse(self._adapters.rebalance(self._batcher.in_fair_order(), running))
         except Exception:  # nobody waits for this; the thread must live on for those who wait for answers
             log.exception("model %s could not change which adapters are in memory", self._name)
 

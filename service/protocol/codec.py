@@ -50,6 +50,7 @@ KEYS: Final = TypeAdapter(tuple[str, ...])
 PINNED: Final = TypeAdapter(tuple[AdapterVersion, bool], config=_WITH_INFINITY)
 FREED: Final = TypeAdapter(bool)
 COUNT: Final = TypeAdapter(int)
+SHARES: Final = TypeAdapter(dict[str, float])
 NOTHING: Final[TypeAdapter[None]] = TypeAdapter(None)
 
 

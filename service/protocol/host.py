@@ -3,7 +3,7 @@
 The host needs blobs and never the database. It describes, the front records.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -115,6 +115,11 @@ class ModelHost(Protocol):
 
     def share(self, models: int) -> None:
         """So many base models share the machine: byte limits that the operator didn't set are divided by them."""
+        ...
+
+    def share_resident(self, shares: Mapping[str, float]) -> None:
+        """From now on the adapters of these teams may take these parts (0 to 1) of what the model's adapters may take
+        in memory; those of others as much as there is. More of theirs is evicted."""
         ...
 
     def give_up(self, reason: RegistryError) -> None:

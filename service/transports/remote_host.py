@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import count
@@ -154,6 +154,10 @@ class RemoteHost:
     def share(self, models: int) -> None:
         with self._sending:
             self._tell("share", codec.COUNT.dump_json(models))
+
+    def share_resident(self, shares: Mapping[str, float]) -> None:
+        with self._sending:
+            self._tell("share_resident", codec.SHARES.dump_json(dict(shares)))
 
     def give_up(self, reason: RegistryError) -> None:
         # Not by the host's word alone: one that is stuck says nothing any more.

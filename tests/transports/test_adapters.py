@@ -92,6 +92,14 @@ def test_the_least_recently_used_version_makes_room(start_host: StartHost, blobs
     assert status_of(host).stats.adapters.evictions == 1
 
 
+def test_a_team_at_its_share_makes_room_among_its_own_versions(start_host: StartHost, blobs: BlobStore) -> None:
+    host = build(start_host(), order(limits=HostLimits("cpu", max_resident_bytes=2 * ONE)))
+    host.share_resident({"fraud": 0.5})
+    for name in ("tone", "fraud:a", "fraud:b"):
+        ask(host, select((put(blobs, name), 1.0))).result(TIMEOUT_S)
+    assert status_of(host).resident == ("tone@1", "fraud:b@1")
+
+
 def test_a_version_that_a_request_uses_is_unloaded_after_it(
     gated_host: ModelHost, gate: Gate, blobs: BlobStore
 ) -> None:

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -51,6 +51,7 @@ class HostManager:
         self._places: dict[str, Place] = {}
         self._loader = ModelLoader(transport, order_of, times.load_s, self._is_wanted, self._finish)
         self._closing: dict[ModelHost, str] = {}
+        self._resident_shares: Mapping[str, float] = {}
 
     def start(self, bases: Iterable[BaseModel]) -> None:
         """Know these models and begin loading those that are to be hosted."""
@@ -177,6 +178,7 @@ class HostManager:
                     outcome.host.end(error)
                     outcome = error
         if isinstance(outcome, HostedModel):
+            outcome.host.share_resident(self._resident_shares)
             bring_back(outcome, place.returning)
             self._set_ready(base, place, outcome)
         else:
@@ -236,12 +238,20 @@ class HostManager:
             place.state, place.reason, place.error, place.host = "failed", reason, shown, None
             place.kept_failed = isinstance(error, DiedTooOften)
 
-    # ---- byte limits that nobody set ----------------------------------------------------------------------------
+    # ---- who may take how much memory ---------------------------------------------------------------------------
+
+    def set_resident_shares(self, shares: Mapping[str, float]) -> None:
+        """From now on the adapters of these teams may take these parts (0 to 1) of each model's memory for adapters.
+        Hosts that start later get them too."""
+        self._resident_shares = dict(shares)
+        for one in self.all_hosted():
+            one.host.share_resident(self._resident_shares)
 
     def _share_out(self) -> None:
         hosted = self.all_hosted()
         for one in hosted:
             one.host.share(len(hosted))
+            one.host.share_resident(self._resident_shares)  # it may have begun just before they were set
 
     def require_room(self, model: str) -> None:
         """Raises `NoRoom` where one more model would leave others' pinned adapters without room."""

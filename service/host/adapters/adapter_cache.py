@@ -15,9 +15,11 @@ from datetime import UTC, datetime
 from models_registry.errors import NoRoom, RegistryError
 from models_registry.injection.adapted_model import AdaptedModel, PreparedAdapter
 from models_registry.records import AdapterVersion
+from models_registry.references import team_of
 from service.host.adapters.cache_entry import CacheEntry, Evicting, Resident, Staged, Use
 from service.host.adapters.loader import AdapterLoader
 from service.host.adapters.memory_budget import MemoryBudget
+from service.host.adapters.read_queue import ReadQueue
 from service.protocol.stats import AdapterStats
 from service.protocol.types import VersionResidency
 
@@ -41,7 +43,7 @@ class AdapterCache:
     ) -> None:
         self._adapted = adapted
         self._preparer = preparer
-        self._stagers = stagers
+        self._to_read = ReadQueue(stagers, self._stage)
         self._wake = wake
         self._fail = fail
         self._changed = threading.Condition()
@@ -152,10 +154,16 @@ class AdapterCache:
             self._budget.limit = max_bytes
         self._wake()
 
-    def require_idle_room(self, prepared: PreparedAdapter) -> None:
+    def share(self, shares: Mapping[str, float]) -> None:
+        """From now on the adapters of these teams may take these parts of the limit. More of theirs is evicted."""
+        with self._changed:
+            self._budget.share(shares)
+        self._wake()
+
+    def require_idle_room(self, version: AdapterVersion, prepared: PreparedAdapter) -> None:
         """Raises `NoRoom` where only what others use could make room."""
         with self._changed:
-            self._budget.idle_evictions(prepared.bytes)
+            self._budget.idle_evictions(team_of(version.adapter), prepared.bytes)
 
     def close(self, reason: RegistryError) -> None:
         """Nothing comes any more: whoever waits for something is told `reason`."""
@@ -199,11 +207,13 @@ class AdapterCache:
         with self._changed:
             return self._budget.is_balanced
 
-    def rebalance(self, turns: Iterable[frozenset[str]]) -> Mapping[frozenset[str], NoRoom]:
+    def rebalance(
+        self, turns: Iterable[frozenset[str]], running: Collection[str] = ()
+    ) -> Mapping[frozenset[str], NoRoom]:
         """Load the adapters that the requests in `turns` need, in this order, while they fit. Evict what is unwanted
-        and what is in their way. Returns the requests that can never fit, and why."""
+        and what is in their way, but nothing that is `running`. Returns the requests that can never fit, and why."""
         with self._changed:
-            plan = self._budget.plan(turns)
+            plan = self._budget.plan(turns, running)
             self._budget.evict(plan.evictions)
         self._eject(plan.evictions)
         with self._changed:
@@ -217,7 +227,8 @@ class AdapterCache:
         could make room."""
         with self._changed:
             entry = self._budget.entries.get(version.key)
-            evictions = [] if entry and entry.takes_room else self._budget.idle_evictions(prepared.bytes)
+            team, is_placed = team_of(version.adapter), entry is not None and entry.takes_room
+            evictions = [] if is_placed else self._budget.idle_evictions(team, prepared.bytes)
             self._budget.evict(evictions)
         self._eject(evictions)
         with self._changed:
@@ -256,7 +267,7 @@ class AdapterCache:
         """What is on its way already, though its place was given to others meanwhile, isn't read twice."""
         if not entry.is_read:
             entry.is_read = True
-            self._stagers.submit(self._stage, entry)
+            self._to_read.add(entry)
 
     def _stage(self, entry: CacheEntry) -> None:
         begun = time.monotonic()

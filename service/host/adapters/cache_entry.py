@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from models_registry.injection.adapted_model import PreparedAdapter
 from models_registry.records import AdapterVersion
+from models_registry.references import team_of
 from service.protocol.types import Residency
 
 
@@ -88,6 +89,11 @@ class CacheEntry:
     holders: int = 0
     load_waiters: int = 0
     is_read: bool = False
+
+    @property
+    def team(self) -> str:
+        """Whose share of the memory it takes: its owner's, whoever asks for it."""
+        return team_of(self.version.adapter)
 
     @property
     def in_memory(self) -> bool:

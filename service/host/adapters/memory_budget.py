@@ -1,17 +1,19 @@
 """The byte limit of one hosted model's adapters: who is there, who may come, who has to leave for it.
 
 What is pinned, or is being loaded by name, stays. Then come the adapters of the requests that are next, in turn, as
-many as fit. Whatever else is there leaves when its room is needed, least recently used first. Bookkeeping only: no
-threads, no tensors are touched.
+many as fit. Whatever else is there leaves when its room is needed, least recently used first. A team that has a share
+makes room among its own adapters once that is full, and takes no other team's. Bookkeeping only: no threads, no tensors
+are touched.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from models_registry.errors import NoRoom
 from models_registry.injection.adapted_model import PreparedAdapter
 from service.host.adapters.cache_entry import CacheEntry, Evicting, Loading, Resident, Staged, Stored
+from service.host.adapters.resident_shares import ResidentShares, until
 from service.protocol.stats import AdapterStats
 
 # What has been on its way for longer waits for a slow store, and doesn't keep others from being fetched beside it.
@@ -31,7 +33,7 @@ class MemoryBudget:
     """`entries` is in order of last use, oldest first. Not for several threads."""
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self._shares = ResidentShares(limit)
         self.taken = 0
         self.entries: dict[str, CacheEntry] = {}
         self.failures = 0
@@ -43,14 +45,30 @@ class MemoryBudget:
         self._unwanted: set[str] = set()
 
     @property
+    def limit(self) -> int:
+        return self._shares.limit
+
+    @limit.setter
+    def limit(self, max_bytes: int) -> None:
+        self._shares.limit = max_bytes
+
+    def share(self, shares: Mapping[str, float]) -> None:
+        """From now on these teams' adapters may take these parts of the limit."""
+        self._shares.shares = dict(shares)
+
+    @property
     def is_balanced(self) -> bool:
         """Whether a plan would change nothing."""
         return not self._unplaced and not self._unwanted and not self._has_too_much
 
     @property
     def _has_too_much(self) -> bool:
-        """Whether something has to leave, and can, because the limit was lowered."""
-        return self.taken > self.limit and any(entry.is_idle and entry.in_memory for entry in self.entries.values())
+        """Whether something has to leave, and can, because the limit or a team's share was lowered."""
+        has_too_much, exceeding = self.taken > self.limit, self._shares.exceeding
+        return bool(has_too_much or exceeding) and any(
+            entry.is_idle and entry.in_memory and (has_too_much or entry.team in exceeding)
+            for entry in self.entries.values()
+        )
 
     @property
     def stats(self) -> AdapterStats:
@@ -92,9 +110,9 @@ class MemoryBudget:
 
     def reserve(self, entry: CacheEntry) -> bool:
         """Keep a place for what begins to load now. False where there isn't one, or it has one already."""
-        if entry.takes_room or self.taken + entry.bytes > self.limit:
+        if entry.takes_room or not self._has_room(entry):
             return False
-        self.taken += entry.bytes
+        self._take_room(entry)
         entry.state = Loading(time.monotonic())
         self.update_indexes(entry)
         return True
@@ -103,9 +121,9 @@ class MemoryBudget:
         """It is loaded. False where it takes more than was reserved and doesn't fit: then it has to load again."""
         self._release_room(entry)
         entry.bytes = prepared.bytes
-        fits = self.taken + entry.bytes <= self.limit
+        fits = self._has_room(entry)
         if fits:
-            self.taken += entry.bytes
+            self._take_room(entry)
             entry.state = Staged(prepared, time.monotonic())
             self._loads += 1
         self.update_indexes(entry)
@@ -139,16 +157,26 @@ class MemoryBudget:
         self._release_room(entry)
         self.update_indexes(entry)
 
+    def _has_room(self, entry: CacheEntry) -> bool:
+        return self.taken + entry.bytes <= self.limit and self._shares.excess(entry.team, entry.bytes) <= 0
+
+    def _take_room(self, entry: CacheEntry) -> None:
+        self.taken += entry.bytes
+        self._shares.take(entry)
+
     def _release_room(self, entry: CacheEntry) -> None:
         if entry.takes_room:
             self.taken -= entry.bytes
+            self._shares.release(entry)
             entry.state = Stored()
 
     # ---- who comes and who leaves ---------------------------------------------------------------------------
 
     def require_room(self, entry: CacheEntry) -> None:
         """Raises `NoRoom` if this one doesn't fit beside all others that stay."""
-        staying = sum(other.bytes for other in self.entries.values() if other.stays and other is not entry)
+        others = [other for other in self.entries.values() if other.stays and other is not entry]
+        self._shares.require([entry], others)
+        staying = sum(other.bytes for other in others)
         if staying + entry.bytes > self.limit:
             raise NoRoom(
                 f"{entry.version.reference} takes {entry.bytes} bytes and {staying} of the {self.limit} that a model's "
@@ -156,18 +184,24 @@ class MemoryBudget:
                 "ADAPTER_SERVICE_MAX_RESIDENT_BYTES."
             )
 
-    def idle_evictions(self, size: int) -> list[CacheEntry]:
-        """Who leaves to make room for something that nobody waits for. Raises `NoRoom` where others are in use."""
+    def idle_evictions(self, team: str, size: int) -> list[CacheEntry]:
+        """What makes room for something of the team's that nobody waits for. Raises `NoRoom` where what could is in
+        use."""
         idle = [entry for entry in self.entries.values() if entry.is_idle and entry.in_memory]
-        evictions = self._until(self.taken + size - self.limit, idle)
-        if self.taken + size - sum(leaver.bytes for leaver in evictions) > self.limit:
+        own_excess = self._shares.excess(team, size)
+        evictions = until(own_excess, (entry for entry in idle if entry.team == team))
+        freed = sum(entry.bytes for entry in evictions)
+        if own_excess > freed:
+            raise NoRoom(f"{size} bytes don't fit into the share of team {team!r} beside what is in use at the moment.")
+        evictions += until(self.taken + size - freed - self.limit, (entry for entry in idle if entry not in evictions))
+        if self.taken + size - sum(entry.bytes for entry in evictions) > self.limit:
             raise NoRoom(f"{size} bytes don't fit into the limit beside what is in use at the moment.")
         return evictions
 
-    def plan(self, turns: Iterable[frozenset[str]]) -> Plan:
-        """`turns` are the keys of each request that waits, in the order of their turns."""
+    def plan(self, turns: Iterable[frozenset[str]], running: Collection[str] = ()) -> Plan:
+        """`turns` are the keys of each request that waits, in the order of their turns. What is `running` stays."""
         plan = Plan()
-        keep = self._keep(turns, plan.unsatisfiable)
+        keep = self._keep(turns, running, plan.unsatisfiable)
         now = time.monotonic()
         coming = sum(
             entry.bytes
@@ -184,19 +218,24 @@ class MemoryBudget:
             plan.loads.append(entry)
             coming += entry.bytes
         plan.evictions.extend(self.entries[name] for name in self._unwanted)
-        excess = self.taken + sum(e.bytes for e in plan.loads) - sum(e.bytes for e in plan.evictions) - self.limit
-        others = [
-            e for name, e in self.entries.items() if name not in keep and e.takes_room and e not in plan.evictions
-        ]
+        others = [e for name, e in self.entries.items() if name not in keep and e.takes_room]
         # What is loading goes last, because its load would be in vain.
         others.sort(key=lambda entry: isinstance(entry.state, Loading))
-        plan.evictions.extend(self._until(excess, others))
+        # What is unwanted frees room of its team's share, too.
+        others.sort(key=lambda entry: entry not in plan.evictions)
+        own = self._shares.evictions(plan.loads, others)
+        plan.evictions.extend(entry for entry in own if entry not in plan.evictions)
+        excess = self.taken + sum(e.bytes for e in plan.loads) - sum(e.bytes for e in plan.evictions) - self.limit
+        plan.evictions.extend(until(excess, (entry for entry in others if entry not in plan.evictions)))
         return plan
 
     def _keep(
-        self, turns: Iterable[frozenset[str]], unsatisfiable: dict[frozenset[str], NoRoom]
+        self,
+        turns: Iterable[frozenset[str]],
+        running: Collection[str],
+        unsatisfiable: dict[frozenset[str], NoRoom],
     ) -> Mapping[str, CacheEntry]:
-        stays = {name: entry for name, entry in self.entries.items() if entry.stays}
+        stays = {name: entry for name, entry in self.entries.items() if entry.stays or name in running}
         keep, kept = dict(stays), sum(entry.bytes for entry in stays.values())
         for keys in turns:
             own = {name: self.entries[name] for name in keys if name in self.entries}
@@ -205,27 +244,26 @@ class MemoryBudget:
             if needed + pinned > self.limit:
                 unsatisfiable[keys] = NoRoom(_too_much(own.values(), needed, pinned, self.limit))
                 continue
-            kept += sum(entry.bytes for name, entry in own.items() if name not in keep)
+            try:
+                self._shares.require(own.values(), [entry for entry in stays.values() if entry.pinned])
+            except NoRoom as error:
+                unsatisfiable[keys] = error
+                continue
+            new = [entry for name, entry in own.items() if name not in keep]
+            if not self._shares.have_room(new, beside=keep.values()):
+                continue  # other teams' requests go on
+            kept += sum(entry.bytes for entry in new)
             if kept > self.limit:
                 return keep
             keep |= own
         # Those whose inputs are still being read.
         for name, entry in self.entries.items():
             is_awaited = name in self.absent and name not in keep and entry.failure is None
-            if is_awaited and kept + entry.bytes <= self.limit:
+            fits = is_awaited and kept + entry.bytes <= self.limit
+            if fits and self._shares.have_room([entry], beside=keep.values()):
                 keep[name] = entry
                 kept += entry.bytes
         return keep
-
-    @staticmethod
-    def _until(excess: int, candidates: Iterable[CacheEntry]) -> list[CacheEntry]:
-        evictions: list[CacheEntry] = []
-        for entry in candidates:
-            if excess <= 0:
-                break
-            evictions.append(entry)
-            excess -= entry.bytes
-        return evictions
 
 
 def _too_much(entries: Iterable[CacheEntry], needed: int, pinned: int, limit: int) -> str:

@@ -56,3 +56,16 @@ def test_a_model_that_would_leave_pinned_adapters_no_room_is_not_loaded(running:
     running.engine.models.load("two")
     assert running.wait_for_model("two").state == "ready"
     assert running.tier("b") == "resident"
+
+
+def test_hosts_have_the_shares_of_teams_whenever_they_begin(running: Running) -> None:
+    running.host("one")
+    running.hosting.set_resident_shares({"default": ONE / ROOM})
+    running.host("two")
+    eventually(lambda: limits(running) == {"one": ROOM // 2, "two": ROOM // 2})
+    for model in ("one", "two"):
+        running.create(f"a-{model}", RANDOM_LORA, model=model)
+        with pytest.raises(NoRoom, match="team 'default' may take 92"):
+            running.answer(f"a-{model}", model=model)
+    running.hosting.set_resident_shares({})
+    assert running.answer("a-two", model="two").outputs

@@ -25,6 +25,8 @@ from service.protocol.types import InferCall, Part, Residency, Selection
 
 ONE = 92  # bytes of each rank of `RANDOM_LORA` on the tiny MLP: 23 float32 numbers
 RANKS = {"a": 1, "b": 1, "c": 1, "d": 1, "e": 2, "f": 2, "g": 3, "h": 4}
+TEAMS = {"A:x": 1, "A:y": 1, "A:z": 1, "B:x": 1, "B:y": 1, "B:z": 1}
+"""Ranks too, of two teams besides the default one."""
 ROOM = 4
 MAX_ROWS = 3
 X = Rows({"x": torch.ones(1, 4)}, 1)
@@ -52,7 +54,7 @@ class Stored:
 
 
 def stored(adapted: AdaptedModel, name: str, claimed_parameters: int | None = None) -> Stored:
-    config = parse_config({**RANDOM_LORA, "r": RANKS[name]})
+    config = parse_config({**RANDOM_LORA, "r": (RANKS | TEAMS)[name]})
     checkpoint = fresh_checkpoint(config, adapted.architecture, 0)
     version = replace(
         version_of(name),
@@ -68,13 +70,16 @@ class Town:
     def __init__(self, room: int = ROOM * ONE) -> None:
         self.adapted = AdaptedModel(bases.mlp())
         self.room = room
-        self.stored = {name: stored(self.adapted, name) for name in RANKS}
+        self.stored = {name: stored(self.adapted, name) for name in RANKS | TEAMS}
         self.broken: set[str] = set()
         self.stagers = Stagers()
         self.batcher = Batcher(10_000, MAX_ROWS)
+        self.loader = AdapterLoader(self.adapted, self._read)
+        self.reading: Callable[[str], object] = lambda name: None
+        """Hears what is read."""
         self.adapters = AdapterCache(
             self.adapted,
-            AdapterLoader(self.adapted, self._read),
+            self.loader,
             self.stagers,
             room,
             self.batcher.wake,
@@ -83,6 +88,7 @@ class Town:
         self.asked: list[Job] = []
 
     def _read(self, version: AdapterVersion) -> bytes:
+        self.reading(version.adapter)
         if version.adapter in self.broken:
             raise Damaged(version.digest)
         return self.stored[version.adapter].blob
@@ -119,7 +125,7 @@ class Town:
         return self.adapters.residency([version.key])[version.key].tier
 
     def check(self) -> None:
-        attached = sum(RANKS[name.partition("@")[0]] * ONE for name in self.adapted.adapters)
+        attached = sum((RANKS | TEAMS)[name.partition("@")[0]] * ONE for name in self.adapted.adapters)
         assert attached <= self.adapters.taken <= self.room
 
     def settle(self) -> None:
