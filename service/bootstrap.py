@@ -53,6 +53,7 @@ from service.front.api.routes import (
     adapters,
     aliases,
     compositions,
+    differences,
     events,
     health,
     inference,
@@ -145,12 +146,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.drain = Drain()
     app.state.json_reader = JsonReader()
     app.state.removals = CapacityLimiter(REMOVALS)
+    app.state.differences = CapacityLimiter(1)
     app.state.loads = CapacityLimiter(LOADS)
     app.openapi = partial(_document, app)
     # Routes are tried one after the other, so the one that is called most goes first.
-    ours = (inference, models, adapters, loading, compositions, states, aliases, removals, events, keys, teams, usage)
+    ours = (inference, models, adapters, loading, compositions, states, aliases, removals, differences)
+    administration = (events, keys, teams, usage, health)
     openai = (chat, completions, embeddings, model_names, lora)
-    routers = (*(resource.router for resource in (*ours, health, *openai)), version_router)
+    routers = (*(resource.router for resource in (*ours, *administration, *openai)), version_router)
     for router in routers:
         require_complete(router.routes)
         app.include_router(router)

@@ -3,6 +3,7 @@
 from service.client.asynchronous import AsyncClient
 from service.client.blocking import Client
 from service.client.checkpoints import CheckpointFiles
+from service.client.difference_calls import Difference, TargetDifference
 from service.client.errors import (
     BadRequest,
     ClientError,
@@ -39,6 +40,7 @@ __all__ = [
     "ClientError",
     "Conflict",
     "DeadlinePassed",
+    "Difference",
     "ErrorItem",
     "Event",
     "Forbidden",
@@ -53,6 +55,7 @@ __all__ = [
     "ServerFailed",
     "ServiceState",
     "Stale",
+    "TargetDifference",
     "TextEnd",
     "TextPiece",
     "TooLarge",

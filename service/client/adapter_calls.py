@@ -88,25 +88,25 @@ def push(name: str, files: CheckpointFiles, model: str, metadata: Mapping[str, A
 
 
 def get_config(reference: str) -> Call[dict[str, Any]]:
-    name, params = _split(reference)
+    name, params = split_reference(reference)
     return Call("GET", path("adapters", name, "config"), _object, params=params)
 
 
 def get_state(reference: str) -> Call[dict[str, Array]]:
-    name, params = _split(reference)
+    name, params = split_reference(reference)
     return Call("GET", path("adapters", name, "state"), lambda answer: decode_arrays(answer.content), params=params)
 
 
 def get_weights_file(reference: str) -> Call[bytes]:
     """`adapter_model.safetensors` with PEFT's own prefix on each key."""
-    name, params = _split(reference)
+    name, params = split_reference(reference)
     params["keys"] = "peft"
     return Call("GET", path("adapters", name, "state"), lambda answer: answer.content, params=params)
 
 
 def pull(reference: str) -> Plan[CheckpointFiles]:
     """Both files of one version, also where a newer one is added meanwhile."""
-    name, params = _split(reference)
+    name, params = split_reference(reference)
     if not params:
         adapter: Adapter = yield get_adapter(name)
         reference = f"{name}@{adapter.newest.version}"
@@ -152,7 +152,7 @@ def _upload(address: str, files: CheckpointFiles, form: Mapping[str, str]) -> Ca
     return Call("POST", address, _pushed, headers=once(), files=parts, form=form)
 
 
-def _split(reference: str) -> tuple[str, dict[str, str]]:
+def split_reference(reference: str) -> tuple[str, dict[str, str]]:
     """The name, and the query that selects a version: `tone@3`, `tone@prod`."""
     name, _, selector = reference.partition("@")
     return name, {("version" if selector.isdecimal() else "alias"): selector} if selector else {}

@@ -18,6 +18,7 @@ from service.client import adapter_calls, inference_calls, model_calls, streams
 from service.client.calls import Call, SendAsync, follow_async
 from service.client.checkpoints import CheckpointFiles, as_files
 from service.client.connection import headers_of, options_of, unreachable
+from service.client.difference_calls import Difference, get_difference
 from service.client.errors import error_of
 from service.client.event_calls import Event, list_events
 from service.client.inference_calls import Choice, Texts
@@ -256,6 +257,11 @@ class AsyncAdapters:
         """Write PEFT's two files into `directory`, from which `PeftModel.from_pretrained` loads them."""
         files = await follow_async(self._send, adapter_calls.pull(reference))
         return files.save(directory)
+
+    async def diff(self, reference: str, *, before: str | None = None) -> Difference:
+        """What changed since another version (`before`, a reference; None: the version before): the config's keys, and
+        what each module gets added."""
+        return await self._send(get_difference(reference, before))
 
     async def promote(self, name: str, version: int, *, alias: str, reason: str | None = None) -> None:
         """Let `name@alias` be this version, in one step. The `reason` stands in the event."""

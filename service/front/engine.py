@@ -29,6 +29,7 @@ from service.front.resolution.registry_poller import RegistryPoller
 from service.front.resolution.registry_snapshot import Snapshot
 from service.front.services.adapter_lists import AdapterLists
 from service.front.services.adapters import Adapters
+from service.front.services.differences import Differences
 from service.front.services.inference import Inference
 from service.front.services.last_uses import LastUses
 from service.front.services.model_names import ModelNames
@@ -74,6 +75,7 @@ class Engine:
         self._inference = Inference(registry, self._snapshot, self._hosts, self.admission, observed, uses)
         self.names: Final = ModelNames(self._snapshot, self._hosts)
         self.models: Final = Models(registry, self._snapshot, self._hosts)
+        self.differences: Final = Differences(registry, self._snapshot, limits.max_adapter_bytes)
         self._poller = RegistryPoller(self._snapshot, self.models, self._inference)
         merges = MergeRunner(transport)
         self.adapters: Final = Adapters(

@@ -19,6 +19,7 @@ def add_to(app: typer.Typer) -> None:
     app.command()(show)
     app.command()(push)
     app.command()(pull)
+    app.command()(diff)
     app.command()(label)
     app.command()(compose)
     app.command()(delete)
@@ -80,6 +81,25 @@ def pull(
     """Write PEFT's two files, which `PeftModel.from_pretrained` loads."""
     target = directory or Path(reference.partition("@")[0].replace(":", "-"))
     typer.echo(client_of(context).adapters.pull(reference, target))
+
+
+def diff(
+    context: typer.Context,
+    before: Annotated[str, typer.Argument(help="tone@1; or the later one alone, to compare it with the one before.")],
+    after: Annotated[str | None, typer.Argument(help="tone@2, tone@prod.")] = None,
+    shape: AsFormat = Format.TABLE,
+) -> None:
+    """What changed between two versions: the config, and how far what each module gets added is apart."""
+    adapters = client_of(context).adapters
+    found = adapters.diff(before) if after is None else adapters.diff(after, before=before)
+    if shape is Format.JSON:
+        typer.echo(json.dumps(found.raw, indent=2))
+        return
+    typer.echo(f"{found.before} -> {found.after}")
+    for key, (old, new) in found.config.items():
+        typer.echo(f"{key}: {json.dumps(old)} -> {json.dumps(new)}")
+    head = ("MODULE", "BEFORE", "AFTER", "CHANGE", "COSINE")
+    print_table(head, (tuple(map(_number, (t.target, t.before, t.after, t.change, t.cosine))) for t in found.targets))
 
 
 def label(
@@ -152,6 +172,10 @@ def _cells(adapter: Adapter) -> tuple[object, ...]:
     aliases = ", ".join(f"{alias}={version}" for alias, version in sorted(adapter.aliases.items()))
     labels = _labels(adapter.raw.get("labels") or {})
     return (adapter.name, adapter.model, adapter.newest.version, adapter.newest.method, aliases, labels)
+
+
+def _number(cell: str | float | None) -> str:
+    return f"{cell:.4g}" if isinstance(cell, float | int) else cell or "-"
 
 
 def _version_cells(version: Version, aliases: list[str]) -> tuple[object, ...]:

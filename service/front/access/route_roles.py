@@ -29,6 +29,8 @@ GET /adapters/{name}/versions/{version}
 GET /adapters/{name}/state
 HEAD /adapters/{name}/state
 GET /adapters/{name}/config
+GET /adapters/{name}/strength
+GET /adapters/{name}/diff
 GET /adapters/{name}/checkpoint
 GET /adapters/{name}/aliases
 GET /events
