@@ -7,6 +7,7 @@ RegistryError
 │   └── Stale           a precondition (`If-Match`) is not the newest state
 ├── Invalid             well-formed but wrong; lists every offending thing at once
 │   ├── Unsupported     a feature we refuse by name
+│   ├── TooLong         more tokens than the model takes
 │   ├── WithoutEffect   an adapter that could not act on the rows that asked for it
 │   └── RowsLost        rows that can't be distinguished at a module where adapters differ between them
 ├── TooLarge            over a limit that the operator set
@@ -65,6 +66,10 @@ class Invalid(RegistryError):
 
 class Unsupported(Invalid):
     pass
+
+
+class TooLong(Invalid):
+    """A text has more tokens than the model, or what is kept of it, has room for. Send a shorter one."""
 
 
 class WithoutEffect(Invalid):

@@ -118,11 +118,10 @@ class HuggingFaceSpec:
         return module.eval().requires_grad_(False)
 
     def prepare(self, inputs: Inputs, chat: bool | None, parameters: Mapping[str, Any] | None) -> Inputs:
-        has_text = bool(inputs.texts or inputs.chats)
         if parameters is not None:
             self._check_writing(inputs)
             check_token_ids(parse_parameters(parameters), self._tables.decoder.tokens)
-        if not has_text:
+        if not inputs.has_text:
             if chat is not None:
                 raise Invalid("There is no text.", [Fault(("chat",), "is for text and messages; leave it out")])
             return inputs
@@ -131,13 +130,13 @@ class HuggingFaceSpec:
 
     def read(self, module: nn.Module, inputs: Inputs) -> Rows:
         model = _transformers(module)
-        if inputs.texts:
+        if inputs.has_text:
             text = self._need_text(("inputs", "text"))
             rows = text.rows(inputs, self._limit(text))
             if faults := list(text_faults(self._tables, rows["input_ids"])):
                 raise Invalid("The tokenizer and the model don't belong together.", faults)
             tensors = {name: tensor for name, tensor in rows.items() if name in self._signature.names}
-            return Rows(to_module(tensors, model), len(inputs.texts), True, self._padding.of_rows(tensors))
+            return Rows(to_module(tensors, model), inputs.count, True, self._padding.of_rows(tensors))
         count = count_rows(inputs.tensors)
         known = [name for name in self._signature.names if name not in NOT_INPUTS]
         required = self._required(model, inputs.tensors)
@@ -164,7 +163,7 @@ class HuggingFaceSpec:
         return outputs
 
     def default_outputs(self, inputs: Inputs) -> tuple[str, ...] | None:
-        return OUTPUTS_OF_TEXT.get(self.task) if inputs.texts and self.task else None
+        return OUTPUTS_OF_TEXT.get(self.task) if inputs.has_text and self.task else None
 
     def example(self, module: nn.Module) -> Rows | None:
         if self._text is None or "input_ids" not in self._signature.names:
@@ -290,7 +289,7 @@ class HuggingFaceSpec:
             message += f"is no generator of {' or '.join(sorted(WRITING_TASKS))}. Leave them out."
             raise Invalid(message, [Fault(("parameters",), message)])
         if inputs.tensors if self.task != SPEECH_RECOGNITION else not inputs.tensors:
-            needs = "the named tensors of its forward" if inputs.texts else "inputs.text or inputs.messages"
+            needs = "the named tensors of its forward" if inputs.has_text else "inputs.text or inputs.messages"
             message = f"parameters ask for text, and there is nothing to continue: give {needs}."
             raise Invalid(message, [Fault(("inputs", "text"), message)])
 

@@ -56,7 +56,7 @@ class PythonSpec:
         if parameters is not None:
             message = f"parameters ask for text, which this base model doesn't write: {NO_TOKENIZER} Leave them out."
             raise Invalid(message, [Fault(("parameters",), message)])
-        if chat is not None or inputs.texts or inputs.chats:
+        if chat is not None or inputs.has_text:
             loc = ("inputs", "messages" if inputs.chats else "text") if chat is None else ("chat",)
             message = f"{NO_TOKENIZER} Send named tensors."
             raise Invalid(message, [Fault(loc, message)])

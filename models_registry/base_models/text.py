@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from models_registry.base_models.chat_template import render_chats
-from models_registry.errors import Invalid
+from models_registry.errors import Invalid, TooLong
 from models_registry.inputs.values import Inputs
 from models_registry.records import Fault
 
@@ -55,6 +55,8 @@ class Text:
 
     def prepare(self, inputs: Inputs, chat: bool | None, writes: bool) -> Inputs:
         """Chats, and texts that are turns of one, as the chat template writes them. Raises `Invalid`."""
+        if inputs.tokens:
+            return inputs
         has_template = bool(self._tokenizer.chat_template)
         if inputs.chats and chat is False:
             raise Invalid("Chats need the template.", [Fault(("chat",), "is false; without the template, send text")])
@@ -75,6 +77,14 @@ class Text:
     ) -> dict[str, Tensor]:
         """Padded [rows, tokens], on the left where a continuation of `new_tokens` is to follow. Raises `Invalid` naming
         every text without tokens, or with more than `limit` has room for."""
+        if inputs.tokens:
+            given = [list(row) for row in inputs.tokens]
+            _check_lengths([len(row) for row in given], limit, new_tokens)
+            masks = [[1] * len(row) for row in given]
+            return {
+                "input_ids": _padded(given, self.pad_token_id, side),
+                "attention_mask": _padded(masks, 0, side),
+            }
         return self._encode(inputs.texts, limit, side, special_tokens=not inputs.is_templated, new_tokens=new_tokens)
 
     def decode(self, rows: Tensor | list[list[int]]) -> tuple[str, ...]:
@@ -130,7 +140,7 @@ def _check_characters(texts: Sequence[str], limit: int | None) -> None:
         if len(text) > max(limit, 1) * LONGEST_TOKEN
     ]
     if faults:
-        raise Invalid("Some texts don't fit the model.", faults)
+        raise TooLong("Some texts don't fit the model.", faults)
 
 
 def _check_lengths(lengths: Sequence[int], limit: int | None, new_tokens: int) -> None:
@@ -141,7 +151,8 @@ def _check_lengths(lengths: Sequence[int], limit: int | None, new_tokens: int) -
         if limit is not None and n + new_tokens > limit
     ]
     if faults:
-        raise Invalid("Some texts don't fit the model.", faults)
+        kind = TooLong if all(lengths) else Invalid
+        raise kind("Some texts don't fit the model.", faults)
 
 
 def _too_long(tokens: int, limit: int, new_tokens: int) -> str:

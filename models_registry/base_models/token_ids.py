@@ -77,7 +77,7 @@ def text_faults(tables: Tables, ids: Tensor) -> Iterator[Fault]:
     for row, wrong in _outside(ids, bound) if bound is not None else ():
         yield Fault(
             ("inputs", "text", row),
-            f"The tokenizer gives token {wrong}, but the model's embedding has {bound} rows: tokens were added to the "
+            f"It has token {wrong}, but the model's embedding has {bound} rows: tokens were added to the "
             "tokenizer alone. Put the tokenizer that belongs to the model beside it.",
         )
 

@@ -15,7 +15,7 @@ arguments are values, of a tool with `tool_call_id` and `name`."""
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a caller sent: named tensors, texts or chats (one a row). Exactly one of the three is non-empty.
+    """What a caller sent: named tensors, texts, texts as `tokens`, or chats (one a row). Exactly one is non-empty.
 
     `tools` are what all the chats may call, as JSON schemas in OpenAI's form.
     `is_templated` says of texts that a chat template wrote them, with the special tokens that belong there.
@@ -23,6 +23,7 @@ class Inputs:
 
     tensors: Mapping[str, torch.Tensor] = field(default_factory=dict[str, torch.Tensor])
     texts: tuple[str, ...] = ()
+    tokens: tuple[tuple[int, ...], ...] = ()
     chats: tuple[Chat, ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
     is_templated: bool = False
@@ -32,7 +33,12 @@ class Inputs:
         """How many rows they are, if tensors have any: then one for each index of their leading dimension."""
         if self.tensors:
             return min(tensor.shape[0] if tensor.ndim else 0 for tensor in self.tensors.values())
-        return len(self.texts) or len(self.chats)
+        return len(self.texts) or len(self.tokens) or len(self.chats)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether they are texts, in whatever form."""
+        return bool(self.texts or self.tokens or self.chats)
 
     def at(self, rows: Sequence[int]) -> "Inputs":
         """Some of the rows, in this order."""
@@ -40,5 +46,6 @@ class Inputs:
             self,
             tensors={name: tensor[list(rows)] for name, tensor in self.tensors.items()},
             texts=self.texts and tuple(self.texts[row] for row in rows),
+            tokens=self.tokens and tuple(self.tokens[row] for row in rows),
             chats=self.chats and tuple(self.chats[row] for row in rows),
         )

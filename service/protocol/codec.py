@@ -67,6 +67,7 @@ def infer_message(id: int, call: InferCall, selections: tuple[Selection, ...], s
         names=list(inputs.tensors),
         tensors=[head_of(tensor) for tensor in inputs.tensors.values()],
         texts=list(inputs.texts),
+        tokens=list(inputs.tokens),
         chats=_json([[dict(message) for message in chat] for chat in inputs.chats]) if inputs.chats else b"",
         tools=_json([dict(tool) for tool in inputs.tools]) if inputs.tools else b"",
         parameters=b"" if call.parameters is None else _json(dict(call.parameters)),
@@ -88,6 +89,7 @@ def infer_call(message: Infer, payload: bytearray) -> InferCall:
     inputs = Inputs(
         tensors=dict(zip(message.names, read_tensors(message.tensors, payload), strict=True)),
         texts=tuple(message.texts),
+        tokens=tuple(message.tokens),
         chats=tuple(map(tuple, json.loads(message.chats))) if message.chats else (),
         tools=tuple(json.loads(message.tools)) if message.tools else (),
     )

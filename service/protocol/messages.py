@@ -35,6 +35,7 @@ class Infer(msgspec.Struct, frozen=True, tag=True, array_like=True):
     names: list[str]
     tensors: list[TensorHead]
     texts: list[str]
+    tokens: list[tuple[int, ...]]
     chats: bytes
     tools: bytes
     parameters: bytes

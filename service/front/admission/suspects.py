@@ -74,6 +74,7 @@ def _parts(request: InferRequest) -> Iterator[bytes]:
         dict(request.parameters) if request.parameters is not None else None,
         request.chat,
         request.inputs.texts,
+        request.inputs.tokens,
         [[dict(message) for message in chat] for chat in request.inputs.chats],
         [dict(tool) for tool in request.inputs.tools],
         [(name, str(tensor.dtype), list(tensor.shape)) for name, tensor in request.inputs.tensors.items()],

@@ -27,6 +27,7 @@ ProblemType: TypeAlias = Literal[
     "refused",
     "request-ends-host",
     "rows-not-independent",
+    "context-length-exceeded",
     "stale",
     "too-large",
     "unauthenticated",

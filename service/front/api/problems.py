@@ -61,6 +61,7 @@ UNSUPPORTED_MEDIA_TYPE = ProblemKind(415, "unsupported-media-type", "A media typ
 RANGE_NOT_SATISFIABLE = ProblemKind(416, "range-not-satisfiable", "The file has no such bytes")
 INVALID = ProblemKind(422, "invalid", "Well-formed but wrong")
 UNSUPPORTED = ProblemKind(422, "unsupported", "A feature that isn't supported")
+CONTEXT_LENGTH_EXCEEDED = ProblemKind(422, "context-length-exceeded", "The text has too many tokens")
 WITHOUT_EFFECT = ProblemKind(422, "adapter-without-effect", "The adapter can't act on this request")
 ROWS_NOT_INDEPENDENT = ProblemKind(422, "rows-not-independent", "The rows can't be divided")
 OUTSIDE_LORA_ROOT = ProblemKind(422, "outside-lora-root", "The path may not be read")
@@ -87,6 +88,7 @@ _OF_ERROR: Mapping[type[errors.RegistryError], ProblemKind] = {
     errors.Stale: STALE,
     errors.Invalid: INVALID,
     errors.Unsupported: UNSUPPORTED,
+    errors.TooLong: CONTEXT_LENGTH_EXCEEDED,
     errors.WithoutEffect: WITHOUT_EFFECT,
     errors.RowsNotIndependent: ROWS_NOT_INDEPENDENT,
     OutsideRoot: OUTSIDE_LORA_ROOT,

@@ -239,7 +239,7 @@ class Inference:
 def _entries(request: InferRequest) -> int:
     """How many rows its texts, or its list of adapters, say that it has."""
     entries = len(request.adapters) if isinstance(request.adapters, tuple) else 0
-    return max(len(request.inputs.texts), len(request.inputs.chats), entries)
+    return max(request.inputs.count if request.inputs.has_text else 0, entries)
 
 
 async def _answer(future: Future[HostAnswer], deadline: float | None) -> HostAnswer:

@@ -17,7 +17,7 @@ from torch import Tensor
 from models_registry.base_models.generation import parse_parameters
 from models_registry.base_models.spec import BaseModelSpec
 from models_registry.base_models.writing import Writer
-from models_registry.errors import DeadlinePassed, Invalid, RowsLost
+from models_registry.errors import DeadlinePassed, Invalid, RowsLost, TooLong
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.injection.routing.routing import without_routing
 from models_registry.records import Fault
@@ -117,7 +117,7 @@ class Engine:
                     f"It has {len(prompt.ids)} tokens; with the {prompt.room} that may follow, these are more than the "
                     f"{self._schedule.longest} that fit into ADAPTER_SERVICE_MAX_CACHE_BYTES."
                 )
-                raise Invalid("A text doesn't fit into memory.", [Fault(("inputs", "text", job.start + row), message)])
+                raise TooLong("A text doesn't fit into memory.", [Fault(("inputs", "text", job.start + row), message)])
         parameters = parse_parameters(job.request.parameters or {})
         selections = job.selections * job.size if len(job.selections) == 1 else job.selections
         writer, device = self._writer, self._writer.model.device

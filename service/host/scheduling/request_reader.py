@@ -96,7 +96,7 @@ class RequestReader:
         """Reserve its place, hold its adapters and begin to fetch them, begin to read. Raises `Overloaded`, or why the
         model was closed; whatever goes wrong later stands in the future."""
         call = pending.call
-        self._limits.require_few_rows(max(len(call.inputs.texts), len(call.inputs.chats), len(pending.selections)))
+        self._limits.require_few_rows(max(call.inputs.count if call.inputs.has_text else 0, len(pending.selections)))
         versions = distinct_versions(pending.selections)
         self._batcher.admit(pending.future, call.team)
         self._cache.acquire(versions)

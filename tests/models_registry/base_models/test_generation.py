@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from models_registry.base_models.generation import parse_parameters
 from models_registry.base_models.huggingface import HuggingFaceSpec
-from models_registry.errors import Invalid
+from models_registry.errors import Invalid, TooLong
 from models_registry.inputs.values import Inputs
 
 Open = Callable[..., HuggingFaceSpec]
@@ -228,6 +228,19 @@ def test_the_default_length_gives_way_to_the_models_positions(generator: tuple[H
     assert spec.generate(module, texts_of(["a " * 30]), {}, never)
     with pytest.raises(Invalid, match="fit") as caught:
         spec.generate(module, texts_of(["a", "a " * 30]), {"max_new_tokens": 3}, never)
+    assert [fault.loc for fault in caught.value.faults] == [("inputs", "text", 1)]
+
+
+def test_a_prompt_may_be_tokens(generator: tuple[HuggingFaceSpec, nn.Module]) -> None:
+    spec, module = generator
+    words = texts_of(["a b c", "d"])
+    ids = tuple(prompt.ids for prompt in spec.prompts(words, {}))
+    asked = {"max_new_tokens": 5}
+    assert spec.generate(module, Inputs(tokens=ids), asked, never) == spec.generate(module, words, asked, never)
+    with pytest.raises(TooLong, match=r"31 tokens.*32"):
+        spec.prompts(Inputs(tokens=((3,) * 31,)), {"max_new_tokens": 2})
+    with pytest.raises(Invalid) as caught:
+        spec.prompts(Inputs(tokens=((3,), (10**6,))), {})
     assert [fault.loc for fault in caught.value.faults] == [("inputs", "text", 1)]
 
 

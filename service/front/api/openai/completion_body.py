@@ -1,6 +1,6 @@
 """What is asked of `/v1/completions`: texts to be continued as they stand."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -13,6 +13,8 @@ from service.front.api.openai.places import Places
 from service.front.api.openai.response_format import ResponseFormat
 from service.front.api.openai.writing_body import THEIR_NAMES, WritingBody
 
+MOST_TOKENS = 2**31
+
 
 class CompletionBody(WritingBody):
     PREFIX: ClassVar[str] = "cmpl"
@@ -20,7 +22,8 @@ class CompletionBody(WritingBody):
     CHAT: ClassVar[bool | None] = False
 
     prompt: str | list[str] | list[int] | list[list[int]] = Field(
-        description="A text, or several; token ids are not taken.", examples=["Once upon a time"]
+        description="A text, or several; each as a string, or as the model's own token ids.",
+        examples=["Once upon a time"],
     )
     logprobs: int | None = Field(
         default=None,
@@ -36,16 +39,31 @@ class CompletionBody(WritingBody):
     suffix: Literal[""] | None = Field(default=None, description="Only empty: texts are continued at their end.")
 
     def inputs(self) -> Inputs:
-        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
-        texts = [prompt for prompt in prompts if isinstance(prompt, str)]
-        if len(texts) < len(prompts) or not texts:
-            message = "must be a text, or a list of texts: send words rather than token ids"
+        texts = [prompt for prompt in self._prompts if isinstance(prompt, str)]
+        rows = [tuple(prompt) for prompt in self._prompts if isinstance(prompt, list)]
+        if not texts and not all(rows or [()]):
+            message = "must be a text, or a list of texts, each as a string or as token ids, at least one"
             raise Invalid("There is no text to continue.", [Fault(("prompt",), message)])
-        return Inputs(texts=tuple(text for text in texts for _ in range(self.count)))
+        if any(not 0 <= id < MOST_TOKENS for row in rows for id in row):
+            message = f"has a token id that no model has: they are from 0 to {MOST_TOKENS - 1}"
+            raise Invalid("These are no token ids.", [Fault(("prompt",), message)])
+        return Inputs(
+            texts=tuple(text for text in texts for _ in range(self.count)),
+            tokens=tuple(row for row in rows for _ in range(self.count)),
+        )
 
     @property
     def places(self) -> Places:
-        return Places("prompt", not isinstance(self.prompt, str), self.count, THEIR_NAMES)
+        is_one = isinstance(self.prompt, str) or len(self._prompts) != len(self.prompt)
+        return Places("prompt", not is_one, self.count, THEIR_NAMES)
+
+    @property
+    def _prompts(self) -> Sequence[str | list[int]]:
+        """One for each text."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        ids = [entry for entry in self.prompt if isinstance(entry, int)]
+        return [ids] if ids else [entry for entry in self.prompt if not isinstance(entry, int)]
 
     def writer(self, head: Mapping[str, Any]) -> CompletionWriter:
         return CompletionWriter(head, self.count)

@@ -15,6 +15,7 @@ BELOW = "/v1/"
 JSON = "application/json"
 # OpenAI's own words, where it has one for a problem; others keep ours.
 _CODES: Mapping[str, str] = {
+    "context-length-exceeded": "context_length_exceeded",
     "not-found": "unknown_url",
     "unauthenticated": "invalid_api_key",
 }

@@ -38,6 +38,7 @@ def raising(error: Exception) -> TestClient:
         (errors.Unsupported("x"), 422, "unsupported"),
         (errors.WithoutEffect("x"), 422, "adapter-without-effect"),
         (errors.RowsNotIndependent("x"), 422, "rows-not-independent"),
+        (errors.TooLong("x"), 422, "context-length-exceeded"),
         (errors.TooLarge("x"), 413, "too-large"),
         (errors.Overloaded("x"), 429, "overloaded"),
         (errors.DeadlinePassed("x"), 504, "deadline-passed"),

@@ -26,6 +26,15 @@ def test_each_prompt_is_continued_n_times_in_order(client: OpenAI, script: Scrip
     assert call.call.parameters == {"max_new_tokens": 16, "shorten": True, "do_sample": True}
 
 
+@pytest.mark.parametrize(("prompt", "rows"), [([5, 6], ((5, 6),)), ([[5, 6], [7]], ((5, 6), (7,)))])
+def test_a_prompt_may_be_token_ids(client: OpenAI, script: Script, prompt: Any, rows: Any) -> None:
+    script.act = lambda call: call.finish(*("yes" for _ in rows))
+    answer = client.completions.create(model="tone", prompt=prompt)
+    assert len(answer.choices) == len(rows)
+    (call,) = script.calls
+    assert (call.call.inputs.tokens, call.call.inputs.texts) == (rows, ())
+
+
 def test_a_stream_has_the_text_of_each_choice_and_the_usage(client: OpenAI, script: Script) -> None:
     def act(call: Call) -> None:
         call.write("b", row=1, end=ENDED)
@@ -70,8 +79,9 @@ def test_offsets_go_on_from_chunk_to_chunk(client: OpenAI, script: Script) -> No
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"prompt": [1, 2]}, "prompt"),
-        ({"prompt": [[1, 2]]}, "prompt"),
+        ({"prompt": [1, -2]}, "prompt"),
+        ({"prompt": [[]]}, "prompt"),
+        ({"prompt": [[1], [2**40]]}, "prompt"),
         ({"prompt": []}, "prompt"),
         ({"echo": True}, "echo"),
         ({"best_of": 2}, "best_of"),
