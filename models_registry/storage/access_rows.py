@@ -87,7 +87,7 @@ def note_uses(session: Session, uses: Mapping[str, datetime]) -> None:
 
 
 def add_refusals(session: Session, refusals: Collection[Refusal], left_out: int) -> None:
-    """The oldest go where there are very many: whoever is refused could fill the disk with them otherwise."""
+    """Remove the oldest where there are very many, because refused callers could fill the disk with them."""
     for refusal in refusals:
         detail = {"status": refusal.status}
         row = EventRow(kind=REFUSED, subject=refusal.subject[:LONGEST_SUBJECT], team=refusal.team, detail=detail)

@@ -1,7 +1,7 @@
 """Rows of what was used: added to, summed up, removed. `usage.py` alone calls this, inside its transactions.
 
-Whoever writes first marks how far they have come, and then takes groups in one order for all, so that two that write at
-the same time wait for each other but never in a circle.
+A writer first marks its progress and then locks the groups in an order that is the same for all, so that two writers
+wait for each other but never in a circle.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,7 @@ GROUP: Final = ("hour", "team", "key", "model", "adapter", "version")
 
 
 def mark(session: Session, name: str, value: int) -> bool:
-    """Whether this is further than it had come, which it has now. Where another transaction is at it, that one's end is
-    waited for."""
+    """Whether `value` is higher than the mark, which it replaces then. Waits for a transaction that has the mark."""
     insert = _insert(session, UsageMarkRow).values(name=name, value=value, at=datetime.now(UTC))
     further = insert.on_conflict_do_update(
         index_elements=["name"],

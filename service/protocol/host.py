@@ -48,7 +48,7 @@ class ModelHost(Protocol):
         ...
 
     def open(self, order: BuildOrder) -> Future[None]:
-        """Check the source and import what builds it. Raises `Invalid`. Comes before `build`."""
+        """Check the source and import what builds it. Raises `Invalid`. Call it before `build`."""
         ...
 
     def build(self) -> Future[Built]:
@@ -70,8 +70,8 @@ class ModelHost(Protocol):
         ...
 
     def cancel(self, id: int) -> None:
-        """Nobody waits for this any more: a request leaves the queue, a text that is being written ends, and so do
-        initial weights at their next target."""
+        """The caller no longer waits: drop the request from the queue, end its texts at their next step, and initial
+        weights at their next target."""
         ...
 
     def prepare(self, version: AdapterVersion) -> Future[None]:
@@ -90,13 +90,13 @@ class ModelHost(Protocol):
         ...
 
     def unload(self, keys: Collection[str]) -> Future[bool]:
-        """Take versions out of memory, pinned or not; those that requests use leave with the last of these. Whether
-        their memory is free: what isn't within a second leaves later."""
+        """Take versions out of memory, pinned or not; those in use are evicted with the last request that uses them.
+        Whether their memory was free within a second."""
         ...
 
     def forget(self, keys: Collection[str]) -> None:
-        """These versions were removed: they leave memory with the last request that uses them, and no later call can
-        bring them back."""
+        """These versions were removed: they are evicted with the last request that uses them, and no later call can
+        load them again."""
         ...
 
     def initial_weights(self, id: int, fresh: FreshWeights) -> Future[Tensors]:
@@ -110,7 +110,7 @@ class ModelHost(Protocol):
         ...
 
     def status(self, keys: Collection[str] = ()) -> Future[HostStatus]:
-        """What is in memory, and how it goes, at this moment."""
+        """What is in memory and its stats, at this moment."""
         ...
 
     def share(self, models: int) -> None:

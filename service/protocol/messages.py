@@ -27,7 +27,7 @@ class Tell(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 class Infer(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """`selections` are the parts (key, weight) of each; `composed` those that are compositions. `names` are those of
-    the tensors in the payload; `parameters`, `chats` and `tools` are JSON. `Written`s come only where it `streams`."""
+    the tensors in the payload; `parameters`, `chats` and `tools` are JSON. `Written` follows if it `streams`."""
 
     id: int
     selections: list[list[tuple[str, float]]]

@@ -42,8 +42,8 @@ class QueueStats:
 
 @dataclass(frozen=True, slots=True)
 class AdapterStats:
-    """Versions in memory and their bytes, those of the pinned ones apart; how often one came into memory, was evicted
-    for others, or failed to come."""
+    """Versions in memory and their bytes, those of the pinned ones apart; how often one was loaded, was evicted for
+    others, or failed to load."""
 
     staged: int
     resident: int
@@ -71,7 +71,7 @@ class TextStats:
 
 @dataclass(frozen=True, slots=True)
 class HostStats:
-    """Since the model came into memory; `rows` and `adapters` are those that shared a forward, the base not counted."""
+    """Since the model was loaded; `rows` and `adapters` are those that shared a forward, the base not counted."""
 
     queue: QueueStats
     adapters: AdapterStats

@@ -151,7 +151,7 @@ class HostAnswer:
     written how it ended; `used` what each distinct selection took, in the order of their first rows.
 
     A request that was cancelled while its texts were written is answered by what there was of them, so that `used`
-    says what they took. Its time went into waiting (its inputs' reading included), into its adapters' coming, into the
+    says what they took. Its time went into waiting (its inputs' reading included), into loading its adapters, into the
     forward that it shared.
     """
 

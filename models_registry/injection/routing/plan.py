@@ -1,6 +1,9 @@
 """What the adapters of one routing do at one target: worked out when a forward first enters it, kept for the next ones.
 
-A generation is many forwards under one routing, so whatever they share is looked up, sorted and laid out once.
+A generation is many forwards under one routing, so whatever they share is looked up, sorted and laid out once. Plans
+are kept in their routing, by layer, and compared with the layer's adapters by its edition. Stacked weights have no
+cache of their own. They belong to a plan: made when a second forward enters it, because the copies cost more than one
+forward gains, and dropped with it.
 """
 
 from collections.abc import Sequence
@@ -41,7 +44,7 @@ class LowRankDeltas:
 
     def add(self, out: Tensor, x: Tensor, layer: nn.Module) -> None:
         """Into `out`, which is the layer's own output for `x`."""
-        # What one forward alone would not get back is worked out when the second enters.
+        # One forward alone would not get the copies back.
         if self._entered and self._most_stacked and 0 < x.numel() <= self._most_stacked * x.shape[-1]:
             stack = self._stack or self._make_stack()
             if stack is not None:

@@ -1,4 +1,4 @@
-"""Whoever sent the request that is being answered: their team, their role, what their key is limited to."""
+"""The sender of the request that is being answered: their team, their role, what their key is limited to."""
 
 from collections.abc import Generator
 from contextlib import contextmanager

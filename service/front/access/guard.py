@@ -7,7 +7,7 @@ from service.front.access.key_ring import KeyRing
 
 
 def require_guarded(host: str, ring: KeyRing) -> None:
-    """Raises `Invalid` where whoever reaches `host` over a network might change everything."""
+    """Raises `Invalid` if everyone who reaches `host` over a network could change everything."""
     if ring.is_open and not is_loopback(host):
         raise Invalid(
             f"There are no keys, so that whoever reaches {host} might change everything. Make one with `adapterctl "

@@ -29,7 +29,7 @@ def shown_in(text: str) -> str:
 
 
 def finds(view: RegistrySnapshot, kept: str) -> bool:
-    """Whether the caller may be told of this adapter. Of their own team's also one that the view doesn't have yet."""
+    """Whether the caller may see this adapter. In their own team also one that the view doesn't have yet."""
     caller, adapter = current_caller(), view.adapters.get(kept)
     if adapter is not None:
         return sees(caller, adapter)

@@ -8,7 +8,7 @@ from typing import Final
 from models_registry.records import Role
 
 OPEN: Final = frozenset({"/health/live", "/health/ready", "/openapi.json", "/version"})
-"""Whoever may reach the port may call these; so may pages and assets below the `OPEN_BELOW`."""
+"""Open to everyone who reaches the port; so are pages and assets below `OPEN_BELOW`."""
 OPEN_BELOW: Final = ("/docs", "/static-offline-docs")
 
 _CALLER: Final = """

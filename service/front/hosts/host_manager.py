@@ -59,8 +59,8 @@ class HostManager:
         self.follow(bases)
 
     def follow(self, bases: Iterable[BaseModel]) -> None:
-        """Bring memory to these models, all that there are: load, unload and forget what other processes had loaded,
-        unloaded and removed. What has to leave memory does so beside this, as its requests get their answers."""
+        """Load, unload and forget models, so that memory has what these records of all models say, whichever process
+        changed them. Unloading goes on in threads, because it waits for running requests."""
         failed = self.all_in("failed")  # before the records are read, which say why by then
         known = {base.id: base for base in bases}
         with self._table:

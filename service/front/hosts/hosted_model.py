@@ -36,7 +36,7 @@ class HostedModel:
     def __init__(self, host: ModelHost, built: Built, status: HostStatus) -> None:
         self.host = host
         self.life = uuid4().hex
-        """Tells it from the hosts that come after its end."""
+        """Distinguishes it from later hosts of the model."""
         self.built = built
         self.expired = 0
         """Requests whose deadline passed."""
@@ -95,7 +95,7 @@ class HostedModel:
             self._pinned[version.key] = version
 
     def begin_to_load(self, version: AdapterVersion, pin: bool) -> Future[None]:
-        """As `load`, without waiting; what doesn't come now counts as pinned where it is to be."""
+        """As `load`, without waiting. With `pin` the version counts as pinned even if this load fails."""
         self._remember([version])
         if pin:
             self._pinned[version.key] = version

@@ -1,5 +1,5 @@
-"""What needs a model's host where it is in memory, and is done without it where it leaves memory in this moment: a
-model that is unloaded, or whose host died, takes new adapters too."""
+"""Steps that use a model's host if it is in memory, and work without it if it is unloaded or dies at this moment: such
+a model takes new adapters too."""
 
 from typing import Final
 

@@ -115,7 +115,7 @@ class Inference:
             answering.cancel()
             await asyncio.wait([answering])
             if not answering.cancelled():
-                answering.exception()  # whoever left early doesn't ask for it
+                answering.exception()  # a caller who disconnected doesn't ask for it
 
     def _judge(self, request: InferRequest, died: "_HostDied") -> bool:
         """Whether it may be to blame. Raises `RequestEndsHost` if it is, and `HostLost` if it ran alone for the first
@@ -165,7 +165,7 @@ class Inference:
             hosted.expired += 1
             self._leave(request, hosted, id, future)
             raise
-        except asyncio.CancelledError:  # the caller left
+        except asyncio.CancelledError:  # the caller disconnected
             self._leave(request, hosted, id, future)
             raise
         except Damaged as error:
@@ -179,7 +179,7 @@ class Inference:
         future.add_done_callback(partial(self._judge_left, request, hosted, id))
 
     def drop_gone(self) -> None:
-        """Have the versions that the snapshot no longer has leave memory, once nobody holds them."""
+        """Evict the versions that the snapshot no longer has, once no request uses them."""
         self._leases.wait_for_admissions()  # whatever resolved in an older view has been handed over by now
         view = self._snapshot.view
         for hosted in self._hosts.all_hosted():

@@ -18,7 +18,7 @@ from service.front.access.caller import Caller
 from service.protocol.types import BASE, HostAnswer, Selection
 
 MOST_GROUPS: Final = 100_000
-"""Held at a time. While the database is away for longer, what comes is counted to the first hour that is held."""
+"""Held at a time. If the database is away for longer, later usage is counted to the first hour that is held."""
 ANSWERED, FAILED = UsageCounts(requests=1), UsageCounts(errors=1)
 
 
@@ -38,7 +38,7 @@ class UsageMeter:
         call = MeteredCall(self, caller, model)
         try:
             yield call
-        except BaseException:  # also of a caller who left
+        except BaseException:  # also where the caller disconnected
             self.add(call.group, FAILED)
             raise
         self.add(call.group, ANSWERED)
@@ -87,7 +87,7 @@ class MeteredCall:
         return self._group_of(self._first)
 
     def follow(self, selections: tuple[Selection, ...], future: Future[HostAnswer]) -> None:
-        """These answer it. What they use counts even where the caller leaves meanwhile."""
+        """These answer it. What they use counts even if the caller disconnects meanwhile."""
         self._first = selections[0]
         future.add_done_callback(self._count)
 

@@ -1,6 +1,6 @@
 """Where the adapters of one hosted model are: stored (blob) -> staged (prepared tensors) -> resident (in the module).
 
-Any thread may acquire, let go, claim and unload; reading and preparing has threads of its own. Only the model's own
+Any thread may acquire, release, claim and unload; reading and preparing has threads of its own. Only the model's own
 thread, between two forwards, changes the module and takes anything out: so what a forward needs stays until its end.
 """
 
@@ -29,8 +29,8 @@ Failed = Callable[[str, BaseException], None]
 
 
 class AdapterCache:
-    """The adapters of one hosted model. `wake` is called when the model's thread should `rebalance`, `fail` with a key
-    that doesn't come and why."""
+    """The adapters of one hosted model. `wake` is called when the model's thread should `rebalance`, `fail` with the
+    key of a failed load and its error."""
 
     def __init__(
         self,
@@ -89,8 +89,8 @@ class AdapterCache:
 
     @contextmanager
     def claimed(self, version: AdapterVersion) -> Generator[None]:
-        """Inside, `version` comes before what requests wait for, and stays. Raises `NoRoom` where it never fits beside
-        what stays already. An earlier `unload` no longer counts."""
+        """Inside, `version` is loaded before what requests wait for, and stays. Raises `NoRoom` where it never fits
+        beside what stays already. An earlier `unload` no longer counts."""
         with self._changed:
             entry = self._touch(version)
             entry.load_waiters += 1
@@ -124,7 +124,7 @@ class AdapterCache:
             entry.retention = "pinned"
 
     def unload(self, keys: Collection[str]) -> None:
-        """Unpin these versions; they leave as soon as no request holds them."""
+        """Unpin these versions; they are evicted as soon as no request uses them."""
         with self._changed:
             for entry in self._entries(keys):
                 entry.retention = "unwanted"
@@ -132,7 +132,7 @@ class AdapterCache:
         self._wake()
 
     def forget(self, keys: Collection[str]) -> None:
-        """As `unload`, for versions that were removed; what is remembered of their use goes too."""
+        """As `unload`, for versions that were removed; their times of use are forgotten too."""
         with self._changed:
             for key in keys:
                 if entry := self._budget.entries.get(key):
@@ -166,7 +166,7 @@ class AdapterCache:
             self._budget.idle_evictions(team_of(version.adapter), prepared.bytes)
 
     def close(self, reason: RegistryError) -> None:
-        """Nothing comes any more: whoever waits for something is told `reason`."""
+        """Load nothing any more: all that waits fails with `reason`."""
         with self._changed:
             self._closed = reason
             self._changed.notify_all()
@@ -238,7 +238,7 @@ class AdapterCache:
         self.make_resident([version])
 
     def make_resident(self, versions: Collection[AdapterVersion]) -> Mapping[str, float]:
-        """Attach what is staged of these held versions. Returns when each came into memory (`time.monotonic()`)."""
+        """Attach what is staged of these held versions. Returns when each was loaded (`time.monotonic()`)."""
         with self._changed:
             entries = {version.key: self._budget.entries[version.key] for version in versions}
         for name, entry in entries.items():

@@ -106,7 +106,7 @@ class CacheEntry:
 
     @property
     def loaded_at(self) -> float:
-        """When it came into memory (`time.monotonic()`); 0 where it isn't."""
+        """When it was loaded (`time.monotonic()`); 0 where it isn't in memory."""
         return self.state.loaded_at if isinstance(self.state, Staged | Resident | Evicting) else 0.0
 
     @property

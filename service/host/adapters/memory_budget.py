@@ -1,9 +1,8 @@
-"""The byte limit of one hosted model's adapters: who is there, who may come, who has to leave for it.
+"""The byte limit of one hosted model's adapters: what is in memory, what is loaded and what is evicted next.
 
-What is pinned, or is being loaded by name, stays. Then come the adapters of the requests that are next, in turn, as
-many as fit. Whatever else is there leaves when its room is needed, least recently used first. A team that has a share
-makes room among its own adapters once that is full, and takes no other team's. Bookkeeping only: no threads, no tensors
-are touched.
+What is pinned, or is being loaded by name, stays. The adapters of the next requests are loaded in turn, as many as fit.
+All others are evicted when their room is needed, least recently used first. A team whose share is full makes room among
+its own adapters, and takes no other team's. Bookkeeping only: it touches no threads and no tensors.
 """
 
 import time
@@ -22,7 +21,7 @@ SLOW_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who leaves, who then comes, and which requests need more than there can ever be, with the reason."""
+    """What to evict, then what to load, and the requests that can never fit, with the reason."""
 
     evictions: list[CacheEntry] = field(default_factory=list["CacheEntry"])
     loads: list[CacheEntry] = field(default_factory=list["CacheEntry"])
@@ -37,10 +36,10 @@ class MemoryBudget:
         self.taken = 0
         self.entries: dict[str, CacheEntry] = {}
         self.failures = 0
-        """How often something that was to come could not."""
+        """How many loads failed."""
         self._loads = self._evictions = 0
         self.absent: set[str] = set()
-        """Slots that somebody waits for."""
+        """Keys that requests wait for."""
         self._unplaced: set[str] = set()
         self._unwanted: set[str] = set()
 
@@ -63,7 +62,7 @@ class MemoryBudget:
 
     @property
     def _has_too_much(self) -> bool:
-        """Whether something has to leave, and can, because the limit or a team's share was lowered."""
+        """Whether something must and can be evicted, because the limit or a team's share was lowered."""
         has_too_much, exceeding = self.taken > self.limit, self._shares.exceeding
         return bool(has_too_much or exceeding) and any(
             entry.is_idle and entry.in_memory and (has_too_much or entry.team in exceeding)
@@ -89,7 +88,7 @@ class MemoryBudget:
     # ---- the steps of an entry ------------------------------------------------------------------------------
 
     def update_indexes(self, entry: CacheEntry) -> None:
-        """After any change of an entry: note whether somebody waits for it or it has to go; forget it if neither."""
+        """After any change of an entry: record whether it is awaited or unwanted; forget it if neither."""
         name = entry.version.key
         for names, belongs in (
             (self.absent, entry.is_awaited),
@@ -130,7 +129,7 @@ class MemoryBudget:
         return fits
 
     def fail(self, entry: CacheEntry, error: BaseException) -> None:
-        """Its load failed. What came into memory another way meanwhile stays."""
+        """Its load failed. If it was placed meanwhile, it stays."""
         self.failures += 1
         if not entry.in_memory:
             self._release_room(entry)
@@ -170,7 +169,7 @@ class MemoryBudget:
             self._shares.release(entry)
             entry.state = Stored()
 
-    # ---- who comes and who leaves ---------------------------------------------------------------------------
+    # ---- loads and evictions --------------------------------------------------------------------------------
 
     def require_room(self, entry: CacheEntry) -> None:
         """Raises `NoRoom` if this one doesn't fit beside all others that stay."""
@@ -212,7 +211,7 @@ class MemoryBudget:
             # A failed load is reported to its caller; only later requests retry it.
             if entry.takes_room or (entry.failure is not None and not entry.holders):
                 continue
-            # The other half goes on answering meanwhile.
+            # The other half answers meanwhile.
             if coming and coming + entry.bytes > self.limit // 2:
                 break
             plan.loads.append(entry)

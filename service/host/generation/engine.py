@@ -1,7 +1,7 @@
-"""Writes texts step by step: any number of them at once, each by its own adapters, whoever begins or ends meanwhile.
+"""Writes texts step by step: any number of them at once, each by its own adapters, while others begin and end.
 
-Runs on the model's own thread. Each step admits who waits, computes at most one chunk of one prompt, and then the next
-token of every text whose prompt is computed.
+Runs on the model's own thread. Each step admits waiting texts, computes at most one chunk of one prompt, and then the
+next token of every text whose prompt is computed.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """Which texts run, in which slots, and what each step computes. Pure Python: it sees lengths, never tensors.
 
-Running texts have the slots 0, 1, …; whoever leaves is replaced by the last one. A text is read in chunks of `CHUNK`
+Running texts have the slots 0, 1, …; a text that ends is replaced by the last one. A text is read in chunks of `CHUNK`
 tokens from position 0, one chunk a step, and then written token by token together with all others. So what is computed
 for a text follows from the text alone. Teams take turns: for slots, and for the chunk of each step.
 """

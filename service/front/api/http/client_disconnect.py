@@ -1,4 +1,4 @@
-"""Callers who leave before they have their answer: what is done for them ends, rather than goes on for nobody."""
+"""Callers who disconnect before they have their answer: the work for them is cancelled."""
 
 import asyncio
 import threading
@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 
 @asynccontextmanager
 async def while_there(request: Request) -> AsyncGenerator[None]:
-    """Cancels what is awaited inside once the caller has gone, and raises `ClientDisconnect`. The request's body must
-    have been read."""
+    """Cancels what is awaited inside once the caller has disconnected, and raises `ClientDisconnect`. The request's
+    body must have been read."""
     scope = asyncio.timeout(None)
     watching = asyncio.create_task(_watch(request, lambda: scope.reschedule(0.0)))
     try:
@@ -37,12 +37,12 @@ async def _caller_left(request: Request) -> AsyncGenerator[Callable[[], bool]]:
 
 
 CallerLeft = Annotated[Callable[[], bool], Depends(_caller_left)]
-"""Whether the caller has gone, for an endpoint that works in a thread. It stands behind the body in the endpoint's
-signature: FastAPI reads in this order, and whatever has not been read of a body would be taken for the caller's end."""
+"""Whether the caller has disconnected, for an endpoint that works in a thread. Put it behind the body in the endpoint's
+signature: FastAPI reads in this order, and an unread part of the body would be taken for the disconnect."""
 
 
 async def _watch(request: Request, leave: Callable[[], None]) -> None:
-    # After its body, the only message that a request still brings is that its caller has gone.
+    # After its body, a request brings only one more message: that its caller has disconnected.
     while (await request.receive())["type"] != "http.disconnect":
         pass
     leave()
