@@ -3,7 +3,7 @@
 Every verb but `infer` is synchronous and may block (database, blob store, a forward that is under way).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Final, get_args
@@ -88,6 +88,10 @@ class Engine:
     def add_follower(self, follow: Callable[[], None]) -> None:
         """Have `follow` called whenever the registry has changed, whichever process changed it."""
         self._poller.add_follower(follow)
+
+    def set_resident_shares(self, shares: Mapping[str, float]) -> None:
+        """From now on the adapters of these teams may take these parts (0 to 1) of each model's memory for adapters."""
+        self._hosts.set_resident_shares(shares)
 
     def start(self) -> None:
         """Begin loading every model whose record says hosted, one after the other, in the background."""

@@ -243,6 +243,8 @@ class HostManager:
     def set_resident_shares(self, shares: Mapping[str, float]) -> None:
         """From now on the adapters of these teams may take these parts (0 to 1) of each model's memory for adapters.
         Hosts that start later get them too."""
+        if shares == self._resident_shares:
+            return
         self._resident_shares = dict(shares)
         for one in self.all_hosted():
             one.host.share_resident(self._resident_shares)

@@ -1,6 +1,6 @@
 """The verbs of teams: what each may have, and how much of it is in use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from models_registry.access import Access
 from models_registry.errors import NotFound
@@ -12,10 +12,18 @@ from service.front.admission.team_admission import AskedUse, TeamAdmission
 class Teams:
     """Every verb may block. What is changed here is in force here at once, elsewhere within two seconds."""
 
-    def __init__(self, access: Access, admission: TeamAdmission, catch_up: Callable[[], None]) -> None:
-        """`catch_up` has a service in this process see what is in the registry."""
+    def __init__(
+        self,
+        access: Access,
+        admission: TeamAdmission,
+        share_resident: Callable[[Mapping[str, float]], None],
+        catch_up: Callable[[], None],
+    ) -> None:
+        """`share_resident` hears each team's share of models' memory for adapters; `catch_up` has a service in this
+        process see what is in the registry."""
         self._access = access
         self._admission = admission
+        self._share_resident = share_resident
         self._catch_up = catch_up
 
     def add(self, name: str, limits: TeamLimits) -> Team:
@@ -50,4 +58,7 @@ class Teams:
 
     def refresh(self) -> None:
         """Put every limit in force that was set until now. Raises `Unavailable`."""
-        self._admission.set_limits(self._access.limited_teams())
+        limited = self._access.limited_teams()
+        self._admission.set_limits(limited)
+        shares = {team: limits.resident_share for team, limits in limited.items()}
+        self._share_resident({team: share for team, share in shares.items() if share is not None})

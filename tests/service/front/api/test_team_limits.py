@@ -71,6 +71,16 @@ def test_a_patch_replaces_all_limits_at_once(service: TestClient) -> None:
         expect_problem(service.patch(path, headers=who, json={"limits": {}}), status, kind)
 
 
+def test_a_teams_share_of_memory_holds_on_models_that_are_loaded(service: TestClient) -> None:
+    fraud = member(service, "fraud", resident_share=0)
+    expect(create(service, fraud, "tone"), 201)
+    body = {"adapter": "tone", "inputs": {"x": [ROWS[0]]}}
+    refused = expect_problem(service.post("/models/mlp/infer", headers=fraud, json=body), 507, "no-room")
+    assert "team 'fraud' may take 0" in refused["detail"]
+    expect(service.patch("/teams/fraud", json={"limits": {}}), 200)
+    expect(service.post("/models/mlp/infer", headers=fraud, json=body), 200)
+
+
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 def test_every_wrong_limit_is_named(service: TestClient, method: str) -> None:
     wrong = {"adapters": -1, "stored_bytes": 1.5, "resident_share": 1.1, "rows_in_flight": True, "cats": 3}
