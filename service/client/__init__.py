@@ -29,6 +29,7 @@ from service.client.records import Adapter, Answer, Model, Pushed, Version
 from service.client.retries import Retries
 from service.client.service_calls import ServiceState
 from service.client.streams import TextEnd, TextPiece
+from service.client.usage_calls import Used
 
 __all__ = [
     "Adapter",
@@ -63,5 +64,6 @@ __all__ = [
     "Unavailable",
     "Unreachable",
     "Unsupported",
+    "Used",
     "Version",
 ]

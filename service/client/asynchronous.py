@@ -8,6 +8,7 @@ Errors are exceptions (`errors.py`), results are frozen values (`records.py`).
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -28,6 +29,7 @@ from service.client.retries import Retries
 from service.client.service_calls import ServiceState, read_state
 from service.client.streams import Written, read_event
 from service.client.tensors import Array
+from service.client.usage_calls import Used, read_usage
 
 T = TypeVar("T")
 
@@ -105,6 +107,11 @@ class AsyncClient:
         """As `generate`, while it is written: a `TextPiece` for each piece, a `TextEnd` where a row's text ends. The
         text that nobody reads any more isn't written further."""
         return self._events(streams.stream(model, texts, adapter, parameters, timeout_s))
+
+    async def usage(self, *by: str, since: datetime | None = None, until: datetime | None = None) -> tuple[Used, ...]:
+        """What was used: one for each group of the parts `by` (`"team"`, `"model"`, `"adapter"`, `"version"`, `"key"`,
+        `"hour"`), without them one in all; of the hours between two times, which without a zone are UTC."""
+        return await self._send(read_usage(by, since, until))
 
     async def state(self) -> ServiceState:
         """The service's version, and what of it is away. Raises `Unavailable` while it isn't ready."""
