@@ -45,9 +45,11 @@ class UsageMeter:
 
     def add(self, group: UsageGroup, counts: UsageCounts) -> None:
         with self._changing:
-            if group not in self._counts and len(self._counts) >= MOST_GROUPS:
+            own = self._counts.get(group)
+            if own is None and len(self._counts) >= MOST_GROUPS:
                 group = replace(group, hour=next(iter(self._counts)).hour)
-            self._counts[group] = self._counts.get(group, UsageCounts()) + counts
+                own = self._counts.get(group)
+            self._counts[group] = counts if own is None else own + counts
 
     # ---- on its way to the database -----------------------------------------------------------------------------
 
