@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TypeAlias, Unpack
 
 from models_registry.adapter_searches import AdapterSearch, FoundAdapter, PlaceInList
+from models_registry.alias_counters import AliasCounts
 from models_registry.event_records import ALL_EVENTS, Event, EventFilter
 from models_registry.records import (
     Adapter,
@@ -24,7 +25,14 @@ from models_registry.records import (
 )
 from models_registry.references import named_by, pick_version, require_alias, require_name, short_name
 from models_registry.registry_blobs import RegistryBlobs
-from models_registry.storage import adapter_rows, adapter_search, alias_rows, base_model_rows, team_quotas
+from models_registry.storage import (
+    adapter_rows,
+    adapter_search,
+    alias_count_rows,
+    alias_rows,
+    base_model_rows,
+    team_quotas,
+)
 from models_registry.storage.adapter_rows import VersionContent
 from models_registry.storage.base_model_rows import ARCHITECTURE, BaseModelOptions
 from models_registry.storage.creation_keys import (
@@ -273,6 +281,16 @@ class Registry(RegistryBlobs):
         """Raises `NotFound`."""
         with self._write() as session:
             alias_rows.remove_alias(session, name, alias)
+
+    def add_alias_counts(self, counts: AliasCounts) -> None:
+        """What was counted of aliases' requests since; of aliases that are gone it is left out."""
+        with self._database.write() as session:
+            alias_count_rows.add_counts(session, counts)
+
+    def read_alias_counts(self, name: str, alias: str) -> AliasCounts:
+        """All that was counted of the alias's requests."""
+        with self._database.read() as session:
+            return alias_count_rows.read_counts(session, name, alias)
 
     # ---- all of it ----------------------------------------------------------------------------------------------
 

@@ -52,6 +52,7 @@ from service.front.api.route_check import require_complete
 from service.front.api.routes import (
     adapters,
     aliases,
+    comparisons,
     compositions,
     differences,
     events,
@@ -151,7 +152,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.openapi = partial(_document, app)
     # Routes are tried one after the other, so the one that is called most goes first.
     ours = (inference, models, adapters, loading, compositions, states, aliases, removals, differences)
-    administration = (events, keys, teams, usage, health)
+    administration = (comparisons, events, keys, teams, usage, health)
     openai = (chat, completions, embeddings, model_names, lora)
     routers = (*(resource.router for resource in (*ours, *administration, *openai)), version_router)
     for router in routers:

@@ -26,6 +26,7 @@ COMMON = {
     "models_registry.authors",
     "models_registry.rollouts",
     "models_registry.adapter_searches",
+    "models_registry.alias_counters",
     "models_registry.label_selectors",
     "models_registry.teams",
     "models_registry.event_records",

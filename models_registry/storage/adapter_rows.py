@@ -13,11 +13,12 @@ from models_registry.errors import Conflict, Stale
 from models_registry.records import Adapter, AdapterVersion, AdapterWords
 from models_registry.references import name_taken, pick_removable, pick_version
 from models_registry.storage import alias_rows
+from models_registry.storage.alias_count_rows import forget_counts
 from models_registry.storage.damage import forget_unreferenced, mark_sound
 from models_registry.storage.events import SHA256, log
 from models_registry.storage.reading import find_adapter, find_base_model_row, read_adapters, version_record
 from models_registry.storage.stored_bytes import record_removed
-from models_registry.storage.tables import AdapterRow, AliasRow, VersionRow
+from models_registry.storage.tables import AdapterRow, AliasCountRow, AliasRow, VersionRow
 from models_registry.storage.team_quotas import require_another_adapter, require_bytes
 
 
@@ -136,6 +137,7 @@ def remove_version(session: Session, name: str, number: int, with_aliases: bool)
     for alias in aliases:
         alias_rows.remove_alias(session, name, alias)
     alias_rows.end_shadows(session, adapter, number)
+    forget_counts(session, (AliasCountRow.adapter == name) & (AliasCountRow.version == number))
     record_removed(session, (VersionRow.adapter == name) & (VersionRow.version == number))
     session.execute(delete(VersionRow).where(VersionRow.adapter == name, VersionRow.version == number))
     forget_unreferenced(session)
@@ -156,6 +158,7 @@ def remove_adapters(session: Session, chosen: Select[AdapterRow]) -> None:
         log(session, "adapter.removed", adapter.name, versions=versions, aliases=dict(adapter.aliases))
     names = chosen.with_only_columns(AdapterRow.name).order_by(None)
     session.execute(delete(AliasRow).where(AliasRow.adapter.in_(names)))
+    forget_counts(session, AliasCountRow.adapter.in_(names))
     record_removed(session, VersionRow.adapter.in_(names))
     session.execute(delete(VersionRow).where(VersionRow.adapter.in_(names)))
     session.execute(delete(AdapterRow).where(AdapterRow.name.in_(names)))

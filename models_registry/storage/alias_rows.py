@@ -9,9 +9,10 @@ from models_registry.errors import Invalid, NotFound
 from models_registry.records import Adapter, AdapterVersion, Rollout
 from models_registry.references import pick_version
 from models_registry.rollouts import faults_of, main_version
+from models_registry.storage.alias_count_rows import forget_counts
 from models_registry.storage.events import log
 from models_registry.storage.reading import as_stored, find_adapter
-from models_registry.storage.tables import AliasRow
+from models_registry.storage.tables import AliasCountRow, AliasRow
 
 
 def move_alias(session: Session, name: str, alias: str, to: int | Rollout, reason: str | None) -> AdapterVersion:
@@ -29,6 +30,7 @@ def remove_alias(session: Session, name: str, alias: str) -> None:
         raise NotFound(f"The adapter {name!r} has no alias {alias!r}.")
     session.delete(session.get_one(AliasRow, (name, alias)))
     session.flush()
+    forget_counts(session, (AliasCountRow.adapter == name) & (AliasCountRow.alias == alias))
     log(session, "alias.removed", f"{name}@{alias}", **{"from": _as_told(_target(adapter, alias))})
 
 

@@ -138,6 +138,20 @@ class AliasRow(Row):
     rollout: Mapped[dict[str, Any] | None]
 
 
+class AliasCountRow(Row):
+    """What was counted of an alias's requests; `against` is 0 for those that the version answered itself. It goes with
+    its alias or version, without referring to them: what is added late may be of some that are gone."""
+
+    __tablename__ = "alias_counts"
+
+    adapter: Mapped[str] = mapped_column(AdapterName, primary_key=True)
+    alias: Mapped[str] = mapped_column(Name, primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    against: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    count: Mapped[int] = mapped_column(BigInteger)
+
+
 class GenerationRow(Row):
     """One row. Its number grows with every change, and every writer holds its lock until the commit."""
 

@@ -29,12 +29,15 @@ from service.front.resolution.registry_poller import RegistryPoller
 from service.front.resolution.registry_snapshot import Snapshot
 from service.front.services.adapter_lists import AdapterLists
 from service.front.services.adapters import Adapters
+from service.front.services.alias_meter import AliasMeter
 from service.front.services.differences import Differences
 from service.front.services.inference import Inference
 from service.front.services.last_uses import LastUses
 from service.front.services.model_names import ModelNames
 from service.front.services.models import Models
 from service.front.services.observers import Observers
+from service.front.services.rollouts import Rollouts
+from service.front.services.shadows import Shadows
 from service.front.services.streamed_texts import StreamedTexts
 from service.protocol.host import Transport
 from service.protocol.types import BuildOrder, HostLimits
@@ -72,7 +75,10 @@ class Engine:
         self._hosts = HostManager(registry, transport, order_of, times, limits.max_resident_bytes is not None, redact)
         self._monitor = HostMonitor(self._hosts, times.forward_s)
         uses = LastUses(registry)
-        self._inference = Inference(registry, self._snapshot, self._hosts, self.admission, observed, uses)
+        counted = AliasMeter(registry)
+        self._shadows = Shadows(counted)
+        self.rollouts: Final = Rollouts(uses, counted, self._shadows)
+        self._inference = Inference(registry, self._snapshot, self._hosts, self.admission, observed, self.rollouts)
         self.names: Final = ModelNames(self._snapshot, self._hosts)
         self.models: Final = Models(registry, self._snapshot, self._hosts)
         self.differences: Final = Differences(registry, self._snapshot, limits.max_adapter_bytes)
@@ -83,7 +89,7 @@ class Engine:
         )
 
         self.adapter_lists: Final = AdapterLists(registry, self._snapshot, self._hosts, uses)
-        self._flusher = Periodic("last uses", FLUSH_S, uses.flush)
+        self._flusher = Periodic("counts of adapters", FLUSH_S, uses.flush, counted.flush)
 
     def add_follower(self, follow: Callable[[], None]) -> None:
         """Have `follow` called whenever the registry has changed, whichever process changed it."""
@@ -101,6 +107,7 @@ class Engine:
         self._poller.start(view)
         self._monitor.start()
         self._flusher.start()
+        self._shadows.start()
 
     def give_up(self) -> None:
         """Answer `Unavailable` to whatever waits or runs, at once. Never blocks."""
@@ -115,6 +122,7 @@ class Engine:
         self._monitor.stop()
         self._leases.refuse()
         self._leases.wait(grace_s)
+        self._shadows.stop()
         self._hosts.stop(Unavailable(SHUTTING_DOWN))
         self._flusher.stop()
         self._transport.close()

@@ -33,6 +33,7 @@ GET /adapters/{name}/strength
 GET /adapters/{name}/diff
 GET /adapters/{name}/checkpoint
 GET /adapters/{name}/aliases
+GET /adapters/{name}/aliases/{alias}/comparison
 GET /events
 GET /v1/models
 GET /v1/models/{name}

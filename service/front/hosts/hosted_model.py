@@ -52,6 +52,11 @@ class HostedModel:
         """Versions that may be in its memory, or on their way into it."""
         return tuple(self._known.values())
 
+    @property
+    def in_flight(self) -> int:
+        """The requests that it was given and hasn't answered."""
+        return len(self._running)
+
     def infer(
         self, call: InferCall, selections: tuple[Selection, ...], on_part: OnPart | None = None
     ) -> tuple[int, Future[HostAnswer]]:

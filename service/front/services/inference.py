@@ -22,8 +22,8 @@ from service.front.requests import InferAnswer, InferRequest
 from service.front.resolution.adapter_selection import digest_of, exact_choice, select
 from service.front.resolution.registry_snapshot import Snapshot, is_there, without
 from service.front.services.inference_trace import InferenceTrace, InferenceTracer
-from service.front.services.last_uses import LastUses
 from service.front.services.observers import Observers
+from service.front.services.rollouts import Rollouts
 from service.front.services.streamed_texts import StreamedTexts
 from service.front.services.usage_meter import MeteredCall
 from service.protocol.errors import HostLost, RequestEndsHost
@@ -55,7 +55,7 @@ class Inference:
         hosts: HostManager,
         admission: Admission,
         observed: Observers,
-        uses: LastUses,
+        rollouts: Rollouts,
     ) -> None:
         self._meter = observed.meter
         self._registry = registry
@@ -66,7 +66,7 @@ class Inference:
         self._teams = admission.teams
         self._suspects = Suspects()
         self._tracer = InferenceTracer(observed.tracer)
-        self._uses = uses
+        self._rollouts = rollouts
 
     async def infer(self, request: InferRequest, streamed: StreamedTexts | None = None) -> InferAnswer:
         """As `Engine.infer` promises. Texts that were `streamed` in part are not begun again: `HostLost`."""
@@ -219,7 +219,7 @@ class Inference:
             self._leases.acquire(future, versions)
             metered.follow(selections, future)
             admitted.follow(future)
-        self._uses.note(versions)
+            self._rollouts.follow(view, request, hosted, call, selections, future)
         return id, future, versions
 
     def _known(self, model: str) -> str:
