@@ -9,8 +9,11 @@ import torch
 from transformers.utils import logging
 
 from service.demo.base_models import prepare_base_models
+from tests.bench.against_vllm import comparing
+from tests.bench.arithmetic import computing
 from tests.bench.batches import mixing
 from tests.bench.binary import sending
+from tests.bench.callers import calling
 from tests.bench.crowd import crowding
 from tests.bench.deaths import dying
 from tests.bench.downloads import downloading
@@ -26,6 +29,7 @@ from tests.bench.residency import residing
 from tests.bench.serving import serving
 from tests.bench.starting import starting
 from tests.bench.statements import asking
+from tests.bench.texts import writing
 
 MODELS = Path("var/models")
 BENCHES: Mapping[str, Callable[[Path], Iterator[Figure | Count]]] = {
@@ -33,6 +37,10 @@ BENCHES: Mapping[str, Callable[[Path], Iterator[Figure | Count]]] = {
     "loading": loading,
     "mixing": mixing,
     "joining": joining,
+    "computing": computing,
+    "writing": writing,
+    "calling": calling,
+    "comparing": comparing,
     "residing": residing,
     "serving": serving,
     "hopping": hopping,
