@@ -3,11 +3,14 @@
 import json
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+WIDEST: Final = 10_000
 
 
 class Format(StrEnum):
@@ -33,10 +36,14 @@ def print_items(items: Iterable[Any], shape: Format, head: Sequence[str], cells:
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    table = Table(*head, box=None, pad_edge=False, header_style="bold")
+    """Fitted to a terminal by folding long cells; whatever reads a pipe gets each row on one line."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in head:
+        table.add_column(title, overflow="fold")
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(soft_wrap=True).print(table)
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))  # brackets are no markup here
+    terminal = Console()
+    (terminal if terminal.is_terminal else Console(width=WIDEST)).print(table)
 
 
 def counted(number: int, noun: str) -> str:

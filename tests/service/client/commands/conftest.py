@@ -30,7 +30,6 @@ def command(
     monkeypatch.setenv("ADAPTERS_URL", address)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home" / "config"))
-    monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: str, lines: str = "") -> Ran:
         monkeypatch.setattr(sys, "argv", ["adapters", *arguments])

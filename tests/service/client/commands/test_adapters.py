@@ -83,6 +83,13 @@ def test_a_diff_names_what_changed(command: Command, client: Client) -> None:
     assert command("diff", "changed@1").code == 1
 
 
+def test_whatever_reads_a_pipe_gets_whole_cells(command: Command, client: Client) -> None:
+    client.adapters.create("piped", RANDOM_LORA, model="mlp", seed=4)
+    client.adapters.describe("piped", labels={f"a-long-label-number-{number}": "[bold]"[1:5] for number in range(9)})
+    (line,) = [line for line in command("list").out.splitlines() if line.startswith("piped")]
+    assert all(f"a-long-label-number-{number}=bold" in line for number in range(9))
+
+
 def test_a_merge_and_a_removal_are_one_command_each(command: Command, client: Client) -> None:
     for name, seed in (("half", 1), ("other", 2)):
         client.adapters.create(name, RANDOM_LORA, model="mlp", seed=seed)
