@@ -231,7 +231,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         Observers(tracer or NoOpTracer(), meter),
     )
     engine.add_follower(ring.refresh)
-    app.state.teams = teams = Teams(access, engine.admission.teams, engine.set_resident_shares, engine.catch_up)
+    app.state.teams = teams = Teams(access, engine)
     await run_in_threadpool(teams.refresh)
     engine.add_follower(teams.refresh)
     app.state.engine = engine

@@ -22,6 +22,7 @@ from service.front.admission.version_leases import VersionLeases
 from service.front.hosts.host_manager import HostManager
 from service.front.hosts.host_monitor import HostMonitor
 from service.front.hosts.merge_runner import MergeRunner
+from service.front.hosts.resident_use import resident_share
 from service.front.hosts.times import DEFAULT_TIMES, HostTimes
 from service.front.periodic import Periodic
 from service.front.requests import InferAnswer, InferRequest, ModelState, Readiness
@@ -183,6 +184,10 @@ class Engine:
         as `infer` does where there is none; left, it cancels what is still written. After the first part nothing is
         tried again, so that the loss of the model's host is `HostLost`."""
         return self._inference.stream(request)
+
+    def resident_share(self, team: str) -> float:
+        """What the team's adapters take now of one model's memory for adapters, where that is the most."""
+        return resident_share(self._hosts.all_hosted(), team)
 
     def finds(self, kept: str) -> bool:
         """Whether the caller may see the adapter that the registry calls so. From memory."""

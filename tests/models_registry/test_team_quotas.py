@@ -6,6 +6,7 @@ import pytest
 from registering import at_once, build, content
 
 from models_registry.access import Access
+from models_registry.adapter_searches import AdapterSearch
 from models_registry.errors import LimitReached, NotFound
 from models_registry.records import AdapterVersion
 from models_registry.registry import Registry
@@ -91,4 +92,5 @@ def test_teams_whose_names_differ_in_case_are_two(access: Access, registry: Regi
     registry.create_adapter("base", "Fraud:a", **content())
     registry.create_adapter("base", "fraud:a", **content(b"other"))
     assert access.stored_use("fraud") == StoredUse(1, 5)
-    assert [adapter.name for adapter in registry.list_adapters(10, seen_by="Fraud")] == ["Fraud:a"]
+    found = registry.search_adapters(AdapterSearch(seen_by="Fraud"), 10)
+    assert [one.adapter.name for one in found] == ["Fraud:a"]

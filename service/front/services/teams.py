@@ -1,41 +1,33 @@
 """The verbs of teams: what each may have, and how much of it is in use."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from models_registry.access import Access
 from models_registry.errors import NotFound
 from models_registry.teams import StoredUse, Team, TeamLimits
 from service.front.access.caller import Caller
-from service.front.admission.team_admission import AskedUse, TeamAdmission
+from service.front.admission.team_admission import AskedUse
+from service.front.engine import Engine
 
 
 class Teams:
     """Every verb may block. What is changed here is in force here at once, elsewhere within two seconds."""
 
-    def __init__(
-        self,
-        access: Access,
-        admission: TeamAdmission,
-        share_resident: Callable[[Mapping[str, float]], None],
-        catch_up: Callable[[], None],
-    ) -> None:
-        """`share_resident` hears each team's share of models' memory for adapters; `catch_up` has a service in this
-        process see what is in the registry."""
+    def __init__(self, access: Access, engine: Engine) -> None:
         self._access = access
-        self._admission = admission
-        self._share_resident = share_resident
-        self._catch_up = catch_up
+        self._engine = engine
+        self._shares: Mapping[str, float] = {}
 
     def add(self, name: str, limits: TeamLimits) -> Team:
         """Raises `Invalid` for the name, `Conflict` if it is taken."""
         team = self._access.add_team(name, limits)
-        self._catch_up()
+        self._engine.catch_up()
         return team
 
     def limit(self, name: str, limits: TeamLimits) -> Team:
         """Let these be all the limits that the team has. Raises `NotFound`."""
         team = self._access.limit_team(name, limits)
-        self._catch_up()
+        self._engine.catch_up()
         return team
 
     def find(self, caller: Caller, name: str) -> Team:
@@ -54,11 +46,17 @@ class Teams:
 
     def asked_use(self, team: str) -> AskedUse:
         """What it asks for now."""
-        return self._admission.use_of(team)
+        return self._engine.admission.teams.use_of(team)
+
+    def resident_share(self, team: str) -> float:
+        """What its adapters take now of one model's memory for adapters, where that is the most."""
+        return self._engine.resident_share(team)
 
     def refresh(self) -> None:
         """Put every limit in force that was set until now. Raises `Unavailable`."""
-        limited = self._access.limited_teams()
-        self._admission.set_limits(limited)
-        shares = {team: limits.resident_share for team, limits in limited.items()}
-        self._share_resident({team: share for team, share in shares.items() if share is not None})
+        limits = self._access.limited_teams()
+        self._engine.admission.teams.set_limits(limits)
+        shares = {team: own.resident_share for team, own in limits.items() if own.resident_share is not None}
+        if shares != self._shares:
+            self._engine.set_resident_shares(shares)
+            self._shares = shares

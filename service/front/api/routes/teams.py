@@ -48,6 +48,10 @@ class TeamUseAnswer(BaseModel):
     stored_bytes: int = Field(
         description="Bytes of the distinct blobs that its adapters' versions name.", examples=[52_428_800]
     )
+    resident_share: float = Field(
+        description="Part of one model's memory for adapters that its own take, where that is the most.",
+        examples=[0.03],
+    )
     requests_per_minute: int | None = Field(
         description="Spent of the limit, which is refilled evenly; null: no limit.", examples=[17]
     )
@@ -116,6 +120,7 @@ def _show(teams: Teams, team: Team) -> TeamAnswer:
         use=TeamUseAnswer(
             adapters=stored.adapters,
             stored_bytes=stored.bytes,
+            resident_share=teams.resident_share(team.name),
             requests_per_minute=spent.get(REQUESTS),
             tokens_per_minute=spent.get(TOKENS),
             rows_in_flight=asked.rows,

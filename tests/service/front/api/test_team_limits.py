@@ -161,3 +161,16 @@ def test_an_anonymous_caller_has_the_limits_of_the_team_default(start: Start) ->
     expect_problem(infer(client, {}), 429, "limit")
     expect(client.patch("/teams/default", json={"limits": {}}), 200)
     expect(infer(client, {}), 200)
+
+
+def test_a_resident_share_is_what_the_teams_adapters_take_of_memory_at_most(service: TestClient) -> None:
+    fraud = member(service, "fraud")
+    expect(create(service, fraud, "one"), 201)
+    body = {"adapter": "one", "inputs": {"x": ROWS}}
+    expect(service.post("/models/mlp/infer", headers=fraud, json=body), 200)
+    assert 0 < expect(service.get("/teams/fraud", headers=fraud), 200)["use"]["resident_share"] < 1
+    page = expect(service.patch("/teams/fraud", json={"limits": {"resident_share": 0}}), 200)
+    assert page["limits"]["resident_share"] == 0
+    expect_problem(service.post("/models/mlp/infer", headers=fraud, json=body), 507, "no-room")
+    expect(create(service, ADMIN, "common"), 201)
+    expect(service.post("/models/mlp/infer", json=body | {"adapter": "common"}), 200)
