@@ -27,7 +27,8 @@ class Span:
 @dataclass(frozen=True, slots=True)
 class AdapterSearch:
     """What adapters must be, all of it; None: no matter. `method` is the newest version's; `text` is found in the name
-    or the description. The team `seen_by` sees its own and shared ones; `among` are names."""
+    or the description. The team `seen_by` sees its own and shared ones; `among` are names, `models` and
+    `hidden_models` ids of the base models that count, and that don't."""
 
     model: str | None = None
     method: str | None = None
@@ -38,6 +39,8 @@ class AdapterSearch:
     used: Span = Span()
     seen_by: str | None = None
     among: tuple[str, ...] | None = None
+    models: tuple[str, ...] | None = None
+    hidden_models: tuple[str, ...] = ()
     sort: SortKey = "name"
     descending: bool = False
 

@@ -50,11 +50,14 @@ class Refusal:
 class EventFilter:
     """Which events are meant: those that have all that isn't None.
 
-    `seen_by` is the team that asks, None for all events; `team` is whose the events are about. `adapter` is a name as
-    the registry keeps it. `kind` is a whole kind or what stands before its point. `since` counts, `until` doesn't.
+    `seen_by` is the team that asks, None for all events; `models` are the base models that they may know of, None for
+    all, and `hidden_models` those that they may not. `team` is whose the events are about. `adapter` is a name as the
+    registry keeps it. `kind` is a whole kind or what stands before its point. `since` counts, `until` doesn't.
     """
 
     seen_by: str | None = None
+    models: tuple[str, ...] | None = None
+    hidden_models: tuple[str, ...] = ()
     team: str | None = None
     adapter: str | None = None
     kind: str | None = None

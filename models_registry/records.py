@@ -151,6 +151,7 @@ class BaseModel:
     `dtype`, `device`, `task` and `num_labels` are as asked for: None means the source's own, the service's, the
     architecture's, the config's.
     `fingerprint`, `parameters` and `bytes` are None until it was built once; `failure` is the last build's reason.
+    `teams` are those that may use it; None: all.
     """
 
     id: str
@@ -166,6 +167,7 @@ class BaseModel:
     bytes: int | None = None
     failure: str | None = None
     num_labels: int | None = None
+    teams: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,10 +258,12 @@ class AdapterWords(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class RegistrySnapshot:
-    """Every adapter, by name, at one moment. A greater `generation` means that something was changed since."""
+    """Every adapter, by name, at one moment, and the teams that alone may use a base model, by its id. A greater
+    `generation` means that something was changed since."""
 
     generation: int
     adapters: Mapping[str, Adapter]
+    restricted: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
 
 
 # ---- who calls ----------------------------------------------------------------------------------------------------

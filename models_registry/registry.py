@@ -114,10 +114,18 @@ class Registry(RegistryBlobs):
             stored = find_base_model_row(session, id).architecture
             return None if stored is None else ARCHITECTURE.validate_json(stored)
 
-    def list_base_models(self, limit: int, after: str | None = None) -> tuple[BaseModel, ...]:
-        """At most `limit` base models by id, those after the id `after`."""
+    def restrict_base_model(self, id: str, teams: Sequence[str] | None) -> BaseModel:
+        """Only these teams may use it from now on; None: all. Raises `NotFound`, `Invalid` for unknown teams."""
+        with self._write() as session:
+            return base_model_record(base_model_rows.restrict(session, id, teams))
+
+    def list_base_models(
+        self, limit: int, after: str | None = None, among: Collection[str] | None = None, hidden: Collection[str] = ()
+    ) -> tuple[BaseModel, ...]:
+        """At most `limit` base models by id, those after the id `after`, `among` these ids and not `hidden`."""
         with self._database.read() as session:
-            return tuple(base_model_record(row) for row in list_base_model_rows(session, limit, after))
+            rows = list_base_model_rows(session, limit, after, among, hidden)
+            return tuple(base_model_record(row) for row in rows)
 
     def remove_base_model(self, id: str, cascade: bool = False) -> None:
         """Forget a base model, with `cascade` its adapters and their aliases too. The blobs stay.

@@ -70,6 +70,10 @@ def _conditions(search: AdapterSearch) -> Iterator[ColumnElement[bool]]:
         yield or_(AdapterRow.visibility == "shared", is_of_team(AdapterRow.name, search.seen_by))
     if search.among is not None:
         yield AdapterRow.name.in_(search.among)
+    if search.models is not None:
+        yield AdapterRow.model.in_(search.models)
+    if search.hidden_models:
+        yield AdapterRow.model.not_in(search.hidden_models)
     if search.model is not None:
         yield AdapterRow.model == search.model
     if search.team is not None:

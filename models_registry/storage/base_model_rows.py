@@ -1,6 +1,6 @@
 """What changes base models: `registry.py` alone calls this, inside its transactions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
@@ -8,13 +8,13 @@ from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models_registry.errors import Conflict, NotFound
-from models_registry.records import Architecture, Once, Source
+from models_registry.errors import Conflict, Invalid, NotFound
+from models_registry.records import Architecture, Fault, Once, Source
 from models_registry.storage.adapter_rows import remove_adapters
 from models_registry.storage.creation_keys import forget_key
 from models_registry.storage.events import SHA256, log
 from models_registry.storage.reading import SOURCE, find_base_model_row
-from models_registry.storage.tables import AdapterRow, BaseModelRow
+from models_registry.storage.tables import AdapterRow, BaseModelRow, TeamRow
 
 ARCHITECTURE = TypeAdapter(Architecture)
 NAMED = 10
@@ -32,6 +32,7 @@ class BaseModelOptions(TypedDict, total=False):
     task: str | None
     num_labels: int | None
     example_inputs: Mapping[str, Any] | None
+    teams: Sequence[str] | None
     replacing: datetime | None
 
 
@@ -41,7 +42,8 @@ def add_base_model(session: Session, id: str, source: Source, wishes: BaseModelO
             raise Conflict(f"There is a base model {id!r} already; remove it or choose another id.")
         remove_base_model(session, id, cascade=False)
         session.flush()
-    example_inputs = wishes.get("example_inputs")
+    example_inputs, teams = wishes.get("example_inputs"), wishes.get("teams")
+    _require_teams(session, teams)
     row = BaseModelRow(
         id=id,
         source=SOURCE.dump_python(source, mode="json"),
@@ -52,9 +54,10 @@ def add_base_model(session: Session, id: str, source: Source, wishes: BaseModelO
         example_inputs=None if example_inputs is None else dict(example_inputs),
         hosted=True,
         created_at=datetime.now(UTC),
+        teams=None if teams is None else sorted(set(teams)),
     )
     session.add(row)
-    log(session, "model.registered", id, source=row.source)
+    log(session, "model.registered", id, source=row.source, **({} if teams is None else {"teams": row.teams}))
     return row
 
 
@@ -89,6 +92,16 @@ def note_hosted(session: Session, id: str, hosted: bool) -> BaseModelRow:
     return row
 
 
+def restrict(session: Session, id: str, teams: Sequence[str] | None) -> BaseModelRow:
+    row = find_base_model_row(session, id)
+    _require_teams(session, teams)
+    after = None if teams is None else sorted(set(teams))
+    if row.teams != after:
+        log(session, "model.restricted", id, before=row.teams, after=after)
+    row.teams = after
+    return row
+
+
 def withdraw_base_model(session: Session, id: str, registered_at: datetime, once: Once | None) -> bool:
     row = session.get(BaseModelRow, id)
     if row is None or row.created_at != registered_at:
@@ -111,6 +124,17 @@ def remove_base_model(session: Session, id: str, cascade: bool) -> None:
         raise Conflict(f"The base model {id!r} has adapters: {names}. Remove them first, or ask for a cascade.")
     session.delete(row)
     log(session, "model.removed", id)
+
+
+def _require_teams(session: Session, teams: Sequence[str] | None) -> None:
+    known = set(session.scalars(select(TeamRow.name).where(TeamRow.name.in_(teams or ()))))
+    faults = [
+        Fault(("teams", number), f"there is no team {team!r}; an admin makes it with POST /teams")
+        for number, team in enumerate(teams or ())
+        if team not in known
+    ]
+    if faults:
+        raise Invalid("These teams can't be given a base model.", faults)
 
 
 def _find_registration(session: Session, id: str, registered_at: datetime | None) -> BaseModelRow:

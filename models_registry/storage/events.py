@@ -55,6 +55,11 @@ def _conditions(chosen: EventFilter) -> Iterator[ColumnElement[bool]]:
     about_adapters = or_(*(EventRow.kind.startswith(f"{kind}.") for kind in ABOUT_ADAPTERS))
     if chosen.seen_by is not None:
         yield EventRow.kind.startswith("model.") | (about_adapters & is_of_team(EventRow.subject, chosen.seen_by))
+    about_models = EventRow.kind.startswith("model.")
+    if chosen.models is not None:
+        yield ~about_models | EventRow.subject.in_(chosen.models)
+    if chosen.hidden_models:
+        yield ~about_models | EventRow.subject.not_in(chosen.hidden_models)
     if chosen.team is not None:
         yield (EventRow.team == chosen.team) | (about_adapters & is_of_team(EventRow.subject, chosen.team))
     if chosen.adapter is not None:

@@ -1,7 +1,7 @@
 """From rows to records, the way every reader needs them: `registry.py` alone calls this, inside its transactions."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -23,10 +23,16 @@ def find_base_model_row(session: Session, id: str) -> BaseModelRow:
     return row
 
 
-def list_base_model_rows(session: Session, limit: int, after: str | None) -> Iterator[BaseModelRow]:
+def list_base_model_rows(
+    session: Session, limit: int, after: str | None, among: Collection[str] | None, hidden: Collection[str]
+) -> Iterator[BaseModelRow]:
     page = select(BaseModelRow).order_by(BaseModelRow.id).limit(limit)
     if after is not None:
         page = page.where(BaseModelRow.id > after)
+    if among is not None:
+        page = page.where(BaseModelRow.id.in_(among))
+    if hidden:
+        page = page.where(BaseModelRow.id.not_in(hidden))
     yield from session.scalars(page)
 
 
@@ -152,6 +158,7 @@ def base_model_record(row: BaseModelRow) -> BaseModel:
         bytes=row.bytes,
         failure=row.failure,
         num_labels=row.num_labels,
+        teams=None if row.teams is None else tuple(row.teams),
     )
 
 

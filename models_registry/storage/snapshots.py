@@ -7,7 +7,7 @@ from models_registry.records import Adapter, RegistrySnapshot
 from models_registry.references import named_by
 from models_registry.storage.events import SHA256
 from models_registry.storage.reading import read_adapters
-from models_registry.storage.tables import AdapterRow, EventRow, GenerationRow, VersionRow
+from models_registry.storage.tables import AdapterRow, BaseModelRow, EventRow, GenerationRow, VersionRow
 
 MANY = 1000
 """A statement takes only so many parameters: beyond this, everything is read."""
@@ -31,7 +31,12 @@ def read_snapshot(session: Session, since: RegistrySnapshot | None) -> RegistryS
             for name in changed:
                 adapters.pop(name, None)
     adapters.update((adapter.name, adapter) for adapter in read_adapters(session, chosen))
-    return RegistrySnapshot(generation, adapters)
+    return RegistrySnapshot(generation, adapters, _read_restricted(session))
+
+
+def _read_restricted(session: Session) -> dict[str, frozenset[str]]:
+    chosen = select(BaseModelRow.id, BaseModelRow.teams).where(BaseModelRow.teams.is_not(None))
+    return {id: frozenset(teams or ()) for id, teams in session.execute(chosen)}
 
 
 def _adapters_changed_since(session: Session, generation: int) -> set[str] | None:

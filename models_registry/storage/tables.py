@@ -86,6 +86,8 @@ class BaseModelRow(Row):
     parameters: Mapped[int | None] = mapped_column(BigInteger)
     bytes: Mapped[int | None] = mapped_column(BigInteger)
     failure: Mapped[str | None] = mapped_column(Text)
+    # Those that may use it; null: all.
+    teams: Mapped[list[str] | None]
     # Hundreds of kilobytes of JSON: read only where it is needed.
     architecture: Mapped[str | None] = mapped_column(Text, deferred=True)
 

@@ -15,7 +15,7 @@ from models_registry.records import BaseModel
 from models_registry.redaction import redacted
 from models_registry.registry import Registry
 from service.front.access.caller import current_caller
-from service.front.access.names import finds
+from service.front.access.names import finds, finds_model, hidden_models
 from service.front.admission.admission import Admission
 from service.front.admission.team_admission import TeamAdmission
 from service.front.admission.version_leases import VersionLeases
@@ -147,7 +147,13 @@ class Engine:
         """At most `limit` of the chosen changes that the caller may know of, in the order in which they were made,
         behind the event `after`."""
         caller = current_caller()
-        seen = chosen if caller.may("admin") else replace(chosen, seen_by=caller.team)
+        models = None if caller.models is None else tuple(caller.models)
+        seen = replace(
+            chosen,
+            seen_by=None if caller.may("admin") else caller.team,
+            models=models,
+            hidden_models=hidden_models(self._snapshot.view),
+        )
         events = self._registry.list_events(limit, after, seen)
         self._snapshot.refresh()
         return events
@@ -192,6 +198,10 @@ class Engine:
     def finds(self, kept: str) -> bool:
         """Whether the caller may see the adapter that the registry calls so. From memory."""
         return finds(self._snapshot.view, kept)
+
+    def finds_model(self, model: str) -> bool:
+        """Whether the caller may know of the base model, if there is one. From memory."""
+        return finds_model(self._snapshot.view, model)
 
 
 def _state_of(look: Callable[[], object]) -> str:

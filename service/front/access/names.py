@@ -5,6 +5,7 @@ A bare `tone` is the caller's own team's. Another team's is `fraud:tone`, and is
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from models_registry.records import DEFAULT_TEAM, Adapter, RegistrySnapshot
 from models_registry.references import short_name, stored_name, team_of
@@ -32,13 +33,32 @@ def finds(view: RegistrySnapshot, kept: str) -> bool:
     """Whether the caller may see this adapter. In their own team also one that the view doesn't have yet."""
     caller, adapter = current_caller(), view.adapters.get(kept)
     if adapter is not None:
-        return sees(caller, adapter)
+        return sees(view, caller, adapter)
     return caller.adapters is None and (team_of(kept) == caller.team or caller.may("admin"))
 
 
-def sees(caller: Caller, adapter: Adapter) -> bool:
+def finds_model(view: RegistrySnapshot, model: str) -> bool:
+    """Whether the caller may know of this base model; also true of one that isn't there."""
+    return may_use(view, current_caller(), model)
+
+
+def may_use(view: RegistrySnapshot, caller: Caller, model: str) -> bool:
+    """Whether the base model is their team's or everybody's, and their key isn't limited to others."""
+    teams = view.restricted.get(model)
+    return caller.may_use(model) and (teams is None or caller.team in teams or caller.may("admin"))
+
+
+def hidden_models(view: RegistrySnapshot) -> tuple[str, ...]:
+    """Base models that other teams alone may use."""
+    caller = current_caller()
+    return tuple(sorted(model for model in view.restricted if not may_use(view, caller, model)))
+
+
+def sees(view: RegistrySnapshot, caller: Caller, adapter: Adapter) -> bool:
     """Whether there is such an adapter at all, for this caller."""
     team = team_of(adapter.name)
+    if not may_use(view, caller, adapter.model):
+        return False
     if caller.adapters is not None and adapter.name not in {_kept(caller.team, name) for name in caller.adapters}:
         return False
     return team == caller.team or adapter.visibility == "shared" or caller.may("admin")
@@ -53,24 +73,25 @@ def seen_by_caller() -> tuple[str | None, tuple[str, ...] | None]:
 
 def seen(view: RegistrySnapshot) -> RegistrySnapshot:
     """The view as the caller has it: only what they see, under the names by which they call it."""
-    return RegistrySnapshot(view.generation, _Seen(view.adapters, current_caller()))
+    return replace(view, adapters=_Seen(view, current_caller()))
 
 
 class _Seen(Mapping[str, Adapter]):
     """By the names that the caller writes. Nothing is copied, for this is made for each request."""
 
-    def __init__(self, adapters: Mapping[str, Adapter], caller: Caller) -> None:
-        self._adapters = adapters
+    def __init__(self, view: RegistrySnapshot, caller: Caller) -> None:
+        self._view = view
+        self._adapters = view.adapters
         self._caller = caller
 
     def __getitem__(self, written: str) -> Adapter:
         adapter = self._adapters[_kept(self._caller.team, written)]
-        if not sees(self._caller, adapter):
+        if not sees(self._view, self._caller, adapter):
             raise KeyError(written)
         return adapter
 
     def __iter__(self) -> Iterator[str]:
-        return (shown(adapter.name) for adapter in self._adapters.values() if sees(self._caller, adapter))
+        return (shown(adapter.name) for adapter in self._adapters.values() if sees(self._view, self._caller, adapter))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -62,6 +62,7 @@ DELETE /keys/{id}
 """
 _ADMIN: Final = """
 POST /models
+PATCH /models/{model_id}
 DELETE /models/{model_id}
 POST /models/{model_id}/load
 POST /models/{model_id}/unload

@@ -9,11 +9,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from models_registry.adapters.catalog import METHODS
 from models_registry.arithmetic import Arithmetic, Form
 from models_registry.records import HuggingFaceSource, ModuleInfo, PythonSource, Source
+from service.front.access.caller import current_caller
 from service.front.api.dependencies import Name
 from service.front.api.http.bodies import JsonObject
 from service.front.requests import HostReport, ModelModules, ModelProgress, ModelState, ModelStatus
 
 MAX_LABELS = 1 << 20
+MOST_TEAMS = 1000
 
 
 class HuggingFaceSourceBody(BaseModel):
@@ -75,6 +77,20 @@ class NewModelBody(BaseModel):
         default=None,
         description="Inputs that the model takes, as a request writes them. What fails of them stands in `warnings`.",
         examples=[{"x": [[1.0, 2.0, 3.0, 4.0]]}],
+    )
+    teams: list[Name] | None = Field(
+        default=None,
+        max_length=MOST_TEAMS,
+        description="All that may use it, besides admins; for others it isn't there. By default it is everybody's.",
+        examples=[["fraud"]],
+    )
+
+
+class ModelTeamsBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    teams: list[Name] | None = Field(
+        max_length=MOST_TEAMS, description="All that may use it from now on; null: everybody.", examples=[["fraud"]]
     )
 
 
@@ -145,6 +161,9 @@ class ModelAnswer(BaseModel):
     progress: ProgressAnswer | None = Field(
         title="Progress", description="What its build is at, until it has been probed.", examples=[None]
     )
+    teams: list[str] | None = Field(
+        description="All that may use it, for admins; null: everybody, or the caller is no admin.", examples=[["fraud"]]
+    )
 
 
 class HostAnswer(BaseModel):
@@ -206,6 +225,7 @@ def show_model(status: ModelStatus) -> ModelAnswer:
         resident=list(status.resident),
         warnings=list(status.warnings),
         progress=_show_progress(status.progress),
+        teams=list(base.teams) if base.teams is not None and current_caller().may("admin") else None,
     )
 
 

@@ -27,6 +27,8 @@ def split_name(view: RegistrySnapshot, bases: Mapping[str, datetime], name: str)
     were registered; `view` is as the caller has it. Raises `NotFound`."""
     model, separator, reference = name.partition("/")
     if separator:
+        if model not in bases:
+            raise NotFound(f"There is no base model {model!r}.")
         return model, reference
     adapter = view.adapters.get(named_by(name))
     if adapter is not None and adapter.model in bases:

@@ -63,7 +63,7 @@ def without(view: RegistrySnapshot, removed: Collection[str]) -> RegistrySnapsho
         left = [] if adapter is None else [v for v in adapter.versions if name not in {adapter.name, v.reference}]
         if adapter is not None and left:
             adapters[adapter.name] = replace(adapter, versions=tuple(left))
-    return RegistrySnapshot(view.generation, adapters)
+    return replace(view, adapters=adapters)
 
 
 def find_adapter(view: RegistrySnapshot, name: str) -> Adapter:

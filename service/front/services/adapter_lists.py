@@ -4,8 +4,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from models_registry.adapter_searches import AdapterSearch, PlaceInList
+from models_registry.errors import NotFound
 from models_registry.registry import Registry
-from service.front.access.names import seen_by_caller
+from service.front.access.caller import current_caller
+from service.front.access.names import finds_model, hidden_models, seen_by_caller
 from service.front.hosts.host_manager import HostManager
 from service.front.requests import AdapterStatus
 from service.front.resolution.registry_snapshot import Snapshot
@@ -41,12 +43,22 @@ class AdapterLists:
     ) -> ListedAdapters:
         """At most `limit`, in the search's order, behind the place `after`. Raises `NotFound` for an unknown model."""
         asked = search or AdapterSearch()
+        view = self._snapshot.view
         if asked.model is not None:
+            if not finds_model(view, asked.model):
+                raise NotFound(f"There is no base model {asked.model!r}.")
             self._registry.find_base_model(asked.model)
         if asked.sort == "used" or asked.used.is_bounded:
             self._uses.flush()
         team, names = seen_by_caller()
-        visible = replace(asked, seen_by=team, among=names)
+        models, hidden = current_caller().models, hidden_models(view)
+        visible = replace(
+            asked,
+            seen_by=team,
+            among=names,
+            models=None if models is None else tuple(models),
+            hidden_models=hidden,
+        )
         found = self._registry.search_adapters(visible, limit + 1, after)
         total = self._registry.count_adapters(visible) if counted else None
         self._snapshot.refresh()

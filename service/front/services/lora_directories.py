@@ -55,6 +55,8 @@ class LoraDirectories:
         metadata = {ORIGIN: order.path}
         if not self._is_loaded(order.name):
             model = order.model or self._base_of(config)
+            if model not in self._names.bases():
+                raise NotFound(f"There is no base model {model!r}.")
             self._adapters.create(NewAdapter(model, _own(order.name), config, weights, metadata=metadata))
         elif order.again:
             self._require_ours(order.name)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from service.front.access.caller import current_caller
-from service.front.access.names import seen
+from service.front.access.names import may_use, seen
 from service.front.hosts.host_manager import HostManager
 from service.front.resolution.model_names import ModelName, all_names, find_name, split_name
 from service.front.resolution.registry_snapshot import Snapshot
@@ -34,6 +34,5 @@ class ModelNames:
         return tuple(sorted(self._bases()))
 
     def _bases(self) -> Mapping[str, datetime]:
-        allowed = current_caller().models
-        known = self._hosts.registered()
-        return known if allowed is None else {name: at for name, at in known.items() if name in allowed}
+        caller, view = current_caller(), self._snapshot.view
+        return {name: at for name, at in self._hosts.registered().items() if may_use(view, caller, name)}

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Unpack
@@ -12,7 +12,8 @@ from models_registry.inputs.json_inputs import decode_inputs
 from models_registry.records import Architecture, BaseModel, Once, Source
 from models_registry.references import named_by, require_name
 from models_registry.registry import BaseModelOptions, Registry
-from service.front.access.names import finds, shown
+from service.front.access.caller import current_caller
+from service.front.access.names import finds, hidden_models, shown
 from service.front.hosts.host_manager import HostManager
 from service.front.hosts.place import Place
 from service.front.requests import HostReport, ModelModules, ModelStats, ModelStatus
@@ -97,9 +98,11 @@ class Models:
         return host_report(self._hosts.place(model))
 
     def page(self, limit: int, after: str | None = None) -> tuple[ModelStatus, ...]:
-        """At most `limit`, by id, beginning behind `after`."""
-        bases = self._registry.list_base_models(limit, after)
+        """At most `limit` of those that the caller may use, by id, beginning behind `after`."""
         self._snapshot.refresh()
+        bases = self._registry.list_base_models(
+            limit, after, among=current_caller().models, hidden=hidden_models(self._snapshot.view)
+        )
         return tuple(self._status(base) for base in bases)
 
     def stats(self) -> dict[str, ModelStats]:
@@ -132,6 +135,12 @@ class Models:
             base = self._registry.set_hosted(model, False)
             close = self._hosts.unload(base)
         close()
+        self._snapshot.refresh()
+        return self._status(base)
+
+    def restrict(self, model: str, teams: Sequence[str] | None) -> ModelStatus:
+        """Only these teams may use it from now on; None: all. Raises `NotFound`, `Invalid` for unknown teams."""
+        base = self._registry.restrict_base_model(model, teams)
         self._snapshot.refresh()
         return self._status(base)
 

@@ -109,7 +109,7 @@ class Authenticate:
         if not caller.may(needed.role):
             return problem(FORBIDDEN, f"{method} {path} needs the role {needed.role}; this key is a {caller.role}'s.")
         model, adapter = needed.named.get("model_id"), needed.named.get("name")
-        if model is not None and not caller.may_use(model):
+        if model is not None and not engine.finds_model(model):
             return problem(NOT_FOUND, f"There is no base model {model!r}.")
         if adapter is not None and not engine.finds(stored(adapter)):
             return problem(NOT_FOUND, f"There is no adapter {adapter!r}.")

@@ -16,6 +16,7 @@ from service.front.api.http.paging import Page, PagingQuery
 from service.front.api.model_answers import (
     HostAnswer,
     ModelAnswer,
+    ModelTeamsBody,
     ModulesAnswer,
     NewModelBody,
     show_host,
@@ -34,6 +35,11 @@ async def _read_new_model(request: Request, settings: TheSettings) -> NewModelBo
     return await read_json(NewModelBody, request, settings.max_json_bytes)
 
 
+async def _read_teams(request: Request, settings: TheSettings) -> ModelTeamsBody:
+    media_type_of(request, JSON)
+    return await read_json(ModelTeamsBody, request, settings.max_json_bytes)
+
+
 async def _register(
     engine: Engine, request: Request, body: NewModelBody, once: Once | None, wait: float
 ) -> ModelStatus:
@@ -50,6 +56,7 @@ async def _register(
             task=body.task,
             num_labels=body.num_labels,
             example_inputs=body.example_inputs,
+            teams=body.teams,
         )
         if not wait:
             return status
@@ -136,6 +143,19 @@ def list_models(engine: TheEngine, paging: PagingQuery) -> Page[ModelAnswer]:
 def get_model(model_id: ModelId, engine: TheEngine) -> ModelAnswer:
     """One base model: its state, what it is, which adapters are in memory with it."""
     return show_model(engine.models.find(model_id))
+
+
+@router.patch(
+    "/models/{model_id}",
+    responses=documented(404, 413, 415, 422, 507),
+    openapi_extra=reads({JSON: ModelTeamsBody}),
+    dependencies=[Reason],
+)
+def restrict_model(
+    model_id: ModelId, body: Annotated[ModelTeamsBody, Depends(_read_teams)], engine: TheEngine
+) -> ModelAnswer:
+    """Say which teams may use a base model; for others it isn't there from now on, nor are their adapters of it."""
+    return show_model(engine.models.restrict(model_id, body.teams))
 
 
 @router.get("/models/{model_id}/host", tags=["models"], responses=documented(404))
