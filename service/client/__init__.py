@@ -27,6 +27,7 @@ from service.client.errors import (
 from service.client.event_calls import Event
 from service.client.records import Adapter, Answer, Model, Pushed, Version
 from service.client.retries import Retries
+from service.client.rollout_calls import Comparison, Rollout, ShadowCounts, VersionCounts
 from service.client.service_calls import ServiceState
 from service.client.streams import TextEnd, TextPiece
 from service.client.usage_calls import Used
@@ -39,6 +40,7 @@ __all__ = [
     "CheckpointFiles",
     "Client",
     "ClientError",
+    "Comparison",
     "Conflict",
     "DeadlinePassed",
     "Difference",
@@ -53,8 +55,10 @@ __all__ = [
     "ProblemError",
     "Pushed",
     "Retries",
+    "Rollout",
     "ServerFailed",
     "ServiceState",
+    "ShadowCounts",
     "Stale",
     "TargetDifference",
     "TextEnd",
@@ -66,4 +70,5 @@ __all__ = [
     "Unsupported",
     "Used",
     "Version",
+    "VersionCounts",
 ]

@@ -23,10 +23,10 @@ def get_adapter(name: str) -> Call[Adapter]:
     return Call("GET", path("adapters", name), _adapter)
 
 
-def list_adapters(model: str | None) -> Pages[Adapter]:
+def list_adapters(model: str | None, filters: Mapping[str, str]) -> Pages[Adapter]:
     address = path("adapters") if model is None else path("models", model, "adapters")
     read = read_page(Adapter.read)
-    return lambda cursor: Call("GET", address, read, params={"cursor": cursor} if cursor else {})
+    return lambda cursor: Call("GET", address, read, params=dict(filters) | ({"cursor": cursor} if cursor else {}))
 
 
 def create_adapter(

@@ -26,6 +26,7 @@ from service.client.inference_calls import Choice, Texts
 from service.client.paging import items_async
 from service.client.records import Adapter, Answer, Model, Pushed
 from service.client.retries import Retries
+from service.client.rollouts import AsyncRollouts
 from service.client.service_calls import ServiceState, read_state
 from service.client.streams import Written, read_event
 from service.client.tensors import Array
@@ -59,6 +60,7 @@ class AsyncClient:
         self.models = AsyncModels(self._send)
         self.adapters = AsyncAdapters(self._send)
         self.events = AsyncEvents(self._send)
+        self.rollouts = AsyncRollouts(self._send)
 
     async def infer(
         self,
@@ -69,6 +71,7 @@ class AsyncClient:
         outputs: Sequence[str] | None = None,
         parameters: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
+        routing_key: str | None = None,
     ) -> Answer:
         """Run the model on `inputs`, with one adapter for all rows or one for each.
 
@@ -78,8 +81,11 @@ class AsyncClient:
             outputs: only these of the model's outputs.
             parameters: have a language model write, as `generate` does.
             timeout_s: the request's deadline; past it `DeadlinePassed` is raised.
+            routing_key: requests with the same one get the same version of an alias that splits.
         """
-        return await self._send(inference_calls.infer(model, inputs, adapter, outputs, parameters, timeout_s))
+        return await self._send(
+            inference_calls.infer(model, inputs, adapter, outputs, parameters, timeout_s, routing_key)
+        )
 
     async def generate(
         self,
@@ -88,11 +94,14 @@ class AsyncClient:
         *,
         adapter: Choice | Sequence[Choice] = None,
         timeout_s: float | None = None,
+        routing_key: str | None = None,
         **parameters: Any,
     ) -> tuple[str, ...]:
         """What a language model writes after each text, or answers in each chat. `parameters` are those of
         `POST …/infer`, such as `max_new_tokens`."""
-        answer = await self._send(inference_calls.infer(model, texts, adapter, None, parameters, timeout_s))
+        answer = await self._send(
+            inference_calls.infer(model, texts, adapter, None, parameters, timeout_s, routing_key)
+        )
         return answer.texts["text"]
 
     def stream(
@@ -102,11 +111,12 @@ class AsyncClient:
         *,
         adapter: Choice | Sequence[Choice] = None,
         timeout_s: float | None = None,
+        routing_key: str | None = None,
         **parameters: Any,
     ) -> AsyncIterator[Written]:
         """As `generate`, while it is written: a `TextPiece` for each piece, a `TextEnd` where a row's text ends. The
         text that nobody reads any more isn't written further."""
-        return self._events(streams.stream(model, texts, adapter, parameters, timeout_s))
+        return self._events(streams.stream(model, texts, adapter, parameters, timeout_s, routing_key))
 
     async def usage(self, *by: str, since: datetime | None = None, until: datetime | None = None) -> tuple[Used, ...]:
         """What was used: one for each group of the parts `by` (`"team"`, `"model"`, `"adapter"`, `"version"`, `"key"`,
@@ -248,9 +258,10 @@ class AsyncAdapters:
         """Its versions and aliases."""
         return await self._send(adapter_calls.get_adapter(name))
 
-    def list(self, *, model: str | None = None) -> AsyncIterator[Adapter]:
-        """Every adapter, or those of one base model, by name."""
-        return items_async(self._send, adapter_calls.list_adapters(model))
+    def list(self, *, model: str | None = None, **filters: str) -> AsyncIterator[Adapter]:
+        """Every adapter, or those of one base model, by name; `filters` are those of `GET /adapters`, such as
+        `labels="stage=prod"` and `sort="-used"`."""
+        return items_async(self._send, adapter_calls.list_adapters(model, filters))
 
     async def config(self, reference: str) -> dict[str, Any]:
         """The adapter_config.json of `tone`, `tone@3` or `tone@prod`."""

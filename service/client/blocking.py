@@ -27,6 +27,7 @@ from service.client.inference_calls import Choice, Texts
 from service.client.paging import items
 from service.client.records import Adapter, Answer, Model, Pushed
 from service.client.retries import Retries
+from service.client.rollouts import Rollouts
 from service.client.service_calls import ServiceState, read_state
 from service.client.streams import Written, read_event
 from service.client.tensors import Array
@@ -60,6 +61,7 @@ class Client:
         self.models = Models(self._send)
         self.adapters = Adapters(self._send)
         self.events = Events(self._send)
+        self.rollouts = Rollouts(self._send)
 
     def infer(
         self,
@@ -70,6 +72,7 @@ class Client:
         outputs: Sequence[str] | None = None,
         parameters: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
+        routing_key: str | None = None,
     ) -> Answer:
         """Run the model on `inputs`, with one adapter for all rows or one for each.
 
@@ -79,8 +82,9 @@ class Client:
             outputs: only these of the model's outputs.
             parameters: have a language model write, as `generate` does.
             timeout_s: the request's deadline; past it `DeadlinePassed` is raised.
+            routing_key: requests with the same one get the same version of an alias that splits.
         """
-        return self._send(inference_calls.infer(model, inputs, adapter, outputs, parameters, timeout_s))
+        return self._send(inference_calls.infer(model, inputs, adapter, outputs, parameters, timeout_s, routing_key))
 
     def generate(
         self,
@@ -89,11 +93,14 @@ class Client:
         *,
         adapter: Choice | Sequence[Choice] = None,
         timeout_s: float | None = None,
+        routing_key: str | None = None,
         **parameters: Any,
     ) -> tuple[str, ...]:
         """What a language model writes after each text, or answers in each chat. `parameters` are those of
         `POST …/infer`, such as `max_new_tokens`."""
-        return self._send(inference_calls.infer(model, texts, adapter, None, parameters, timeout_s)).texts["text"]
+        return self._send(inference_calls.infer(model, texts, adapter, None, parameters, timeout_s, routing_key)).texts[
+            "text"
+        ]
 
     def stream(
         self,
@@ -102,11 +109,12 @@ class Client:
         *,
         adapter: Choice | Sequence[Choice] = None,
         timeout_s: float | None = None,
+        routing_key: str | None = None,
         **parameters: Any,
     ) -> Iterator[Written]:
         """As `generate`, while it is written: a `TextPiece` for each piece, a `TextEnd` where a row's text ends. The
         text that nobody reads any more isn't written further."""
-        return self._events(streams.stream(model, texts, adapter, parameters, timeout_s))
+        return self._events(streams.stream(model, texts, adapter, parameters, timeout_s, routing_key))
 
     def usage(self, *by: str, since: datetime | None = None, until: datetime | None = None) -> tuple[Used, ...]:
         """What was used: one for each group of the parts `by` (`"team"`, `"model"`, `"adapter"`, `"version"`, `"key"`,
@@ -248,9 +256,10 @@ class Adapters:
         """Its versions and aliases."""
         return self._send(adapter_calls.get_adapter(name))
 
-    def list(self, *, model: str | None = None) -> Iterator[Adapter]:
-        """Every adapter, or those of one base model, by name."""
-        return items(self._send, adapter_calls.list_adapters(model))
+    def list(self, *, model: str | None = None, **filters: str) -> Iterator[Adapter]:
+        """Every adapter, or those of one base model, by name; `filters` are those of `GET /adapters`, such as
+        `labels="stage=prod"` and `sort="-used"`."""
+        return items(self._send, adapter_calls.list_adapters(model, filters))
 
     def config(self, reference: str) -> dict[str, Any]:
         """The adapter_config.json of `tone`, `tone@3` or `tone@prod`."""

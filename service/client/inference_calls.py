@@ -30,11 +30,10 @@ def infer(
     outputs: Sequence[str] | None,
     parameters: Mapping[str, Any] | None,
     timeout_s: float | None,
+    routing_key: str | None,
 ) -> Call[Answer]:
     """`inputs` are named arrays, texts or chats. `parameters` ask a language model to write."""
-    headers = {"Accept": SAFETENSORS}
-    if timeout_s is not None:
-        headers["X-Request-Timeout"] = str(timeout_s)
+    headers = {"Accept": SAFETENSORS, **asked_by(timeout_s, routing_key)}
     address, wait_s = path("models", model, "infer"), None if timeout_s is None else timeout_s + _ANSWER_ROOM_S
     if isinstance(inputs, Mapping):
         params: dict[str, str | int | float | bool] = {}
@@ -52,6 +51,12 @@ def infer(
     if parameters is not None:
         body["parameters"] = dict(parameters)
     return Call("POST", address, _read, headers=headers, json=body, timeout_s=wait_s)
+
+
+def asked_by(timeout_s: float | None, routing_key: str | None) -> dict[str, str]:
+    """The headers of a request with this deadline and this routing key."""
+    given = {"X-Request-Timeout": timeout_s, "X-Routing-Key": routing_key}
+    return {name: str(value) for name, value in given.items() if value is not None}
 
 
 def inputs_of(texts: Texts) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from httpx_sse import ServerSentEvent
 
 from service.client.calls import Call, nothing, path
 from service.client.errors import ServerFailed
-from service.client.inference_calls import Choice, Texts, inputs_of
+from service.client.inference_calls import Choice, Texts, asked_by, inputs_of
 
 EVENT_STREAM = "text/event-stream"
 
@@ -43,11 +43,10 @@ def stream(
     adapter: Choice | Sequence[Choice],
     parameters: Mapping[str, Any],
     timeout_s: float | None,
+    routing_key: str | None,
 ) -> Call[None]:
     """Its answer is read event by event, by `read_event`."""
-    headers = {"Accept": EVENT_STREAM}
-    if timeout_s is not None:
-        headers["X-Request-Timeout"] = str(timeout_s)
+    headers = {"Accept": EVENT_STREAM, **asked_by(timeout_s, routing_key)}
     body = {"inputs": inputs_of(texts), "adapter": adapter, "parameters": dict(parameters), "stream": True}
     return Call("POST", path("models", model, "infer"), nothing, headers=headers, json=body)
 

@@ -1,6 +1,6 @@
 """The commands that roll out and back: aliases."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -8,6 +8,7 @@ from service.client.blocking import Client
 from service.client.commands.output import print_table
 from service.client.commands.session import client_of
 from service.client.event_calls import Event
+from service.client.rollout_calls import Rollout
 
 Name: TypeAlias = Annotated[str, typer.Argument(help="The adapter's name.")]
 Alias: TypeAlias = Annotated[str, typer.Argument(help="The alias, as in prod.")]
@@ -53,8 +54,28 @@ def rollback(context: typer.Context, name: Name, alias: Alias, reason: Reason = 
     before = moves[-1].detail.get("from") if moves else None
     if before is None:
         raise ValueError(f"{name}@{alias} was never moved, so there is nothing to go back to.")
-    client.adapters.promote(name, before, alias=alias, reason=reason or "rollback")
-    typer.echo(f"{name}@{alias} is {name}@{before}")
+    if isinstance(before, int):
+        client.adapters.promote(name, before, alias=alias, reason=reason or "rollback")
+    else:
+        rollout = Rollout.read(before)
+        client.rollouts.split(
+            name,
+            alias,
+            rollout.versions,
+            shadow=rollout.shadow,
+            shadow_share=rollout.shadow_share,
+            reason=reason or "rollback",
+        )
+    typer.echo(f"{name}@{alias} is {name}@{before if isinstance(before, int) else f'({_told(before)})'}")
+
+
+def _told(target: Any) -> object:
+    """Where an alias points or pointed, as the log has it: a version's number, or shares."""
+    if target is None or isinstance(target, int):
+        return target
+    rollout = Rollout.read(target)
+    shares = [f"{version}: {share:.4g}" for version, share in rollout.versions.items()]
+    return ", ".join(shares if rollout.shadow is None else [*shares, f"shadow {rollout.shadow}"])
 
 
 def _moves(client: Client, name: str, alias: str) -> list[Event]:
@@ -64,4 +85,4 @@ def _moves(client: Client, name: str, alias: str) -> list[Event]:
 
 def _cells(move: Event) -> tuple[object, ...]:
     why = move.raw.get("reason") or move.detail.get("reason")
-    return (move.at, move.detail.get("from"), move.detail.get("to"), move.by, why)
+    return (move.at, _told(move.detail.get("from")), _told(move.detail.get("to")), move.by, why)

@@ -31,3 +31,12 @@ def test_an_alias_moves_and_goes_back(command: Command, client: Client, name: st
     assert history.index("worse after all") < history.index("better on dialogues")
     assert command("alias", "delete", name, "prod").code == 0
     assert client.adapters.get(name).aliases == {}
+
+
+def test_a_rollback_goes_back_to_a_split(command: Command, client: Client, name: str) -> None:
+    client.rollouts.split(name, "half", {1: 0.5, 2: 0.5})
+    client.adapters.promote(name, 2, alias="half")
+    assert command("rollback", name, "half").out == f"{name}@half is {name}@(1: 0.5, 2: 0.5)\n"
+    rollouts = client.adapters.get(name).raw["rollouts"]
+    assert rollouts["half"]["versions"] == {"1": 0.5, "2": 0.5}
+    assert "1: 0.5, 2: 0.5" in command("alias", "history", name, "half").out
