@@ -10,7 +10,7 @@ from service.front.api.problems import MALFORMED, UNSUPPORTED_ENCODING, UNSUPPOR
 
 QUERY_PARAMETERS = 64
 KEY_PARAMETERS = frozenset(
-    {b"access_token", b"api-key", b"api_key", b"apikey", b"authorization", b"key", b"token", b"x-api-key"}
+    {"access_token", "api-key", "api_key", "apikey", "authorization", "key", "token", "x-api-key"}
 )
 """By which other services take a key from the query; no route has one of them."""
 
@@ -39,7 +39,7 @@ def _refusal(scope: Scope) -> Response | None:
         return problem(UNSUPPORTED_ENCODING, "The only Transfer-Encoding that is read is chunked.")
     if scope["query_string"].count(b"&") >= QUERY_PARAMETERS:
         return problem(MALFORMED, f"The query has more than {QUERY_PARAMETERS} parameters.")
-    if any(name.lower() in KEY_PARAMETERS or b"ask_" in value for name, value in _query(scope["query_string"])):
+    if any(name.lower() in KEY_PARAMETERS or "ask_" in value for name, value in _query(scope["query_string"])):
         return problem(
             MALFORMED,
             "A key doesn't belong into an address, which proxies and browsers keep: take the one that was sent for "
@@ -49,8 +49,9 @@ def _refusal(scope: Scope) -> Response | None:
     return None
 
 
-def _query(query: bytes) -> list[tuple[bytes, bytes]]:
-    return parse_qsl(query, keep_blank_values=True) if query else []
+def _query(query: bytes) -> list[tuple[str, str]]:
+    # Byte by byte, because it may hold anything; of bytes themselves the library reads ASCII alone.
+    return parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="latin-1") if query else []
 
 
 def _named(lines: list[str]) -> set[str]:

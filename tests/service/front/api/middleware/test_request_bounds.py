@@ -28,3 +28,14 @@ def test_another_transfer_encoding_than_chunked_is_501(client: TestClient, encod
 
 def test_a_query_of_very_many_parameters_is_malformed(client: TestClient) -> None:
     expect_problem(client.get("/models?" + "a&" * 64), 400, "malformed")
+
+
+@pytest.mark.parametrize("query", ["limit=%C2%BD", "limit=%FF", "limit=\N{SNOWMAN}"])
+def test_a_query_of_other_bytes_than_ascii_is_malformed_too(client: TestClient, query: str) -> None:
+    expect_problem(client.get(f"/models?{query}"), 400, "malformed")
+
+
+@pytest.mark.parametrize("query", ["X-API-Key=a", "token=%FF", "limit=ask_%C2%BD"])
+def test_a_key_in_the_query_is_malformed(client: TestClient, query: str) -> None:
+    problem = expect_problem(client.get(f"/models?{query}"), 400, "malformed")
+    assert "X-API-Key" in problem["hint"]
