@@ -5,6 +5,7 @@ from typing import Final
 TEXT_GENERATION: Final = "text-generation"
 TEXT_CLASSIFICATION: Final = "text-classification"
 TEXT_TO_TEXT: Final = "text2text-generation"
+IMAGE_TEXT_TO_TEXT: Final = "image-text-to-text"
 SPEECH_RECOGNITION: Final = "automatic-speech-recognition"
 FEATURE_EXTRACTION: Final = "feature-extraction"
 
@@ -18,11 +19,12 @@ TASKS: Final = (
     "image-classification",
     "audio-classification",
     SPEECH_RECOGNITION,
+    IMAGE_TEXT_TO_TEXT,
     FEATURE_EXTRACTION,
 )
 """In the order in which they are listed to callers."""
 
-WRITING_TASKS: Final = frozenset({TEXT_GENERATION, TEXT_TO_TEXT, SPEECH_RECOGNITION})
+WRITING_TASKS: Final = frozenset({TEXT_GENERATION, TEXT_TO_TEXT, SPEECH_RECOGNITION, IMAGE_TEXT_TO_TEXT})
 
 # What adapters are trained for on a base without a head: PEFT saves the head that they then bring.
 TASKS_WITH_LABELS: Final = frozenset(

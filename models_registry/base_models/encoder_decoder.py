@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
@@ -14,6 +15,13 @@ DECODER_INPUTS = ("decoder_input_ids", "decoder_inputs_embeds")
 def lacks_decoder_inputs(model: PreTrainedModel, known: Collection[str], given: Collection[str]) -> bool:
     """Whether the decoder got nothing to begin with: some models then shift the inputs, the others can't run."""
     return model.config.is_encoder_decoder and DECODER_INPUTS[0] in known and not {*given} & {*DECODER_INPUTS}
+
+
+def first_decoder_inputs(model: PreTrainedModel, known: Collection[str], rows: int) -> dict[str, Tensor]:
+    """What so many rows of an encoder-decoder model begin their answers with; nothing for all others."""
+    if not lacks_decoder_inputs(model, known, ()):
+        return {}
+    return {"decoder_input_ids": torch.full((rows, 1), start_token_of(model) or 0, device=model.device)}
 
 
 def missing_decoder_inputs(model: PreTrainedModel, from_text: bool, writes: bool) -> Invalid:

@@ -13,10 +13,9 @@ from transformers import GgufConfig, PreTrainedModel
 from models_registry.base_models.absent_head import absent_head_of, check_complete, declared_labels, is_head
 from models_registry.base_models.classification import classify
 from models_registry.base_models.encoder_decoder import (
+    first_decoder_inputs,
     lacks_decoder_inputs,
     missing_decoder_inputs,
-    start_token_of,
-    with_decoder,
 )
 from models_registry.base_models.failed_forward import named_inputs
 from models_registry.base_models.generate_call import drawn_arguments, generate_arguments, until_end
@@ -24,11 +23,10 @@ from models_registry.base_models.generation import (
     GenerationParameters,
     check_token_ids,
     end_ids,
-    own_defaults,
     parse_parameters,
 )
 from models_registry.base_models.load_errors import NO_SUCH_CLASS, in_short
-from models_registry.base_models.model_config import own_task, read_config, set_pad_token
+from models_registry.base_models.model_config import own_task, read_config, set_padding
 from models_registry.base_models.named_tensors import (
     Signature,
     count_rows,
@@ -54,12 +52,14 @@ from models_registry.base_models.token_ids import (
     text_faults,
     token_faults,
 )
+from models_registry.base_models.vision import Vision, has_images, need_vision, read_vision
 from models_registry.base_models.writing import Prompt, TokenDrawer, Writer, prompts_of, writer_of
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import AbsentHead, Fault
 from models_registry.task_names import (
     FEATURE_EXTRACTION,
+    IMAGE_TEXT_TO_TEXT,
     SPEECH_RECOGNITION,
     TASKS_WITH_LABELS,
     TEXT_CLASSIFICATION,
@@ -102,6 +102,7 @@ class HuggingFaceSpec:
         self._tables = Tables()
         self._signature = Signature()
         self._writes = False
+        self._vision: Vision | None = None
         self._padding = RightPadding({})
         self._pooling = read_pooling(directory) if self.task == FEATURE_EXTRACTION else Pooling()
 
@@ -109,7 +110,8 @@ class HuggingFaceSpec:
         module = self._load(dtype)
         self._text = read_text(self._directory, self._file)
         if self._text is not None:
-            _set_padding(module, self._text)
+            set_padding(module, self._text.pad_token_id)
+        self._vision = read_vision(self._directory) if self._reads_images else None
         self._tables = tables_of(module)
         self._signature = signature_of(module)
         self._writes = self.task in WRITING_TASKS and module.can_generate()
@@ -126,6 +128,9 @@ class HuggingFaceSpec:
                 raise Invalid("There is no text.", [Fault(("chat",), "is for text and messages; leave it out")])
             return inputs
         text = self._need_text(("inputs", "messages" if inputs.chats else "text"))
+        vision = None if parameters is None else self._vision
+        if inputs.chats and (vision is not None or has_images(inputs.chats)):
+            return need_vision(vision, inputs.chats).prepare(inputs, text)
         return text.prepare(inputs, chat, parameters is not None)
 
     def read(self, module: nn.Module, inputs: Inputs) -> Rows:
@@ -153,8 +158,9 @@ class HuggingFaceSpec:
         with self._explained(_transformers(module), rows):
             outputs = name_outputs(module(**rows.tensors, **no_cache))
         if rows.from_text and self.task == FEATURE_EXTRACTION and "last_hidden_state" in outputs:
-            counts = rows.tensors["attention_mask"].sum(1)
-            return {**outputs, "embedding": self._embed(outputs, rows), "token_count": counts}
+            mask = rows.tensors["attention_mask"]
+            embedding = self._pooling.embed(outputs["last_hidden_state"], mask)
+            return {**outputs, "embedding": embedding, "token_count": mask.sum(1)}
         if rows.from_text and self.task == TEXT_CLASSIFICATION:
             return {**outputs, **classify(_transformers(module).config, outputs["logits"])}
         if rows.from_text and self.task == TEXT_GENERATION:
@@ -171,17 +177,22 @@ class HuggingFaceSpec:
         limit = self._limit(self._text)
         texts = EXAMPLE_TEXTS if limit is None or limit >= LONG_ENOUGH else SHORT_TEXTS
         rows = self.read(module, Inputs(texts=texts))
-        return replace(rows, tensors={**rows.tensors, **self._first_decoder_inputs(_transformers(module))})
+        begun = first_decoder_inputs(_transformers(module), self._signature.names, len(EXAMPLE_TEXTS))
+        return replace(rows, tensors={**rows.tensors, **begun})
 
     def writer(self, module: nn.Module) -> Writer | None:
         writes = self._writes and self._text is not None
-        return writer_of(_transformers(module), self._need_text(())) if writes else None
+        return writer_of(_transformers(module), self._need_text(()), self._reads_images) if writes else None
 
     def prompts(self, inputs: Inputs, parameters: Mapping[str, Any]) -> tuple[Prompt, ...]:
         self._check_writing(inputs)
         text, wanted = self._need_text(("parameters",)), parse_parameters(parameters)
         if inputs.tensors:
             return (Prompt((), self._tables.decoder.room_for(wanted.length)),) * inputs.count
+        if inputs.images and self._vision is not None:
+            limit = self._limit(text)
+            lengths = self._vision.rows(inputs, limit, wanted.room)["attention_mask"].sum(1).tolist()
+            return tuple(Prompt((0,) * n, wanted.length if limit is None else limit - n) for n in lengths)
         if self.task == TEXT_TO_TEXT:
             read = prompts_of(inputs, wanted, text, self._limit(text), self._tables, 0)
             return tuple(Prompt(prompt.ids, self._tables.decoder.room_for(wanted.length)) for prompt in read)
@@ -216,6 +227,8 @@ class HuggingFaceSpec:
         if inputs.tensors:
             return TextBeginning.of_encoded(self.read(model, inputs).tensors, inputs.count, wanted, self._tables)
         limit = self._limit(text)
+        if inputs.images and self._vision is not None:
+            return TextBeginning.of_images(self._vision.rows(inputs, limit, wanted.room), wanted, limit)
         if self.task == TEXT_TO_TEXT:
             rows = text.rows(inputs, limit)
             encoded = {name: rows[name] for name in ("input_ids", "attention_mask")}
@@ -224,13 +237,6 @@ class HuggingFaceSpec:
 
     def joins(self, parameters: Mapping[str, Any]) -> bool:
         return self._writes and not parse_parameters(parameters).minds_company
-
-    def _first_decoder_inputs(self, model: PreTrainedModel) -> dict[str, Tensor]:
-        """What an encoder-decoder model's rows of the example begin their answers with; nothing for all others."""
-        if not lacks_decoder_inputs(model, self._signature.names, ()):
-            return {}
-        starts = torch.full((len(EXAMPLE_TEXTS), 1), start_token_of(model) or 0, device=model.device)
-        return {"decoder_input_ids": starts}
 
     def _required(self, model: PreTrainedModel, given: Mapping[str, Tensor]) -> list[str]:
         """What no forward of the model does without; anything else shows in what it raises."""
@@ -293,8 +299,9 @@ class HuggingFaceSpec:
             message = f"parameters ask for text, and there is nothing to continue: give {needs}."
             raise Invalid(message, [Fault(("inputs", "text"), message)])
 
-    def _embed(self, outputs: Mapping[str, Tensor], rows: Rows) -> Tensor:
-        return self._pooling.embed(outputs["last_hidden_state"], rows.tensors["attention_mask"])
+    @property
+    def _reads_images(self) -> bool:
+        return self.task == IMAGE_TEXT_TO_TEXT
 
     def _limit(self, text: Text) -> int | None:
         return min((limit for limit in (self._tables.inputs.positions, text.limit) if limit is not None), default=None)
@@ -304,14 +311,6 @@ class HuggingFaceSpec:
             message = "There is no tokenizer beside this base model; send named tensors instead of text."
             raise Invalid(message, [Fault(loc, message)])
         return self._text
-
-
-def _set_padding(module: PreTrainedModel, text: Text) -> None:
-    # A decoder that classifies finds a row's last token by it, and refuses batches without.
-    set_pad_token(module, text.pad_token_id)
-    if module.can_generate():
-        own = own_defaults(module.generation_config, text.pad_token_id)
-        module.generation_config = with_decoder(own, module.generation_config, module)
 
 
 def _transformers(module: nn.Module) -> PreTrainedModel:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
+from models_registry.base_models.encoder_decoder import with_decoder
+from models_registry.base_models.generation import own_defaults
 from models_registry.base_models.load_errors import in_short
 from models_registry.base_models.tasks import task_of
 from models_registry.errors import Invalid
@@ -47,3 +49,12 @@ def read_config(directory: Path) -> PreTrainedConfig:
 def own_task(config: PreTrainedConfig) -> str | None:
     """What the model was made for, by its architecture."""
     return task_of(config.architectures[0]) if config.architectures else None
+
+
+def set_padding(model: PreTrainedModel, token: int) -> None:
+    """Let rows be filled up with it, also those that `generate` has finished."""
+    # A decoder that classifies finds a row's last token by it, and refuses batches without.
+    set_pad_token(model, token)
+    if model.can_generate():
+        own = own_defaults(model.generation_config, token)
+        model.generation_config = with_decoder(own, model.generation_config, model)

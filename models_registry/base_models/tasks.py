@@ -9,6 +9,7 @@ from transformers import (
     AutoModelForAudioClassification,
     AutoModelForCausalLM,
     AutoModelForImageClassification,
+    AutoModelForImageTextToText,
     AutoModelForMaskedLM,
     AutoModelForQuestionAnswering,
     AutoModelForSeq2SeqLM,
@@ -23,6 +24,7 @@ from models_registry.errors import Invalid
 from models_registry.records import Fault
 from models_registry.task_names import (
     FEATURE_EXTRACTION,
+    IMAGE_TEXT_TO_TEXT,
     SPEECH_RECOGNITION,
     TEXT_CLASSIFICATION,
     TEXT_GENERATION,
@@ -43,6 +45,7 @@ BUILDERS: Mapping[str, tuple[Builder, Mapping[Any, Any]]] = {
     "image-classification": (AutoModelForImageClassification, auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES),
     "audio-classification": (AutoModelForAudioClassification, auto.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES),
     SPEECH_RECOGNITION: (AutoModelForSpeechSeq2Seq, auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES),
+    IMAGE_TEXT_TO_TEXT: (AutoModelForImageTextToText, auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES),
     FEATURE_EXTRACTION: (AutoModel, auto.MODEL_MAPPING_NAMES),
 }
 

@@ -79,7 +79,7 @@ class Text:
         every text without tokens, or with more than `limit` has room for."""
         if inputs.tokens:
             given = [list(row) for row in inputs.tokens]
-            _check_lengths([len(row) for row in given], limit, new_tokens)
+            check_lengths([len(row) for row in given], limit, new_tokens)
             masks = [[1] * len(row) for row in given]
             return {
                 "input_ids": _padded(given, self.pad_token_id, side),
@@ -107,7 +107,7 @@ class Text:
         encoded: Mapping[str, list[list[int]]] = self._tokenizer(
             list(texts), padding=False, truncation=False, add_special_tokens=special_tokens, verbose=False
         ).data
-        _check_lengths([len(row) for row in encoded["input_ids"]], limit, new_tokens)
+        check_lengths([len(row) for row in encoded["input_ids"]], limit, new_tokens)
         fill: Mapping[str, Any] = {"input_ids": self.pad_token_id, "token_type_ids": self.pad_segment}
         return {name: _padded(rows, fill.get(name, 0), side) for name, rows in encoded.items()}
 
@@ -143,7 +143,8 @@ def _check_characters(texts: Sequence[str], limit: int | None) -> None:
         raise TooLong("Some texts don't fit the model.", faults)
 
 
-def _check_lengths(lengths: Sequence[int], limit: int | None, new_tokens: int) -> None:
+def check_lengths(lengths: Sequence[int], limit: int | None, new_tokens: int) -> None:
+    """Raises `Invalid` naming each text without tokens, `TooLong` those with more than `limit` has room for."""
     faults = [Fault(("inputs", "text", row), "This text has no tokens.") for row, n in enumerate(lengths) if n == 0]
     faults += [
         Fault(("inputs", "text", row), _too_long(n, limit, new_tokens))

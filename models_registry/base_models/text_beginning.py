@@ -38,6 +38,12 @@ class TextBeginning:
         room = wanted.length if limit is None else min(wanted.length, limit - before.shape[1])
         return cls({name: rows[name] for name in ("input_ids", "attention_mask")}, before, room)
 
+    @classmethod
+    def of_images(cls, rows: Mapping[str, Tensor], wanted: GenerationParameters, limit: int | None) -> "TextBeginning":
+        """For `rows` of prompts with images, which have room for what is wanted."""
+        before = rows["attention_mask"]
+        return cls(rows, before, wanted.length if limit is None else min(wanted.length, limit - before.shape[1]))
+
     def generate(self, model: PreTrainedModel, arguments: Mapping[str, Any]) -> Tensor:
         """Tokens [rows, tokens], those before the continuation included."""
         tensors = {name: tensor.to(model.device) for name, tensor in self.tensors.items()}

@@ -51,11 +51,12 @@ class Writer:
     tokenizer: PreTrainedTokenizerBase
     detokenizer: Detokenizer
     begins: tuple[int, ...] | None = None
+    reads_images: bool = False
 
 
-def writer_of(model: PreTrainedModel, text: Text) -> Writer:
+def writer_of(model: PreTrainedModel, text: Text, reads_images: bool) -> Writer:
     begins = (start_token_of(model) or 0,) if model.config.is_encoder_decoder else None
-    return Writer(model, end_ids(model), text.tokenizer, Detokenizer(text.tokenizer), begins)
+    return Writer(model, end_ids(model), text.tokenizer, Detokenizer(text.tokenizer), begins, reads_images)
 
 
 def prompts_of(

@@ -10,6 +10,8 @@ from models_registry.records import Fault, Location
 
 ROLES = ("system", "user", "assistant", "developer", "tool")
 FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id")
+IMAGE_PREFIXES = ("data:image/png;base64,", "data:image/jpeg;base64,")
+PARTS = '{"type": "text", "text": …} or {"type": "image_url", "image_url": {"url": "data:image/png;base64,…"}}'
 WRITTEN = '[[{"role": "user", "content": "…"}]]'
 
 
@@ -64,8 +66,7 @@ def _message_faults(message: Any, at: Location) -> Iterator[Fault]:
     if given.get("role") not in ROLES:
         yield Fault((*at, "role"), f"must be one of {', '.join(ROLES)}")
     content = given.get("content", "" if "tool_calls" in given else None)
-    if not isinstance(content, str) and not _is_text_parts(content):
-        yield Fault((*at, "content"), 'must be a string, or a list of {"type": "text", "text": …}')
+    yield from _content_faults(content, (*at, "content"))
     for name in ("name", "tool_call_id"):
         if not isinstance(given.get(name, ""), str):
             yield Fault((*at, name), "must be a string")
@@ -114,12 +115,30 @@ def _is_function(function: Any) -> bool:
     return isinstance(function, dict) and isinstance(cast(dict[str, Any], function).get("name"), str)
 
 
-def _is_text_parts(content: Any) -> bool:
-    return isinstance(content, list) and all(
-        isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
-        for part in cast(list[Any], content)
-    )
+def _content_faults(content: Any, at: Location) -> Iterator[Fault]:
+    if isinstance(content, list):
+        for place, part in enumerate(cast(list[Any], content)):
+            yield from _part_faults(part, (*at, place))
+    elif not isinstance(content, str):
+        yield Fault(at, f"must be a string, or a list of {PARTS}")
 
 
-def _joined(content: str | Sequence[Mapping[str, str]]) -> str:
-    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+def _part_faults(part: Any, at: Location) -> Iterator[Fault]:
+    match part:
+        case {"type": "text", "text": str()}:
+            return
+        case {"type": "image_url", "image_url": {"url": str() as url}}:
+            if not url.startswith(IMAGE_PREFIXES):
+                message = "is fetched from nowhere: send the image itself, as data:image/png;base64,… or image/jpeg"
+                yield Fault((*at, "image_url", "url"), message)
+        case _:
+            yield Fault(at, f"must be {PARTS}")
+
+
+def _joined(content: str | Sequence[Mapping[str, Any]]) -> str | list[Mapping[str, Any]]:
+    """Text alone is a string."""
+    if isinstance(content, str):
+        return content
+    if all(part["type"] == "text" for part in content):
+        return "".join(part["text"] for part in content)
+    return list(content)

@@ -9,8 +9,8 @@ import torch
 OutputValue: TypeAlias = torch.Tensor | tuple[str, ...]
 
 Chat: TypeAlias = tuple[Mapping[str, Any], ...]
-"""Messages in turn, each with its `role` and its `content`, a string; of the assistant with `tool_calls`, whose
-arguments are values, of a tool with `tool_call_id` and `name`."""
+"""Messages in turn, each with its `role` and its `content`, a string, or where there are images a list of parts; of the
+assistant with `tool_calls`, whose arguments are values, of a tool with `tool_call_id` and `name`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Inputs:
     """What a caller sent: named tensors, texts, texts as `tokens`, or chats (one a row). Exactly one is non-empty.
 
     `tools` are what all the chats may call, as JSON schemas in OpenAI's form.
+    `images` of a row stand beside its text, uint8 [height, width, 3]: only a base model's own reading puts them there.
     `is_templated` says of texts that a chat template wrote them, with the special tokens that belong there.
     """
 
@@ -25,6 +26,7 @@ class Inputs:
     texts: tuple[str, ...] = ()
     tokens: tuple[tuple[int, ...], ...] = ()
     chats: tuple[Chat, ...] = ()
+    images: tuple[tuple[torch.Tensor, ...], ...] = ()
     tools: tuple[Mapping[str, Any], ...] = ()
     is_templated: bool = False
 
@@ -46,6 +48,7 @@ class Inputs:
             self,
             tensors={name: tensor[list(rows)] for name, tensor in self.tensors.items()},
             texts=self.texts and tuple(self.texts[row] for row in rows),
+            images=self.images and tuple(self.images[row] for row in rows),
             tokens=self.tokens and tuple(self.tokens[row] for row in rows),
             chats=self.chats and tuple(self.chats[row] for row in rows),
         )

@@ -321,7 +321,7 @@ class Engine:
 
 def engine_for(name: str, writer: Writer | None, adapted: AdaptedModel, max_rows: int, max_bytes: int) -> Engine | None:
     """None where only the model's own `generate` can write its texts, if anything can."""
-    stepper = None if writer is None else stepper_for(writer.model)
+    stepper = None if writer is None or writer.reads_images else stepper_for(writer.model)
     if writer is None or stepper is None:
         return None
     return Engine(name, adapted, writer, stepper, max_rows, max_bytes)

@@ -273,7 +273,7 @@ def test_text_that_only_looks_like_a_call_stays_text(client: OpenAI, script: Scr
     [
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "king", "content": "a"}]}, "messages[0].role"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0]"),
         ({"messages": [{"role": "user", "content": "a", "mood": "glad"}]}, "messages[0].mood"),
         ({"messages": [{"role": "assistant", "tool_calls": [{}]}]}, "messages[0].tool_calls"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),
