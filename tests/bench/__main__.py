@@ -17,6 +17,7 @@ from tests.bench.callers import calling
 from tests.bench.crowd import crowding
 from tests.bench.deaths import dying
 from tests.bench.downloads import downloading
+from tests.bench.fairness import being_fair
 from tests.bench.figures import Count, Figure
 from tests.bench.hop import hopping
 from tests.bench.hostile import attacking
@@ -54,6 +55,7 @@ BENCHES: Mapping[str, Callable[[Path], Iterator[Figure | Count]]] = {
     "persisting": persisting,
     "registering": registering,
     "hostile": attacking,
+    "fairness": being_fair,
 }
 
 

@@ -1,15 +1,19 @@
 """A client that costs little: raw sockets, one request at a time on each, bodies written beforehand."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-HEAD = "POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+
+def request_head(path: str, length: int, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    """Of a POST of so many bytes of JSON."""
+    known = {"Host": "bench", "Content-Type": "application/json", "Content-Length": str(length), **headers}
+    return "".join([f"POST {path} HTTP/1.1\r\n", *(f"{k}: {v}\r\n" for k, v in known.items()), "\r\n"]).encode()
 
 
 def post_all(port: int, path: str, bodies: Sequence[bytes], connections: int, requests: int) -> None:
     """`requests` posts of these bodies in turn. Raises `RuntimeError` for an answer other than 200."""
-    head = HEAD.format(path=path, length="{}")
-    messages = [head.format(len(body)).encode() + body for body in bodies]
+    messages = [request_head(path, len(body)) + body for body in bodies]
     asyncio.run(_post_all(port, messages, connections, requests))
 
 
@@ -20,14 +24,15 @@ async def _post_all(port: int, messages: Sequence[bytes], connections: int, requ
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for index in todo:
             writer.write(messages[index % len(messages)])
-            await _read_answer(reader)
+            await read_answer(reader)
         writer.close()
         await writer.wait_closed()
 
     await asyncio.gather(*(work() for _ in range(connections)))
 
 
-async def _read_answer(reader: asyncio.StreamReader) -> None:
+async def read_answer(reader: asyncio.StreamReader) -> None:
+    """Raises `RuntimeError` for one other than 200."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     _, _, length = head.partition(b"content-length:")
     body = await reader.readexactly(int(length.split(b"\r\n", 1)[0]))
