@@ -6,7 +6,7 @@ the busiest gets at most as many rows as all others together.
 
 from collections import Counter
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from service.host.scheduling.job import Job
 
@@ -21,11 +21,12 @@ K = TypeVar("K", bound=Hashable)
 
 
 class RowShares(Generic[K]):
-    """Who has how many of at most `max_rows` rows."""
+    """Who has how many of at most `max_rows` rows. There may always be `few_rows`."""
 
-    def __init__(self, max_rows: int) -> None:
+    def __init__(self, max_rows: int, few_rows: int = FEW_ROWS) -> None:
         self.rows_of: Counter[K] = Counter()
         self.room = max_rows
+        self.few_rows: Final = few_rows
 
     @property
     def rows(self) -> int:
@@ -42,17 +43,17 @@ class RowShares(Generic[K]):
     def cap_busiest(self, exhausted: K) -> None:
         """`exhausted` adds no more. If it has a part in this, the busiest gets no more than all others together."""
         if exhausted in self.rows_of and self.are_shared:
-            most = max(2 * (self.rows - max(self.rows_of.values())), FEW_ROWS)
+            most = max(2 * (self.rows - max(self.rows_of.values())), self.few_rows)
             self.room = max(0, min(self.room, most - self.rows))
 
 
 class BatchBuilder:
     """Jobs that may share a forward with the first of them, which is taken however large it is."""
 
-    def __init__(self, first: Job, max_rows: int, max_own_rows: int) -> None:
-        """`max_own_rows` are the first one's team's, as in `admit`."""
+    def __init__(self, first: Job, max_rows: int, max_own_rows: int, few_rows: int = FEW_ROWS) -> None:
+        """`max_own_rows` are the first one's team's, as in `admit`; `few_rows` are never too many for several teams."""
         self.jobs: list[Job] = []
-        self.teams: RowShares[str] = RowShares(max_rows)
+        self.teams: RowShares[str] = RowShares(max_rows, few_rows)
         self.adapters: dict[str, RowShares[frozenset[str]]] = {}
         self._batch_key = first.batch_key
         self._shortest = self._longest = first.batch_key.length if first.batch_key else 0

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from models_registry.errors import Overloaded, RegistryError
 from models_registry.records import DEFAULT_TEAM
+from service.host.scheduling.batch_builder import FEW_ROWS
 from service.host.scheduling.fair_queue import FairQueue
 from service.host.scheduling.forward_times import ForwardTimes
 from service.host.scheduling.job import Job
@@ -193,14 +194,14 @@ class Batcher:
         self.wake()
         return ()
 
-    def _shorten(self, first: Job, max_rows: int) -> tuple[tuple[Job, ...], int]:
+    def _shorten(self, first: Job, max_rows: int) -> tuple[tuple[Job, ...], int, int]:
         """What `FairQueue` begins a forward with while several teams wait."""
         within = self.times.rows_within(SHARED_S, first)
         most = max_rows if within is None else min(max_rows, within)
         parts = cut(first, most)
         if len(parts) > 1:
             self._discard_when_done(parts)
-        return parts, most
+        return parts, most, min(FEW_ROWS, self.times.rows_within(0.0, first) or FEW_ROWS)
 
     def _discard_when_done(self, jobs: Collection[Job]) -> None:
         # A cancelled job's tensors must be freed at once too: a caller who gives up and retries would fill the memory.

@@ -11,21 +11,21 @@ from concurrent.futures import Future
 from itertools import zip_longest
 from typing import TypeAlias
 
-from service.host.scheduling.batch_builder import BatchBuilder
+from service.host.scheduling.batch_builder import FEW_ROWS, BatchBuilder
 from service.host.scheduling.job import Job
 from service.host.scheduling.ramp import Ramp
 from service.host.scheduling.team_queue import TeamQueue
 from service.protocol.types import HostAnswer
 
-Shorten: TypeAlias = Callable[[Job, int], tuple[Sequence[Job], int]]
+Shorten: TypeAlias = Callable[[Job, int], tuple[Sequence[Job], int, int]]
 """From the job that begins a forward while several teams wait, and the most rows that this may have: the parts that the
-job is cut into, or itself, and the most rows that it has then."""
+job is cut into, or itself, the most rows that it has then, and how many are never too many."""
 
 
 class FairQueue:
     """In the order in which jobs are served next. Not thread-safe."""
 
-    def __init__(self, shorten: Shorten = lambda job, max_rows: ((job,), max_rows)) -> None:
+    def __init__(self, shorten: Shorten = lambda job, max_rows: ((job,), max_rows, FEW_ROWS)) -> None:
         self._shorten = shorten
         self._teams: dict[str, TeamQueue] = {}
         self._ramp = Ramp()
@@ -98,12 +98,13 @@ class FairQueue:
     def _begin(self, first: Job, max_rows: int, own_rows: int, *, is_short: bool) -> BatchBuilder:
         if not is_short:
             return BatchBuilder(first, max_rows, own_rows)
-        parts, max_rows = self._shorten(first, max_rows)
+        parts, max_rows, few_rows = self._shorten(first, max_rows)
         self._teams[first.team].replace(first, parts)
-        return BatchBuilder(parts[0], max_rows, own_rows)
+        return BatchBuilder(parts[0], max_rows, own_rows, few_rows)
 
     def _record(self, batch: BatchBuilder, max_rows: int) -> None:
-        self._ramp.record(batch.teams.rows, max_rows, was_shared=batch.teams.are_shared)
+        teams = batch.teams
+        self._ramp.record(teams.rows, max_rows, was_shared=teams.are_shared, few_rows=teams.few_rows)
         for team in batch.adapters:
             self._teams[team].record(batch, max_rows)
 

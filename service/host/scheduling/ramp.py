@@ -19,9 +19,9 @@ class Ramp:
     def limit(self, max_rows: int, *, waits_alone: bool) -> int:
         return min(max_rows, self._most) if waits_alone and self._most is not None else max_rows
 
-    def record(self, rows: int, max_rows: int, *, was_shared: bool) -> None:
-        """A forward that may have `max_rows` has so many."""
+    def record(self, rows: int, max_rows: int, *, was_shared: bool, few_rows: int = FEW_ROWS) -> None:
+        """A forward that may have `max_rows` has so many. `few_rows` are never too many."""
         if was_shared:
-            self._most = max(rows, FEW_ROWS)
+            self._most = max(rows, few_rows)
         elif self._most is not None:
             self._most = 2 * self._most if 2 * self._most < max_rows else None

@@ -191,3 +191,12 @@ def test_a_full_queue_has_a_place_for_another_team() -> None:
         batcher.admit(Future(), "A")
     batcher.admit(Future(), "B")
     assert (batcher.stats.requests, batcher.stats.refused) == (3, 1)
+
+
+def test_where_a_forward_has_no_fixed_time_a_quiet_teams_batches_have_fewer_rows() -> None:
+    batcher = Batcher(100, 64)
+    for rows in (1, 8, 2):
+        batcher.times.record([jobs.job("a", rows=rows)], 0.01 * rows)
+    queue(batcher, *(jobs.job("a", team="A") for _ in range(20)), jobs.job("b", team="B"))
+    taken = [batcher.take() for _ in range(3)]
+    assert [len(batch) for batch in taken if isinstance(batch, tuple)] == [3, 3, 6]

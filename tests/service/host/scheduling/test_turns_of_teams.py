@@ -74,11 +74,11 @@ class Shortening:
     def __init__(self) -> None:
         self.asked: list[Job] = []
 
-    def __call__(self, first: Job, max_rows: int) -> tuple[Sequence[Job], int]:
+    def __call__(self, first: Job, max_rows: int) -> tuple[Sequence[Job], int, int]:
         self.asked.append(first)
         size = min(first.size, 2)
         parts = [job(*first.adapters, rows=size, team=first.team) for _ in range(first.size // size)]
-        return parts, min(max_rows, 2)
+        return parts, min(max_rows, 2), 1
 
 
 def shortened(text: str, rows: int) -> tuple[FairQueue, Shortening]:
