@@ -17,7 +17,7 @@ from tests.bench import vllm_texts
 from tests.bench.figures import Figure, seconds
 from tests.bench.writer import PATIENCE_S, Writer, smollm2
 
-ADAPTERS, TOKENS, ROUNDS = 16, 32, 3
+ADAPTERS, TOKENS, ROUNDS = 16, 32, 2
 GOAL = 0.5
 DTYPE = "auto"
 VLLM_SETTINGS = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
@@ -31,9 +31,9 @@ def comparing(directory: Path) -> Iterator[Figure]:
     with TemporaryDirectory() as folder:
         paths = [Path(folder) / f"a{number}" for number in range(ADAPTERS)]
         with smollm2(directory, DTYPE) as writer:
-            ours = _ours(writer, paths)
+            ours, form = _ours(writer, paths), writer.form
         theirs = _theirs(python, directory, paths)
-    name = f"{ADAPTERS} texts of {TOKENS} tokens by {ADAPTERS} adapters, {DTYPE}"
+    name = f"{ADAPTERS} texts of {TOKENS} tokens by {ADAPTERS} adapters, {form}"
     yield Figure(name, "vLLM on the CPU, float32", ours, theirs, GOAL)
 
 
@@ -55,4 +55,5 @@ def _theirs(python: str, directory: Path, paths: list[Path]) -> float:
     settings = {**os.environ, "OMP_NUM_THREADS": threads, **VLLM_SETTINGS}
     command = [python, vllm_texts.__file__, str(directory.resolve()), str(TOKENS), str(ROUNDS), *map(str, paths)]
     ended = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)
-    return float(ended.stdout.split()[-1])
+    line = next(line for line in ended.stdout.splitlines() if line.startswith(vllm_texts.TAKEN))
+    return float(line.removeprefix(vllm_texts.TAKEN))

@@ -8,6 +8,9 @@ import time
 from importlib import import_module
 from typing import Any
 
+TAKEN = "seconds: "
+"""Begins the line with the answer, among what vLLM prints."""
+
 
 def main(model: str, tokens: int, rounds: int, adapters: list[str]) -> None:
     vllm: Any = import_module("vllm")  # which only its own environment has
@@ -30,7 +33,7 @@ def main(model: str, tokens: int, rounds: int, adapters: list[str]) -> None:
         begun = time.perf_counter()
         engine.generate(prompts, sampling, lora_request=requests, use_tqdm=False)
         taken.append(time.perf_counter() - begun)
-    print(statistics.median(taken[1:]))
+    print(f"{TAKEN}{statistics.median(taken[1:])}", flush=True)
 
 
 if __name__ == "__main__":

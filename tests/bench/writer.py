@@ -17,11 +17,11 @@ from models_registry.adapters.checkpoint import fresh_checkpoint
 from models_registry.adapters.method import PEFT_PREFIX
 from models_registry.errors import Unavailable
 from models_registry.inputs.values import Inputs
-from models_registry.records import AdapterVersion, Architecture, BaseModel, HuggingFaceSource
+from models_registry.records import AdapterVersion, BaseModel, HuggingFaceSource
 from models_registry.safetensors_files import write_safetensors
 from service.host.model_host import TorchHost
 from service.protocol.texts import OnPart, TextPart
-from service.protocol.types import BASE, BuildOrder, HostAnswer, HostLimits, InferCall, Part, Selection
+from service.protocol.types import BASE, BuildOrder, Built, HostAnswer, HostLimits, InferCall, Part, Selection
 
 MADE_AT = datetime(2026, 1, 1, tzinfo=UTC)
 WORDS = ("sea", "ship", "wind", "moon", "star", "sand", "rain", "fire", "bird", "tree", "road", "door")
@@ -44,10 +44,11 @@ class Clock(list[float]):
 class Writer:
     """Asks a host for texts of exactly so many tokens."""
 
-    def __init__(self, host: TorchHost, blobs: dict[str, bytes], architecture: Architecture) -> None:
+    def __init__(self, host: TorchHost, blobs: dict[str, bytes], built: Built) -> None:
         self._host = host
         self._blobs = blobs
-        self._architecture = architecture
+        self._architecture = built.architecture
+        self.form = built.arithmetic.form
         self._ids = count()
 
     def write(self, text: str, tokens: int, on_part: OnPart | None = None, by: Selection = BASE) -> Future[HostAnswer]:
@@ -98,7 +99,7 @@ def smollm2(directory: Path, dtype: str) -> Generator[Writer]:
     path = directory.resolve()
     base = BaseModel("smollm2", HuggingFaceSource(str(path)), dtype, None, None, None, True, MADE_AT)
     host.open(BuildOrder(base, (str(path.parent),), (), HostLimits("cpu"))).result(PATIENCE_S)
-    writer = Writer(host, blobs, host.build().result(PATIENCE_S).architecture)
+    writer = Writer(host, blobs, host.build().result(PATIENCE_S))
     try:
         writer.write(words(8, 0), 2).result(PATIENCE_S)
         yield writer
