@@ -27,7 +27,7 @@ from service.front.hosts.times import DEFAULT_TIMES, HostTimes
 from service.front.periodic import Periodic
 from service.front.requests import InferAnswer, InferRequest, ModelState, Readiness
 from service.front.resolution.registry_poller import RegistryPoller
-from service.front.resolution.registry_snapshot import Snapshot
+from service.front.resolution.registry_snapshot import Snapshot, is_there
 from service.front.services.adapter_lists import AdapterLists
 from service.front.services.adapters import Adapters
 from service.front.services.alias_meter import AliasMeter
@@ -77,7 +77,7 @@ class Engine:
         self._monitor = HostMonitor(self._hosts, times.forward_s)
         uses = LastUses(registry)
         counted = AliasMeter(registry)
-        self._shadows = Shadows(counted)
+        self._shadows = Shadows(counted, lambda version: is_there(self._snapshot.view, version))
         self.rollouts: Final = Rollouts(uses, counted, self._shadows)
         self._inference = Inference(registry, self._snapshot, self._hosts, self.admission, observed, self.rollouts)
         self.names: Final = ModelNames(self._snapshot, self._hosts)

@@ -8,16 +8,18 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from typing import Final
 
 from models_registry.alias_counters import latency_name
+from models_registry.records import AdapterVersion
 from service.front.hosts.hosted_model import HostedModel
 from service.front.services.alias_meter import AliasMeter
 from service.front.services.shadow_answers import compare, size_of
 from service.protocol.errors import HostLost
-from service.protocol.types import HostAnswer, InferCall, Selection
+from service.protocol.types import HostAnswer, InferCall, Selection, distinct_versions
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +57,10 @@ class Shadow:
 class Shadows:
     """Constructing it starts nothing."""
 
-    def __init__(self, meter: AliasMeter) -> None:
+    def __init__(self, meter: AliasMeter, is_there: Callable[[AdapterVersion], bool]) -> None:
+        """`is_there` says whether the registry still has a version."""
         self._meter = meter
+        self._is_there = is_there
         self._waiting = deque[Shadow]()
         self._changed = threading.Condition()
         self._stopped = False
@@ -98,7 +102,7 @@ class Shadows:
             return None if self._stopped else self._waiting.popleft()
 
     def _try(self, shadow: Shadow) -> None:
-        if not self._is_idle_soon(shadow):
+        if not self._is_idle_soon(shadow) or self._gone(shadow):
             self._count(shadow, "dropped")
             return
         begun = time.monotonic()
@@ -113,6 +117,13 @@ class Shadows:
         else:
             took = latency_name("latency", time.monotonic() - begun)
             self._count(shadow, compare(shadow.answer, future.result()), took, latency_name("theirs", shadow.their_s))
+        if gone := self._gone(shadow):  # removed while it ran, which brought it into memory
+            shadow.hosted.remove(gone)
+
+    def _gone(self, shadow: Shadow) -> tuple[AdapterVersion, ...]:
+        """Those of its versions that the registry doesn't have any more: no lease keeps them."""
+        versions = distinct_versions(shadow.selections)
+        return tuple(version for version in versions if not self._is_there(version))
 
     def _is_idle_soon(self, shadow: Shadow) -> bool:
         until = shadow.asked + PATIENCE_S

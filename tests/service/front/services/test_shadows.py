@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from threading import Event
 from typing import cast
 
@@ -12,14 +13,17 @@ import torch
 from engines import eventually
 
 from models_registry.inputs.values import Inputs
+from models_registry.records import AdapterVersion
 from models_registry.registry import Registry
 from service.front.hosts.hosted_model import HostedModel
 from service.front.services import shadows
 from service.front.services.alias_meter import AliasMeter
 from service.front.services.shadows import MOST_BYTES, MOST_WAITING, Shadow, Shadows
 from service.protocol.errors import HostLost
-from service.protocol.types import HostAnswer, InferCall, Selection
+from service.protocol.types import HostAnswer, InferCall, Part, Selection
 
+GONE = 7
+"""The number of a version that was removed."""
 ANSWER = HostAnswer((), {"x": torch.ones(2)}, 0.0, 0.0, 0.0)
 
 
@@ -66,7 +70,7 @@ def counted() -> Counted:
 
 @pytest.fixture
 def runner(counted: Counted) -> Iterator[Shadows]:
-    runner = Shadows(counted)
+    runner = Shadows(counted, lambda version: version.version != GONE)
     runner.start()
     yield runner
     runner.stop()
@@ -106,6 +110,15 @@ def test_a_shadow_that_ended_its_host_is_not_run_again(runner: Shadows, counted:
     assert len(host.asked) == 1
 
 
+def test_a_shadow_that_was_removed_meanwhile_is_not_run(runner: Shadows, counted: Counted) -> None:
+    host = PuppetHost()
+    version = AdapterVersion("tone", "m", GONE, "LORA", {}, "00", 1, 1, (), {}, "00", datetime.now(UTC))
+    selection = Selection((Part(version, version.key, 1.0),))
+    runner.enqueue(replace(shadow(host), version=GONE, selections=(selection,)))
+    eventually(lambda: counted.of("dropped") == 1)
+    assert host.asked == []
+
+
 def test_a_shadow_gives_way_to_a_callers_request(runner: Shadows, counted: Counted) -> None:
     host = PuppetHost()
     runner.enqueue(shadow(host))
@@ -130,7 +143,7 @@ def test_a_shadow_waits_until_nothing_else_is_asked(
 
 
 def test_one_too_many_or_too_large_is_dropped(counted: Counted) -> None:
-    runner, host = Shadows(counted), PuppetHost()
+    runner, host = Shadows(counted, lambda _: True), PuppetHost()
     large = replace(ANSWER, outputs={"x": torch.empty(MOST_BYTES + 1, dtype=torch.uint8)})
     runner.enqueue(replace(shadow(host), answer=large))
     assert counted.of("dropped") == 1
