@@ -24,7 +24,15 @@ LAYER_OF_FOLDER = {"e2e": "e2e", "parity": "integration", "transports": "integra
 """All other folders of tests/ are `unit`, but for tests that need the whole app, a server or a process."""
 WHOLE = {"client", "start", "running", "postgres", "s3_server", "s3_url", *DIALECTS[1:], *STORES[1:]}
 """Fixtures, and parameters of fixtures, that start the app, an engine or a server."""
-STARTING = {"subprocess", "multiprocessing", "modules_after_importing", "create_app", "settings_in", "Running"}
+STARTING = {
+    "subprocess",
+    "multiprocessing",
+    "modules_after_importing",
+    "create_app",
+    "settings_in",
+    "Running",
+    "WritingHost",
+}
 """A module that has one of these names starts processes, the app or an engine."""
 
 
