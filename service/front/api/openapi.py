@@ -27,11 +27,12 @@ from service.front.api.routes.aliases import AliasBody
 from service.front.api.routes.compositions import CompositionBody
 from service.front.api.routes.keys import NewKeyBody
 from service.front.api.routes.models import NewModelBody
-from service.front.api.routes.teams import NewTeamBody
+from service.front.api.routes.teams import ChangedTeamBody, NewTeamBody
 
 _OURS: tuple[type[pydantic.BaseModel], ...] = (
     AdapterWordsBody,
     AliasBody,
+    ChangedTeamBody,
     ChatAnswer,
     ChatBody,
     ChatChunk,

@@ -1,5 +1,6 @@
 """What no route reads: encoded bodies, transfer encodings but `chunked`, queries of many parameters or with keys."""
 
+import re
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
@@ -13,6 +14,8 @@ KEY_PARAMETERS = frozenset(
     {"access_token", "api-key", "api_key", "apikey", "authorization", "key", "token", "x-api-key"}
 )
 """By which other services take a key from the query; no route has one of them."""
+
+_KEY = re.compile(r"\bask_[a-z2-7]{8}_")
 
 
 class RefuseUnreadable:
@@ -39,7 +42,7 @@ def _refusal(scope: Scope) -> Response | None:
         return problem(UNSUPPORTED_ENCODING, "The only Transfer-Encoding that is read is chunked.")
     if scope["query_string"].count(b"&") >= QUERY_PARAMETERS:
         return problem(MALFORMED, f"The query has more than {QUERY_PARAMETERS} parameters.")
-    if any(name.lower() in KEY_PARAMETERS or "ask_" in value for name, value in _query(scope["query_string"])):
+    if any(name.lower() in KEY_PARAMETERS or _KEY.search(value) for name, value in _query(scope["query_string"])):
         return problem(
             MALFORMED,
             "A key doesn't belong into an address, which proxies and browsers keep: take the one that was sent for "

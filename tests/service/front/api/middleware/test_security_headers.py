@@ -65,3 +65,8 @@ def test_a_key_in_the_query_is_refused_and_not_logged(
     assert ours
     assert not [line for line in ours if query in line]
     assert "secret" not in str(problem)
+
+
+@pytest.mark.parametrize("query", ["%C3%96%ff=1", "a=%F0%9F%98%80", "%", "&&=&", "text=task_abcdefgh_1"])
+def test_a_query_of_any_bytes_is_looked_through(client: TestClient, query: str) -> None:
+    assert client.get(f"/adapters?{query}").status_code in {200, 400}
