@@ -1,6 +1,7 @@
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
 
@@ -159,10 +160,10 @@ def test_a_full_disk_changes_nothing(tmp_path: Path) -> None:
     migrate(url)
     engine = open_engine(url, SERVING | {"max_page_count": "40"})
     database = Database(reads=engine, writes=engine.execution_options(sqlite_begin="BEGIN IMMEDIATE"))
+    detail = {"": "x" * 200_000}
+    big = EventRow(generation=1, kind="big", subject="big", at=datetime(2030, 1, 1, tzinfo=UTC), detail=detail)
     with pytest.raises(NoRoom, match="nothing changed"), database.write() as session:
-        session.execute(
-            text(f"INSERT INTO events VALUES (1, 1, 'big', 'big', '2030-01-01', null, '\"{'x' * 200_000}\"')")
-        )
+        session.add(big)
 
     with database.read() as session:
         assert session.scalars(select(EventRow)).all() == []
