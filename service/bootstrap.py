@@ -34,6 +34,7 @@ from service.front.api.metrics.metrics import CountRequests, Metrics
 from service.front.api.middleware.audit import RecordOrigin
 from service.front.api.middleware.authentication import Authenticate
 from service.front.api.middleware.draining import Drain, RefuseWhileDraining
+from service.front.api.middleware.foreign_pages import RefuseForeignPages
 from service.front.api.middleware.generation import FollowGeneration, TellGeneration
 from service.front.api.middleware.internal_errors import AnswerUnforeseen
 from service.front.api.middleware.prefix import UnderPrefix
@@ -163,6 +164,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(TellRateLimits)
     app.add_middleware(FollowGeneration)
     app.add_middleware(Authenticate, metrics_token=secret_of(settings.metrics_token), metrics=app.state.metrics)
+    app.add_middleware(RefuseForeignPages, allowed=settings.cors_origins)
     app.add_middleware(RecordOrigin)
     app.add_middleware(RefuseRepeatedHeaders)
     app.add_middleware(RefuseUnreadable)

@@ -85,7 +85,7 @@ def test_a_diff_names_what_changed(command: Command, client: Client) -> None:
 
 def test_whatever_reads_a_pipe_gets_whole_cells(command: Command, client: Client) -> None:
     client.adapters.create("piped", RANDOM_LORA, model="mlp", seed=4)
-    client.adapters.describe("piped", labels={f"a-long-label-number-{number}": "[bold]"[1:5] for number in range(9)})
+    client.adapters.describe("piped", labels={f"a-long-label-number-{number}": "bold" for number in range(9)})
     (line,) = [line for line in command("list").out.splitlines() if line.startswith("piped")]
     assert all(f"a-long-label-number-{number}=bold" in line for number in range(9))
 
