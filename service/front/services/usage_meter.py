@@ -90,7 +90,7 @@ class MeteredCall:
 
     def follow(self, selections: tuple[Selection, ...], future: Future[HostAnswer]) -> None:
         """These answer it. What they use counts even if the caller disconnects meanwhile."""
-        self._first = selections[0]
+        self._first = next(iter(selections), BASE)  # there are none where the list of adapters is empty
         future.add_done_callback(self._count)
 
     def _count(self, future: Future[HostAnswer]) -> None:

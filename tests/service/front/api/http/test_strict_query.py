@@ -30,7 +30,7 @@ def test_an_unknown_query_parameter_is_refused_on_every_route(client: TestClient
 
 
 def test_what_may_have_been_meant_is_named(client: TestClient) -> None:
-    problem = expect_problem(client.get("/adapters?limt=3&search=x"), 400, "malformed")
+    problem = expect_problem(client.get("/models?limt=3&search=x"), 400, "malformed")
     assert problem["hint"] == "Did you mean 'limit'?"
     assert {".".join(error["loc"]): error["message"] for error in problem["errors"]} == {
         "query.limt": "is not known here. Did you mean 'limit'?",
