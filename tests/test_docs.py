@@ -52,6 +52,12 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert {page.resolve() for page in PAGES} <= reached
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_sends_as_json_is_called_so(page: Path) -> None:
+    sent = [line for line in page.read_text().splitlines() if "curl " in line and " -d '{" in line]
+    assert [line for line in sent if "Content-Type: application/json" not in line] == []
+
+
 def test_every_file_that_the_architecture_names_is_there() -> None:
     named = re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "architecture.md").read_text())
     files = [

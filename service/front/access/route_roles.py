@@ -36,7 +36,7 @@ GET /adapters/{name}/aliases
 GET /adapters/{name}/aliases/{alias}/comparison
 GET /events
 GET /v1/models
-GET /v1/models/{name}
+GET /v1/models/{model}
 GET /v1/models/{model}/{reference}
 GET /teams/{team}
 GET /usage
@@ -99,13 +99,14 @@ class RouteRoles:
     def __init__(self) -> None:
         self._roles: dict[str, list[tuple[re.Pattern[str], Role]]] = {}
         for method, path, role in entries():
-            pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path)
+            # As the router matches: its `$` also lets a line's end pass, so an address with one is the route's too.
+            pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", f"^{path}$")
             self._roles.setdefault(method, []).append((re.compile(pattern), role))
 
     def find(self, method: str, path: str) -> Needed | None:
         """None where nothing has the address."""
         for pattern, role in self._roles.get(method, ()):
-            if found := pattern.fullmatch(path):
+            if found := pattern.match(path):
                 return Needed(role, found.groupdict())
         return None
 

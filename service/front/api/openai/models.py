@@ -36,13 +36,13 @@ def list_named_models(engine: TheEngine) -> NamedModels:
     return NamedModels(object="list", data=list(map(_show, engine.names.all())))
 
 
-@router.get("/v1/models/{name}", responses=documented(404))
+@router.get("/v1/models/{model}", responses=documented(404))
 def find_named_model(
-    name: Annotated[str, Path(description="A base model's id, or a reference.", examples=["pirate@prod"])],
+    model: Annotated[str, Path(description="A base model's id, or a reference.", examples=["pirate@prod"])],
     engine: TheEngine,
 ) -> NamedModel:
     """What a name means now."""
-    return _show(engine.names.find(name))
+    return _show(engine.names.find(model))
 
 
 @router.get("/v1/models/{model}/{reference}", responses=documented(404))

@@ -91,6 +91,14 @@ def test_each_role_may_call_what_the_table_says_and_nothing_else(guarded: TestCl
             assert answer.status_code not in {401, 405, 500}, (method, path, role, answer.text)
 
 
+def test_an_address_with_a_line_end_needs_the_role_of_its_route(guarded: TestClient) -> None:
+    reader = make_key(guarded, "reader")
+    for method, path, needed in entries():
+        if needed != "reader":
+            answer = call(guarded, method, f"{path}%0A", reader)
+            assert answer.status_code == 403, (method, path, answer.text)
+
+
 def test_a_service_without_keys_does_not_start_on_a_network(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(Invalid, match="ADAPTER_SERVICE_ALLOW_ANONYMOUS"):
         start(host="0.0.0.0")

@@ -53,6 +53,18 @@ def test_each_team_has_its_own_adapter_of_a_name(service: TestClient) -> None:
         assert expect(service.get("/adapters/tone", headers=who), 200)["digest"] == one["digest"]
 
 
+def test_every_name_in_the_list_of_models_is_found_by_it(service: TestClient) -> None:
+    fraud = member(service, "fraud")
+    create(service, fraud, "tone")
+    expect(service.put("/adapters/tone/aliases/prod", headers=fraud, json={"version": 1}), 200)
+    share(service, fraud, "tone")
+    for who in (member(service, "search"), member(service, "fraud", adapters=["tone"])):
+        listed = [model["id"] for model in expect(service.get("/v1/models", headers=who), 200)["data"]]
+        assert len(listed) == 3
+        for name in listed:
+            assert expect(service.get(f"/v1/models/{name}", headers=who), 200)["id"] == name
+
+
 def test_an_admin_sees_all_and_others_see_their_own(service: TestClient) -> None:
     fraud, search = member(service, "fraud"), member(service, "search")
     create(service, fraud, "tone")
