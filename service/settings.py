@@ -5,7 +5,8 @@ the table in docs/operations/settings.md (`make settings`) are made from both. E
 one machine. A bad value is an error that names the setting and what it takes.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -16,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from models_registry.errors import Invalid
 from models_registry.records import Fault, Role
+from service.config_file import ConfigFile, config_path, read_config_file
 from service.environment import PREFIX, StrictEnvironment, advice_on
 from service.log import LogFormat
 from service.setting_types import (
@@ -150,7 +152,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         in_files = [name for name, field in settings_cls.model_fields.items() if may_lie_in_file(name, field)]
-        return init_settings, StrictEnvironment(settings_cls, in_files)
+        return init_settings, StrictEnvironment(settings_cls, in_files), ConfigFile(settings_cls)
 
 
 def is_secret(field: FieldInfo) -> bool:
@@ -164,17 +166,22 @@ def may_lie_in_file(name: str, field: FieldInfo) -> bool:
 
 
 def read_settings(**flags: Any) -> Settings:
-    """The settings of the environment, with `flags` before them. Raises `Invalid` with every one that is wrong."""
+    """The settings of the environment and of the configuration file, with `flags` before them. Raises `Invalid` with
+    every one that is wrong."""
     try:
         return Settings(**flags)
     except ValidationError as error:
-        faults = [Fault((_variable(fault),), _in_words(fault)) for fault in error.errors()]
+        faults = [Fault((_place_of(fault, flags),), _in_words(fault)) for fault in error.errors()]
     raise Invalid("These settings are wrong:", faults)
 
 
-def _variable(fault: ErrorDetails) -> str:
-    """Where a rule of several settings is broken, the one that brings the rule in."""
-    return f"{PREFIX}{fault['loc'][0] if fault['loc'] else 'oidc_issuer'}".upper()
+def _place_of(fault: ErrorDetails, flags: Collection[str]) -> str:
+    """Where the wrong value stands: the variable, or the configuration file where it alone gives one. Where a rule of
+    several settings is broken, the one that brings the rule in."""
+    name = str(fault["loc"][0] if fault["loc"] else "oidc_issuer")
+    variable = f"{PREFIX}{name}".upper()
+    only_in_file = name not in flags and variable not in map(str.upper, os.environ) and name in read_config_file()
+    return f"{config_path()}: {name}" if only_in_file else variable
 
 
 def _in_words(fault: ErrorDetails) -> str:

@@ -7,33 +7,20 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
+from importlib.metadata import version
+from pathlib import Path
 
 import typer
 
-from models_registry.access import Access
-from models_registry.errors import Invalid
 from models_registry.registry import Registry
+from models_registry.registry_backup import Manifest, back_up, restore
 from models_registry.registry_check import CheckedBlob, check_blobs, find_unreferenced, references_by_digest
 from models_registry.registry_garbage import collect_garbage
 from models_registry.storage.blobs import BlobStore, open_blob_store
-from models_registry.storage.database import migrate, open_database
-from service.front.access.caller import ROLES, SERVICE
-from service.front.services.keys import Keys
+from models_registry.storage.database import open_database
 from service.settings import Settings
 
 Say = Callable[[str], None]
-
-
-def make_key(settings: Settings, role: str, name: str, team: str) -> str:
-    """A new key, which is shown this once. Raises `Invalid` for the role, `NotFound` for the team, `Unavailable`."""
-    if role not in ROLES:
-        raise Invalid(f"{role!r} is no role; use {', '.join(ROLES)}.")
-    if settings.migrates_at_start:
-        migrate(settings.database_url)
-    with closing(open_database(settings.database_url)) as database:
-        keys = Keys(Access(database), catch_up=lambda: None)
-        _, secret = keys.create(SERVICE, name, role, team)
-        return secret
 
 
 def check_all(settings: Settings, say: Say) -> bool:
@@ -71,6 +58,21 @@ def remove_garbage(settings: Settings, say: Say, *, dry_run: bool, even_all: boo
     say(f"{done} {len(garbage.removed)} blobs of {_megabytes(garbage.bytes)}{left}.")
 
 
+def back_up_all(settings: Settings, directory: Path, say: Say) -> None:
+    """Raises as `registry_backup.back_up`."""
+    blobs = open_blob_store(settings.blob_url, settings.s3_endpoint)
+    with closing(open_database(settings.database_url)) as database:
+        made = back_up(database, blobs, directory, version("adapter-service"))
+    say(f"Backed up {_told(made)} to {directory}.")
+
+
+def restore_all(settings: Settings, directory: Path, say: Say) -> None:
+    """Raises as `registry_backup.restore`."""
+    blobs = open_blob_store(settings.blob_url, settings.s3_endpoint)
+    made = restore(settings.database_url, blobs, directory)
+    say(f"Restored {_told(made)}, as they were at {made.made_at}.")
+
+
 @contextmanager
 def _open_stores(settings: Settings) -> Generator[tuple[Registry, BlobStore]]:
     blobs = open_blob_store(settings.blob_url, settings.s3_endpoint)
@@ -79,6 +81,12 @@ def _open_stores(settings: Settings) -> Generator[tuple[Registry, BlobStore]]:
         yield Registry(database, blobs), blobs
     finally:
         database.close()
+
+
+def _told(made: Manifest) -> str:
+    adapters, versions = made.rows.get("adapters", 0), made.rows.get("versions", 0)
+    size = _megabytes(sum(made.blobs.values()))
+    return f"{adapters} adapters with {versions} versions and {len(made.blobs)} blobs of {size}, schema {made.schema}"
 
 
 def _line(blob: CheckedBlob) -> str:

@@ -15,6 +15,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from opentelemetry.trace import Tracer
 from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
@@ -113,6 +114,13 @@ def migrate(url: str) -> None:
 
     Raises `Conflict` if its schema is newer than the code, `Invalid` for a URL we can't read, `NoRoom`, `Unavailable`.
     """
+    with begin_migration(url) as connection:
+        upgrade(connection)
+
+
+@contextmanager
+def begin_migration(url: str) -> Generator[Connection]:
+    """A transaction that may change the schema, one at a time; committed at the end. Raises as `migrate`."""
     engine = open_engine(url, MIGRATING).execution_options(sqlite_begin="BEGIN IMMEDIATE")
     try:
         with translated_errors(), engine.begin() as connection:
@@ -120,11 +128,37 @@ def migrate(url: str) -> None:
                 # As BEGIN IMMEDIATE on SQLite: of several that start at once the second waits, and finds it done.
                 connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
             _revisions(connection)
-            config = _alembic()
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            yield connection
     finally:
         engine.dispose()
+
+
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """Within `begin_migration`. Raises `Conflict` if this code doesn't know the schema `to`."""
+    config = _alembic()
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, to)
+    except CommandError as error:
+        raise Conflict(f"This code doesn't know the schema {to}: {error}. Use the version that wrote it.") from error
+
+
+def read_schema(url: str) -> str | None:
+    """The revision that the database at `url` has; None where it has none. Raises `Conflict` if it is newer than the
+    code, `Invalid` for a URL we can't read, `Unavailable`."""
+    engine = open_engine(url, SERVING)
+    try:
+        with translated_errors(), engine.connect() as connection:
+            return _revisions(connection)[0]
+    finally:
+        engine.dispose()
+
+
+def newest_schema() -> str:
+    """The revision that this code needs."""
+    head = ScriptDirectory.from_config(_alembic()).get_current_head()
+    assert head
+    return head
 
 
 def open_engine(url: str, pragmas: Mapping[str, str]) -> Engine:

@@ -8,7 +8,7 @@ import pytest
 from apps import Start, host, settings_in
 from starlette.testclient import TestClient
 
-from service import cli
+from service import cli, command_settings
 from service.bootstrap import create_app
 from service.host import model_host
 
@@ -23,9 +23,10 @@ def patient() -> Iterator[None]:
 
 
 @pytest.fixture
-def quiet_cli(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that run in this process leave its log and its environment as they are."""
-    monkeypatch.setattr(cli, "start_log", lambda *_: None)
+def quiet_cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Commands that run in this process leave its log and its environment as they are, and read nobody's own file."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(command_settings, "start_log", lambda *_: None)
     monkeypatch.setattr(cli, "adopt_loggers", lambda *_: None)
     monkeypatch.setattr(cli, "quiet_libraries", lambda: None)
 

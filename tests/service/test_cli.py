@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,9 @@ import pytest
 from fastapi import FastAPI
 from typer.testing import CliRunner
 
-from models_registry.access import Access
-from models_registry.storage.database import open_database
+from models_registry.storage.database import newest_schema, open_database
 from models_registry.storage.serving_lock import serving_lock
-from service import cli, server
-from service.front.access.key_ring import digest_of
+from service import cli, command_settings, server
 from service.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("quiet_cli")
@@ -79,7 +77,7 @@ def test_settings_page_writes_the_table_and_nothing_else(tmp_path: Path) -> None
     assert lines[-1] == "End."
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate", "fsck", "gc", "openapi"])
+@pytest.mark.parametrize("command", ["serve", "migrate", "fsck", "gc", "check-config", "openapi"])
 def test_every_command_refuses_a_misspelt_setting(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADAPTER_SERVICE_DATABSE_URL", "sqlite:///elsewhere")
     result = CliRunner().invoke(cli.app, [command])
@@ -92,7 +90,7 @@ def test_what_kubernetes_sets_is_ignored_in_one_line(
 ) -> None:
     monkeypatch.setenv("ADAPTER_SERVICE_PORT", "tcp://10.0.0.1:80")
     monkeypatch.setenv("ADAPTER_SERVICE_SERVICE_HOST", "10.0.0.1")
-    caplog.set_level("INFO", cli.__name__)
+    caplog.set_level("INFO", command_settings.__name__)
     result = CliRunner().invoke(cli.app, ["serve"])
     assert result.exit_code == 0, result.output
     (line,) = [line for line in caplog.messages if "Kubernetes" in line]
@@ -100,21 +98,10 @@ def test_what_kubernetes_sets_is_ignored_in_one_line(
     assert served[0].port == 8000
 
 
-def test_a_key_is_made_and_printed_once(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/registry.db"
-    made = CliRunner().invoke(cli.app, ["keys", "create", "--role", "admin", "--database-url", url])
-    assert made.exit_code == 0, made.output
-    with closing(open_database(url)) as database:
-        (key,) = Access(database).list_keys()
-    assert key.role == "admin"
-    assert key.digest == digest_of(made.output.strip())
-    wrong = CliRunner().invoke(cli.app, ["keys", "create", "--role", "boss", "--database-url", url])
-    assert wrong.exit_code == 2
-    assert "reader, caller, publisher, admin" in wrong.output
-
-
 def test_the_version_is_printed() -> None:
     assert CliRunner().invoke(cli.app, ["--version"]).output.strip() == version("adapter-service")
+    told = CliRunner().invoke(cli.app, ["version"]).output.strip()
+    assert told == f"adapter-service {version('adapter-service')}, schema {newest_schema()}"
 
 
 def test_the_first_line_of_the_log_waits_for_no_large_import() -> None:

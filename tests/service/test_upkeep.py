@@ -1,14 +1,16 @@
-"""`adapterctl fsck` and `adapterctl gc` beside a service that runs."""
+"""`adapterctl fsck`, `gc`, `backup` and `restore` beside a service that runs."""
 
 import os
 import time
 from pathlib import Path
 
 import pytest
-from apps import Start, create, expect, expect_problem, host
+from apps import Start, create, expect, expect_problem, host, settings_in
+from starlette.testclient import TestClient
 from typer.testing import CliRunner, Result
 
 from service import cli
+from service.bootstrap import create_app
 
 pytestmark = pytest.mark.usefixtures("quiet_cli")
 
@@ -130,3 +132,23 @@ def test_a_store_that_is_away_is_said_in_a_line(run: Run, command: str, tmp_path
     assert done.exit_code == 2
     assert "Can't reach the blob store" in done.output
     assert "Traceback" not in done.output
+
+
+def test_a_backup_made_beside_the_service_is_served_elsewhere(start: Start, run: Run, tmp_path: Path) -> None:
+    client = start()
+    host(client, "mlp", "bases:mlp")
+    create(client, "tone")
+    weights = client.get("/adapters/tone/state").content
+    done = run("backup", f"{tmp_path}/backup")
+    assert done.exit_code == 0, done.output
+    assert "Backed up 1 adapters with 1 versions and 1 blobs" in done.output
+
+    other = tmp_path / "elsewhere"
+    elsewhere = (f"--database-url=sqlite:///{other}/registry.db", f"--blob-url=file:{other}/blobs")
+    done = run("restore", f"{tmp_path}/backup", *elsewhere)
+    assert done.exit_code == 0, done.output
+    with TestClient(create_app(settings_in(other))) as restored:
+        assert restored.get("/adapters/tone/state").content == weights
+    again = run("restore", f"{tmp_path}/backup", *elsewhere)
+    assert again.exit_code == 2
+    assert "isn't empty" in again.output

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,13 +32,14 @@ class Session:
         return cls(address.rstrip("/"), os.environ.get("ADAPTERS_KEY") or own)
 
     def remember(self) -> Path:
-        """For the commands that follow. Only this user can read the file."""
+        """For the commands that follow. Only this user can read the file. Its tables, which are adapterctl's, stay."""
         place = config_path()
+        tables = _tables(place)
         place.parent.mkdir(parents=True, exist_ok=True)
         lines = [f"url = {json.dumps(self.url)}", *([f"key = {json.dumps(self.key)}"] if self.key else [])]
         place.unlink(missing_ok=True)
         with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
+            file.write("\n".join(lines) + "\n" + tables)
         return place
 
     def client(self) -> Client:
@@ -65,3 +67,10 @@ def _read() -> dict[str, str]:
         return tomllib.loads(place.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{place} is no TOML ({error}): repair it, or run `adapters login` again.") from error
+
+
+def _tables(place: Path) -> str:
+    """The file from its first table on, as it is written."""
+    text = place.read_text(encoding="utf-8") if place.is_file() else ""
+    begin = re.search(r"^\[", text, re.MULTILINE)
+    return f"\n{text[begin.start() :]}" if begin else ""

@@ -75,3 +75,12 @@ def test_the_version_is_printed(command: Command, tmp_path: Path) -> None:
     ran = command("--version")
     assert ran.code == 0
     assert ran.out.strip()[0].isdigit()
+
+
+def test_a_login_leaves_the_operators_settings_in_the_file(command: Command, address: str) -> None:
+    place = config_path()
+    place.parent.mkdir(parents=True)
+    place.write_text('url = "http://old"\n\n[service]\nport = 9000\n')
+    for _ in range(2):
+        assert command("login", address, "--key-stdin", lines="\n").code == 0
+    assert place.read_text() == f'url = "{address}"\n\n[service]\nport = 9000\n'
