@@ -35,8 +35,14 @@ class StrengthsAnswer(BaseModel):
 
 class TargetDifferenceAnswer(BaseModel):
     target: str = Field(description="The module.", examples=["model.layers.0.self_attn.q_proj"])
-    before: StrengthAnswer | None = Field(description="Null where the earlier one doesn't act.")
-    after: StrengthAnswer | None = Field(description="Null where the later one doesn't act.")
+    before: StrengthAnswer | None = Field(
+        description="Null where the earlier one doesn't act.",
+        examples=[{"target": "model.layers.0.self_attn.q_proj", "norm": 1.1, "effective_rank": 5.2}],
+    )
+    after: StrengthAnswer | None = Field(
+        description="Null where the later one doesn't act.",
+        examples=[{"target": "model.layers.0.self_attn.q_proj", "norm": 1.25, "effective_rank": 5.7}],
+    )
     change: float = Field(description="The norm of the difference of what both add.", examples=[0.31])
     cosine: float | None = Field(
         description="1 where both point the same way; null where one of them adds nothing.", examples=[0.97]
@@ -51,7 +57,9 @@ class ConfigChange(BaseModel):
 class DifferenceAnswer(BaseModel):
     before: str = Field(description="The exact version.", examples=["pirate@2"])
     after: str = Field(description="The exact version.", examples=["pirate@3"])
-    config: dict[str, ConfigChange] = Field(description="The keys whose values differ.")
+    config: dict[str, ConfigChange] = Field(
+        description="The keys whose values differ.", examples=[{"lora_alpha": {"before": 8, "after": 16}}]
+    )
     targets: list[TargetDifferenceAnswer] = Field(description="In the model's order.")
 
 
