@@ -44,7 +44,7 @@ from service.front.api.middleware.request_ids import IdentifyRequests
 from service.front.api.middleware.request_log import LogRequests
 from service.front.api.middleware.security_headers import SetSecurityHeaders
 from service.front.api.middleware.single_headers import RefuseRepeatedHeaders
-from service.front.api.openai import chat, completions, embeddings, lora
+from service.front.api.openai import chat, completions, embeddings, lora, responses
 from service.front.api.openai import models as model_names
 from service.front.api.openai.error_bodies import AnswerInOpenAIsWords
 from service.front.api.openapi import build_document
@@ -154,7 +154,7 @@ def create_app(settings: Settings) -> FastAPI:
     # Routes are tried one after the other, so the one that is called most goes first.
     ours = (inference, models, adapters, loading, compositions, states, aliases, removals, differences)
     administration = (comparisons, events, keys, teams, usage, health)
-    openai = (chat, completions, embeddings, model_names, lora)
+    openai = (chat, completions, responses, embeddings, model_names, lora)
     routers = (*(resource.router for resource in (*ours, *administration, *openai)), version_router)
     for router in routers:
         require_complete(router.routes)

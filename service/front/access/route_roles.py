@@ -16,6 +16,7 @@ POST /models/{model_id}/infer
 POST /v1/chat/completions
 POST /v1/completions
 POST /v1/embeddings
+POST /v1/responses
 """
 _READER: Final = """
 GET /models

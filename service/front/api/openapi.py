@@ -22,6 +22,8 @@ from service.front.api.openai.embeddings_answer import EmbeddingsAnswer
 from service.front.api.openai.embeddings_body import EmbeddingsBody
 from service.front.api.openai.error_bodies import ErrorBody
 from service.front.api.openai.lora import LoadLoraBody, UnloadLoraBody
+from service.front.api.openai.response_answer import ResponseAnswer, ResponseEvent
+from service.front.api.openai.responses_body import ResponsesBody
 from service.front.api.problem_schema import Problem
 from service.front.api.routes.aliases import AliasBody
 from service.front.api.routes.compositions import CompositionBody
@@ -51,6 +53,9 @@ _OURS: tuple[type[pydantic.BaseModel], ...] = (
     NewModelBody,
     NewTeamBody,
     Problem,
+    ResponseAnswer,
+    ResponseEvent,
+    ResponsesBody,
     UnloadLoraBody,
     UploadedAdapterBody,
     UploadedVersionBody,

@@ -12,12 +12,13 @@ from models_registry.records import Fault
 from service.front.api.openai.chat_writer import ChatWriter
 from service.front.api.openai.places import Places
 from service.front.api.openai.response_format import ResponseFormat
+from service.front.api.openai.tool_call_reader import ToolCallReader
 from service.front.api.openai.tools import Tool, ToolChoice, call_constraint
 from service.front.api.openai.writing_body import THEIR_NAMES, WritingBody
 
 
 class ChatBody(WritingBody):
-    PREFIX: ClassVar[str] = "chatcmpl"
+    PREFIX: ClassVar[str] = "chatcmpl-"
     LENGTH: ClassVar[int] = 4096
     CHAT: ClassVar[bool | None] = None
 
@@ -64,7 +65,11 @@ class ChatBody(WritingBody):
         return Places("messages", parameters=names)
 
     def writer(self, head: Mapping[str, Any]) -> ChatWriter:
-        return ChatWriter(head, self.count, may_call=self.may_call, must_call=self.must_call)
+        return ChatWriter(head, self.count, self.reports_usage, self.call_reader)
+
+    def call_reader(self) -> ToolCallReader:
+        """What finds the calls in one of its texts."""
+        return ToolCallReader(reads_calls=self.may_call, is_call=self.must_call)
 
     @property
     def _length(self) -> int | None:

@@ -1,6 +1,6 @@
 """What a host writes for a chat, in the form of OpenAI's answers and chunks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from service.front.api.openai.chat_answer import (
@@ -17,18 +17,21 @@ from service.front.api.openai.chat_answer import (
 from service.front.api.openai.tool_call_reader import ToolCallReader
 from service.front.api.openai.tools import ToolCall
 from service.front.api.openai.usage import TokenUsage
+from service.front.api.openai.writer import ChunkWriter, written
 from service.protocol.texts import DrawnToken, TextPart, WrittenText
 
 
-class ChatWriter:
+class ChatWriter(ChunkWriter):
     """Of one request. `head` is what all its chunks have: id, created, model, system_fingerprint."""
 
-    def __init__(self, head: Mapping[str, Any], count: int, *, may_call: bool, must_call: bool) -> None:
-        """Calls are looked for in texts that `may_call`."""
+    def __init__(
+        self, head: Mapping[str, Any], count: int, reports_usage: bool, new_reader: Callable[[], ToolCallReader]
+    ) -> None:
+        """`new_reader` finds the calls in one of its texts."""
+        super().__init__(reports_usage)
         self._head = head
         self._count = count
-        self._may_call = may_call
-        self._must_call = must_call
+        self._new_reader = new_reader
         self._readers: dict[int, ToolCallReader] = {}
 
     def whole(self, texts: Sequence[str], ends: Sequence[WrittenText]) -> ChatAnswer:
@@ -36,13 +39,13 @@ class ChatWriter:
         usage = TokenUsage.of(dict(enumerate(ends)), len(texts))
         return ChatAnswer(object="chat.completion", choices=choices, usage=usage, **self._head)
 
-    def begin(self) -> Iterator[ChatChunk]:
+    def begin(self) -> Iterator[bytes]:
         """Who writes each text, in order: `openai`'s client takes the first chunk for the first text's."""
         for row in range(self._count):
             self._readers[row] = self._new_reader()
             yield self._chunk(row, ChatDelta(role="assistant", content=""))
 
-    def chunks(self, part: TextPart) -> Iterator[ChatChunk]:
+    def chunks(self, part: TextPart) -> Iterator[bytes]:
         """What a part of a text says; its last one says how it ended, too."""
         content, calls = self._read(part.row, part.text, part.end)
         if content or part.tokens:
@@ -53,8 +56,7 @@ class ChatWriter:
         if part.end is not None:
             yield self._chunk(part.row, ChatDelta(), reason=_reason(part.end, calls))
 
-    def usage(self, ends: Mapping[int, WrittenText]) -> ChatChunk:
-        """The chunk behind all others."""
+    def _usage(self, ends: Mapping[int, WrittenText]) -> ChatChunk:
         usage = TokenUsage.of(ends, max(1, len(ends)))
         return ChatChunk(object="chat.completion.chunk", choices=[], usage=usage, **self._head)
 
@@ -69,9 +71,6 @@ class ChatWriter:
             index=row, message=message, logprobs=Logprobs.of(end.logprobs), finish_reason=_reason(end, calls)
         )
 
-    def _new_reader(self) -> ToolCallReader:
-        return ToolCallReader(reads_calls=self._may_call, is_call=self._must_call)
-
     def _read(self, row: int, text: str, end: WrittenText | None) -> tuple[str, list[ToolCall]]:
         reader = self._readers[row]
         content = reader.add(text)
@@ -82,9 +81,9 @@ class ChatWriter:
 
     def _chunk(
         self, row: int, delta: ChatDelta, tokens: Sequence[DrawnToken] = (), reason: Reason | None = None
-    ) -> ChatChunk:
+    ) -> bytes:
         choice = ChatChunkChoice(index=row, delta=delta, logprobs=Logprobs.of(tokens), finish_reason=reason)
-        return ChatChunk(object="chat.completion.chunk", choices=[choice], **self._head)
+        return written(ChatChunk(object="chat.completion.chunk", choices=[choice], **self._head))
 
 
 def _reason(end: WrittenText, calls: Sequence[ToolCall]) -> Reason:

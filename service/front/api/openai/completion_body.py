@@ -17,7 +17,7 @@ MOST_TOKENS = 2**31
 
 
 class CompletionBody(WritingBody):
-    PREFIX: ClassVar[str] = "cmpl"
+    PREFIX: ClassVar[str] = "cmpl-"
     LENGTH: ClassVar[int] = 16
     CHAT: ClassVar[bool | None] = False
 
@@ -66,7 +66,7 @@ class CompletionBody(WritingBody):
         return [ids] if ids else [entry for entry in self.prompt if not isinstance(entry, int)]
 
     def writer(self, head: Mapping[str, Any]) -> CompletionWriter:
-        return CompletionWriter(head, self.count)
+        return CompletionWriter(head, self.count, self.reports_usage)
 
     def _own_parameters(self) -> dict[str, Any]:
         form = None if self.response_format is None else self.response_format.constraint()

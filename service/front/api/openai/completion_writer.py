@@ -6,14 +6,16 @@ from typing import Any
 
 from service.front.api.openai.completion_answer import CompletionAnswer, CompletionChoice, CompletionLogprobs
 from service.front.api.openai.usage import TokenUsage
+from service.front.api.openai.writer import ChunkWriter, written
 from service.protocol.texts import DrawnToken, FinishReason, TextPart, WrittenText
 
 
-class CompletionWriter:
+class CompletionWriter(ChunkWriter):
     """Of one request. `head` is what all its chunks have: id, created, model, system_fingerprint."""
 
-    def __init__(self, head: Mapping[str, Any], repeats: int) -> None:
+    def __init__(self, head: Mapping[str, Any], repeats: int, reports_usage: bool) -> None:
         """So many texts are written for each prompt."""
+        super().__init__(reports_usage)
         self._repeats = repeats
         self._head = head
         self._offsets: defaultdict[int, int] = defaultdict(int)
@@ -26,17 +28,16 @@ class CompletionWriter:
         usage = TokenUsage.of(dict(enumerate(ends)), self._repeats)
         return CompletionAnswer(object="text_completion", choices=choices, usage=usage, **self._head)
 
-    def begin(self) -> Iterator[CompletionAnswer]:
+    def begin(self) -> Iterator[bytes]:
         yield from ()
 
-    def chunks(self, part: TextPart) -> Iterator[CompletionAnswer]:
+    def chunks(self, part: TextPart) -> Iterator[bytes]:
         reason = None if part.end is None else part.end.finish_reason
         if part.text or part.tokens or reason:
             choice = self._choice(part.row, part.text, reason, part.tokens)
-            yield CompletionAnswer(object="text_completion", choices=[choice], **self._head)
+            yield written(CompletionAnswer(object="text_completion", choices=[choice], **self._head))
 
-    def usage(self, ends: Mapping[int, WrittenText]) -> CompletionAnswer:
-        """The chunk behind all others."""
+    def _usage(self, ends: Mapping[int, WrittenText]) -> CompletionAnswer:
         usage = TokenUsage.of(ends, self._repeats)
         return CompletionAnswer(object="text_completion", choices=[], usage=usage, **self._head)
 

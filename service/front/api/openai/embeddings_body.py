@@ -11,7 +11,7 @@ from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import Fault
 from service.front.api.infer_body import Choice, Composition
 from service.front.api.openai.places import Places
-from service.front.api.openai.writing_body import IGNORED
+from service.front.api.openai.text_request import IGNORED
 from service.front.requests import AdapterChoices
 
 

@@ -1,31 +1,28 @@
 """A chat's or a completion's way: which model and adapter are meant, what is asked of the engine, how it comes back."""
 
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
 from fastapi import Request, Response
-from pydantic import BaseModel
 
 from models_registry.errors import Invalid, RegistryError
 from models_registry.records import Fault
 from service.front.api.dependencies import engine_of, metrics_of, settings_of
 from service.front.api.http.bodies import JSON, M, media_type_of, read_json
 from service.front.api.http.client_disconnect import while_there
-from service.front.api.http.event_stream import KEEP_ALIVE, KEEP_ALIVE_S, Events, EventStream, event
+from service.front.api.http.event_stream import KEEP_ALIVE, KEEP_ALIVE_S, Events, EventStream
 from service.front.api.openai.error_bodies import error_body
+from service.front.api.openai.text_request import TextRequest
 from service.front.api.openai.versions_named import fingerprint, version_headers
 from service.front.api.openai.writer import Writer
-from service.front.api.openai.writing_body import WritingBody
 from service.front.api.problems import problem_of
 from service.front.engine import Engine
 from service.front.requests import AdapterChoice, AdapterChoices, Digest, InferRequest
 from service.front.services.streamed_texts import StreamedTexts
 from service.protocol.texts import WrittenText
-
-DONE = b"data: [DONE]\n\n"
 
 
 async def read_body(schema: type[M], request: Request) -> M:
@@ -34,7 +31,7 @@ async def read_body(schema: type[M], request: Request) -> M:
     return await read_json(schema, request, settings_of(request).max_json_bytes)
 
 
-async def write(request: Request, body: WritingBody, timeout: float | None, routing_key: str | None) -> Response:
+async def write(request: Request, body: TextRequest, timeout: float | None, routing_key: str | None) -> Response:
     """Raises as `Engine.infer` does, at the places of `body`."""
     deadline = None if timeout is None else time.monotonic() + timeout
     with body.places.named():
@@ -63,9 +60,9 @@ def target(engine: Engine, name: str, given: AdapterChoices) -> tuple[str, Adapt
     raise Invalid("The adapter is named twice.", [Fault(("adapter",), message)])
 
 
-def _head(body: WritingBody, model: str, adapter: AdapterChoice, digest: Digest) -> Mapping[str, Any]:
+def _head(body: TextRequest, model: str, adapter: AdapterChoice, digest: Digest) -> Mapping[str, Any]:
     return {
-        "id": f"{body.PREFIX}-{uuid4().hex}",
+        "id": f"{body.PREFIX}{uuid4().hex}",
         "created": int(time.time()),
         "model": body.model,
         "system_fingerprint": fingerprint(model, adapter, digest),
@@ -76,7 +73,7 @@ def _head(body: WritingBody, model: str, adapter: AdapterChoice, digest: Digest)
 
 
 @asynccontextmanager
-async def _events(request: Request, body: WritingBody, asked: InferRequest) -> AsyncGenerator[Events]:
+async def _events(request: Request, body: TextRequest, asked: InferRequest) -> AsyncGenerator[Events]:
     with body.places.named():
         async with engine_of(request).stream(asked) as streamed:
             adapter = streamed.adapter_of(0)
@@ -85,25 +82,19 @@ async def _events(request: Request, body: WritingBody, asked: InferRequest) -> A
 
 
 async def _chunks(
-    request: Request, body: WritingBody, streamed: StreamedTexts, writer: Writer
+    request: Request, body: TextRequest, streamed: StreamedTexts, writer: Writer
 ) -> AsyncGenerator[bytes]:
     ends: dict[int, WrittenText] = {}
-    yield _written(writer.begin())
+    yield b"".join(writer.begin())
     try:
         async with aclosing(streamed.parts(KEEP_ALIVE_S)) as all_parts:
             async for parts in all_parts:
                 ends |= {part.row: part.end for part in parts if part.end is not None}
-                yield b"".join(_written(writer.chunks(part)) for part in parts) or KEEP_ALIVE
+                yield b"".join(chunk for part in parts for chunk in writer.chunks(part)) or KEEP_ALIVE
     except Exception as error:  # the status is sent already, so it becomes an event; internal errors are raised on
-        yield event(error_body(problem_of(request, error)))
+        yield writer.failure(error_body(problem_of(request, error)))
         if not isinstance(error, RegistryError):
             raise
         return
     metrics_of(request).count_inference(streamed.answer)
-    if body.reports_usage:
-        yield _written([writer.usage(ends)])
-    yield DONE
-
-
-def _written(chunks: Iterable[BaseModel]) -> bytes:
-    return b"".join(event(chunk.model_dump(exclude_unset=True)) for chunk in chunks)
+    yield b"".join(writer.end(ends))

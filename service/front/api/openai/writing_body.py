@@ -3,34 +3,14 @@
 Our parameters are checked by the model's host; here stands only which of them a field of OpenAI's, or of vLLM's, is.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from models_registry.inputs.values import Inputs
-from service.front.api.infer_body import Composition
-from service.front.api.openai.places import Places
-from service.front.api.openai.writer import Writer
+from service.front.api.openai.text_request import TextRequest
 
 MOST_CHOICES = 128
-# Of OpenAI's and without any influence on a text: who asks, what is kept or cached on their side, how fast it comes.
-IGNORED = frozenset(
-    {
-        "metadata",
-        "moderation",
-        "parallel_tool_calls",
-        "prediction",
-        "prompt_cache_key",
-        "prompt_cache_options",
-        "prompt_cache_retention",
-        "safety_identifier",
-        "service_tier",
-        "store",
-        "user",
-    }
-)
 # Ours -> OpenAI's, where they differ.
 THEIR_NAMES: Mapping[str, str] = {
     "max_new_tokens": "max_tokens",
@@ -48,37 +28,17 @@ class StreamOptions(BaseModel):
     )
 
 
-class WritingBody(BaseModel, ABC):
+class WritingBody(TextRequest):
     """Fields that don't change the text (`user`, `metadata`, `store`, …) are ignored; unknown ones are refused.
 
     Texts are drawn at random only where that is asked for: by a `temperature` above 0, or without one by `top_p`,
     `top_k`, `min_p`, `seed` or an `n` above 1."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-    PREFIX: ClassVar[str]
-    """Of the answers' ids."""
     LENGTH: ClassVar[int]
     """So many tokens where nobody says how many."""
-    CHAT: ClassVar[bool | None]
-    """Whether its texts are turns of a chat."""
 
-    model: str = Field(
-        min_length=1,
-        max_length=513,
-        description="A reference of an adapter, or a base model's id; `model/reference` is the adapter in any case.",
-        examples=["pirate", "pirate@3", "pirate@prod", "smollm2", "smollm2/pirate"],
-    )
-    adapter: Composition | None = Field(
-        default=None,
-        description="A composition `{reference: weight}`, where `model` is a base model.",
-        examples=[{"pirate": 0.7, "poet": 0.3}],
-    )
     n: int | None = Field(
         default=None, ge=1, le=MOST_CHOICES, description="How many texts to write for each prompt.", examples=[1]
-    )
-    stream: bool | None = Field(
-        default=None, description="Whether the texts come as events while they are written.", examples=[True]
     )
     stream_options: StreamOptions | None = Field(
         default=None, title="Stream Options", description="For a stream only.", examples=[{"include_usage": True}]
@@ -119,27 +79,6 @@ class WritingBody(BaseModel, ABC):
         default=None, description="What is added to tokens' logits, by their ids.", examples=[{"50256": -100}]
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_ignored(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        given = cast(dict[Any, Any], value)
-        return {name: item for name, item in given.items() if name not in IGNORED and item is not None}
-
-    @property
-    @abstractmethod
-    def places(self) -> Places:
-        """Where in it what is found wrong stands."""
-
-    @abstractmethod
-    def inputs(self) -> Inputs:
-        """A row for each text that is to be written. Raises `Invalid`."""
-
-    @abstractmethod
-    def writer(self, head: Mapping[str, Any]) -> Writer:
-        """What writes its answers, which have `head` in common."""
-
     @property
     def count(self) -> int:
         """How many texts to write for each prompt."""
@@ -150,7 +89,6 @@ class WritingBody(BaseModel, ABC):
         return self.stream_options is not None and self.stream_options.include_usage
 
     def parameters(self) -> dict[str, Any]:
-        """As ours, without those that nobody gave."""
         drawn = (self.top_p, self.top_k or None, self.min_p, self.seed, self.n if self.count > 1 else None)
         samples = self.temperature != 0 and (self.temperature is not None or any(one is not None for one in drawn))
         given = {
