@@ -16,6 +16,7 @@ from fastapi_offline import FastAPIOffline
 from opentelemetry.trace import NoOpTracer
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
 
 from models_registry.access import Access
 from models_registry.base_models.sources import SourcePolicy
@@ -24,6 +25,11 @@ from models_registry.storage.blobs import BlobStore, open_blob_store
 from models_registry.storage.database import migrate, open_database
 from models_registry.team_spending import TeamSpending
 from models_registry.usage import Usage
+from service.console.error_pages import AnswerInPages
+from service.console.failed_keys import FailedKeys
+from service.console.gate import ConsoleGate
+from service.console.routers import ROUTERS as CONSOLE
+from service.console.sessions import Sessions
 from service.front.access.guard import require_guarded
 from service.front.access.key_ring import KeyRing
 from service.front.access.refusals import Refusals
@@ -150,27 +156,32 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.removals = CapacityLimiter(REMOVALS)
     app.state.differences = CapacityLimiter(1)
     app.state.loads = CapacityLimiter(LOADS)
+    app.state.sessions = sessions = Sessions(secret_of(settings.console_secret))
+    app.state.failed_keys = FailedKeys()
     app.openapi = partial(_document, app)
     # Routes are tried one after the other, so the one that is called most goes first.
     ours = (inference, models, adapters, loading, compositions, states, aliases, removals, differences)
     administration = (comparisons, events, keys, teams, usage, health)
     openai = (chat, completions, responses, embeddings, model_names, lora)
     routers = (*(resource.router for resource in (*ours, *administration, *openai)), version_router)
-    for router in routers:
+    for router in (*routers, *CONSOLE):
         require_complete(router.routes)
         app.include_router(router)
+    app.mount("/console/assets", StaticFiles(packages=[("service.console", "assets")]))
     install_problems(app, redactor_of(settings))
     # The last one added is the outermost.
     app.add_middleware(TellRateLimits)
     app.add_middleware(FollowGeneration)
     app.add_middleware(Authenticate, metrics_token=secret_of(settings.metrics_token), metrics=app.state.metrics)
     app.add_middleware(RefuseForeignPages, allowed=settings.cors_origins)
+    app.add_middleware(ConsoleGate, sessions=sessions)
     app.add_middleware(RecordOrigin)
     app.add_middleware(RefuseRepeatedHeaders)
     app.add_middleware(RefuseUnreadable)
     app.add_middleware(RefuseWhileDraining, drain=app.state.drain)
     app.add_middleware(AnswerUnforeseen)
     app.add_middleware(AnswerInOpenAIsWords)
+    app.add_middleware(AnswerInPages)
     app.add_middleware(TellGeneration)
     app.add_middleware(SetSecurityHeaders)
     if settings.cors_origins:

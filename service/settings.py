@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     """Origins, split at `,`, whose web pages may call the service: `https://app.example.org`. By default none may."""
     metrics_token: Secret = None
     """A bearer token that opens `/metrics` and nothing else, at least 16 characters."""
+    console_secret: Secret = None
+    """Signs the [console's](../guides/console.md) sessions, at least 16 characters; all processes of one service need
+    the same. By default each makes its own, and its sessions end with it."""
     usage_retention: int = Field(default=400, ge=1, le=36500)
     """Days that [what was used](usage.md) is kept."""
     lora_root: Path | None = None

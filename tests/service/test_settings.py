@@ -55,6 +55,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "oidc_role_claim": "role",
         "oidc_algorithms": ("RS256", "ES256"),
         "metrics_token": None,
+        "console_secret": None,
         "usage_retention": 400,
         "lora_root": None,
         "log_format": "text",

@@ -41,6 +41,7 @@ class KeyRing:
         self._admin = {} if admin_key is None else {digest_of(admin_key): Caller(DEFAULT_TEAM, "admin", ADMIN_KEY)}
         self._takes_tokens = takes_tokens
         self._keys: Mapping[str, Key] = {}
+        self._digests: Mapping[str, str] = {}
         self._used: dict[str, datetime] = {}
         self._written: dict[str, datetime] = {}
         self.teams: frozenset[str] = frozenset()
@@ -55,6 +56,7 @@ class KeyRing:
         """See every team and every key that was made or revoked until now. Raises `Unavailable`."""
         self.teams = self._access.team_names()
         self._keys = {key.digest: key for key in self._access.list_keys()}
+        self._digests = {key.id: digest for digest, key in self._keys.items()}
 
     def identify(self, sent: str | None) -> Caller:
         """Who sent this key. Raises `Unknown`. A service without keys takes any, for some clients always send one."""
@@ -64,7 +66,10 @@ class KeyRing:
             if self._anonymous is None:
                 raise Unknown
             return self._anonymous
-        digest = digest_of(sent)
+        return self.recognize(digest_of(sent))
+
+    def recognize(self, digest: str) -> Caller:
+        """Who has the key of this digest. Raises `Unknown`."""
         if (admin := self._admin.get(digest)) is not None:
             return admin
         key = self._keys.get(digest)
@@ -74,6 +79,12 @@ class KeyRing:
         self._used[key.id] = now
         limits = (_limit(key.models), _limit(key.adapters), key.expires_at is not None)
         return Caller(key.team, key.role, key.id, *limits)
+
+    def digest_of(self, id: str) -> str | None:
+        """Of the key with this id; None where there is none."""
+        if id == ADMIN_KEY:
+            return next(iter(self._admin), None)
+        return self._digests.get(id)
 
     def flush(self) -> None:
         """Write when keys were last used, each at most once a minute. While the database is away, it waits."""

@@ -9,7 +9,9 @@ from models_registry.records import Role
 
 OPEN: Final = frozenset({"/health/live", "/health/ready", "/openapi.json", "/version"})
 """Open to everyone who reaches the port; so are pages and assets below `OPEN_BELOW`."""
-OPEN_BELOW: Final = ("/docs", "/static-offline-docs")
+OPEN_BELOW: Final = ("/docs", "/static-offline-docs", "/console/login", "/console/assets")
+CONSOLE: Final = "/console"
+"""Pages lie below it: they are in this table, and not in the OpenAPI document."""
 
 _CALLER: Final = """
 POST /models/{model_id}/infer
@@ -41,6 +43,11 @@ GET /v1/models/{model}
 GET /v1/models/{model}/{reference}
 GET /teams/{team}
 GET /usage
+GET /console
+POST /console/logout
+GET /console/adapters
+GET /console/adapters/{name}
+GET /console/adapters/{name}/map
 """
 _PUBLISHER: Final = """
 POST /models/{model_id}/adapters
@@ -60,6 +67,8 @@ POST /v1/unload_lora_adapter
 GET /keys
 POST /keys
 DELETE /keys/{id}
+GET /console/adapters/{name}/move
+POST /console/adapters/{name}/aliases/{alias}
 """
 _ADMIN: Final = """
 POST /models

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _BEARER: Final = re.compile(r"bearer +(?P<key>[!-~]+) *", re.IGNORECASE)
 METRICS: Final = "/metrics"
+CALLER: Final = "service.caller"
+"""In the scope of a request whose caller was found further out, by the console's session."""
 VERIFICATIONS: Final = 4
 """So many new tokens are verified at the same time; the others wait for these."""
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="adapter-service"'}
@@ -70,7 +72,7 @@ class Authenticate:
             return
         state = scope["app"].state
         try:
-            caller = await self._identify(state.key_ring, state.tokens, headers)
+            caller = scope.get(CALLER) or await self._identify(state.key_ring, state.tokens, headers)
         except Unknown:
             await self._answer_stranger(scope, headers)(scope, receive, send)
             return

@@ -7,6 +7,8 @@ from starlette._utils import get_route_path
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.front.access.route_roles import CONSOLE
+
 HEADERS: Final[Mapping[str, str]] = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -18,6 +20,12 @@ DOCS_POLICY: Final = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Of the page that shows the document: its scripts are ours, and the call that starts them stands in it."""
+CONSOLE_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+"""Of the console's pages: nothing stands in them that runs, so that what users wrote can't either."""
+POLICIES: Final[Mapping[str, str]] = {"/docs": DOCS_POLICY, CONSOLE: CONSOLE_POLICY}
 ONLY_TLS: Final = "max-age=31536000"
 """Over TLS browsers come back over TLS, for a year."""
 
@@ -37,8 +45,9 @@ class SetSecurityHeaders:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 path = get_route_path(scope)
-                if path == "/docs" or path.startswith("/docs/"):
-                    headers.setdefault("Content-Security-Policy", DOCS_POLICY)
+                for below, policy in POLICIES.items():
+                    if path == below or path.startswith(f"{below}/"):
+                        headers.setdefault("Content-Security-Policy", policy)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
                 if scope["scheme"] == "https":
