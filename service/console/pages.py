@@ -18,6 +18,8 @@ from service.front.access.caller import current_caller
 MENU: Final[tuple[tuple[str, str, Role], ...]] = (
     ("", "Models", "reader"),
     ("/adapters", "Adapters", "reader"),
+    ("/playground", "Playground", "caller"),
+    ("/compare", "Compare", "caller"),
 )
 """Address below the console's, title, and the role that it needs."""
 UNITS: Final = ("B", "kB", "MB", "GB", "TB")

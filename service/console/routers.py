@@ -2,6 +2,6 @@
 
 from typing import Final
 
-from service.console.routes import adapters, aliases, login, models
+from service.console.routes import adapters, aliases, comparing, login, models, playground
 
-ROUTERS: Final = tuple(pages.router for pages in (login, models, adapters, aliases))
+ROUTERS: Final = tuple(pages.router for pages in (login, models, adapters, aliases, playground, comparing))

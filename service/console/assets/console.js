@@ -38,3 +38,81 @@ document.addEventListener("click", async (event) => {
   await navigator.clipboard.writeText(button.parentElement.querySelector("pre").textContent);
   button.textContent = "Copied";
 });
+
+for (const select of document.querySelectorAll("[data-choose]")) {
+  select.addEventListener("change", () => select.form.submit());
+}
+
+// ---- playground: one column for each row of the one request
+
+const trial = document.getElementById("try");
+if (trial) trial.addEventListener("submit", ask);
+
+async function ask(event) {
+  event.preventDefault();
+  const answers = document.getElementById("answers"), stop = document.getElementById("stop");
+  const form = new FormData(trial);
+  const others = document.getElementById("others").value.split(",").map((one) => one.trim()).filter(Boolean);
+  const chosen = [...new Set([...form.getAll("adapter"), ...others])];
+  form.delete("adapter");
+  for (const reference of chosen) form.append("adapter", reference);
+  const aborted = new AbortController(), begun = performance.now();
+  const button = event.submitter || trial.querySelector("button.main");
+  stop.onclick = () => aborted.abort();
+  stop.disabled = false;
+  button.disabled = true;
+  notice.hidden = true;
+  answers.replaceChildren();
+  answers.setAttribute("aria-busy", "true");
+  try {
+    const response = await fetch(trial.action, { method: "POST", body: new URLSearchParams(form), signal: aborted.signal });
+    if (!response.ok) say(await failure(response));
+    else if (response.headers.get("content-type").startsWith("text/event-stream")) await write(response, ["base", ...chosen], answers, begun);
+    else answers.innerHTML = await response.text(); // a page of ours, in which everything is escaped
+  } catch (error) {
+    if (error.name !== "AbortError") say("The service can't be reached, or the answer broke off.");
+  } finally {
+    stop.disabled = true;
+    button.disabled = false;
+    answers.removeAttribute("aria-busy");
+    for (const text of answers.querySelectorAll(".writing")) text.classList.remove("writing");
+  }
+}
+
+async function write(response, titles, answers, begun) {
+  const columns = titles.map((title) => {
+    const column = document.getElementById("column").content.cloneNode(true).firstElementChild;
+    column.querySelector("h2").textContent = title;
+    column.querySelector(".answer").classList.add("writing");
+    return column;
+  });
+  const grid = document.createElement("div");
+  grid.className = "columns";
+  grid.append(...columns);
+  answers.append(grid);
+  for await (const [name, data] of events(response)) {
+    if (name === "token") columns[data.row].querySelector(".answer").append(data.text);
+    else if (name === "row") end(columns[data.row], data, performance.now() - begun);
+    else if (name === "error") say(inWords(data));
+  }
+}
+
+function end(column, data, took) {
+  const { generated_tokens: tokens } = data.usage;
+  column.querySelector(".answer").classList.remove("writing");
+  column.querySelector(".facts").textContent = `${Math.round(took)} ms · ${tokens} tokens · ${data.finish_reason}`;
+  column.querySelector(".digest").textContent = data.digest ? `${data.adapter} ${data.digest}` : "no adapter";
+}
+
+async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const blocks = (rest + part.value).split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks) {
+      const fields = Object.fromEntries(block.split("\n").map((line) => [line.slice(0, line.indexOf(": ")), line.slice(line.indexOf(": ") + 2)]));
+      if (fields.data) yield [fields.event, JSON.parse(fields.data)];
+    }
+  }
+}

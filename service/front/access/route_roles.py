@@ -19,6 +19,10 @@ POST /v1/chat/completions
 POST /v1/completions
 POST /v1/embeddings
 POST /v1/responses
+GET /console/playground
+POST /console/models/{model_id}/try
+GET /console/compare
+POST /console/models/{model_id}/compare
 """
 _READER: Final = """
 GET /models
