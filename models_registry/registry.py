@@ -7,10 +7,9 @@ names it, so a crash leaves no row without its bytes.
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import TypeAlias, Unpack
+from typing import Unpack
 
 from models_registry.adapter_searches import AdapterSearch, FoundAdapter, PlaceInList
-from models_registry.alias_counters import AliasCounts
 from models_registry.event_records import ALL_EVENTS, Event, EventFilter
 from models_registry.records import (
     Adapter,
@@ -20,16 +19,13 @@ from models_registry.records import (
     BaseModel,
     Once,
     RegistrySnapshot,
-    Rollout,
     Source,
 )
-from models_registry.references import named_by, pick_version, require_alias, require_name, short_name
-from models_registry.registry_blobs import RegistryBlobs
+from models_registry.references import named_by, pick_version, require_name, short_name
+from models_registry.registry_aliases import IfMatch, RegistryAliases
 from models_registry.storage import (
     adapter_rows,
     adapter_search,
-    alias_count_rows,
-    alias_rows,
     base_model_rows,
     team_quotas,
 )
@@ -50,11 +46,8 @@ from models_registry.storage.reading import (
 )
 from models_registry.storage.snapshots import read_generation, read_snapshot
 
-IfMatch: TypeAlias = Collection[str] | None
-"""Digests (hex) of which the newest version must have one; None where any will do."""
 
-
-class Registry(RegistryBlobs):
+class Registry(RegistryAliases):
     """Safe under threads and processes. Besides what it says, every method raises `Unavailable` while a store is away,
     and those that write raise `NoRoom` when it is full. A method that raises has changed nothing.
 
@@ -272,33 +265,6 @@ class Registry(RegistryBlobs):
         they go `with_aliases`."""
         with self._write() as session:
             adapter_rows.remove_adapter(session, name, with_aliases)
-
-    def move_alias(
-        self, name: str, alias: str, to: int | Rollout, *, if_match: IfMatch = None, reason: str | None = None
-    ) -> AdapterVersion:
-        """Let `alias` point to that version, or divide its requests so, in one step, wherever it pointed before; gives
-        the version, of several the one with the greatest share. `if_match` as in `add_version`; `reason` stands in the
-        event. Raises `Invalid` for the alias or the division (all faults at once), `NotFound` for the adapter or the
-        version, `Stale`."""
-        require_alias(alias)
-        with self._write() as session:
-            adapter_rows.require_newest(session, name, if_match)
-            return alias_rows.move_alias(session, name, alias, to, reason)
-
-    def remove_alias(self, name: str, alias: str) -> None:
-        """Raises `NotFound`."""
-        with self._write() as session:
-            alias_rows.remove_alias(session, name, alias)
-
-    def add_alias_counts(self, counts: AliasCounts) -> None:
-        """What was counted of aliases' requests since; of aliases that are gone it is left out."""
-        with self._database.write() as session:
-            alias_count_rows.add_counts(session, counts)
-
-    def read_alias_counts(self, name: str, alias: str) -> AliasCounts:
-        """All that was counted of the alias's requests."""
-        with self._database.read() as session:
-            return alias_count_rows.read_counts(session, name, alias)
 
     # ---- all of it ----------------------------------------------------------------------------------------------
 

@@ -63,7 +63,7 @@ def read_adapters(session: Session, chosen: Select[AdapterRow]) -> tuple[Adapter
     ):
         aliases[name][alias] = version
         if rollout is not None:
-            rollouts[name][alias] = _rollout_record(rollout)
+            rollouts[name][alias] = as_rollout(rollout)
     return tuple(
         Adapter(
             name=row.name,
@@ -87,7 +87,8 @@ def as_stored(rollout: Rollout) -> dict[str, Any]:
     return {"versions": {str(version): share for version, share in rollout.shares.items()}, **shadow}
 
 
-def _rollout_record(stored: Mapping[str, Any]) -> Rollout:
+def as_rollout(stored: Mapping[str, Any]) -> Rollout:
+    """Back from `as_stored`."""
     shares = {int(version): share for version, share in stored["versions"].items()}
     return Rollout(shares, stored.get("shadow"), stored.get("shadow_share", 0.0))
 

@@ -14,6 +14,7 @@ from service.client.errors import (
     Invalid,
     NoRoom,
     NotFound,
+    OtherVersion,
     Overloaded,
     ProblemError,
     ServerFailed,
@@ -30,12 +31,14 @@ from service.client.retries import Retries
 from service.client.rollout_calls import Comparison, Rollout, ShadowCounts, VersionCounts
 from service.client.service_calls import ServiceState
 from service.client.streams import TextEnd, TextPiece
+from service.client.uploads import AsyncUpload, Upload
 from service.client.usage_calls import Used
 
 __all__ = [
     "Adapter",
     "Answer",
     "AsyncClient",
+    "AsyncUpload",
     "BadRequest",
     "CheckpointFiles",
     "Client",
@@ -51,6 +54,7 @@ __all__ = [
     "Model",
     "NoRoom",
     "NotFound",
+    "OtherVersion",
     "Overloaded",
     "ProblemError",
     "Pushed",
@@ -68,6 +72,7 @@ __all__ = [
     "Unavailable",
     "Unreachable",
     "Unsupported",
+    "Upload",
     "Used",
     "Version",
     "VersionCounts",

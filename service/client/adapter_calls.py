@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ from service.client.errors import NotFound
 from service.client.paging import Pages, read_page
 from service.client.records import Adapter, Pushed
 from service.client.tensors import Array, decode_arrays
+from service.client.uploads import Watch
 
 # PEFT writes these too, but they don't change what the adapter computes: two saves of one adapter may differ here.
 _BESIDE_THE_POINT = frozenset({"base_model_name_or_path", "inference_mode", "peft_version", "revision", "auto_mapping"})
@@ -37,35 +39,46 @@ def create_adapter(
 
 
 def upload_adapter(
-    name: str, files: CheckpointFiles, model: str, metadata: Mapping[str, Any], dry_run: bool = False
+    name: str,
+    files: CheckpointFiles,
+    model: str,
+    metadata: Mapping[str, Any],
+    watch: Watch | None,
+    dry_run: bool = False,
 ) -> Call[Pushed]:
     form = {"name": name, "metadata": json.dumps(dict(metadata)), "dry_run": "true" if dry_run else "false"}
-    return _upload(path("models", model, "adapters"), files, form)
+    return _upload(path("models", model, "adapters"), files, form, watch)
 
 
-def upload_version(name: str, files: CheckpointFiles, metadata: Mapping[str, Any]) -> Call[Pushed]:
-    return _upload(path("adapters", name, "versions"), files, {"metadata": json.dumps(dict(metadata))})
+def upload_version(
+    name: str, files: CheckpointFiles, metadata: Mapping[str, Any], reason: str | None, watch: Watch | None
+) -> Call[Pushed]:
+    form = {"metadata": json.dumps(dict(metadata))}
+    return replace(_upload(path("adapters", name, "versions"), files, form, watch), params=because(reason))
 
 
-def put_state(name: str, weights: bytes, metadata: Mapping[str, Any]) -> Call[Pushed]:
+def put_state(
+    name: str, weights: bytes | Path, metadata: Mapping[str, Any], reason: str | None, watch: Watch | None
+) -> Call[Pushed]:
     return Call(
         "PUT",
         path("adapters", name, "state"),
         _pushed,
-        params={"metadata": json.dumps(dict(metadata))} if metadata else {},
+        params=because(reason) | ({"metadata": json.dumps(dict(metadata))} if metadata else {}),
         headers={"Content-Type": SAFETENSORS},
         content=weights,
+        watch=watch,
     )
 
 
-def check(name: str, files: CheckpointFiles, model: str) -> Plan[Pushed]:
+def check(name: str, files: CheckpointFiles, model: str, watch: Watch | None) -> Plan[Pushed]:
     """What a push would come to, nothing stored: the warnings, and the version that it would make."""
     try:
         stored: Adapter = yield get_adapter(name)
     except NotFound:
-        return (yield upload_adapter(name, files, model, {}, dry_run=True))
+        return (yield upload_adapter(name, files, model, {}, watch, dry_run=True))
     # A name that is free, because the service checks no version that is not to be stored.
-    pushed: Pushed = yield upload_adapter(f"check-{uuid4().hex}", files, stored.model, {}, dry_run=True)
+    pushed: Pushed = yield upload_adapter(f"check-{uuid4().hex}", files, stored.model, {}, watch, dry_run=True)
     number = stored.newest.version + 1
     version = replace(pushed.version, version=number, reference=f"{name}@{number}")
     if pushed.version.digest != stored.newest.digest:
@@ -76,15 +89,38 @@ def check(name: str, files: CheckpointFiles, model: str) -> Plan[Pushed]:
     return replace(pushed, name=name, version=stored.newest, unchanged=True)
 
 
-def push(name: str, files: CheckpointFiles, model: str, metadata: Mapping[str, Any]) -> Plan[Pushed]:
+def push(
+    name: str,
+    files: CheckpointFiles,
+    model: str,
+    metadata: Mapping[str, Any],
+    labels: Mapping[str, str],
+    reason: str | None,
+    watch: Watch | None,
+) -> Plan[Pushed]:
     """A new adapter, or a new version of the one that has this name, or nothing where the newest has these bytes."""
+    pushed: Pushed = yield from _store(name, files, model, metadata, reason, watch)
+    if labels:
+        adapter: Adapter = yield get_adapter(name)
+        yield describe_adapter(name, {"labels": {**(adapter.raw.get("labels") or {}), **labels}})
+    return pushed
+
+
+def _store(
+    name: str,
+    files: CheckpointFiles,
+    model: str,
+    metadata: Mapping[str, Any],
+    reason: str | None,
+    watch: Watch | None,
+) -> Plan[Pushed]:
     try:
         stored = yield get_config(name)
     except NotFound:
-        return (yield upload_adapter(name, files, model, metadata))
+        return (yield replace(upload_adapter(name, files, model, metadata, watch), params=because(reason)))
     if _computes_the_same(stored, json.loads(files.config)):
-        return (yield put_state(name, files.weights, metadata))
-    return (yield upload_version(name, files, metadata))
+        return (yield put_state(name, files.weights, metadata, reason, watch))
+    return (yield upload_version(name, files, metadata, reason, watch))
 
 
 def get_config(reference: str) -> Call[dict[str, Any]]:
@@ -97,22 +133,18 @@ def get_state(reference: str) -> Call[dict[str, Array]]:
     return Call("GET", path("adapters", name, "state"), lambda answer: decode_arrays(answer.content), params=params)
 
 
-def get_weights_file(reference: str) -> Call[bytes]:
-    """`adapter_model.safetensors` with PEFT's own prefix on each key."""
-    name, params = split_reference(reference)
-    params["keys"] = "peft"
-    return Call("GET", path("adapters", name, "state"), lambda answer: answer.content, params=params)
-
-
-def pull(reference: str) -> Plan[CheckpointFiles]:
+def pull(reference: str, directory: Path, watch: Watch | None) -> Plan[Path]:
     """Both files of one version, also where a newer one is added meanwhile."""
     name, params = split_reference(reference)
     if not params:
         adapter: Adapter = yield get_adapter(name)
-        reference = f"{name}@{adapter.newest.version}"
-    config: dict[str, Any] = yield get_config(reference)
-    weights: bytes = yield get_weights_file(reference)
-    return CheckpointFiles(json.dumps(config, indent=2).encode(), weights)
+        params = {"version": str(adapter.newest.version)}
+    config: dict[str, Any] = yield Call("GET", path("adapters", name, "config"), _object, params=params)
+    directory.mkdir(parents=True, exist_ok=True)
+    params["keys"] = "peft"  # PEFT's own prefix on each key
+    yield Call("GET", path("adapters", name, "state"), nothing, params=params, into=directory / WEIGHTS, watch=watch)
+    (directory / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
+    return directory
 
 
 def move_alias(name: str, alias: str, version: int, reason: str | None) -> Call[None]:
@@ -124,13 +156,20 @@ def describe_adapter(name: str, words: Mapping[str, Any]) -> Call[Adapter]:
     return Call("PATCH", path("adapters", name), _adapter, json=dict(words))
 
 
-def delete_alias(name: str, alias: str) -> Call[None]:
-    return Call("DELETE", path("adapters", name, "aliases", alias), nothing, repeatable=False)
+def delete_alias(name: str, alias: str, reason: str | None) -> Call[None]:
+    address = path("adapters", name, "aliases", alias)
+    return Call("DELETE", address, nothing, params=because(reason), repeatable=False)
 
 
-def delete_adapter(name: str, version: int | None, drain: bool) -> Call[None]:
+def delete_adapter(name: str, version: int | None, drain: bool, reason: str | None) -> Call[None]:
     address = path("adapters", name) if version is None else path("adapters", name, "versions", str(version))
-    return Call("DELETE", address, nothing, params={"drain": "true"} if drain else {}, repeatable=False)
+    params = because(reason) | ({"drain": "true"} if drain else {})
+    return Call("DELETE", address, nothing, params=params, repeatable=False)
+
+
+def because(reason: str | None) -> dict[str, str]:
+    """The query of a change that says why."""
+    return {} if reason is None else {"reason": reason}
 
 
 def compose(name: str, adapters: Mapping[str, float], model: str, options: Mapping[str, Any]) -> Call[Pushed]:
@@ -147,9 +186,9 @@ def unload_adapter(name: str, model: str) -> Call[Adapter]:
     return Call("POST", path("models", model, "adapters", name, "unload"), _adapter)
 
 
-def _upload(address: str, files: CheckpointFiles, form: Mapping[str, str]) -> Call[Pushed]:
+def _upload(address: str, files: CheckpointFiles, form: Mapping[str, str], watch: Watch | None) -> Call[Pushed]:
     parts = {"config": (CONFIG, files.config), "weights": (WEIGHTS, files.weights)}
-    return Call("POST", address, _pushed, headers=once(), files=parts, form=form)
+    return Call("POST", address, _pushed, headers=once(), files=parts, form=form, watch=watch)
 
 
 def split_reference(reference: str) -> tuple[str, dict[str, str]]:

@@ -7,30 +7,27 @@
 Errors are exceptions (`errors.py`), results are frozen values (`records.py`).
 """
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import httpx
-from httpx_sse import EventSource
+from httpx_sse import EventSource, ServerSentEvent
 
-from service.client import adapter_calls, inference_calls, model_calls, streams
-from service.client.calls import Call, Send, follow
-from service.client.checkpoints import CheckpointFiles, as_files
-from service.client.connection import headers_of, options_of, unreachable
-from service.client.difference_calls import Difference, get_difference
+from service.client import inference_calls, streams
+from service.client.adapters import Adapters
+from service.client.calls import Call, follow
+from service.client.connection import headers_of, read_answer, receive, request_of, sent, unreachable
 from service.client.errors import error_of
-from service.client.event_calls import Event, list_events
+from service.client.events import Events
 from service.client.inference_calls import Choice, Texts
-from service.client.paging import items
-from service.client.records import Adapter, Answer, Model, Pushed
+from service.client.models import Models
+from service.client.records import Answer
 from service.client.retries import Retries
 from service.client.rollouts import Rollouts
 from service.client.service_calls import ServiceState, read_state
 from service.client.streams import Written, read_event
-from service.client.tensors import Array
 from service.client.usage_calls import Used, read_usage
 
 T = TypeVar("T")
@@ -60,7 +57,7 @@ class Client:
         self._retries = retries or Retries()
         self.models = Models(self._send)
         self.adapters = Adapters(self._send)
-        self.events = Events(self._send)
+        self.events = Events(self._send, self._stream)
         self.rollouts = Rollouts(self._send)
 
     def infer(
@@ -111,10 +108,14 @@ class Client:
         timeout_s: float | None = None,
         routing_key: str | None = None,
         **parameters: Any,
-    ) -> Iterator[Written]:
+    ) -> Generator[Written]:
         """As `generate`, while it is written: a `TextPiece` for each piece, a `TextEnd` where a row's text ends. The
         text that nobody reads any more isn't written further."""
-        return self._events(streams.stream(model, texts, adapter, parameters, timeout_s, routing_key))
+        call = streams.stream(model, texts, adapter, parameters, timeout_s, routing_key)
+        with closing(self._stream(call)) as events:
+            for event in events:
+                if (written := read_event(event)) is not None:
+                    yield written
 
     def usage(self, *by: str, since: datetime | None = None, until: datetime | None = None) -> tuple[Used, ...]:
         """What was used: one for each group of the parts `by` (`"team"`, `"model"`, `"adapter"`, `"version"`, `"key"`,
@@ -139,28 +140,30 @@ class Client:
 
     def _send_once(self, call: Call[T]) -> T:
         try:
-            answer = self._http.request(call.method, call.path, **options_of(call))
+            with sent(self._http, call) as answer:
+                if answer.is_success and call.into is not None:
+                    receive(answer, call.into, call.watch)
+                else:
+                    answer.read()
         except httpx.TransportError as error:
             raise unreachable(self._http.base_url, error) from error
         if answer.is_success:
-            return call.read(answer)
+            return read_answer(call, answer)
         raise error_of(answer)
 
-    def _events(self, call: Call[None]) -> Iterator[Written]:
+    def _stream(self, call: Call[None]) -> Generator[ServerSentEvent]:
         answer = self._retries.blocking(call.repeatable)(self._open_once, call)
         try:
-            for event in EventSource(answer).iter_sse():
-                if (written := read_event(event)) is not None:
-                    yield written
+            yield from EventSource(answer).iter_sse()
         except httpx.TransportError as error:
             raise unreachable(self._http.base_url, error) from error
         finally:
             answer.close()
 
     def _open_once(self, call: Call[None]) -> httpx.Response:
-        request = self._http.build_request(call.method, call.path, **options_of(call))
         try:
-            answer = self._http.send(request, stream=True)
+            with ExitStack() as files:
+                answer = self._http.send(request_of(self._http, call, files), stream=True)
             if not answer.is_success:
                 answer.read()
         except httpx.TransportError as error:
@@ -168,158 +171,3 @@ class Client:
         if answer.is_success:
             return answer
         raise error_of(answer)
-
-
-class Models:
-    """Base models: `client.models`."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-
-    def get(self, id: str) -> Model:
-        """Its state, and what it is."""
-        return self._send(model_calls.get_model(id))
-
-    def list(self) -> Iterator[Model]:
-        """Every base model, by id."""
-        return items(self._send, model_calls.list_models)
-
-    def register(self, id: str, source: Mapping[str, Any], *, wait_s: float = 600.0, **options: Any) -> Model:
-        """Register a base model and wait until it is ready, for `wait_s` seconds at most.
-
-        `source` and `options` (`task`, `num_labels`, `dtype`, `device`, `example_inputs`) are those of `POST /models`.
-        """
-        return self._send(model_calls.register_model(id, source, options, wait_s))
-
-    def load(self, id: str) -> Model:
-        """Begin to load it into memory."""
-        return self._send(model_calls.load_model(id))
-
-    def unload(self, id: str) -> Model:
-        """Take it out of memory; its registration and its adapters stay."""
-        return self._send(model_calls.unload_model(id))
-
-    def delete(self, id: str, *, cascade: bool = False) -> None:
-        """Forget it; with `cascade` its adapters too."""
-        self._send(model_calls.delete_model(id, cascade))
-
-
-class Adapters:
-    """Adapters: `client.adapters`."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-
-    def push(
-        self,
-        name: str,
-        checkpoint: str | Path | CheckpointFiles,
-        *,
-        model: str,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Pushed:
-        """Store a trained adapter: a new one, or the next version of the one that has this name.
-
-        Where the newest version has the same config and bytes already, nothing is stored (`unchanged`).
-
-        Args:
-            checkpoint: the directory that PEFT's `save_pretrained` wrote, or `CheckpointFiles`.
-            model: the base model that a new adapter belongs to.
-
-        Raises:
-            FileNotFoundError: the directory lacks one of PEFT's two files.
-            Invalid: it doesn't fit the base model; `errors` lists everything.
-        """
-        return follow(self._send, adapter_calls.push(name, as_files(checkpoint), model, metadata or {}))
-
-    def check(self, name: str, checkpoint: str | Path | CheckpointFiles, *, model: str) -> Pushed:
-        """What pushing it would come to: its warnings, and the version that it would make. Nothing is stored."""
-        return follow(self._send, adapter_calls.check(name, as_files(checkpoint), model))
-
-    def create(
-        self,
-        name: str,
-        config: Mapping[str, Any],
-        *,
-        model: str,
-        seed: int | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Pushed:
-        """A new adapter with its method's own initial weights; `config` is PEFT's adapter_config.json."""
-        return self._send(adapter_calls.create_adapter(name, config, model, seed, metadata or {}))
-
-    def compose(self, name: str, adapters: Mapping[str, float], *, model: str, **options: Any) -> Pushed:
-        """Merge stored adapters, by reference with their weights, into a new one; `options` as `method="svd"`."""
-        return self._send(adapter_calls.compose(name, adapters, model, options))
-
-    def get(self, name: str) -> Adapter:
-        """Its versions and aliases."""
-        return self._send(adapter_calls.get_adapter(name))
-
-    def list(self, *, model: str | None = None, **filters: str) -> Iterator[Adapter]:
-        """Every adapter, or those of one base model, by name; `filters` are those of `GET /adapters`, such as
-        `labels="stage=prod"` and `sort="-used"`."""
-        return items(self._send, adapter_calls.list_adapters(model, filters))
-
-    def config(self, reference: str) -> dict[str, Any]:
-        """The adapter_config.json of `tone`, `tone@3` or `tone@prod`."""
-        return self._send(adapter_calls.get_config(reference))
-
-    def state(self, reference: str) -> dict[str, Array]:
-        """The state dict of `tone`, `tone@3` or `tone@prod`, as arrays."""
-        return self._send(adapter_calls.get_state(reference))
-
-    def pull(self, reference: str, directory: str | Path) -> Path:
-        """Write PEFT's two files into `directory`, from which `PeftModel.from_pretrained` loads them."""
-        return follow(self._send, adapter_calls.pull(reference)).save(directory)
-
-    def diff(self, reference: str, *, before: str | None = None) -> Difference:
-        """What changed since another version (`before`, a reference; None: the version before): the config's keys, and
-        what each module gets added."""
-        return self._send(get_difference(reference, before))
-
-    def promote(self, name: str, version: int, *, alias: str, reason: str | None = None) -> None:
-        """Let `name@alias` be this version, in one step. The `reason` stands in the event."""
-        self._send(adapter_calls.move_alias(name, alias, version, reason))
-
-    def describe(self, name: str, **words: Any) -> Adapter:
-        """Change what its team says of it: `labels` (all of them), `description`, `owner`, `visibility`."""
-        return self._send(adapter_calls.describe_adapter(name, words))
-
-    def delete_alias(self, name: str, alias: str) -> None:
-        """Forget an alias; its version stays."""
-        self._send(adapter_calls.delete_alias(name, alias))
-
-    def delete(self, name: str, *, version: int | None = None, drain: bool = False) -> None:
-        """Remove the adapter, or one version of it; with `drain` once the requests that use it have ended."""
-        self._send(adapter_calls.delete_adapter(name, version, drain))
-
-    def load(self, name: str, *, model: str, pin: bool = False) -> Adapter:
-        """Bring the newest version into memory now; with `pin` it stays."""
-        return self._send(adapter_calls.load_adapter(name, model, pin))
-
-    def unload(self, name: str, *, model: str) -> Adapter:
-        """Take all versions out of memory."""
-        return self._send(adapter_calls.unload_adapter(name, model))
-
-
-class Events:
-    """The log of every change that the caller may see: `client.events`."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-
-    def list(self, *, after: int = 0, **filters: str | int) -> Iterator[Event]:
-        """Every change after the event `after`, the oldest first. `filters` are those of `GET /events`."""
-        while (page := self._send(list_events(after, filters))).items:
-            yield from page.items
-            after = page.next_after
-
-    def follow(self, *, after: int = 0, every_s: float = 1.0, **filters: str | int) -> Iterator[Event]:
-        """As `list`, and then every later change, which is looked for every `every_s` seconds; never ends."""
-        while True:
-            page = self._send(list_events(after, filters))
-            yield from page.items
-            after = page.next_after
-            if not page.items:
-                time.sleep(every_s)

@@ -5,6 +5,7 @@ A plan is a verb of several calls: a generator that yields a call and is sent it
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
@@ -12,6 +13,7 @@ from uuid import uuid4
 import httpx
 
 from service.client.errors import ClientError
+from service.client.uploads import Watch
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -30,12 +32,17 @@ class Call(Generic[T_co]):
     params: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, str | int | float | bool])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     json: Any = None
-    content: bytes | None = None
-    files: Mapping[str, tuple[str, bytes]] | None = None
+    content: bytes | Path | None = None
+    """The body, or where it lies."""
+    files: Mapping[str, tuple[str, bytes | Path]] | None = None
     form: Mapping[str, str] | None = None
     repeatable: bool = True
     timeout_s: float | None = None
     """How long the answer may take; None: the client's own time-out."""
+    into: Path | None = None
+    """Where the answer's body goes; `read` gets the head alone then."""
+    watch: Watch | None = None
+    """Is told how much of a file was sent or received."""
 
 
 Plan: TypeAlias = Generator[Call[Any], Any, T]

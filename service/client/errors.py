@@ -1,6 +1,7 @@
 """What the service answers instead of a result, as exceptions; the tree mirrors the service's problem types.
 
 ClientError
+├── OtherVersion           the service answered what this client doesn't read
 ├── Unreachable            nobody answered at that address, or the connection broke
 └── ProblemError           the service answered with a problem (RFC 9457)
     ├── BadRequest         400: a header, query or body that can't be parsed
@@ -21,6 +22,7 @@ ClientError
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import httpx
@@ -43,6 +45,10 @@ class ClientError(Exception):
 
 class Unreachable(ClientError):
     """Nobody answered, or the connection broke and the call may not be repeated. Check the address and the service."""
+
+
+class OtherVersion(ClientError):
+    """The service has another version than this client, and answered in a form that this one doesn't read."""
 
 
 class ProblemError(ClientError):
@@ -141,6 +147,10 @@ _BY_STATUS: Mapping[int, type[ProblemError]] = {
 }
 
 
+_NO_ROUTE = frozenset({404, 405})
+_NO_ADDRESS = ("Nothing has the address", "Method Not Allowed")
+
+
 def error_of(response: httpx.Response) -> ProblemError:
     """The exception for an answer that is no success, whose body was read."""
     try:
@@ -152,4 +162,9 @@ def error_of(response: httpx.Response) -> ProblemError:
     retry_after_s = float(wait) if wait.isdecimal() else None  # the service never answers with a date
     if not isinstance(problem, Mapping):
         problem = {"detail": str(problem)}
+    if response.status_code in _NO_ROUTE and str(problem.get("detail", "")).startswith(_NO_ADDRESS):
+        problem = {
+            "hint": f"Is the service older than this client ({version('adapter-service')})?",
+            **problem,
+        }
     return kind(response.status_code, problem, retry_after_s)

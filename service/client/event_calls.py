@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from service.client.calls import Call, path
+from service.client.calls import Call, nothing, path
 from service.client.records import Raw
 
 
@@ -31,6 +31,16 @@ class EventPage:
 
     items: tuple[Event, ...]
     next_after: int
+
+
+_SILENT_S = 60.0
+"""The service says something at least every 15 seconds."""
+
+
+def follow_events(after: int, filters: Mapping[str, str | int]) -> Call[None]:
+    """Its answer is a stream of events, each with an `Event`."""
+    params = {"after": after, "follow": "true", **filters}
+    return Call("GET", path("events"), nothing, params=params, timeout_s=_SILENT_S)
 
 
 def list_events(after: int, filters: Mapping[str, str | int]) -> Call[EventPage]:

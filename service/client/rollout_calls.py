@@ -102,6 +102,12 @@ def divide(
     return Call("PUT", path("adapters", name, "aliases", alias), lambda answer: Rollout.read(answer.json()), json=body)
 
 
+def roll_back(name: str, alias: str, reason: str | None) -> Call[Rollout]:
+    address = path("adapters", name, "aliases", alias, "rollback")
+    body = {} if reason is None else {"reason": reason}
+    return Call("POST", address, lambda answer: Rollout.read(answer.json()), json=body, repeatable=False)
+
+
 def compare(name: str, alias: str) -> Call[Comparison]:
     address = path("adapters", name, "aliases", alias, "comparison")
     return Call("GET", address, lambda answer: Comparison.read(answer.json()))

@@ -3,7 +3,9 @@
 numpy has no bfloat16. Its 16 bits are the upper half of a float32's, so that reading it as float32 loses nothing.
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,8 +32,17 @@ _DTYPES: Mapping[str, str] = {
 
 
 def encode_arrays(arrays: Mapping[str, Any]) -> bytes:
-    """The arrays, or whatever numpy makes arrays of (nested lists, torch tensors on a CPU), as safetensors."""
+    """The arrays, or whatever numpy makes arrays of (nested lists), or torch's tensors, as safetensors."""
+    torch = sys.modules.get("torch")  # who has tensors has imported it
+    if torch is not None and any(isinstance(array, torch.Tensor) for array in arrays.values()):
+        return _encode_tensors(torch, arrays)
     return save({name: np.ascontiguousarray(np.asarray(array)) for name, array in arrays.items()})
+
+
+def _encode_tensors(torch: Any, arrays: Mapping[str, Any]) -> bytes:
+    """On whichever device they are, and of dtypes that numpy has nothing for."""
+    encode: Callable[[Mapping[str, Any]], bytes] = import_module("safetensors.torch").save
+    return encode({name: torch.as_tensor(array).detach().cpu().contiguous() for name, array in arrays.items()})
 
 
 def decode_arrays(body: bytes) -> dict[str, Array]:

@@ -31,6 +31,7 @@ from service.front.resolution.registry_snapshot import Snapshot, is_there
 from service.front.services.adapter_lists import AdapterLists
 from service.front.services.adapters import Adapters
 from service.front.services.alias_meter import AliasMeter
+from service.front.services.aliases import Aliases
 from service.front.services.differences import Differences
 from service.front.services.inference import Inference
 from service.front.services.last_uses import LastUses
@@ -89,6 +90,7 @@ class Engine:
             registry, limits, self._snapshot, self._hosts, self.models, self._leases, merges
         )
 
+        self.aliases: Final = Aliases(registry, self._snapshot)
         self.adapter_lists: Final = AdapterLists(registry, self._snapshot, self._hosts, uses)
         self._flusher = Periodic("counts of adapters", FLUSH_S, uses.flush, counted.flush)
 

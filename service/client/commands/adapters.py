@@ -8,6 +8,7 @@ import typer
 
 from service.client.commands.output import AsFormat, Format, counted, print_items, print_table
 from service.client.commands.session import client_of
+from service.client.event_calls import Event
 from service.client.records import Adapter, Pushed, Version
 
 Name: TypeAlias = Annotated[str, typer.Argument(help="The adapter's name.")]
@@ -155,17 +156,29 @@ def delete(
     client_of(context).adapters.delete(name, version=int(number) if number else None, drain=drain)
 
 
-def log(context: typer.Context, name: Name) -> None:
-    """What was done to an adapter, the newest first."""
-    events = [event for event in client_of(context).events.list() if event.subject.partition("@")[0] == name]
-    for event in reversed(events):
-        why = event.raw.get("reason") or event.detail.get("reason")
-        typer.echo(f"{event.at}  {event.kind}  {event.subject}  by {event.by or 'nobody named'}")
-        detail = {key: value for key, value in event.detail.items() if key != "reason"}
-        if detail:
-            typer.echo(f"    {json.dumps(detail)}")
-        if why:
-            typer.echo(f"    {why}")
+def log(
+    context: typer.Context,
+    name: Name,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with every change as it is made.")] = False,
+) -> None:
+    """What was done to an adapter, the newest first; with --follow what is done from now on."""
+    events = client_of(context).events
+    past = list(events.list(adapter=name))
+    for event in reversed(past):
+        _print_event(event)
+    if follow:
+        for event in events.follow(adapter=name, after=past[-1].id if past else 0):
+            _print_event(event)
+
+
+def _print_event(event: Event) -> None:
+    why = event.raw.get("reason") or event.detail.get("reason")
+    typer.echo(f"{event.at}  {event.kind}  {event.subject}  by {event.by or 'nobody named'}")
+    detail = {key: value for key, value in event.detail.items() if key != "reason"}
+    if detail:
+        typer.echo(f"    {json.dumps(detail)}")
+    if why:
+        typer.echo(f"    {why}")
 
 
 def _cells(adapter: Adapter) -> tuple[object, ...]:

@@ -18,6 +18,8 @@ Reason: TypeAlias = Annotated[str | None, typer.Option(help="Why; it stands in t
 def add_to(app: typer.Typer) -> None:
     alias = typer.Typer(no_args_is_help=True, help="Movable names of versions.", rich_markup_mode=None)
     alias.command("set")(set_alias)
+    alias.command()(split)
+    alias.command()(show)
     alias.command("delete")(delete)
     alias.command()(history)
     app.add_typer(alias, name="alias")
@@ -36,9 +38,45 @@ def set_alias(
     typer.echo(f"{name}@{alias} is {name}@{version}")
 
 
-def delete(context: typer.Context, name: Name, alias: Alias) -> None:
+def split(
+    context: typer.Context,
+    name: Name,
+    alias: Alias,
+    shares: Annotated[list[str], typer.Argument(help="version=share, as in 3=0.9 4=0.1; they add up to 1.")],
+    shadow: Annotated[int | None, typer.Option(help="A version on which requests are run too, to compare.")] = None,
+    shadow_share: Annotated[float | None, typer.Option(help="Of how many requests; by default 0.1.")] = None,
+    reason: Reason = None,
+) -> None:
+    """Divide the requests of name@alias between versions, or have a shadow run beside one (`3=1 --shadow 4`)."""
+    versions: dict[int, float] = {}
+    for written in shares:
+        version, equals, share = written.partition("=")
+        if not (equals and version.isdecimal()):
+            raise ValueError(f"{written!r} is no share: write version=share, as in 3=0.9.")
+        versions[int(version)] = float(share)
+    rollout = client_of(context).rollouts.split(
+        name, alias, versions, shadow=shadow, shadow_share=shadow_share, reason=reason
+    )
+    typer.echo(f"{name}@{alias} is {_reference(name, rollout)}")
+
+
+def show(context: typer.Context, name: Name, alias: Alias) -> None:
+    """The versions of an alias with their requests, errors and latencies, and how a shadow's answers compare."""
+    found = client_of(context).rollouts.compare(name, alias)
+    print_table(
+        ("VERSION", "SHARE", "REQUESTS", "ERRORS", "P50 MS", "P95 MS"),
+        ((v.version, f"{v.share:.4g}", v.requests, v.errors, _ms(v.p50_ms), _ms(v.p95_ms)) for v in found.versions),
+    )
+    if found.shadows:
+        print_table(
+            ("SHADOW", "BESIDE", "EQUAL", "CLOSE", "DIFFERENT", "FAILED", "DROPPED"),
+            ((s.version, s.against, s.equal, s.close, s.different, s.failed, s.dropped) for s in found.shadows),
+        )
+
+
+def delete(context: typer.Context, name: Name, alias: Alias, reason: Reason = None) -> None:
     """Forget an alias; its version stays."""
-    client_of(context).adapters.delete_alias(name, alias)
+    client_of(context).adapters.delete_alias(name, alias, reason=reason)
 
 
 def history(context: typer.Context, name: Name, alias: Alias) -> None:
@@ -48,41 +86,38 @@ def history(context: typer.Context, name: Name, alias: Alias) -> None:
 
 
 def rollback(context: typer.Context, name: Name, alias: Alias, reason: Reason = None) -> None:
-    """Let an alias be what it was before its last move."""
-    client = client_of(context)
-    moves = _moves(client, name, alias)
-    before = moves[-1].detail.get("from") if moves else None
-    if before is None:
-        raise ValueError(f"{name}@{alias} was never moved, so there is nothing to go back to.")
-    if isinstance(before, int):
-        client.adapters.promote(name, before, alias=alias, reason=reason or "rollback")
-    else:
-        rollout = Rollout.read(before)
-        client.rollouts.split(
-            name,
-            alias,
-            rollout.versions,
-            shadow=rollout.shadow,
-            shadow_share=rollout.shadow_share,
-            reason=reason or "rollback",
-        )
-    typer.echo(f"{name}@{alias} is {name}@{before if isinstance(before, int) else f'({_told(before)})'}")
+    """Let an alias be what it was before its last move; again goes one step further back."""
+    rollout = client_of(context).adapters.rollback(name, alias, reason=reason)
+    typer.echo(f"{name}@{alias} is {_reference(name, rollout)}")
+
+
+def _reference(name: str, rollout: Rollout) -> str:
+    if rollout.shadow is None and len(rollout.versions) == 1:
+        return f"{name}@{next(iter(rollout.versions))}"
+    return f"{name}@({_shares(rollout)})"
+
+
+def _shares(rollout: Rollout) -> str:
+    shares = [f"{version}: {share:.4g}" for version, share in rollout.versions.items()]
+    return ", ".join(shares if rollout.shadow is None else [*shares, f"shadow {rollout.shadow}"])
 
 
 def _told(target: Any) -> object:
     """Where an alias points or pointed, as the log has it: a version's number, or shares."""
     if target is None or isinstance(target, int):
         return target
-    rollout = Rollout.read(target)
-    shares = [f"{version}: {share:.4g}" for version, share in rollout.versions.items()]
-    return ", ".join(shares if rollout.shadow is None else [*shares, f"shadow {rollout.shadow}"])
+    return _shares(Rollout.read(target))
 
 
 def _moves(client: Client, name: str, alias: str) -> list[Event]:
-    subject = f"{name}@{alias}"
-    return [event for event in client.events.list() if event.subject == subject and event.kind == "alias.moved"]
+    moves = client.events.list(adapter=name, kind="alias.moved")
+    return [event for event in moves if event.subject == f"{name}@{alias}"]
 
 
 def _cells(move: Event) -> tuple[object, ...]:
-    why = move.raw.get("reason") or move.detail.get("reason")
+    why = move.raw.get("reason") or move.detail.get("reason") or ("rolled back" if "undoes" in move.detail else None)
     return (move.at, _told(move.detail.get("from")), _told(move.detail.get("to")), move.by, why)
+
+
+def _ms(milliseconds: float | None) -> str:
+    return "-" if milliseconds is None else f"{milliseconds:.1f}"

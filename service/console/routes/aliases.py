@@ -48,5 +48,5 @@ def move_alias_here(
 ) -> Response:
     reason = form.get("reason")[:LONGEST_REASON] or None
     with because(reason):
-        engine.adapters.move_alias(name, alias, form.number("version"), reason=reason)
+        engine.aliases.move(name, alias, form.number("version"), reason=reason)
     return RedirectResponse(f"{HERE}/adapters/{in_path(shown(name))}", 303)

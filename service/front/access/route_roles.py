@@ -61,6 +61,7 @@ POST /models/{model_id}/adapters/{name}/unload
 POST /adapters/{name}/versions
 PUT /adapters/{name}/state
 PUT /adapters/{name}/aliases/{alias}
+POST /adapters/{name}/aliases/{alias}/rollback
 DELETE /adapters/{name}/aliases/{alias}
 DELETE /adapters/{name}
 DELETE /adapters/{name}/versions/{version}

@@ -11,7 +11,7 @@ from models_registry.adapters.absent_heads import labels_of
 from models_registry.adapters.cancellation import Stopped
 from models_registry.adapters.catalog import parse_config, parse_stored
 from models_registry.errors import Damaged, NotFound, RegistryError
-from models_registry.records import Adapter, AdapterVersion, AdapterWords, Once, Rollout
+from models_registry.records import Adapter, AdapterVersion, AdapterWords, Once
 from models_registry.references import pick_removable
 from models_registry.registry import Registry
 from models_registry.safetensors_files import read_safetensors
@@ -211,26 +211,7 @@ class Adapters:
         freed = hosted is None or hosted.unload(self._find(name).versions)
         return self.find(version.adapter), freed
 
-    # ---- aliases and removing -------------------------------------------------------------------------------
-
-    def move_alias(
-        self,
-        name: str,
-        alias: str,
-        to: int | Rollout,
-        *,
-        if_match: Collection[str] | None = None,
-        reason: str | None = None,
-    ) -> Adapter:
-        """From now on `name@alias` is that version, or is divided so; `if_match` as in `add_version`. Raises `Invalid`
-        for the alias or the division, `NotFound`, `Stale`."""
-        self._registry.move_alias(name, alias, to, if_match=if_match, reason=reason)
-        return self._find(name)
-
-    def remove_alias(self, name: str, alias: str) -> None:
-        """Raises `NotFound`."""
-        self._registry.remove_alias(name, alias)
-        self._snapshot.refresh()
+    # ---- removing -------------------------------------------------------------------------------------------
 
     def remove(self, name: str, drain: bool = False) -> None:
         """Out of the registry and out of memory. Raises `NotFound`, and `Conflict` while requests hold it or aliases

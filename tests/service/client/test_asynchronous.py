@@ -9,14 +9,24 @@ import pytest
 from apps import LORA
 
 from service.client import AsyncClient, CheckpointFiles, Client, NotFound
-from service.client.asynchronous import AsyncAdapters, AsyncModels
-from service.client.blocking import Adapters, Models
+from service.client.adapters import Adapters
+from service.client.async_adapters import AsyncAdapters
+from service.client.events import AsyncEvents, Events
+from service.client.models import AsyncModels, Models
+from service.client.rollouts import AsyncRollouts, Rollouts
 
 ROWS = np.array([[1.0, 2.0, 3.0, 4.0]], "f4")
 
 
 @pytest.mark.parametrize(
-    ("blocking", "asynchronous"), [(Client, AsyncClient), (Models, AsyncModels), (Adapters, AsyncAdapters)]
+    ("blocking", "asynchronous"),
+    [
+        (Client, AsyncClient),
+        (Models, AsyncModels),
+        (Adapters, AsyncAdapters),
+        (Events, AsyncEvents),
+        (Rollouts, AsyncRollouts),
+    ],
 )
 def test_both_clients_have_the_same_methods(blocking: type, asynchronous: type) -> None:
     def parameters(kind: type) -> dict[str, list[str]]:

@@ -4,8 +4,9 @@ import asyncio
 
 import numpy as np
 import pytest
+from apps import RANDOM_LORA
 
-from service.client import AsyncClient, CheckpointFiles, Client, Invalid
+from service.client import AsyncClient, CheckpointFiles, Client, Conflict, Invalid
 
 CONFIG = {"peft_type": "LORA", "r": 2, "target_modules": ["first"]}
 ROWS = np.ones((2, 4), "f4")
@@ -61,3 +62,19 @@ def test_the_client_for_asyncio_splits_and_compares(client: Client, address: str
             assert (version.version, version.requests) == (1, 1)
 
     asyncio.run(live())
+
+
+def test_a_rollback_is_one_step_with_its_reason(client: Client) -> None:
+    client.adapters.create("stepped", RANDOM_LORA, model="mlp", seed=1)
+    weights = client.adapters.state("stepped")
+    doubled = {key: 2 * array for key, array in weights.items()}
+    client.adapters.push("stepped", (doubled, RANDOM_LORA), model="mlp")
+    for number in (1, 2):
+        client.adapters.promote("stepped", number, alias="prod")
+    assert client.adapters.rollback("stepped", "prod", reason="worse").versions == {1: 1.0}
+    assert client.adapters.get("stepped").aliases == {"prod": 1}
+    with pytest.raises(Conflict, match="nothing to go back to"):
+        client.adapters.rollback("stepped", "prod")
+    client.adapters.delete_alias("stepped", "prod", reason="over")
+    reasons = [event.raw["reason"] for event in client.events.list(adapter="stepped", kind="alias")]
+    assert reasons[-2:] == ["worse", "over"]

@@ -143,6 +143,15 @@ def reads(bodies: Mapping[str, type[pydantic.BaseModel] | Mapping[str, Any]]) ->
     return {"requestBody": {"required": True, "content": content}}
 
 
+def may_read(bodies: Mapping[str, type[pydantic.BaseModel]]) -> dict[str, Any]:
+    """As `reads`, for a route whose body may be left out."""
+    return {"requestBody": {**reads(bodies)["requestBody"], "required": False}}
+
+
+def has_body(request: Request) -> bool:
+    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+
+
 class _FormParser(MultiPartParser):
     """Notices whether the closing boundary arrived; Starlette's own silently leaves out a part that was cut off."""
 

@@ -47,6 +47,7 @@ router = APIRouter(tags=["adapters"])
         **documented(400, 404, 409, 413, 415, 422, 507),
     },
     openapi_extra=reads({JSON: FreshAdapterBody, MULTIPART: UploadedAdapterBody}),
+    dependencies=[Reason],
 )
 def create_adapter(
     model_id: ModelId,

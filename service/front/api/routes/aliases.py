@@ -11,7 +11,7 @@ from models_registry.records import Adapter, Fault, Rollout
 from service.front.access.names import shown
 from service.front.api.adapter_answers import RolloutAnswer, show_rollout
 from service.front.api.dependencies import NAME_PATTERN, AdapterName, Reason, TheEngine, TheSettings
-from service.front.api.http.bodies import JSON, media_type_of, read_json, reads
+from service.front.api.http.bodies import JSON, has_body, may_read, media_type_of, read_json, reads
 from service.front.api.http.paging import Page, PagingQuery
 from service.front.api.http.preconditions import IfMatch
 from service.front.api.problems import documented
@@ -76,6 +76,16 @@ class AliasBody(BaseModel):
         return Rollout(shares, self.shadow, USUAL_SHADOW_SHARE if self.shadow_share is None else self.shadow_share)
 
 
+class RollbackBody(BaseModel):
+    """May be left out."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: str | None = Field(
+        default=None, max_length=1000, description="Why; it stands in the event.", examples=["worse on long texts"]
+    )
+
+
 class AliasAnswer(RolloutAnswer):
     name: str = Field(description="The adapter's name.", examples=["pirate"])
     alias: str = Field(description="The alias.", examples=["prod"])
@@ -93,6 +103,13 @@ def _show(adapter: Adapter, alias: str) -> AliasAnswer:
 async def _read_alias(request: Request, settings: TheSettings) -> AliasBody:
     media_type_of(request, JSON)
     return await read_json(AliasBody, request, settings.max_json_bytes)
+
+
+async def _read_rollback(request: Request, settings: TheSettings) -> RollbackBody:
+    if not has_body(request):
+        return RollbackBody()
+    media_type_of(request, JSON)
+    return await read_json(RollbackBody, request, settings.max_json_bytes)
 
 
 @router.get("/adapters/{name}/aliases", responses=documented(400, 404))
@@ -118,7 +135,21 @@ def move_alias(
     """Let `name@alias` be that version, or several by shares, in one step: each request is answered as before or by one
     of these."""
     with because(body.reason):
-        return _show(engine.adapters.move_alias(name, alias, body.target, if_match=if_match, reason=body.reason), alias)
+        return _show(engine.aliases.move(name, alias, body.target, if_match=if_match, reason=body.reason), alias)
+
+
+@router.post(
+    "/adapters/{name}/aliases/{alias}/rollback",
+    responses=documented(400, 404, 409, 413, 415, 422, 507),
+    openapi_extra=may_read({JSON: RollbackBody}),
+)
+def roll_back_alias(
+    name: AdapterName, alias: AliasName, body: Annotated[RollbackBody, Depends(_read_rollback)], engine: TheEngine
+) -> AliasAnswer:
+    """Let `name@alias` be what it was before its last move, a version or shares, as an event of its own (`alias.moved`,
+    whose `undoes` is the event of that move). Again goes back one step further. 409 where there is no way back."""
+    with because(body.reason):
+        return _show(engine.aliases.roll_back(name, alias, body.reason), alias)
 
 
 @router.delete(
@@ -126,4 +157,4 @@ def move_alias(
 )
 def remove_alias(name: AdapterName, alias: AliasName, engine: TheEngine) -> None:
     """Forget an alias; the version to which it pointed stays."""
-    engine.adapters.remove_alias(name, alias)
+    engine.aliases.remove(name, alias)

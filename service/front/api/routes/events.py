@@ -3,19 +3,21 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Header, Query
 from pydantic import AwareDatetime, BaseModel, Field
 
 from models_registry.event_records import ABOUT_ADAPTERS, Event, EventFilter
 from service.front.access.caller import current_caller
 from service.front.access.names import shown, stored
-from service.front.api.dependencies import NAME_PATTERN, WRITTEN_NAME, TheEngine
+from service.front.api.dependencies import NAME_PATTERN, WRITTEN_NAME, TheDrain, TheEngine
+from service.front.api.event_follower import NumberedEvent, follow_events
+from service.front.api.http.event_stream import EVENTS, EventStream
 from service.front.api.problems import documented
 
 router = APIRouter(tags=["events"])
 
 
-class EventAnswer(BaseModel):
+class EventAnswer(NumberedEvent):
     id: int = Field(description="Greater than that of every earlier event; numbers may be left out.", examples=[12])
     kind: str = Field(description="As in `alias.moved`; `refused` is an attempt.", examples=["version.added"])
     subject: str = Field(description="A base model, an adapter, a version, an alias or a blob.", examples=["tone@3"])
@@ -77,19 +79,46 @@ async def _filter(
     )
 
 
-@router.get("/events", responses=documented(400))
+@router.get(
+    "/events",
+    response_model=EventsAnswer,
+    responses={
+        200: {
+            "description": "A page; with `follow`, events `change` without end, each with an event's id and the event.",
+            "content": {EVENTS: {"schema": {"type": "string"}}},
+        },
+        **documented(400),
+    },
+)
 def list_events(
     engine: TheEngine,
+    drain: TheDrain,
     chosen: Annotated[EventFilter, Depends(_filter)],
     after: Annotated[
         int, Query(ge=0, lt=2**63, description="The last event that the caller has seen.", examples=[12])
     ] = 0,
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many.", examples=[100])] = 100,
-) -> EventsAnswer:
+    follow: Annotated[
+        bool,
+        Query(
+            description="Answer with server-sent events: those behind `after`, then every change as it is made. Ends "
+            "after a quarter of an hour, or with the service; go on with `Last-Event-ID`."
+        ),
+    ] = False,
+    last_event_id: Annotated[
+        int | None, Header(ge=0, lt=2**63, description="With `follow`, goes before `after`.", examples=[12])
+    ] = None,
+) -> EventsAnswer | EventStream:
     """What was changed, when, and by whom: base models and the adapters of the caller's team, everything for an admin.
     An empty page means that nothing was since."""
-    events = engine.events(limit, after, chosen)
-    return EventsAnswer(items=[_show(event) for event in events], next_after=events[-1].id if events else after)
+
+    def read(after: int) -> list[EventAnswer]:
+        return [_show(event) for event in engine.events(limit, after, chosen)]
+
+    if follow:
+        return EventStream(follow_events(engine, drain, read, after if last_event_id is None else last_event_id))
+    events = read(after)
+    return EventsAnswer(items=events, next_after=events[-1].id if events else after)
 
 
 def _show(event: Event) -> EventAnswer:

@@ -40,3 +40,18 @@ def test_a_rollback_goes_back_to_a_split(command: Command, client: Client, name:
     rollouts = client.adapters.get(name).raw["rollouts"]
     assert rollouts["half"]["versions"] == {"1": 0.5, "2": 0.5}
     assert "1: 0.5, 2: 0.5" in command("alias", "history", name, "half").out
+
+
+def test_an_alias_is_split_and_shown_with_what_its_versions_did(command: Command, client: Client, name: str) -> None:
+    said = command("alias", "split", name, "canary", "1=0.75", "2=0.25", "--reason", "a try").out
+    assert said == f"{name}@canary is {name}@(1: 0.75, 2: 0.25)\n"
+    client.infer("mlp", {"x": [[1.0, 2.0, 3.0, 4.0]]}, adapter=f"{name}@canary")
+    lines = command("alias", "show", name, "canary").out.splitlines()
+    assert lines[0].split()[:3] == ["VERSION", "SHARE", "REQUESTS"]
+    assert [line.split()[:2] for line in lines[1:]] == [["1", "0.75"], ["2", "0.25"]]
+    assert "SHADOW" not in "".join(lines)
+    assert command("alias", "split", name, "canary", "1=1", "--shadow", "2").out.endswith("(1: 1, shadow 2)\n")
+    assert command("alias", "split", name, "canary", "half").code == 1
+    refused = command("alias", "split", name, "canary", "1=0.5")
+    assert refused.code == 1
+    assert "add up to" in refused.err

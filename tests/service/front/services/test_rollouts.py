@@ -54,8 +54,7 @@ def in_the_background(call: Callable[[], object]) -> Generator[threading.Thread]
 
 def test_an_alias_that_moves_under_load_is_one_version_in_each_answer(tone: Running) -> None:
     expected: dict[object, Tensor] = {f"tone@{n}": tone.output(f"tone@{n}") for n in (1, 2, 3)}
-    adapters = tone.engine.adapters
-    adapters.move_alias("tone", "prod", 1)
+    tone.engine.aliases.move("tone", "prod", 1)
     moves = [2, 3, 1] * 10
     done = threading.Event()
     wrong: list[object] = []
@@ -74,7 +73,7 @@ def test_an_alias_that_moves_under_load_is_one_version_in_each_answer(tone: Runn
     with ThreadPoolExecutor(3) as pool:
         askers = [pool.submit(ask) for _ in range(3)]
         for number in moves:
-            adapters.move_alias("tone", "prod", number)
+            tone.engine.aliases.move("tone", "prod", number)
             # From the answer on nobody gets an older one.
             assert tone.answer("tone@prod").adapter[0] == f"tone@{number}"
             eventually(lambda number=number: f"tone@{number}" in seen)
@@ -86,9 +85,9 @@ def test_an_alias_that_moves_under_load_is_one_version_in_each_answer(tone: Runn
 
 
 def test_an_alias_that_was_removed_answers_no_more(tone: Running) -> None:
-    tone.engine.adapters.move_alias("tone", "prod", 2)
+    tone.engine.aliases.move("tone", "prod", 2)
     assert tone.answer("tone@prod").adapter[0] == "tone@2"
-    tone.engine.adapters.remove_alias("tone", "prod")
+    tone.engine.aliases.remove("tone", "prod")
     with pytest.raises(NotFound, match="no alias 'prod'"):
         tone.answer("tone@prod")
 
@@ -130,7 +129,7 @@ def test_a_version_in_use_stays_until_its_requests_are_done(
 
 def test_a_drain_lets_running_requests_finish_and_is_over_for_new_ones_at_once(gated_tone: Running, gate: Gate) -> None:
     adapters = gated_tone.engine.adapters
-    adapters.move_alias("tone", "prod", 3)
+    gated_tone.engine.aliases.move("tone", "prod", 3)
     gate.shut()
     runs = gated_tone.ask("tone@prod")
     gate.wait_for_arrival()
@@ -149,7 +148,7 @@ def test_a_drain_lets_running_requests_finish_and_is_over_for_new_ones_at_once(g
 
 def test_a_whole_adapter_drains_too(gated_tone: Running, gate: Gate) -> None:
     adapters = gated_tone.engine.adapters
-    adapters.move_alias("tone", "prod", 1)
+    gated_tone.engine.aliases.move("tone", "prod", 1)
     gate.shut()
     runs = [gated_tone.ask(reference) for reference in ("tone@prod", "tone", {"tone@1": 0.5, "tone@2": 0.5})]
     gate.wait_for_arrival()
@@ -169,7 +168,7 @@ def test_a_drain_that_takes_too_long_changes_nothing_and_says_how_many_still_run
 ) -> None:
     monkeypatch.setattr("service.front.services.adapters.DRAIN_S", 0.05)
     adapters = gated_tone.engine.adapters
-    adapters.move_alias("tone", "prod", 3)
+    tone.engine.aliases.move("tone", "prod", 3)
     before = gated_tone.registry.snapshot()
     gate.shut()
     runs = [gated_tone.ask("tone@prod"), gated_tone.ask("tone")]

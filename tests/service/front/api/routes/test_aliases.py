@@ -125,3 +125,46 @@ def test_an_adapter_or_version_with_an_alias_goes_only_with_it(client: TestClien
     expect(client.put("/adapters/aliased/aliases/prod", json={"version": 2}), 200)
     expect(client.delete("/adapters/aliased?drain=true"), 204)
     expect_problem(client.get("/adapters/aliased"), 404, "not-found")
+
+
+def test_a_rollback_goes_back_one_step_each_time_and_is_an_event(client: TestClient) -> None:
+    two_versions(client, "undone")
+    address = "/adapters/undone/aliases/prod"
+    split = {"1": 0.75, "2": 0.25}
+    for body in ({"version": 1}, {"versions": split}, {"version": 2}):
+        expect(client.put(address, json=body), 200)
+
+    back = expect(client.post(f"{address}/rollback", json={"reason": "worse"}), 200)
+    assert (back["version"], back["versions"]) == (1, split)
+    assert expect(client.post(f"{address}/rollback"), 200) == whole("undone", "prod", 1)
+    assert answering(client, "undone@prod") == "undone@1"
+    problem = expect_problem(client.post(f"{address}/rollback"), 409, "conflict")
+    assert "nothing to go back to" in problem["detail"]
+
+    events = expect(client.get("/events?adapter=undone&kind=alias"), 200)["items"]
+    assert [event["detail"].get("undoes") for event in events] == [None, None, None, events[2]["id"], events[1]["id"]]
+    assert events[3]["reason"] == "worse"
+    assert events[3]["detail"]["from"] == 2
+    assert events[3]["detail"]["to"] == {"versions": split}
+
+
+def test_a_move_after_a_rollback_can_be_rolled_back_itself(client: TestClient) -> None:
+    two_versions(client, "redone")
+    address = "/adapters/redone/aliases/prod"
+    for number in (1, 2):
+        expect(client.put(address, json={"version": number}), 200)
+    expect(client.post(f"{address}/rollback"), 200)
+    expect(client.put(address, json={"version": 2}), 200)
+    assert expect(client.post(f"{address}/rollback"), 200)["version"] == 1
+
+
+def test_there_is_no_way_back_to_a_version_that_is_gone(client: TestClient) -> None:
+    two_versions(client, "burnt")
+    address = "/adapters/burnt/aliases/prod"
+    for number in (1, 2):
+        expect(client.put(address, json={"version": number}), 200)
+    expect(client.delete("/adapters/burnt/versions/1"), 204)
+    problem = expect_problem(client.post(f"{address}/rollback"), 409, "conflict")
+    assert "was version 1, which was removed" in problem["detail"]
+    expect_problem(client.post("/adapters/burnt/aliases/dev/rollback"), 404, "not-found")
+    expect_problem(client.post(f"{address}/rollback", json={"why": "typo"}), 422, "invalid")
