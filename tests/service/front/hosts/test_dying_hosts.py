@@ -11,6 +11,7 @@ import pytest
 from engines import TIMEOUT_S, eventually
 from versions import ARCHITECTURE
 
+from models_registry.arithmetic import Arithmetic
 from models_registry.errors import RegistryError, Unavailable
 from models_registry.records import BaseModel, PythonSource
 from models_registry.registry import Registry
@@ -22,7 +23,7 @@ from service.protocol.errors import HostLost
 from service.protocol.types import BuildOrder, Built, HostLoss, HostStatus
 from tests.service.front.hosts.puppets import Puppet, PuppetTransport
 
-BUILT = Built(ARCHITECTURE, "float32", "cpu", None)
+BUILT = Built(ARCHITECTURE, "float32", "cpu", None, Arithmetic("as_stored", "the dtype was asked for", 4))
 LOSS = HostLoss("SIGSEGV")
 
 
@@ -39,6 +40,9 @@ class Mortal(Puppet):
         return answered
 
     def share(self, models: int) -> None:
+        pass
+
+    def share_resident(self, shares: object) -> None:
         pass
 
     def close(self, reason: RegistryError) -> Future[None]:

@@ -11,6 +11,7 @@ from safetensors.torch import load
 from tolerance import assert_same_in_float32
 from torch import Tensor
 
+from models_registry.adapter_searches import AdapterSearch
 from models_registry.errors import Conflict, Invalid, NotFound, Stale, Unavailable
 from service.front.requests import Accepted, NewAdapter
 from service.protocol.types import HostLimits
@@ -68,7 +69,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing_behind(
     with pytest.raises(Invalid) as caught:
         running.engine.adapters.create(NewAdapter("m", "a", config, weights))
     assert what in str(caught.value)
-    assert running.engine.adapters.page(10) == ()
+    assert running.engine.adapter_lists.page(10).items == ()
     assert list(running.blobs.iterdir()) == []
     assert running.engine.models.find("m").resident == ()
 
@@ -164,12 +165,13 @@ def test_lists_go_by_name_and_page(running: Running) -> None:
     for name in ("c", "a", "b"):
         running.create(name)
     running.create("theirs", model="other")
-    names = [status.adapter.name for status in running.engine.adapters.page(2)]
-    assert names == ["a", "b"]
-    assert [status.adapter.name for status in running.engine.adapters.page(9, after="b")] == ["c", "theirs"]
-    assert [status.adapter.name for status in running.engine.adapters.page(9, model="other")] == ["theirs"]
+    lists = running.engine.adapter_lists
+    first = lists.page(2)
+    assert [status.adapter.name for status in first.items] == ["a", "b"]
+    assert [status.adapter.name for status in lists.page(9, after=first.next).items] == ["c", "theirs"]
+    assert [status.adapter.name for status in lists.page(9, AdapterSearch(model="other")).items] == ["theirs"]
     with pytest.raises(NotFound):
-        running.engine.adapters.page(9, model="nowhere")
+        lists.page(9, AdapterSearch(model="nowhere"))
 
 
 def test_the_generation_grows_with_every_write_of_this_process(running: Running) -> None:
