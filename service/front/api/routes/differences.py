@@ -36,10 +36,12 @@ class StrengthsAnswer(BaseModel):
 class TargetDifferenceAnswer(BaseModel):
     target: str = Field(description="The module.", examples=["model.layers.0.self_attn.q_proj"])
     before: StrengthAnswer | None = Field(
+        title="Before",
         description="Null where the earlier one doesn't act.",
         examples=[{"target": "model.layers.0.self_attn.q_proj", "norm": 1.1, "effective_rank": 5.2}],
     )
     after: StrengthAnswer | None = Field(
+        title="After",
         description="Null where the later one doesn't act.",
         examples=[{"target": "model.layers.0.self_attn.q_proj", "norm": 1.25, "effective_rank": 5.7}],
     )
