@@ -139,6 +139,9 @@ class HostManager:
         with self._table:
             return {name: place.registered_at for name, place in self._places.items() if place.registered_at}
 
+    def knows(self, model: str) -> bool:
+        return (place := self._places.get(model)) is not None and place.registered_at is not None
+
     def hosted(self, model: str) -> HostedModel | None:
         return self.place(model).hosted
 

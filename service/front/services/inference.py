@@ -224,8 +224,7 @@ class Inference:
 
     def _known(self, model: str) -> str:
         """The name, if the caller may know that there is such a model."""
-        is_there = self._hosts.place(model).registered_at is not None
-        return model if is_there and current_caller().may_use(model) else ""
+        return model if self._hosts.knows(model) and current_caller().may_use(model) else ""
 
     def _note_damage(self, error: Damaged, versions: Collection[AdapterVersion]) -> RegistryError:
         damaged = next((version for version in versions if version.digest == error.digest), None)

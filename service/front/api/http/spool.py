@@ -19,13 +19,14 @@ from starlette.requests import Request
 
 from models_registry.errors import NoRoom, TooLarge
 from service.front.access.caller import current_caller
-from service.front.engine import Engine
 
 IN_MEMORY = 1 << 20
 """Bytes."""
 UNKNOWN = math.inf
 
 RECEIVE = "receive the body"
+TEAMS_LIMIT = "adapter_service.request_bytes"
+"""Where the scope has how large the bodies of the caller's team may be, if that is limited."""
 
 MAX_UPLOAD = "ADAPTER_SERVICE_MAX_UPLOAD_BYTES"
 MAX_JSON = "ADAPTER_SERVICE_MAX_JSON_BYTES"
@@ -78,27 +79,25 @@ async def limited(request: Request, limit: int, setting: str = MAX_UPLOAD) -> As
 
     Raises `TooLarge`.
     """
-    most, refusal = _bound(request, limit, setting)
+    own: int | None = request.scope.get(TEAMS_LIMIT)
+    most = limit if own is None else min(own, limit)
     announced = announced_bytes(request)
     if most < announced < UNKNOWN:
-        raise refusal
+        raise _refusal(most, own, setting)
     arrived = 0
     async for chunk in request.stream():
         arrived += len(chunk)
         if arrived > most:
-            raise refusal
+            raise _refusal(most, own, setting)
         if chunk:
             yield chunk
 
 
-def _bound(request: Request, limit: int, setting: str) -> tuple[int, TooLarge]:
-    """The service's own limit or the caller's team's, whichever is lower, with what is said beyond it."""
+def _refusal(most: int, own: int | None, setting: str) -> TooLarge:
+    if most != own:
+        return too_large(most, setting)
     team = current_caller().team
-    engine: Engine = request.app.state.engine
-    own = engine.admission.teams.limits_of(team).request_bytes
-    if own is None or own >= limit:
-        return limit, too_large(limit, setting)
-    return own, TooLarge(f"The body is larger than {own} bytes, the limit `request_bytes` of the team {team!r}.")
+    return TooLarge(f"The body is larger than {own} bytes, the limit `request_bytes` of the team {team!r}.")
 
 
 def announced_bytes(request: Request) -> float:

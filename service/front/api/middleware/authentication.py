@@ -21,6 +21,7 @@ from service.front.access.failed_logins import FailedLogins
 from service.front.access.key_ring import KeyRing, Unknown, digest_of
 from service.front.access.names import stored
 from service.front.access.route_roles import RouteRoles, is_open
+from service.front.api.http.spool import TEAMS_LIMIT
 from service.front.api.metrics.metrics import TEAM, Metrics
 from service.front.api.middleware.audit import HIDDEN, address_of
 from service.front.api.problems import (
@@ -86,6 +87,7 @@ class Authenticate:
             await problem(UNAVAILABLE, error.detail)(scope, receive, send)
             return
         scope[TEAM] = caller.team
+        scope[TEAMS_LIMIT] = scope["app"].state.engine.admission.teams.limits_of(caller.team).request_bytes
         with called_by(caller):
             answer = self._refusal(caller, scope["method"], path, scope["app"].state.engine)
             if answer is not None and answer.status_code == NOT_FOUND.status:
