@@ -43,6 +43,7 @@ from service.front.api.middleware.draining import Drain, RefuseWhileDraining
 from service.front.api.middleware.foreign_pages import RefuseForeignPages
 from service.front.api.middleware.generation import FollowGeneration, TellGeneration
 from service.front.api.middleware.internal_errors import AnswerUnforeseen
+from service.front.api.middleware.other_words import AnswerInOtherWords
 from service.front.api.middleware.prefix import UnderPrefix
 from service.front.api.middleware.rate_limits import TellRateLimits
 from service.front.api.middleware.request_bounds import RefuseUnreadable
@@ -50,9 +51,8 @@ from service.front.api.middleware.request_ids import IdentifyRequests
 from service.front.api.middleware.request_log import LogRequests
 from service.front.api.middleware.security_headers import SetSecurityHeaders
 from service.front.api.middleware.single_headers import RefuseRepeatedHeaders
-from service.front.api.openai import chat, completions, embeddings, lora, responses
-from service.front.api.openai import models as model_names
-from service.front.api.openai.error_bodies import AnswerInOpenAIsWords
+from service.front.api.openai.error_bodies import OPENAIS_WORDS
+from service.front.api.openai.routers import OPENAI
 from service.front.api.openapi import build_document
 from service.front.api.problems import install_problems
 from service.front.api.route_check import require_complete
@@ -75,6 +75,8 @@ from service.front.api.routes import (
 )
 from service.front.api.routes.version import router as version_router
 from service.front.api.telemetry import is_traced, telemetry_of
+from service.front.api.v2.errors import THE_PROTOCOLS_WORDS
+from service.front.api.v2.routers import OPEN_INFERENCE
 from service.front.engine import Engine
 from service.front.hosts.times import HostTimes
 from service.front.periodic import Periodic
@@ -162,9 +164,8 @@ def create_app(settings: Settings) -> FastAPI:
     # Routes are tried one after the other, so the one that is called most goes first.
     ours = (inference, models, adapters, loading, compositions, states, aliases, removals, differences)
     administration = (comparisons, events, keys, teams, usage, health)
-    openai = (chat, completions, responses, embeddings, model_names, lora)
-    routers = (*(resource.router for resource in (*ours, *administration, *openai)), version_router)
-    for router in (*routers, *CONSOLE):
+    routers = tuple(resource.router for resource in (*ours, *administration))
+    for router in (*routers, *OPENAI, *OPEN_INFERENCE, version_router, *CONSOLE):
         require_complete(router.routes)
         app.include_router(router)
     app.mount("/console/assets", StaticFiles(packages=[("service.console", "assets")]))
@@ -180,7 +181,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(RefuseUnreadable)
     app.add_middleware(RefuseWhileDraining, drain=app.state.drain)
     app.add_middleware(AnswerUnforeseen)
-    app.add_middleware(AnswerInOpenAIsWords)
+    app.add_middleware(AnswerInOtherWords, words=OPENAIS_WORDS)
+    app.add_middleware(AnswerInOtherWords, words=THE_PROTOCOLS_WORDS)
     app.add_middleware(AnswerInPages)
     app.add_middleware(TellGeneration)
     app.add_middleware(SetSecurityHeaders)

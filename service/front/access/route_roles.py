@@ -7,7 +7,9 @@ from typing import Final
 
 from models_registry.records import Role
 
-OPEN: Final = frozenset({"/health/live", "/health/ready", "/openapi.json", "/version"})
+OPEN: Final = frozenset(
+    {"/health/live", "/health/ready", "/openapi.json", "/version", "/v2", "/v2/health/live", "/v2/health/ready"}
+)
 """Open to everyone who reaches the port; so are pages and assets below `OPEN_BELOW`."""
 OPEN_BELOW: Final = ("/docs", "/static-offline-docs", "/console/login", "/console/assets")
 CONSOLE: Final = "/console"
@@ -23,6 +25,8 @@ GET /console/playground
 POST /console/models/{model_id}/try
 GET /console/compare
 POST /console/models/{model_id}/compare
+POST /v2/models/{model_id}/infer
+POST /v2/models/{model_id}/versions/{reference}/infer
 """
 _READER: Final = """
 GET /models
@@ -45,6 +49,10 @@ GET /events
 GET /v1/models
 GET /v1/models/{model}
 GET /v1/models/{model}/{reference}
+GET /v2/models/{model_id}
+GET /v2/models/{model_id}/ready
+GET /v2/models/{model_id}/versions/{reference}
+GET /v2/models/{model_id}/versions/{reference}/ready
 GET /teams/{team}
 GET /usage
 GET /console

@@ -30,6 +30,9 @@ from service.front.api.routes.compositions import CompositionBody
 from service.front.api.routes.keys import NewKeyBody
 from service.front.api.routes.models import NewModelBody
 from service.front.api.routes.teams import ChangedTeamBody, NewTeamBody
+from service.front.api.v2.errors import InferenceError
+from service.front.api.v2.infer_answer import InferenceAnswer
+from service.front.api.v2.infer_body import InferenceBody
 
 _OURS: tuple[type[pydantic.BaseModel], ...] = (
     AdapterWordsBody,
@@ -47,6 +50,9 @@ _OURS: tuple[type[pydantic.BaseModel], ...] = (
     FreshAdapterBody,
     InferAnswerBody,
     InferBody,
+    InferenceAnswer,
+    InferenceBody,
+    InferenceError,
     LoadLoraBody,
     ModelTeamsBody,
     NewKeyBody,

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from models_registry.errors import Unavailable
 from service.front.api.http.json_text import MAX_VALUES, Read, parse_json, read, read_call
 from service.front.api.problems import MALFORMED, TOO_LARGE, Refused
+from service.front.api.v2.json_tensors import read_inference
 
 AT_ONCE = 64 * 1024
 IN_A_THREAD = 256 * 1024
@@ -44,6 +45,10 @@ class JsonReader:
     async def read_call(self, body: bytes) -> Any:
         """As `json_text.read_call` does."""
         return await self._read(body, b"call", read_call)
+
+    async def read_inference(self, body: bytes) -> Any:
+        """As `json_tensors.read_inference` does."""
+        return await self._read(body, b"inference", read_inference)
 
     def close(self) -> None:
         """End the process. The reader can be used on, and starts another one then."""

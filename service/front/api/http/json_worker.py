@@ -13,8 +13,13 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from service.front.api.http.json_text import parse_json, read, read_call
+from service.front.api.v2.json_tensors import read_inference
 
-READERS: dict[bytes, Callable[[bytes], Any]] = {b"object": parse_json, b"call": read_call}
+READERS: dict[bytes, Callable[[bytes], Any]] = {
+    b"object": parse_json,
+    b"call": read_call,
+    b"inference": read_inference,
+}
 """By what the first message of two asks for; the second one is the body."""
 
 _NICENESS = 5

@@ -1,17 +1,14 @@
 """Problems in OpenAI's words: `{"error": {message, type, param, code}}`, for everything below `/v1`."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel, Field
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.front.api.problems import PROBLEM_JSON
+from service.front.api.middleware.other_words import OtherWords
+from service.front.api.problem_words import message_of, place_of
 
-BELOW = "/v1/"
 JSON = "application/json"
 # OpenAI's own words, where it has one for a problem; others keep ours.
 _CODES: Mapping[str, str] = {
@@ -20,8 +17,6 @@ _CODES: Mapping[str, str] = {
     "unauthenticated": "invalid_api_key",
 }
 _TYPES: Mapping[int, str] = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-MOST_NAMED = 10
-"""Of what is wrong, in the message."""
 
 
 class ErrorDetails(BaseModel):
@@ -47,10 +42,10 @@ def error_body(problem: Mapping[str, Any], *, is_route: bool = True) -> dict[str
     status, kind = int(problem["status"]), str(problem["type"])
     faults = problem["errors"]
     is_model = is_route and kind == "not-found"
-    param = _param(faults[0]["loc"]) if faults else "model" if is_model else None
+    param = place_of(faults[0]["loc"]) if faults else "model" if is_model else None
     return {
         "error": {
-            "message": _message(problem, faults),
+            "message": message_of(problem),
             "type": _TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error"),
             "param": param,
             "code": "model_not_found" if is_model else _code(kind, status),
@@ -71,65 +66,15 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def _message(problem: Mapping[str, Any], faults: Sequence[Mapping[str, Any]]) -> str:
-    parts = [str(problem["detail"])]
-    parts += [
-        f"{_param(fault['loc'])}: {fault['message']}"
-        for fault in faults[:MOST_NAMED]
-        if fault["message"] != problem["detail"]
-    ]
-    if problem.get("hint"):
-        parts.append(str(problem["hint"]))
-    return " ".join(part if part.endswith((".", "?", "!")) else f"{part}." for part in parts)
-
-
-def _param(loc: Sequence[str | int]) -> str | None:
-    """`messages[0].role`, as OpenAI writes a place."""
-    written = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc)
-    return written.removeprefix(".") or None
-
-
 def openai_status(problem: Mapping[str, Any]) -> int:
     """What is well-formed but wrong is a bad request there, but for what our own contract says of the load shim."""
     status = int(problem["status"])
     return 400 if status == 422 and problem["type"] != "outside-lora-root" else status
 
 
-class AnswerInOpenAIsWords:
-    """Turns every problem that is answered below `/v1` into OpenAI's error, whichever part wrote it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].removeprefix(scope.get("root_path", "")).startswith(BELOW):
-            await self._app(scope, receive, send)
-            return
-        start: Message | None = None
-        body = b""
-
-        async def translate(message: Message) -> None:
-            nonlocal start, body
-            if message["type"] == "http.response.start" and _is_problem(message):
-                start = message
-            elif start is None:
-                await send(message)
-            else:
-                body += message.get("body", b"")
-                if not message.get("more_body"):
-                    await _send_error(start, json.loads(body), "route" in scope, send)
-
-        await self._app(scope, receive, translate)
+def _translate(problem: Mapping[str, Any], is_route: bool) -> tuple[int, dict[str, Any]]:
+    """The status and the body of a problem."""
+    return openai_status(problem), error_body(problem, is_route=is_route)
 
 
-def _is_problem(start: Message) -> bool:
-    return MutableHeaders(scope=start).get("content-type", "").startswith(PROBLEM_JSON)
-
-
-async def _send_error(start: Message, problem: Mapping[str, Any], is_route: bool, send: Send) -> None:
-    content = json.dumps(error_body(problem, is_route=is_route), ensure_ascii=False).encode()
-    headers = MutableHeaders(scope=start)
-    headers["content-type"] = JSON
-    headers["content-length"] = str(len(content))
-    await send({**start, "status": openai_status(problem), "headers": headers.raw})
-    await send({"type": "http.response.body", "body": content})
+OPENAIS_WORDS = OtherWords("/v1", _translate)

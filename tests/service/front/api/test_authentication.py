@@ -47,6 +47,9 @@ def test_the_table_has_the_routes_of_the_document_and_no_other(client: TestClien
         ("GET", "/health/live"),
         ("GET", "/health/ready"),
         ("GET", "/version"),
+        ("GET", "/v2"),
+        ("GET", "/v2/health/live"),
+        ("GET", "/v2/health/ready"),
     }
 
 

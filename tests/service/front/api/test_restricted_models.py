@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import httpx2
 import pytest
 from apps import RANDOM_LORA, ROWS, Start, expect, expect_problem, host
 from starlette.testclient import TestClient
@@ -37,6 +38,10 @@ def models(client: TestClient, who: dict[str, str]) -> list[str]:
     return [item["id"] for item in expect(client.get("/models", headers=who), 200)["items"]]
 
 
+def not_found(answer: httpx2.Response) -> str:
+    return expect_problem(answer, 404, "not-found")["detail"]
+
+
 def create(client: TestClient, who: dict[str, str], model: str, name: str) -> None:
     body = {"name": name, "config": RANDOM_LORA}
     expect(client.post(f"/models/{model}/adapters", headers=who, json=body), 201)
@@ -63,8 +68,11 @@ def test_every_route_of_a_hidden_model_answers_as_of_one_that_never_was(service:
     expect(service.patch("/adapters/common", json={"visibility": "shared"}), 200)
     search = member(service, "search")
     restrict(service, ["default"])
+    tensors = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": ROWS[0]}]}
     bodies: dict[str, Any] = {
         "/models/{model_id}/infer": {"inputs": {"x": ROWS}},
+        "/v2/models/{model_id}/infer": tensors,
+        "/v2/models/{model_id}/versions/{reference}/infer": tensors,
         "/models/{model_id}/adapters": {"name": "mine", "config": RANDOM_LORA},
         "/models/{model_id}/adapters/compose": {"name": "mine", "adapters": {"default:common": 1.0}, "method": "cat"},
     }
@@ -77,7 +85,8 @@ def test_every_route_of_a_hidden_model_answers_as_of_one_that_never_was(service:
             address = re.sub(r"\{(\w+)\}", "1", path.replace("{model_id}", model).replace("{name}", "default:common"))
             body = bodies.get(path)
             answer = service.request(method, address, headers=search, json=body if method == "POST" else None)
-            said.append(expect_problem(answer, 404, "not-found")["detail"].replace(model, NEVER))
+            words = expect(answer, 404)["error"] if path.startswith("/v2") else not_found(answer)
+            said.append(words.replace(model, NEVER))
         tried += 1
         if "{name}" not in path:
             assert said[0] == said[1], (method, path)
