@@ -1,15 +1,14 @@
-"""The commands about adapters: find, show, push, pull, label, compose, delete, and their history."""
+"""The commands about adapters: find, show, label, compose, delete, and their history."""
 
 import json
-from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
-from service.client.commands.output import AsFormat, Format, counted, print_items, print_table
+from service.client.commands.output import AsFormat, Format, print_items, print_table
 from service.client.commands.session import client_of
 from service.client.event_calls import Event
-from service.client.records import Adapter, Pushed, Version
+from service.client.records import Adapter, Version
 
 Name: TypeAlias = Annotated[str, typer.Argument(help="The adapter's name.")]
 Reference: TypeAlias = Annotated[str, typer.Argument(help="tone, tone@3 or tone@prod.")]
@@ -18,9 +17,6 @@ Reference: TypeAlias = Annotated[str, typer.Argument(help="tone, tone@3 or tone@
 def add_to(app: typer.Typer) -> None:
     app.command("list")(list_adapters)
     app.command()(show)
-    app.command()(push)
-    app.command()(pull)
-    app.command()(diff)
     app.command()(label)
     app.command()(compose)
     app.command()(delete)
@@ -30,11 +26,17 @@ def add_to(app: typer.Typer) -> None:
 def list_adapters(
     context: typer.Context,
     model: Annotated[str | None, typer.Option(help="Only those of this base model.")] = None,
+    labels: Annotated[str | None, typer.Option("--labels", "-l", help="As in stage=prod,lang in (de,en),!old.")] = None,
+    method: Annotated[str | None, typer.Option(help="LORA, ADALORA or IA3.")] = None,
+    text: Annotated[str | None, typer.Option("--text", help="In the name or the description.")] = None,
+    sort: Annotated[str | None, typer.Option(help="name, created or used; -used: the newest first.")] = None,
     shape: AsFormat = Format.TABLE,
 ) -> None:
     """The adapters that you may use."""
+    given = {"labels": labels, "method": method and method.upper(), "q": text, "sort": sort}
+    filters = {name: value for name, value in given.items() if value is not None}
     head = ("ADAPTER", "MODEL", "NEWEST", "METHOD", "ALIASES", "LABELS")
-    print_items(client_of(context).adapters.list(model=model), shape, head, _cells)
+    print_items(client_of(context).adapters.list(model=model, **filters), shape, head, _cells)
 
 
 def show(context: typer.Context, name: Name, shape: AsFormat = Format.TABLE) -> None:
@@ -52,55 +54,6 @@ def show(context: typer.Context, name: Name, shape: AsFormat = Format.TABLE) -> 
         aliases.get(number, []).append(alias)
     head = ("VERSION", "METHOD", "PARAMETERS", "BYTES", "CREATED", "BY", "ALIASES", "DIGEST")
     print_table(head, (_version_cells(version, aliases[version.version]) for version in adapter.versions))
-
-
-def push(
-    context: typer.Context,
-    directory: Annotated[Path, typer.Argument(help="What PEFT's save_pretrained wrote.")],
-    name: Name,
-    base: Annotated[str, typer.Option(help="The base model that a new adapter belongs to.")],
-    metadata: Annotated[str, typer.Option(help="JSON that stands beside the version.")] = "{}",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
-) -> None:
-    """Store a trained adapter: a new one, or the next version of it. Says first what that would come to."""
-    client, notes = client_of(context), _object(metadata)
-    planned = client.adapters.check(name, directory, model=base)
-    typer.echo(_plan_of(planned), err=True)
-    for warning in planned.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    if not planned.unchanged and not yes:
-        typer.confirm("Push?", abort=True, err=True)
-    pushed = planned if planned.unchanged else client.adapters.push(name, directory, model=base, metadata=notes)
-    typer.echo(pushed.version.reference)
-
-
-def pull(
-    context: typer.Context,
-    reference: Reference,
-    directory: Annotated[Path | None, typer.Argument(help="Where to; by default a directory of its name.")] = None,
-) -> None:
-    """Write PEFT's two files, which `PeftModel.from_pretrained` loads."""
-    target = directory or Path(reference.partition("@")[0].replace(":", "-"))
-    typer.echo(client_of(context).adapters.pull(reference, target))
-
-
-def diff(
-    context: typer.Context,
-    before: Annotated[str, typer.Argument(help="tone@1; or the later one alone, to compare it with the one before.")],
-    after: Annotated[str | None, typer.Argument(help="tone@2, tone@prod.")] = None,
-    shape: AsFormat = Format.TABLE,
-) -> None:
-    """What changed between two versions: the config, and how far what each module gets added is apart."""
-    adapters = client_of(context).adapters
-    found = adapters.diff(before) if after is None else adapters.diff(after, before=before)
-    if shape is Format.JSON:
-        typer.echo(json.dumps(found.raw, indent=2))
-        return
-    typer.echo(f"{found.before} -> {found.after}")
-    for key, (old, new) in found.config.items():
-        typer.echo(f"{key}: {json.dumps(old)} -> {json.dumps(new)}")
-    head = ("MODULE", "BEFORE", "AFTER", "CHANGE", "COSINE")
-    print_table(head, (tuple(map(_number, (t.target, t.before, t.after, t.change, t.cosine))) for t in found.targets))
 
 
 def label(
@@ -145,6 +98,7 @@ def delete(
     context: typer.Context,
     reference: Annotated[str, typer.Argument(help="tone, or one version of it: tone@3.")],
     drain: Annotated[bool, typer.Option("--drain", help="Wait for the requests that use it; aliases go too.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; it stands in the history.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
 ) -> None:
     """Remove an adapter, or one of its versions. Numbers are never used again."""
@@ -153,7 +107,7 @@ def delete(
         raise ValueError(f"{reference!r} is an alias: delete a version (tone@3), or `adapters alias delete`.")
     if not yes:
         typer.confirm(f"Delete {reference}?", abort=True, err=True)
-    client_of(context).adapters.delete(name, version=int(number) if number else None, drain=drain)
+    client_of(context).adapters.delete(name, version=int(number) if number else None, drain=drain, reason=reason)
 
 
 def log(
@@ -187,10 +141,6 @@ def _cells(adapter: Adapter) -> tuple[object, ...]:
     return (adapter.name, adapter.model, adapter.newest.version, adapter.newest.method, aliases, labels)
 
 
-def _number(cell: str | float | None) -> str:
-    return f"{cell:.4g}" if isinstance(cell, float | int) else cell or "-"
-
-
 def _version_cells(version: Version, aliases: list[str]) -> tuple[object, ...]:
     made = (version.created_at, version.raw.get("created_by"), ", ".join(aliases), version.digest[:19])
     return (version.version, version.method, f"{version.parameters:,}", f"{version.bytes:,}", *made)
@@ -198,20 +148,3 @@ def _version_cells(version: Version, aliases: list[str]) -> tuple[object, ...]:
 
 def _labels(labels: dict[str, str]) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(labels.items()))
-
-
-def _plan_of(planned: Pushed) -> str:
-    version = planned.version
-    if planned.unchanged:
-        return f"{version.reference} has these bytes and this config already."
-    what = f"{version.method}, {counted(version.parameters, 'parameter')}, {counted(version.bytes, 'byte')}"
-    if version.version == 1:
-        return f"A new adapter {planned.name} on {planned.model}: {what}."
-    return f"Version {version.version} over {version.version - 1} of {planned.name} on {planned.model}: {what}."
-
-
-def _object(written: str) -> dict[str, Any]:
-    value = json.loads(written)
-    if not isinstance(value, dict):
-        raise TypeError(f'--metadata takes a JSON object, as in {{"run": 7}}, not {written}.')
-    return value

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import typer
 
-from service.client.commands import adapters, aliases, service, texts
+from service.client.commands import adapters, aliases, differences, service, texts, transfers
 from service.client.commands.session import Session
 from service.client.errors import ClientError, Forbidden, Overloaded, Unauthorized, Unavailable, Unreachable
 
@@ -19,7 +19,7 @@ AWAY: Final = 3
 NOT_ALLOWED: Final = 4
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
-for resource in (service, adapters, aliases, texts):
+for resource in (service, transfers, adapters, differences, aliases, texts):
     resource.add_to(app)
 
 

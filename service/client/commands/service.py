@@ -1,17 +1,31 @@
 """The commands about the service itself: where it is, what it hosts, whether all is well."""
 
+import csv
+import json
+from dataclasses import fields
+from datetime import datetime
+from enum import StrEnum
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from service.client.commands.output import AsFormat, Format, counted, print_items
-from service.client.commands.session import Session, client_of, session_of
+from service.client.commands.output import AsFormat, Format, counted, print_items, print_table
+from service.client.commands.session import Session, client_of, config_path, session_of
+from service.client.usage_calls import Used
+
+
+class UsageFormat(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
 
 
 def add_to(app: typer.Typer) -> None:
     app.command()(login)
+    app.command()(config)
     app.command()(models)
+    app.command()(usage)
     app.command()(doctor)
 
 
@@ -22,11 +36,40 @@ def login(
 ) -> None:
     """Remember an address and a key for the commands that follow. An empty key is none."""
     prompt = typer.get_text_stream("stdin").readline if key_stdin else _ask_key
-    session = Session((url or session_of(context).url).rstrip("/"), prompt().strip() or None)
+    session = Session((url or session_of(context).url).rstrip("/"), prompt().strip() or None, "login", "login")
     with session.client() as client:
         hosted = counted(sum(1 for _ in client.models.list()), "base model")
     place = session.remember()
     typer.echo(f"{session.url} answers and hosts {hosted}. Remembered in {place}.")
+
+
+def config(context: typer.Context) -> None:
+    """The address and the key that commands use, and where they come from. The key itself is not shown."""
+    session = session_of(context)
+    typer.echo(f"address   {session.url} ({session.url_from})")
+    typer.echo(f"key       {f'from {session.key_from}' if session.key else 'none'}")
+    typer.echo(f"file      {config_path()}{'' if config_path().is_file() else ', which is not there'}")
+
+
+def usage(
+    context: typer.Context,
+    by: Annotated[str, typer.Option(help="team, model, adapter, version, key, hour; several split at commas.")] = "",
+    since: Annotated[datetime | None, typer.Option("--from", help="From the hour of this time on, UTC.")] = None,
+    until: Annotated[datetime | None, typer.Option("--to", help="Hours that begin before this time, UTC.")] = None,
+    shape: Annotated[UsageFormat, typer.Option("--format", help="A table, JSON or CSV.")] = UsageFormat.TABLE,
+) -> None:
+    """What was used: requests, rows, tokens, seconds, stored byte-hours."""
+    parts = [part.strip() for part in by.split(",") if part.strip()]
+    used = client_of(context).usage(*parts, since=since, until=until)
+    counts = tuple(field.name for field in fields(Used) if field.name != "raw")
+    rows = [[*(one.raw[part] for part in parts), *(getattr(one, count) for count in counts)] for one in used]
+    if shape is UsageFormat.JSON:
+        typer.echo(json.dumps([one.raw for one in used], indent=2))
+    elif shape is UsageFormat.CSV:
+        csv.writer(typer.get_text_stream("stdout"), lineterminator="\n").writerows([[*parts, *counts], *rows])
+    else:
+        head = [name.replace("_", " ").upper() for name in (*parts, *counts)]
+        print_table(head, ([f"{cell:,.6g}" if isinstance(cell, float) else cell for cell in row] for row in rows))
 
 
 def models(context: typer.Context, shape: AsFormat = Format.TABLE) -> None:

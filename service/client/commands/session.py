@@ -17,8 +17,12 @@ DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
 @dataclass(frozen=True, slots=True)
 class Session:
+    """`url_from` and `key_from` say in words where the two come from."""
+
     url: str
     key: str | None
+    url_from: str
+    key_from: str
 
     @classmethod
     def open(cls, url: str | None) -> "Session":
@@ -29,7 +33,9 @@ class Session:
         remembered = _read()
         address = url or remembered.get("url") or DEFAULT_URL
         own = remembered.get("key") if address == remembered.get("url") else None
-        return cls(address.rstrip("/"), os.environ.get("ADAPTERS_KEY") or own)
+        given = "--url or ADAPTERS_URL" if url else "what login remembers" if "url" in remembered else "by default"
+        key, key_from = os.environ.get("ADAPTERS_KEY"), "ADAPTERS_KEY"
+        return cls(address.rstrip("/"), key or own, given, key_from if key else "what login remembers")
 
     def remember(self) -> Path:
         """For the commands that follow. Only this user can read the file. Its tables, which are adapterctl's, stay."""

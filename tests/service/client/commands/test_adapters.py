@@ -70,17 +70,14 @@ def test_an_adapter_is_listed_shown_labelled_and_pulled(command: Command, client
     assert "the first" in log
 
 
-def test_a_diff_names_what_changed(command: Command, client: Client) -> None:
-    client.adapters.create("changed", RANDOM_LORA, model="mlp", seed=3)
-    files = CheckpointFiles.of({**RANDOM_LORA, "lora_alpha": 8}, client.adapters.state("changed"))
-    client.adapters.push("changed", files, model="mlp")
-    said = command("diff", "changed@1", "changed@2").out
-    assert "changed@1 -> changed@2" in said
-    assert "lora_alpha: 4 -> 8" in said
-    assert command("diff", "changed").out == said
-    (first, _) = json.loads(command("diff", "changed", "--format", "json").out)["targets"]
-    assert (first["target"], round(first["cosine"], 6)) == ("first", 1)
-    assert command("diff", "changed@1").code == 1
+def test_a_list_is_filtered_and_sorted(command: Command, client: Client) -> None:
+    for seed, (name, stage) in enumerate((("list-a", "prod"), ("list-b", "dev"), ("list-c", "prod"))):
+        client.adapters.create(name, RANDOM_LORA, model="mlp", seed=seed)
+        client.adapters.describe(name, labels={"listed": stage})
+    ids = command("list", "--format", "id", "-l", "listed=prod", "--method", "lora", "--sort", "-name").out.split()
+    assert ids == ["list-c", "list-a"]
+    assert command("list", "--format", "id", "--text", "ist-b").out.split() == ["list-b"]
+    assert command("list", "--sort", "size").code == 1
 
 
 def test_whatever_reads_a_pipe_gets_whole_cells(command: Command, client: Client) -> None:

@@ -1,5 +1,6 @@
 """`adapters login`, `models`, `doctor`, and what each failure ends with."""
 
+import csv
 import json
 import stat
 from pathlib import Path
@@ -84,3 +85,29 @@ def test_a_login_leaves_the_operators_settings_in_the_file(command: Command, add
     for _ in range(2):
         assert command("login", address, "--key-stdin", lines="\n").code == 0
     assert place.read_text() == f'url = "{address}"\n\n[service]\nport = 9000\n'
+
+
+def test_where_address_and_key_come_from_is_told_without_the_key(
+    command: Command, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert f"address   {address} (--url or ADAPTERS_URL)" in command("config").out
+    command("login", address, "--key-stdin", lines="ask_secret\n")
+    monkeypatch.delenv("ADAPTERS_URL")
+    said = command("config").out
+    assert f"{address} (what login remembers)" in said
+    assert "key       from what login remembers" in said
+    assert "ask_secret" not in said
+    monkeypatch.setenv("ADAPTERS_KEY", "ask_other")
+    assert "key       from ADAPTERS_KEY" in command("config").out
+
+
+def test_usage_is_a_table_json_or_csv(command: Command, client: Client) -> None:
+    client.infer("mlp", {"x": [[1.0, 2.0, 3.0, 4.0]]})
+    asked = ("usage", "--by", "team,model", "--from", "2020-01-01")
+    lines = csv.DictReader(command(*asked, "--format", "csv").out.splitlines())
+    (head,) = [line for line in lines if line["model"] == "mlp"]
+    assert head["team"] == "default"
+    (used,) = [one for one in json.loads(command(*asked, "--format", "json").out) if one["model"] == "mlp"]
+    assert int(head["requests"]) == used["requests"] >= 1
+    assert "STORED BYTE HOURS" in command(*asked).out
+    assert command("usage", "--by", "colour").code == 1
