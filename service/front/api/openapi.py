@@ -25,7 +25,7 @@ from service.front.api.openai.lora import LoadLoraBody, UnloadLoraBody
 from service.front.api.openai.response_answer import ResponseAnswer, ResponseEvent
 from service.front.api.openai.responses_body import ResponsesBody
 from service.front.api.problem_schema import Problem
-from service.front.api.routes.aliases import AliasBody
+from service.front.api.routes.aliases import AliasBody, RollbackBody
 from service.front.api.routes.compositions import CompositionBody
 from service.front.api.routes.keys import NewKeyBody
 from service.front.api.routes.models import NewModelBody
@@ -62,6 +62,7 @@ _OURS: tuple[type[pydantic.BaseModel], ...] = (
     ResponseAnswer,
     ResponseEvent,
     ResponsesBody,
+    RollbackBody,
     UnloadLoraBody,
     UploadedAdapterBody,
     UploadedVersionBody,
