@@ -12,13 +12,14 @@ ROOT = Path(__file__).parents[1]
 OURS = ("models_registry", "service")
 # What every room may import: values, errors, how references are written, dtypes by name, tensors by digest,
 # named tensors as bytes, text without its secrets, tasks by name, who changes something, who answers for an alias,
-# what a team may have, how a model computes, what was used.
+# what a team may have, how a model computes and writes calls, what was used.
 COMMON = {
     "models_registry.records",
     "models_registry.errors",
     "models_registry.references",
     "models_registry.dtypes",
     "models_registry.arithmetic",
+    "models_registry.call_forms",
     "models_registry.tensor_digest",
     "models_registry.safetensors_files",
     "models_registry.redaction",

@@ -39,6 +39,11 @@ class Text:
         return self._tokenizer
 
     @property
+    def template(self) -> str | None:
+        """Of chats; all of them where there are several."""
+        return str(self._tokenizer.chat_template) if self._tokenizer.chat_template else None
+
+    @property
     def pad_token_id(self) -> int:
         """What fills a row. Any token will do where none is meant for it, for the attention mask hides it."""
         own, end = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id

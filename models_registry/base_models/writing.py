@@ -12,6 +12,7 @@ from models_registry.base_models.encoder_decoder import start_token_of
 from models_registry.base_models.generation import GenerationParameters, end_ids
 from models_registry.base_models.text import Text
 from models_registry.base_models.token_ids import Tables, text_faults
+from models_registry.call_forms import MARKS, CallForm, call_form_of
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs
 
@@ -44,7 +45,7 @@ class Prompt:
 @dataclass(frozen=True, slots=True)
 class Writer:
     """A model that writes, the tokens that end its texts, and what makes tokens and reads them. `begins` are the tokens
-    that every text begins with; None where a text goes on from its prompt."""
+    that every text begins with; None where a text goes on from its prompt. Calls of tools have the `call_form`."""
 
     model: PreTrainedModel
     end_ids: frozenset[int]
@@ -52,11 +53,14 @@ class Writer:
     detokenizer: Detokenizer
     begins: tuple[int, ...] | None = None
     reads_images: bool = False
+    call_form: CallForm = "hermes"
 
 
 def writer_of(model: PreTrainedModel, text: Text, reads_images: bool) -> Writer:
     begins = (start_token_of(model) or 0,) if model.config.is_encoder_decoder else None
-    return Writer(model, end_ids(model), text.tokenizer, Detokenizer(text.tokenizer), begins, reads_images)
+    form = call_form_of(text.template)
+    detokenizer = Detokenizer(text.tokenizer, MARKS[form])
+    return Writer(model, end_ids(model), text.tokenizer, detokenizer, begins, reads_images, form)
 
 
 def prompts_of(

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 from models_registry.adapters.cancellation import Stopped, never
 from models_registry.adapters.merge_options import MergeOptions
 from models_registry.arithmetic import Arithmetic
+from models_registry.call_forms import CallForm
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import Adapter, AdapterVersion, Architecture, BaseModel
@@ -57,7 +58,7 @@ class InferRequest:
 @dataclass(frozen=True, slots=True)
 class InferAnswer:
     """`adapter` and `digest` name the exact versions that answered, one entry per row (one in all without rows).
-    `texts` say how each text ended that was written.
+    `texts` say how each text ended that was written; calls in them have the `call_form`.
 
     Its time went into the way to the model's host and back, into waiting there (its inputs' reading included), into its
     adapters' coming, into the forward that it shared.
@@ -72,6 +73,7 @@ class InferAnswer:
     forward_ms: float
     hop_ms: float = 0.0
     texts: tuple[WrittenText, ...] = ()
+    call_form: CallForm = "hermes"
 
 
 # ---- adapters ---------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from models_registry.architecture import describe
 from models_registry.arithmetic import Arithmetic
 from models_registry.base_models.spec import BaseModelSpec, Rows
 from models_registry.base_models.writing import Writer
+from models_registry.call_forms import CallForm
 from models_registry.errors import RegistryError
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.injection.kernels.kernel_table import KernelTable
@@ -57,6 +58,7 @@ class LiveModel:
     cache_room: int
     dtype: str | None
     arithmetic: Arithmetic
+    call_form: CallForm
     device: str
 
     @property
@@ -160,6 +162,7 @@ def build(order: BuildOrder, spec: BaseModelSpec, read_blob: ReadBlob, watch: Wa
         cache_room,
         dtype,
         arithmetic,
+        "hermes" if writer is None else writer.call_form,
         str(at),
     )
 

@@ -122,7 +122,8 @@ class TorchHost:
             if (reason := self._ended) is not None:  # meanwhile, so that nobody else ends what was built
                 self.end(reason)
                 raise reason
-            return Built(model.adapted.architecture, model.dtype, model.device, spec.task, model.arithmetic)
+            architecture, arithmetic = model.adapted.architecture, model.arithmetic
+            return Built(architecture, model.dtype, model.device, spec.task, arithmetic, model.call_form)
 
         return in_background(f"building {order.base.id}", begin)
 

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypeAlias
 from torch import Tensor
 
 from models_registry.arithmetic import Arithmetic
+from models_registry.call_forms import CallForm
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import DEFAULT_TEAM, AdapterVersion, Architecture, BaseModel, Fault
@@ -61,13 +62,14 @@ class BuildOrder:
 @dataclass(frozen=True, slots=True)
 class Built:
     """A base model in memory. `dtype` is that of its first floating parameter as it is stored, None where it has none;
-    `arithmetic` is what it computes in."""
+    `arithmetic` is what it computes in, `call_form` how it writes calls of tools."""
 
     architecture: Architecture
     dtype: str | None
     device: str
     task: str | None
     arithmetic: Arithmetic
+    call_form: CallForm = "hermes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,7 @@ class Inference:
             raise await asyncio.to_thread(self._note_damage, error, versions) from error
         if any(self._registry.damage.is_doubted(version) for version in versions):
             await asyncio.to_thread(self._note_soundness, versions)
-        return _answer_of(request.model, answer, (time.monotonic() - begun) * 1000)
+        return _answer_of(hosted, request.model, answer, (time.monotonic() - begun) * 1000)
 
     def _leave(self, request: InferRequest, hosted: HostedModel, id: int, future: Future[HostAnswer]) -> None:
         hosted.host.cancel(id)
@@ -214,7 +214,7 @@ class Inference:
                 team=caller.team,
             )
             if streamed is not None:
-                streamed.begin(selections)
+                streamed.begin(selections, hosted.built.call_form)
             id, future = hosted.infer(call, selections, traced.watch(streamed and streamed.hear))
             self._leases.acquire(future, versions)
             metered.follow(selections, future)
@@ -252,13 +252,14 @@ async def _answer(future: Future[HostAnswer], deadline: float | None) -> HostAns
         raise
 
 
-def _answer_of(model: str, answer: HostAnswer, took_ms: float) -> InferAnswer:
+def _answer_of(hosted: HostedModel, model: str, answer: HostAnswer, took_ms: float) -> InferAnswer:
     return InferAnswer(
         model=model,
         adapter=tuple(map(exact_choice, answer.selections)),
         digest=tuple(map(digest_of, answer.selections)),
         outputs=answer.outputs,
         texts=answer.texts,
+        call_form=hosted.built.call_form,
         queue_ms=answer.queue_ms,
         load_ms=answer.load_ms,
         forward_ms=answer.forward_ms,

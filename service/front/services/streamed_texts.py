@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 
+from models_registry.call_forms import CallForm
 from service.front.requests import AdapterChoice, Digest, InferAnswer
 from service.front.resolution.adapter_selection import digest_of, exact_choice
 from service.protocol.texts import TextPart
@@ -27,12 +28,14 @@ class StreamedTexts:
         self._answering: asyncio.Task[InferAnswer] | None = None
         self.has_begun = False
         """Whether there was a part: what its reader has may not be written again."""
+        self.call_form: CallForm = "hermes"
 
     # ---- what the request's way says ----------------------------------------------------------------------------
 
-    def begin(self, selections: tuple[Selection, ...]) -> None:
-        """These write the texts: one for each, or one for all."""
+    def begin(self, selections: tuple[Selection, ...], call_form: CallForm) -> None:
+        """These write the texts, one for each or one for all; calls in them have the `call_form`."""
         self._selections = selections
+        self.call_form = call_form
 
     def hear(self, part: TextPart) -> None:
         with self._changing:

@@ -1,10 +1,12 @@
 """What is asked of `/v1/chat/completions`."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from models_registry.call_forms import CallForm
 from models_registry.errors import Invalid
 from models_registry.inputs.chats import decode_chats
 from models_registry.inputs.values import Inputs
@@ -64,12 +66,12 @@ class ChatBody(WritingBody):
             names["max_new_tokens"] = "max_completion_tokens"
         return Places("messages", parameters=names)
 
-    def writer(self, head: Mapping[str, Any]) -> ChatWriter:
-        return ChatWriter(head, self.count, self.reports_usage, self.call_reader)
+    def writer(self, head: Mapping[str, Any], call_form: CallForm) -> ChatWriter:
+        return ChatWriter(head, self.count, self.reports_usage, partial(self.call_reader, call_form))
 
-    def call_reader(self) -> ToolCallReader:
+    def call_reader(self, call_form: CallForm) -> ToolCallReader:
         """What finds the calls in one of its texts."""
-        return ToolCallReader(reads_calls=self.may_call, is_call=self.must_call)
+        return ToolCallReader(call_form, reads_calls=self.may_call, is_call=self.must_call)
 
     @property
     def _length(self) -> int | None:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from models_registry.call_forms import CallForm
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs
 from models_registry.records import Fault
@@ -65,7 +66,7 @@ class CompletionBody(WritingBody):
         ids = [entry for entry in self.prompt if isinstance(entry, int)]
         return [ids] if ids else [entry for entry in self.prompt if not isinstance(entry, int)]
 
-    def writer(self, head: Mapping[str, Any]) -> CompletionWriter:
+    def writer(self, head: Mapping[str, Any], call_form: CallForm) -> CompletionWriter:
         return CompletionWriter(head, self.count, self.reports_usage)
 
     def _own_parameters(self) -> dict[str, Any]:

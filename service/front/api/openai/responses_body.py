@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models_registry.call_forms import CallForm
 from models_registry.inputs.values import Inputs
 from models_registry.records import Location
 from service.front.api.openai.chat_body import ChatBody
@@ -102,7 +103,7 @@ class ResponsesBody(TextRequest):
     def parameters(self) -> dict[str, Any]:
         return self._chat.parameters()
 
-    def writer(self, head: Mapping[str, Any]) -> ResponseWriter:
+    def writer(self, head: Mapping[str, Any], call_form: CallForm) -> ResponseWriter:
         form = TextFormat(type="text") if self.text is None or self.text.format is None else self.text.format
         asked = self.model_dump(include=set(ECHOED)) | {
             "metadata": {**(self.metadata or {}), "system_fingerprint": head["system_fingerprint"]},
@@ -110,7 +111,7 @@ class ResponsesBody(TextRequest):
             "tools": [tool.model_dump(exclude_none=True) for tool in self.tools or ()],
             "tool_choice": self.model_dump()["tool_choice"] or "auto",
         }
-        reader = self._chat.call_reader()
+        reader = self._chat.call_reader(call_form)
         return ResponseWriter(
             {**asked, "id": head["id"], "created_at": head["created"], "model": head["model"]}, reader
         )

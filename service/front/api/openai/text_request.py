@@ -6,6 +6,7 @@ from typing import Any, ClassVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from models_registry.call_forms import CallForm
 from models_registry.inputs.values import Inputs
 from service.front.api.infer_body import Composition
 from service.front.api.openai.places import Places
@@ -77,5 +78,6 @@ class TextRequest(BaseModel, ABC):
         """As ours, without those that nobody gave. Raises `Invalid`."""
 
     @abstractmethod
-    def writer(self, head: Mapping[str, Any]) -> Writer:
-        """What writes its answers, which have `head` in common: id, created, model, system_fingerprint."""
+    def writer(self, head: Mapping[str, Any], call_form: CallForm) -> Writer:
+        """What writes its answers, which have `head` in common: id, created, model, system_fingerprint. Calls of tools
+        have the `call_form`."""

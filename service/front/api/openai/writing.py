@@ -44,7 +44,7 @@ async def write(request: Request, body: TextRequest, timeout: float | None, rout
         with body.places.named():
             answer = await engine_of(request).infer(asked)
     metrics_of(request).count_inference(answer)
-    writer = body.writer(_head(body, model, answer.adapter[0], answer.digest[0]))
+    writer = body.writer(_head(body, model, answer.adapter[0], answer.digest[0]), answer.call_form)
     texts = tuple(map(str, answer.outputs["text"]))
     content = writer.whole(texts, answer.texts).model_dump_json(exclude_unset=True)
     return Response(content, media_type=JSON, headers=version_headers(answer.adapter[0]))
@@ -77,7 +77,7 @@ async def _events(request: Request, body: TextRequest, asked: InferRequest) -> A
     with body.places.named():
         async with engine_of(request).stream(asked) as streamed:
             adapter = streamed.adapter_of(0)
-            writer = body.writer(_head(body, asked.model, adapter, streamed.digest_of(0)))
+            writer = body.writer(_head(body, asked.model, adapter, streamed.digest_of(0)), streamed.call_form)
             yield Events(_chunks(request, body, streamed, writer), version_headers(adapter))
 
 

@@ -48,6 +48,21 @@ def test_parts_make_what_all_tokens_give_up_to_the_first_stop(make: Make, longes
     check()
 
 
+@pytest.mark.parametrize("make", [byte_level, byte_fallback, word_piece])
+def test_special_tokens_that_mark_calls_are_written_out(make: Make) -> None:
+    tokenizer = make()
+    silent, shown = Detokenizer(tokenizer), Detokenizer(tokenizer, [END, "no such token"])
+    end = tokenizer.convert_tokens_to_ids(END)
+    assert isinstance(end, int)
+    ids = tokenizer("a the sea", add_special_tokens=False).input_ids
+    given = [*ids, end, *ids * 12, end, end]
+    assert END not in "".join(parts_of(silent, given, StopStrings([], [])))
+    text = "".join(parts_of(shown, given, StopStrings([], [])))
+    before, between, *behind = text.split(END)
+    assert (before, between) == (silent.decode(ids), silent.decode(ids * 12))
+    assert behind == ["", ""]
+
+
 @pytest.mark.parametrize("make", [byte_level, byte_fallback])
 def test_a_character_is_given_once_all_its_bytes_are_there(make: Make) -> None:
     tokenizer = make()

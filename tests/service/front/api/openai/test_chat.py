@@ -261,6 +261,27 @@ def test_a_required_call_is_a_constraint_and_comes_back_as_one(client: OpenAI, s
     assert schema["properties"]["arguments"] == TOOLS[0]["function"]["parameters"]
 
 
+def test_calls_are_read_in_the_form_of_the_models_chat_template(client: OpenAI, script: Script) -> None:
+    written = '[TOOL_CALLS]weather[ARGS]{"place": "Lisbon"}'
+
+    def act(call: Call) -> None:
+        if call.on_part is not None:
+            call.write(written, end=ENDED)
+        call.finish(written)
+
+    script.act = act
+    (choice,) = ask(client, model="caller", tools=TOOLS).choices
+    assert choice.message.content is None
+    with client.chat.completions.stream(model="caller", messages=MESSAGES, tools=TOOLS) as stream:
+        *_, _ = stream
+        streamed = stream.get_final_completion().choices[0]
+    for message in (choice.message, streamed.message):
+        assert message.tool_calls is not None
+        (called,) = message.tool_calls
+        assert called.type == "function"
+        assert (called.function.name, called.function.arguments) == ("weather", '{"place": "Lisbon"}')
+
+
 def test_text_that_only_looks_like_a_call_stays_text(client: OpenAI, script: Script) -> None:
     for written in ("a < b", "<tool_call>not JSON</tool_call>", "<tool_call>", "<tool_call>[]</tool_call>"):
         script.act = lambda call, written=written: call.finish(written)

@@ -11,10 +11,10 @@ from service.bootstrap import create_app
 
 def test_base_models_adapters_and_aliases_are_listed(client: OpenAI) -> None:
     models = {model.id: model for model in client.models.list()}
-    assert list(models) == ["mlp", "tone", "tone@prod"]
+    assert list(models) == ["caller", "mlp", "tone", "tone@prod"]
     assert {model.object for model in models.values()} == {"model"}
-    assert [model.to_dict()["root"] for model in models.values()] == ["mlp", "tone@2", "tone@1"]
-    assert [model.to_dict()["parent"] for model in models.values()] == [None, "mlp", "mlp"]
+    assert [model.to_dict()["root"] for model in models.values()] == ["caller", "mlp", "tone@2", "tone@1"]
+    assert [model.to_dict()["parent"] for model in models.values()] == [None, None, "mlp", "mlp"]
 
 
 @pytest.mark.parametrize(
