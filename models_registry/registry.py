@@ -37,7 +37,7 @@ from models_registry.storage.creation_keys import (
     remember_base_model,
     remember_version,
 )
-from models_registry.storage.events import read_events
+from models_registry.storage.events import read_events, read_newest_events
 from models_registry.storage.reading import (
     base_model_record,
     find_adapter,
@@ -278,6 +278,13 @@ class Registry(RegistryAliases):
         the last one comes later; nothing ever comes before it. All of them, or those `chosen`."""
         with self._database.read() as session:
             return read_events(session, limit, after, chosen)
+
+    def newest_events(
+        self, limit: int, before: int | None = None, chosen: EventFilter = ALL_EVENTS
+    ) -> tuple[Event, ...]:
+        """At most `limit` changes, the newest first, those made before the event `before`."""
+        with self._database.read() as session:
+            return read_newest_events(session, limit, before, chosen)
 
     def snapshot(self, since: RegistrySnapshot | None = None) -> RegistrySnapshot:
         """Every adapter with its versions and aliases, at one moment.

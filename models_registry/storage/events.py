@@ -51,6 +51,12 @@ def read_events(session: Session, limit: int, after: int, chosen: EventFilter) -
     return tuple(_record(row) for row in session.scalars(page))
 
 
+def read_newest_events(session: Session, limit: int, before: int | None, chosen: EventFilter) -> tuple[Event, ...]:
+    """At most `limit` of the chosen ones, the newest first, those made before the event `before`."""
+    page = select(EventRow).where(*_conditions(chosen)).order_by(EventRow.id.desc()).limit(limit)
+    return tuple(_record(row) for row in session.scalars(page if before is None else page.where(EventRow.id < before)))
+
+
 def _conditions(chosen: EventFilter) -> Iterator[ColumnElement[bool]]:
     about_adapters = or_(*(EventRow.kind.startswith(f"{kind}.") for kind in ABOUT_ADAPTERS))
     if chosen.seen_by is not None:

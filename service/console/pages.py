@@ -20,6 +20,10 @@ MENU: Final[tuple[tuple[str, str, Role], ...]] = (
     ("/adapters", "Adapters", "reader"),
     ("/playground", "Playground", "caller"),
     ("/compare", "Compare", "caller"),
+    ("/upload", "Upload", "publisher"),
+    ("/activity", "Activity", "reader"),
+    ("/usage", "Usage", "reader"),
+    ("/access", "Keys and teams", "publisher"),
 )
 """Address below the console's, title, and the role that it needs."""
 UNITS: Final = ("B", "kB", "MB", "GB", "TB")

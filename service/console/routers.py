@@ -2,6 +2,18 @@
 
 from typing import Final
 
-from service.console.routes import adapters, aliases, comparing, login, models, playground
+from service.console.routes import (
+    access,
+    activity,
+    adapters,
+    aliases,
+    comparing,
+    login,
+    models,
+    playground,
+    spent,
+    uploading,
+)
 
-ROUTERS: Final = tuple(pages.router for pages in (login, models, adapters, aliases, playground, comparing))
+_PAGES: Final = (login, models, adapters, aliases, playground, comparing, activity, uploading, spent, access)
+ROUTERS: Final = tuple(pages.router for pages in _PAGES)

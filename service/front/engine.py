@@ -148,17 +148,13 @@ class Engine:
     def events(self, limit: int, after: int, chosen: EventFilter) -> tuple[Event, ...]:
         """At most `limit` of the chosen changes that the caller may know of, in the order in which they were made,
         behind the event `after`."""
-        caller = current_caller()
-        models = None if caller.models is None else tuple(caller.models)
-        seen = replace(
-            chosen,
-            seen_by=None if caller.may("admin") else caller.team,
-            models=models,
-            hidden_models=hidden_models(self._snapshot.view),
-        )
-        events = self._registry.list_events(limit, after, seen)
+        events = self._registry.list_events(limit, after, self._seen_by_caller(chosen))
         self._snapshot.refresh()
         return events
+
+    def newest_events(self, limit: int, before: int | None, chosen: EventFilter) -> tuple[Event, ...]:
+        """As `events`, the newest first, those made before the event `before`."""
+        return self._registry.newest_events(limit, before, self._seen_by_caller(chosen))
 
     @property
     def generation(self) -> int:
@@ -204,6 +200,15 @@ class Engine:
     def finds_model(self, model: str) -> bool:
         """Whether the caller may know of the base model, if there is one. From memory."""
         return finds_model(self._snapshot.view, model)
+
+    def _seen_by_caller(self, chosen: EventFilter) -> EventFilter:
+        caller = current_caller()
+        return replace(
+            chosen,
+            seen_by=None if caller.may("admin") else caller.team,
+            models=None if caller.models is None else tuple(caller.models),
+            hidden_models=hidden_models(self._snapshot.view),
+        )
 
 
 def _state_of(look: Callable[[], object]) -> str:

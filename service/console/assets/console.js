@@ -116,3 +116,68 @@ async function* events(response) {
     }
   }
 }
+
+// ---- upload: first a dry run, with everything that is wrong; then the same files once more, to be stored
+
+const upload = document.getElementById("upload");
+if (upload) {
+  const files = document.getElementById("files"), drop = document.getElementById("drop");
+  drop.addEventListener("dragover", (event) => { event.preventDefault(); drop.classList.add("over"); });
+  drop.addEventListener("dragleave", () => drop.classList.remove("over"));
+  drop.addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    files.files = event.dataTransfer.files;
+    files.dispatchEvent(new Event("change", { bubbles: true }));
+  });
+  files.addEventListener("change", () => {
+    document.getElementById("chosen").textContent = [...files.files].map((file) => `${file.name} (${file.size} bytes)`).join(", ");
+  });
+  upload.addEventListener("change", () => mayStore(false));
+  upload.addEventListener("submit", bring);
+}
+
+function mayStore(checked) {
+  const check = upload.querySelector("[value=check]");
+  if (check) upload.querySelector("[value=store]").disabled = !checked;
+}
+
+function bring(event) {
+  event.preventDefault();
+  const { here, adapter } = upload.dataset, files = [...document.getElementById("files").files];
+  const isCheck = event.submitter.value === "check", form = new FormData();
+  const part = (ending) => files.find((file) => file.name.endsWith(ending));
+  if (part(".zip")) form.append("checkpoint", part(".zip"));
+  if (part(".json")) form.append("config", part(".json"));
+  if (part(".safetensors")) form.append("weights", part(".safetensors"));
+  if (document.getElementById("unmatched").checked) form.append("accept_unmatched", "true");
+  if (!adapter) form.append("name", document.getElementById("name").value);
+  if (isCheck) form.append("dry_run", "true");
+  const target = adapter ? `adapters/${encodeURIComponent(adapter)}/versions` : `models/${encodeURIComponent(document.getElementById("model").value)}/adapters`;
+  const sent = document.getElementById("sent"), request = new XMLHttpRequest(); // fetch says nothing of what was sent
+  request.open("POST", `${here}/${target}`);
+  request.setRequestHeader("X-CSRF-Token", document.querySelector("meta[name=csrf]").content);
+  request.upload.onprogress = (progress) => { sent.hidden = false; sent.max = progress.total; sent.value = progress.loaded; };
+  request.onerror = () => say("The upload broke off. Nothing was stored; send it again.");
+  request.onload = () => {
+    sent.hidden = true;
+    const answer = JSON.parse(request.responseText);
+    outcome(request.status < 400, answer, isCheck, `${here}/adapters/${encodeURIComponent(adapter || answer.name)}`);
+    mayStore(request.status === 200 && isCheck);
+  };
+  request.send(form);
+}
+
+function outcome(good, answer, isCheck, address) {
+  const card = document.createElement("section"), title = document.createElement("h2"), list = document.createElement("ul");
+  card.className = "card";
+  title.className = good ? "same" : "wrong";
+  title.textContent = !good ? answer.detail : isCheck ? `${answer.reference} would be stored` : answer.unchanged ? `${answer.reference} was there already` : `${answer.reference} is stored`;
+  const lines = good
+    ? [`${answer.method}, ${answer.parameters} numbers, ${answer.target_count} targets`, answer.digest, ...answer.warnings]
+    : [...(answer.errors || []).map((error) => `${error.loc.join(".")}: ${error.message}`), ...(answer.hint ? [answer.hint] : [])];
+  for (const line of lines) list.append(Object.assign(document.createElement("li"), { textContent: line }));
+  card.append(title, list);
+  if (good && !isCheck) card.append(Object.assign(document.createElement("a"), { href: address, textContent: "To the adapter", className: "main button" }));
+  document.getElementById("outcome").replaceChildren(card);
+}

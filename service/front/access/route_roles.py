@@ -60,6 +60,8 @@ POST /console/logout
 GET /console/adapters
 GET /console/adapters/{name}
 GET /console/adapters/{name}/map
+GET /console/activity
+GET /console/usage
 """
 _PUBLISHER: Final = """
 POST /models/{model_id}/adapters
@@ -82,6 +84,12 @@ POST /keys
 DELETE /keys/{id}
 GET /console/adapters/{name}/move
 POST /console/adapters/{name}/aliases/{alias}
+GET /console/upload
+POST /console/models/{model_id}/adapters
+POST /console/adapters/{name}/versions
+GET /console/access
+POST /console/keys
+POST /console/keys/{id}/revoke
 """
 _ADMIN: Final = """
 POST /models
@@ -94,6 +102,7 @@ GET /metrics
 GET /teams
 POST /teams
 PATCH /teams/{team}
+POST /console/teams
 """
 _TABLE: Final[Mapping[Role, str]] = {
     "caller": _CALLER,

@@ -41,6 +41,16 @@ def test_events_are_read_a_page_at_a_time(registry: Registry) -> None:
     assert registry.list_events(3, after) == ()
 
 
+def test_the_newest_events_come_first_and_go_back_a_page_at_a_time(registry: Registry) -> None:
+    build(registry)
+    for name in ("a", "b"):
+        registry.create_adapter("base", name, **content())
+
+    newest = registry.newest_events(3)
+    older = registry.newest_events(100, newest[-1].id)
+    assert [*newest, *older] == list(registry.list_events(100))[::-1]
+
+
 def test_who_reads_along_while_many_write_misses_nothing(
     registry: Registry, database_url: str, blobs: BlobStore
 ) -> None:

@@ -113,7 +113,7 @@ def list_events(
     An empty page means that nothing was since."""
 
     def read(after: int) -> list[EventAnswer]:
-        return [_show(event) for event in engine.events(limit, after, chosen)]
+        return [show_event(event) for event in engine.events(limit, after, chosen)]
 
     if follow:
         return EventStream(follow_events(engine, drain, read, after if last_event_id is None else last_event_id))
@@ -121,7 +121,7 @@ def list_events(
     return EventsAnswer(items=events, next_after=events[-1].id if events else after)
 
 
-def _show(event: Event) -> EventAnswer:
+def show_event(event: Event) -> EventAnswer:
     is_own = event.kind.partition(".")[0] in ABOUT_ADAPTERS
     told = is_own or current_caller().may("admin")
     return EventAnswer(
