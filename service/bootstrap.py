@@ -9,7 +9,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from anyio import CapacityLimiter
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
@@ -33,6 +32,7 @@ from service.console.sessions import Sessions
 from service.front.access.guard import require_guarded
 from service.front.access.key_ring import KeyRing
 from service.front.access.refusals import Refusals
+from service.front.access.team_threads import TeamThreads
 from service.front.admission.limit_exchange import LimitExchange
 from service.front.api.http.json_reader import JsonReader
 from service.front.api.http.strict_query import require_known_query
@@ -122,6 +122,8 @@ CORS_SHOWN = ("ETag", "Location", "Retry-After", "X-Adapter", "X-Registry-Genera
 """What pages of other origins may send, and read of an answer, besides what every page may."""
 BOOKKEEPING_S = 1.0
 """So often what was noted of callers is written."""
+COMPOSITIONS = 4
+"""So many adapters may be merged, or wait for that; the others wait for these."""
 LOADS = 8
 """So many adapters may be on their way into memory for somebody who waits for that; the others wait for these."""
 
@@ -155,9 +157,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.metrics = Metrics()
     app.state.drain = Drain()
     app.state.json_reader = JsonReader()
-    app.state.removals = CapacityLimiter(REMOVALS)
-    app.state.differences = CapacityLimiter(1)
-    app.state.loads = CapacityLimiter(LOADS)
+    app.state.removals = TeamThreads(REMOVALS)
+    app.state.differences = TeamThreads(1)
+    app.state.compositions = TeamThreads(COMPOSITIONS)
+    app.state.loads = TeamThreads(LOADS)
     app.state.sessions = sessions = Sessions(secret_of(settings.console_secret))
     app.state.failed_keys = FailedKeys()
     app.openapi = partial(_document, app)

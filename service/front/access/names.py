@@ -4,17 +4,26 @@ A bare `tone` is the caller's own team's. Another team's is `fraud:tone`, and is
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from models_registry.records import DEFAULT_TEAM, Adapter, RegistrySnapshot
 from models_registry.references import short_name, stored_name, team_of
-from service.front.access.caller import Caller, current_caller
+from service.front.access.caller import Caller, Forbidden, current_caller
 
 
 def stored(written: str) -> str:
     """What the registry calls the adapter that the caller means by a name, or the version by a reference."""
     return _kept(current_caller().team, written)
+
+
+def stored_own(written: str) -> str:
+    """What the registry calls the adapter of this name that the caller makes, changes or removes. Raises `Forbidden`
+    where their key is limited to others."""
+    caller, kept = current_caller(), stored(written)
+    if caller.adapters is not None and kept not in _allowed(caller, caller.adapters):
+        raise Forbidden(f"This key is limited to other adapters than {written!r}.")
+    return kept
 
 
 def shown(kept: str) -> str:
@@ -59,7 +68,7 @@ def sees(view: RegistrySnapshot, caller: Caller, adapter: Adapter) -> bool:
     team = team_of(adapter.name)
     if not may_use(view, caller, adapter.model):
         return False
-    if caller.adapters is not None and adapter.name not in {_kept(caller.team, name) for name in caller.adapters}:
+    if caller.adapters is not None and adapter.name not in _allowed(caller, caller.adapters):
         return False
     return team == caller.team or adapter.visibility == "shared" or caller.may("admin")
 
@@ -67,7 +76,7 @@ def sees(view: RegistrySnapshot, caller: Caller, adapter: Adapter) -> bool:
 def seen_by_caller() -> tuple[str | None, tuple[str, ...] | None]:
     """The team whose and shared adapters the caller sees, None for all; and those that their key is limited to."""
     caller = current_caller()
-    names = None if caller.adapters is None else tuple(_kept(caller.team, name) for name in caller.adapters)
+    names = None if caller.adapters is None else _allowed(caller, caller.adapters)
     return (None if caller.may("admin") else caller.team), names
 
 
@@ -95,6 +104,10 @@ class _Seen(Mapping[str, Adapter]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+
+def _allowed(caller: Caller, names: Collection[str]) -> tuple[str, ...]:
+    return tuple(_kept(caller.team, name) for name in names)
 
 
 def _kept(own: str, written: str) -> str:

@@ -1,6 +1,6 @@
 """What a request asks for, before any host has read it: its rows, the texts that it has written, and their tokens."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +11,8 @@ from service.front.requests import InferRequest
 
 BYTES_PER_TOKEN: Final = 4
 """The front has no tokenizer: of texts it guesses, and corrects the charge once the host has counted."""
+MOST_TOKENS: Final = 1 << 40
+"""Of one text: longer ones are written by nobody, and numbers of any length can't be told."""
 DEFAULT_LENGTH: Final = 64
 """Of a text whose request names no length, as in `GenerationParameters`."""
 
@@ -38,7 +40,7 @@ def _rows(request: InferRequest) -> int:
     entries = len(request.adapters) if isinstance(request.adapters, tuple) else 0
     # Of tensors the leading dimension is the rows, where the model has any.
     tensors = (tensor.shape[0] if tensor.ndim else 1 for tensor in inputs.tensors.values())
-    return max(len(inputs.texts), len(inputs.chats), entries, next(tensors, 0), 1)
+    return max(len(inputs.texts), len(inputs.tokens), len(inputs.chats), entries, next(tensors, 0), 1)
 
 
 def _prompt_tokens(inputs: Inputs) -> int:
@@ -47,11 +49,19 @@ def _prompt_tokens(inputs: Inputs) -> int:
         return int(torch.count_nonzero(mask)) if mask is not None and mask.shape == ids.shape else ids.numel()
     tools = sum(len(str(tool)) for tool in inputs.tools)
     texts = [*map(_bytes, inputs.texts), *(_chat_bytes(chat) + tools for chat in inputs.chats)]
-    return sum(-(-size // BYTES_PER_TOKEN) for size in texts)
+    return sum(map(len, inputs.tokens)) + sum(-(-size // BYTES_PER_TOKEN) for size in texts)
 
 
 def _chat_bytes(chat: Chat) -> int:
-    return sum(_bytes(str(message.get("content") or "")) for message in chat)
+    return sum(_bytes(text) for message in chat for text in _texts_of(message.get("content")))
+
+
+def _texts_of(content: Any) -> Iterator[str]:
+    """Of a list of parts those of text: an image's bytes say nothing of how many tokens it is."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, Sequence):
+        yield from (str(part["text"]) for part in content if isinstance(part, Mapping) and "text" in part)
 
 
 def _bytes(text: str) -> int:
@@ -61,4 +71,4 @@ def _bytes(text: str) -> int:
 def _new_tokens(parameters: Mapping[str, Any]) -> int:
     """Whatever is no number the host refuses later."""
     asked = parameters.get("max_new_tokens", parameters.get("max_tokens"))
-    return asked if isinstance(asked, int) and asked > 0 else DEFAULT_LENGTH
+    return min(asked, MOST_TOKENS) if isinstance(asked, int) and asked > 0 else DEFAULT_LENGTH

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from models_registry.errors import Invalid, NotFound, TooLarge
 from models_registry.records import Fault
 from service.front.access.caller import Forbidden
-from service.front.access.names import stored
+from service.front.access.names import stored_own
 from service.front.requests import NewAdapter
 from service.front.services.adapters import Adapters
 from service.front.services.model_names import ModelNames
@@ -132,11 +132,12 @@ class LoraDirectories:
 
 
 def _own(name: str) -> str:
-    """What the registry calls it. Raises `Invalid` for another team's, which isn't changed from here."""
+    """What the registry calls it. Raises `Invalid` for another team's, which isn't changed from here, and
+    `Forbidden` for one that the caller's key is not limited to."""
     if ":" in name:
         message = f"{name!r} names a team; give the name alone, of the caller's own team's adapter."
         raise Invalid(message, [Fault(("lora_name",), message)])
-    return stored(name)
+    return stored_own(name)
 
 
 def _as_config(content: bytes) -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-from anyio import to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,7 +54,7 @@ async def load_lora_adapter(request: Request, loads: TheLoads) -> PlainTextRespo
     """Create an adapter from a directory of the operator's; it is in memory then, if there is room."""
     body = await read_body(LoadLoraBody, request)
     order = LoraOrder(body.lora_name, body.lora_path, body.base_model_name, body.load_inplace)
-    await to_thread.run_sync(partial(loras_of(request).load, order), limiter=loads)
+    await loads.run(partial(loras_of(request).load, order))
     return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' added successfully.")
 
 
@@ -68,5 +67,5 @@ async def load_lora_adapter(request: Request, loads: TheLoads) -> PlainTextRespo
 async def unload_lora_adapter(request: Request, loads: TheLoads) -> PlainTextResponse:
     """Remove an adapter that was loaded from a directory, whose files stay."""
     body = await read_body(UnloadLoraBody, request)
-    await to_thread.run_sync(partial(loras_of(request).unload, body.lora_name), limiter=loads)
+    await loads.run(partial(loras_of(request).unload, body.lora_name))
     return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' removed successfully.")

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from models_registry.label_selectors import is_selected
-from service.front.access.names import stored
+from service.front.access.names import stored_own
 from service.front.api.adapter_answers import (
     AdapterAnswer,
     CreatedAnswer,
@@ -61,7 +61,7 @@ def create_adapter(
     """Inject a new adapter into a base model: version 1 of `name`, with its method's initial weights or given ones."""
     new = NewAdapter(
         model=model_id,
-        name=stored(body.name),
+        name=stored_own(body.name),
         config=body.config,
         weights=body.weights if isinstance(body, UploadedAdapterBody) else None,
         seed=body.seed if isinstance(body, FreshAdapterBody) else None,

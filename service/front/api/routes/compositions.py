@@ -1,12 +1,13 @@
 """Composition: stored adapters merged into a new one, which from then on is an adapter like any other."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from models_registry.adapters.merge_options import CompositionMethod, MergeOptions
-from service.front.access.names import stored
+from service.front.access.names import stored_own
+from service.front.access.team_threads import TeamThreads
 from service.front.api.adapter_answers import CreatedAnswer, show_created
 from service.front.api.dependencies import ModelId, Name, TheEngine, TheSettings
 from service.front.api.http.bodies import JSON, media_type_of, read_json, reads
@@ -68,7 +69,7 @@ async def _read_composition(request: Request, settings: TheSettings) -> Composit
     responses=documented(400, 404, 409, 413, 415, 422, 507),
     openapi_extra=reads({JSON: CompositionBody}),
 )
-def compose_adapter(
+async def compose_adapter(
     model_id: ModelId,
     body: Annotated[CompositionBody, Depends(_read_composition)],
     engine: TheEngine,
@@ -79,7 +80,9 @@ def compose_adapter(
 ) -> CreatedAnswer:
     """Store a merge of low-rank adapters as a new adapter: version 1 of `name`, a plain LoRA."""
     options = MergeOptions(body.method, body.density, body.rank, body.seed)
-    new = NewComposition(model_id, stored(body.name), body.adapters, options, stopped)
-    created = engine.adapters.compose(new, asked_once(key, request, body))
+    new = NewComposition(model_id, stored_own(body.name), body.adapters, options, stopped)
+    # A merge may take minutes, in threads of its own: those that serve everyone stay free.
+    threads = cast(TeamThreads, request.app.state.compositions)
+    created = await threads.run(lambda: engine.adapters.compose(new, asked_once(key, request, body)))
     response.headers["Location"] = f"/adapters/{body.name}"
     return show_created(created)

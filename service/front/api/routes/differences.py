@@ -1,13 +1,14 @@
 """Where an adapter acts and how strongly, and what changed between two of its versions."""
 
+from functools import partial
 from typing import Annotated, Any, cast
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 
 from models_registry.adapters.strength import Strength, TargetDifference
 from service.front.access.names import shown
+from service.front.access.team_threads import TeamThreads
 from service.front.api.dependencies import TheEngine
 from service.front.api.problems import documented
 from service.front.api.routes.states import ReferenceQuery
@@ -65,12 +66,12 @@ class DifferenceAnswer(BaseModel):
     targets: list[TargetDifferenceAnswer] = Field(description="In the model's order.")
 
 
-async def _thread(request: Request) -> CapacityLimiter:
-    return cast(CapacityLimiter, request.app.state.differences)
+async def _thread(request: Request) -> TeamThreads:
+    return cast(TeamThreads, request.app.state.differences)
 
 
 # One at a time: it reads whole adapters and computes with them, beside the models.
-TheThread = Annotated[CapacityLimiter, Depends(_thread)]
+TheThread = Annotated[TeamThreads, Depends(_thread)]
 Compared = Annotated[
     str | None,
     Query(
@@ -84,7 +85,7 @@ Compared = Annotated[
 @router.get("/adapters/{name}/strength", responses=documented(400, 404, 409, 422))
 async def get_strength(reference: ReferenceQuery, engine: TheEngine, thread: TheThread) -> StrengthsAnswer:
     """Where a version acts, and how strongly."""
-    version, found = await to_thread.run_sync(engine.differences.strengths, reference, limiter=thread)
+    version, found = await thread.run(partial(engine.differences.strengths, reference))
     targets = [_strength(strength) for strength in found]
     return StrengthsAnswer(reference=shown(version.reference), digest=f"sha256:{version.digest}", targets=targets)
 
@@ -95,7 +96,7 @@ async def get_difference(
 ) -> DifferenceAnswer:
     """What changed since another version: keys of the config, and what each target adds. `version` or `alias` choose
     the later one, the newest by default."""
-    found = await to_thread.run_sync(engine.differences.between, before, reference, limiter=thread)
+    found = await thread.run(partial(engine.differences.between, before, reference))
     return DifferenceAnswer(
         before=shown(found.before.reference),
         after=shown(found.after.reference),

@@ -3,9 +3,9 @@
 from functools import partial
 from typing import Annotated, cast
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from service.front.access.team_threads import TeamThreads
 from service.front.api.adapter_answers import AdapterAnswer, show_adapter
 from service.front.api.dependencies import AdapterName, ModelId, TheEngine
 from service.front.api.problems import documented
@@ -13,12 +13,12 @@ from service.front.api.problems import documented
 router = APIRouter(tags=["adapters"])
 
 
-async def _loads(request: Request) -> CapacityLimiter:
-    return cast(CapacityLimiter, request.app.state.loads)
+async def _loads(request: Request) -> TeamThreads:
+    return cast(TeamThreads, request.app.state.loads)
 
 
 # Who loads holds a thread until the blob has come. These are few, and others': the ones that serve everyone stay free.
-TheLoads = Annotated[CapacityLimiter, Depends(_loads)]
+TheLoads = Annotated[TeamThreads, Depends(_loads)]
 
 
 @router.post("/models/{model_id}/adapters/{name}/load", responses=documented(400, 404, 409, 422, 507))
@@ -32,7 +32,7 @@ async def load_adapter(
     ] = False,
 ) -> AdapterAnswer:
     """Make the newest version resident now, rather than at its first request; 507 where pinned ones leave no room."""
-    return show_adapter(await to_thread.run_sync(partial(engine.adapters.load, model_id, name, pin), limiter=loads))
+    return show_adapter(await loads.run(partial(engine.adapters.load, model_id, name, pin)))
 
 
 @router.post(

@@ -193,6 +193,16 @@ def test_a_key_that_is_limited_to_adapters_finds_no_other(service: TestClient) -
     expect_problem(service.get("/adapters/style", headers=limited), 404, "not-found")
 
 
+def test_a_key_that_is_limited_to_adapters_makes_no_other(service: TestClient) -> None:
+    limited = member(service, "fraud", adapters=["tone"])
+    create(service, limited, "tone")
+    body = {"name": "style", "config": RANDOM_LORA, "dry_run": True}
+    expect_problem(service.post("/models/mlp/adapters", headers=limited, json=body), 403, "forbidden")
+    body = {"name": "style", "adapters": {"tone": 0.5}, "method": "linear"}
+    expect_problem(service.post("/models/mlp/adapters/compose", headers=limited, json=body), 403, "forbidden")
+    assert names(service, member(service, "fraud")) == ["tone"]
+
+
 def test_a_key_that_is_limited_to_models_infers_with_no_other(service: TestClient) -> None:
     limited = member(service, "fraud", "caller", models=["other"])
     expect_problem(infer(service, limited, None), 404, "not-found")
