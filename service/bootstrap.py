@@ -102,8 +102,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REMOVALS = 4
-"""So many removals may wait for running requests at the same time; the others wait for these."""
+REMOVALS, COMPOSITIONS, LOADS = 4, 4, 8
+"""So many removals that wait for requests, merges, and loads that somebody waits for are under way at a time."""
 CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 CORS_SENT = (
     "Authorization",
@@ -122,10 +122,6 @@ CORS_SHOWN = ("ETag", "Location", "Retry-After", "X-Adapter", "X-Registry-Genera
 """What pages of other origins may send, and read of an answer, besides what every page may."""
 BOOKKEEPING_S = 1.0
 """So often what was noted of callers is written."""
-COMPOSITIONS = 4
-"""So many adapters may be merged, or wait for that; the others wait for these."""
-LOADS = 8
-"""So many adapters may be on their way into memory for somebody who waits for that; the others wait for these."""
 
 
 SERVERS = [
