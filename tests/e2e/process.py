@@ -44,12 +44,15 @@ class Service:
             **{name: value for name, value in os.environ.items() if not name.startswith("ADAPTER_SERVICE_")},
             "PATH": f"{BIN}:{os.environ['PATH']}",
             # The checkout goes first: the folders of `tests` are called as the packages that they test.
-            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{ROOT / 'tests' / 'support'}",
+            "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{ROOT / 'tests' / 'support'}:{ROOT / 'examples'}",
             # Where others use the cores too, two threads that spin for each other take twenty times as long as one.
             "OMP_NUM_THREADS": "1",
             "ADAPTER_SERVICE_PORT": str(self.port),
             "ADAPTER_SERVICE_MODEL_ROOTS": f"{models}:{self.own_root}",
-            "ADAPTER_SERVICE_FACTORIES": "bases:*,e2e.gate:gated,e2e.gate:gated_forward",
+            "ADAPTER_SERVICE_FACTORIES": "bases:*,e2e.gate:gated,e2e.gate:gated_forward,mymodels:*",
+            "ADAPTER_SERVICE_LORA_ROOT": str(self.own_root),
+            "ADAPTERS_URL": self.address,
+            "XDG_CONFIG_HOME": str(directory / "config"),  # what `adapters login` remembers
             "ADAPTER_SERVICE_DEVICE": "cpu",
         }
         # The service closes what is idle for 5 s; one that is used again at that moment would be cut.
@@ -102,17 +105,17 @@ class Service:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def run(self, command: str, directory: Path | None = None) -> str:
-        """What a shell command prints, run with the service's own environment."""
+    def run(self, command: str, directory: Path | None = None, variables: Mapping[str, str] | None = None) -> str:
+        """What a shell command prints, run with the service's own environment, and `variables`."""
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", command],
             cwd=directory or self.directory,
-            env=self.environment,
+            env={**self.environment, **(variables or {})},
             capture_output=True,
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
     # ---- what is asked of it ------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def patient() -> Iterator[None]:
 def quiet_cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Commands that run in this process leave its log and its environment as they are, and read nobody's own file."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setattr(command_settings, "start_log", lambda *_: None)
+    monkeypatch.setattr(command_settings, "start_log", lambda *_, **__: None)
     monkeypatch.setattr(cli, "adopt_loggers", lambda *_: None)
     monkeypatch.setattr(cli, "quiet_libraries", lambda: None)
 

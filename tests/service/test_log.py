@@ -111,10 +111,14 @@ def test_a_line_is_as_long_as_it_may_be_and_says_how_long_it_was() -> None:
     assert line.endswith("… (1000000 characters in all)")
 
 
+LOGGERS = ("alembic", "py.warnings", "noisy", "service", "models_registry")
+"""Those that a test, or the start of the log, changes."""
+
+
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+def started(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
     """A log that was started as the process does, and what it has written; all is as before when the test ends."""
-    root, quiet = logging.getLogger(), [logging.getLogger(name) for name in ("alembic", "py.warnings", "noisy")]
+    root, quiet = logging.getLogger(), [logging.getLogger(name) for name in LOGGERS]
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(root, "level", root.level)
     for logger in quiet:
@@ -125,7 +129,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     written = io.StringIO()
     monkeypatch.setattr(sys, "stderr", written)
-    start_log("text", REDACT)
+    start_log("text", REDACT, level=getattr(request, "param", "info"))
     logging.captureWarnings(False)
     return written.getvalue
 
@@ -152,6 +156,19 @@ def test_a_library_that_writes_by_itself_is_adopted(started: Callable[[], str]) 
     noisy.warning("a\nb")
     (line,) = started().splitlines()
     assert line.endswith(r"WARNING noisy: a\nb")
+
+
+@pytest.mark.parametrize(
+    ("started", "written"),
+    [("warning", ["WARNING"]), ("info", ["WARNING", "INFO"]), ("debug", ["WARNING", "INFO", "DEBUG"])],
+    ids=["warning", "info", "debug"],
+    indirect=["started"],
+)
+def test_a_level_leaves_out_what_is_below_it(started: Callable[[], str], written: list[str]) -> None:
+    for level in (logging.WARNING, logging.INFO, logging.DEBUG):
+        logging.getLogger("service.front").log(level, "said")
+    logging.getLogger("noisy").debug("of a library")
+    assert [line.split()[1] for line in started().splitlines()] == written
 
 
 def test_reports_of_libraries_are_left_out(started: Callable[[], str]) -> None:

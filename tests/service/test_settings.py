@@ -59,6 +59,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "usage_retention": 400,
         "lora_root": None,
         "log_format": "text",
+        "log_level": "info",
         "drain_delay": 0.0,
         "root_path": "",
     }
