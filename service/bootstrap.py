@@ -45,7 +45,7 @@ from service.front.api.middleware.generation import FollowGeneration, TellGenera
 from service.front.api.middleware.internal_errors import AnswerUnforeseen
 from service.front.api.middleware.other_words import AnswerInOtherWords
 from service.front.api.middleware.prefix import UnderPrefix
-from service.front.api.middleware.rate_limits import TellRateLimits
+from service.front.api.middleware.rate_limits import AddRateLimits
 from service.front.api.middleware.request_bounds import RefuseUnreadable
 from service.front.api.middleware.request_ids import IdentifyRequests
 from service.front.api.middleware.request_log import LogRequests
@@ -170,7 +170,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/console/assets", StaticFiles(packages=[("service.console", "assets")]))
     install_problems(app, redactor_of(settings))
     # The last one added is the outermost.
-    app.add_middleware(TellRateLimits)
+    app.add_middleware(AddRateLimits)
     app.add_middleware(FollowGeneration)
     app.add_middleware(Authenticate, metrics_token=secret_of(settings.metrics_token), metrics=app.state.metrics)
     app.add_middleware(RefuseForeignPages, allowed=settings.cors_origins)

@@ -11,7 +11,7 @@ from math import ceil
 from time import monotonic
 from typing import Final
 
-A_MINUTE: Final = 10
+MOST_PER_MINUTE: Final = 10
 MOST_ADDRESSES: Final = 4096
 """Beyond them the one that failed longest ago is forgotten."""
 
@@ -40,7 +40,7 @@ class FailedLogins:
         self._failures[place] = failures
         if len(self._failures) > MOST_ADDRESSES:
             self._failures.popitem(last=False)
-        return None if failures.number <= A_MINUTE else max(1, ceil(failures.since + 60.0 - now))
+        return None if failures.number <= MOST_PER_MINUTE else max(1, ceil(failures.since + 60.0 - now))
 
 
 def _network(address: str | None) -> str:

@@ -14,8 +14,8 @@ from models_registry.access import Access
 from models_registry.errors import RegistryError
 from models_registry.event_records import Refusal
 
-A_MINUTE: Final = 60
-OF_ONE_ADDRESS: Final = 20
+MOST_PER_MINUTE: Final = 60
+MOST_PER_ADDRESS: Final = 20
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Refusals:
                 self._minute = self._now()
                 self._of_minute.clear()
             address = refusal.author.address
-            if self._of_minute.total() >= A_MINUTE or self._of_minute[address] >= OF_ONE_ADDRESS:
+            if self._of_minute.total() >= MOST_PER_MINUTE or self._of_minute[address] >= MOST_PER_ADDRESS:
                 self._left_out += 1
                 return
             self._of_minute[address] += 1

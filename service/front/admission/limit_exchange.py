@@ -1,7 +1,7 @@
 """Has the processes over one database share each team's limits: what one lets pass counts in all.
 
-They tell each other every second. Until then each may let pass what was left when it heard last: so much, times the
-other processes, is passed too much at most, and paid back from what is refilled.
+They exchange what was spent every second. Between two exchanges each process may let pass what was left at the last
+one: at most so much, times the other processes, is passed too much. It is paid back from what is refilled.
 """
 
 import logging
@@ -9,6 +9,7 @@ import logging
 from models_registry.errors import RegistryError
 from models_registry.team_spending import TeamSpending
 from service.front.admission.team_admission import TeamAdmission
+from service.front.trouble_log import TroubleLog
 
 log = logging.getLogger(__name__)
 
@@ -17,11 +18,11 @@ class LimitExchange:
     def __init__(self, spending: TeamSpending, admission: TeamAdmission) -> None:
         self._spending = spending
         self._admission = admission
-        self._trouble: str | None = None
+        self._troubles = TroubleLog(log, "the teams' limits are shared with other processes again")
 
     def exchange(self) -> None:
-        """Tell and hear, once. May block. Where the others can't be told, this process has the limits for itself
-        meanwhile, and tells them later."""
+        """Report what was spent and read what is left, once. May block. While the database is away, this process has
+        the limits for itself; it reports later."""
         spent = self._admission.report()
         if not spent:
             return
@@ -29,17 +30,7 @@ class LimitExchange:
             shared = self._spending.exchange(spent)
         except RegistryError as error:
             self._admission.unreport(spent)
-            self._note(error.detail)
+            self._troubles.failed(f"this process has the teams' limits for itself: {error.detail}")
         else:
             self._admission.follow(shared)
-            self._note(None)
-
-    def _note(self, trouble: str | None) -> None:
-        """Log what has changed since the last exchange."""
-        if trouble == self._trouble:
-            return
-        if trouble is None:
-            log.info("the teams' limits are shared with other processes again")
-        else:
-            log.warning("this process has the teams' limits for itself: %s", trouble)
-        self._trouble = trouble
+            self._troubles.succeeded()

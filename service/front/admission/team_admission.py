@@ -30,14 +30,14 @@ class Admitted:
 
     def follow(self, future: Future[HostAnswer]) -> None:
         """The host answers here, and counts: also where the caller leaves meanwhile."""
-        future.add_done_callback(self._settle)
+        future.add_done_callback(self._correct_by_answer)
 
     def correct(self, tokens: int) -> None:
         """It took so many."""
         self._charge(tokens - self._tokens)
         self._tokens = tokens
 
-    def _settle(self, future: Future[HostAnswer]) -> None:
+    def _correct_by_answer(self, future: Future[HostAnswer]) -> None:
         if not future.cancelled() and future.exception() is None and (used := future.result().used):
             self.correct(sum(one.prompt_tokens + one.generated_tokens for one in used))
 

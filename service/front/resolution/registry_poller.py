@@ -1,7 +1,7 @@
 """One thread that has this process see what others change in the registry, so that several over one database are one.
 
-Who changes something here sees it at once. What another process changed is seen within `PERIOD_S`, by one statement as
-long as nothing was.
+A change of this process is seen at once. A change of another process is seen within `PERIOD_S`. While nothing changes,
+a look is one statement.
 """
 
 import logging
@@ -13,6 +13,7 @@ from models_registry.records import RegistrySnapshot
 from service.front.resolution.registry_snapshot import Snapshot
 from service.front.services.inference import Inference
 from service.front.services.models import Models
+from service.front.trouble_log import TroubleLog
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class RegistryPoller:
         self._followers: list[Callable[[], None]] = []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="registry watcher", daemon=True)
-        self._trouble: str | None = None
+        self._troubles = TroubleLog(log, "what other processes change is seen again")
 
     def add_follower(self, follow: Callable[[], None]) -> None:
         """Have `follow` called before everything else whenever the registry has changed."""
@@ -71,19 +72,9 @@ class RegistryPoller:
             try:
                 self.look()
             except RegistryError as error:
-                self._log_trouble(f"what other processes change isn't seen: {error.detail}")
+                self._troubles.failed(f"what other processes change isn't seen: {error.detail}")
             except Exception as error:  # without this thread the process would be stuck in the past, and silent
-                if self._log_trouble(f"what other processes change isn't seen: {type(error).__name__}: {error}"):
+                if self._troubles.failed(f"what other processes change isn't seen: {type(error).__name__}: {error}"):
                     log.exception("the watcher failed")
             else:
-                self._log_trouble(None)
-
-    def _log_trouble(self, trouble: str | None) -> bool:
-        """Log what has changed since the last look. Whether it has."""
-        changed = trouble != self._trouble
-        if changed and trouble is not None:
-            log.warning(trouble)
-        elif changed:
-            log.info("what other processes change is seen again")
-        self._trouble = trouble
-        return changed
+                self._troubles.succeeded()

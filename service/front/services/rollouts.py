@@ -47,7 +47,7 @@ class Rollouts:
         future: Future[HostAnswer],
     ) -> None:
         """The request was resolved in this view, as the caller has it, and handed over. Never raises nor blocks."""
-        self._last_uses.note(distinct_versions(selections))
+        self._last_uses.record(distinct_versions(selections))
         uses = aliases_named(view, request.adapters, request.routing_key)
         if not uses:
             return

@@ -28,8 +28,8 @@ MOST_BYTES: Final = 16 << 20
 """Of inputs and outputs of one request."""
 PATIENCE_S: Final = 5.0
 """So long one waits for its model to have nothing else to do."""
-SETTLE_S: Final = 0.02
-"""So long the answer to compare with has to reach its caller; and how often the runner looks."""
+PAUSE_S: Final = 0.02
+"""How long the answer to compare with has to reach its caller first, and how often the runner checks."""
 JOIN_S: Final = 1.0
 
 
@@ -128,14 +128,14 @@ class Shadows:
     def _is_idle_soon(self, shadow: Shadow) -> bool:
         until = shadow.asked + PATIENCE_S
         while not self._stopped and time.monotonic() < until and _key(shadow) not in self._deadly:
-            if time.monotonic() >= shadow.asked + SETTLE_S and not shadow.hosted.in_flight:
+            if time.monotonic() >= shadow.asked + PAUSE_S and not shadow.hosted.in_flight:
                 return True
-            time.sleep(SETTLE_S)
+            time.sleep(PAUSE_S)
         return False
 
     def _is_done_undisturbed(self, hosted: HostedModel, future: Future[HostAnswer]) -> bool:
         """Before anybody else asks for something."""
-        while not wait([future], SETTLE_S).done:
+        while not wait([future], PAUSE_S).done:
             if self._stopped or hosted.in_flight > 1:
                 return False
         return True

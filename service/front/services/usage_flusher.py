@@ -9,6 +9,7 @@ from models_registry.errors import RegistryError
 from models_registry.usage import Usage
 from models_registry.usage_records import hour_of
 from service.front.services.usage_meter import UsageMeter
+from service.front.trouble_log import TroubleLog
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class UsageFlusher:
         self._kept = kept
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
-        self._trouble: str | None = None
+        self._troubles = TroubleLog(log, "usage is added to the database again")
         self._tidied: datetime | None = None
 
     def start(self) -> None:
@@ -62,12 +63,12 @@ class UsageFlusher:
             self.flush()
             self._tidy()
         except RegistryError as error:
-            self._tell(f"usage is held in memory: {error.detail}")
+            self._troubles.failed(f"usage is held in memory: {error.detail}")
         except Exception as error:  # without this thread nothing would be counted any more
-            if self._tell(f"usage is held in memory: {type(error).__name__}: {error}"):
+            if self._troubles.failed(f"usage is held in memory: {type(error).__name__}: {error}"):
                 log.exception("usage can't be added")
         else:
-            self._tell(None)
+            self._troubles.succeeded()
             return True
         return False
 
@@ -77,13 +78,3 @@ class UsageFlusher:
         if self._tidied != hour_of(now) and self._usage.record_stored(now):
             self._usage.forget(now - self._kept)
             self._tidied = hour_of(now)
-
-    def _tell(self, trouble: str | None) -> bool:
-        """Log what has changed. Whether it has."""
-        changed = trouble != self._trouble
-        if changed and trouble is not None:
-            log.warning(trouble)
-        elif changed:
-            log.info("usage is added to the database again")
-        self._trouble = trouble
-        return changed

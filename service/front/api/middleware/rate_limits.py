@@ -17,21 +17,21 @@ from service.front.engine import Engine
 INFERENCES: Final = frozenset(path for _, path, role in entries() if role == "caller")
 
 
-class TellRateLimits:
+class AddRateLimits:
     """Inside of what finds out who calls."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def tell(message: Message) -> None:
+        async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start" and "route" in scope and scope["route"].path in INFERENCES:
                 engine: Engine = scope["app"].state.engine
                 if rates := engine.admission.teams.rates_of(current_caller().team):
                     MutableHeaders(scope=message).update(_headers(rates))
             await send(message)
 
-        await self._app(scope, receive, tell)
+        await self._app(scope, receive, send_with_limits)
 
 
 def _headers(rates: Sequence[Rate]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Wrong keys, counted by address."""
 
 from service.front.access import failed_logins
-from service.front.access.failed_logins import A_MINUTE, FailedLogins
+from service.front.access.failed_logins import MOST_PER_MINUTE, FailedLogins
 
 
 class Clock:
@@ -15,7 +15,7 @@ class Clock:
 def test_who_fails_often_is_told_when_to_try_again() -> None:
     clock = Clock()
     logins = FailedLogins(clock)
-    assert [logins.count("10.0.0.1") for _ in range(A_MINUTE)] == [None] * A_MINUTE
+    assert [logins.count("10.0.0.1") for _ in range(MOST_PER_MINUTE)] == [None] * MOST_PER_MINUTE
     clock.now = 20.5
     assert logins.count("10.0.0.1") == 40
     assert logins.count("10.0.0.2") is None
@@ -25,7 +25,7 @@ def test_who_fails_often_is_told_when_to_try_again() -> None:
 
 def test_a_network_of_ipv6_is_one_address() -> None:
     logins = FailedLogins(Clock())
-    for number in range(A_MINUTE):
+    for number in range(MOST_PER_MINUTE):
         assert logins.count(f"2001:db8::{number}") is None
     assert logins.count("2001:db8::ffff") == 60
     assert logins.count("2001:db8:0:1::1") is None
@@ -34,7 +34,7 @@ def test_a_network_of_ipv6_is_one_address() -> None:
 
 def test_only_so_many_addresses_are_kept() -> None:
     logins = FailedLogins(Clock())
-    for _ in range(A_MINUTE):
+    for _ in range(MOST_PER_MINUTE):
         logins.count("first")
     for number in range(failed_logins.MOST_ADDRESSES):
         logins.count(f"other-{number}")

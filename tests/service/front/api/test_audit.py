@@ -143,7 +143,7 @@ def test_refused_attempts_at_changes_are_events_for_admins(hosting: TestClient) 
 
 
 def test_refused_attempts_can_not_fill_the_log(service: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "OF_ONE_ADDRESS", 2)
+    monkeypatch.setattr(bounds, "MOST_PER_ADDRESS", 2)
     for _ in range(5):
         expect_problem(service.post("/teams", headers={"x-api-key": "wrong"}), 401, "unauthenticated")
     found = refused(service)
@@ -172,12 +172,12 @@ def test_refusals_are_bounded_by_the_minute_and_by_the_address() -> None:
         for _ in range(number):
             refusals.note(Refusal(datetime.now(UTC), Author(address=address), None, "POST /teams", 401))
 
-    note("a", bounds.OF_ONE_ADDRESS + 1)
-    for number in range(bounds.A_MINUTE):
+    note("a", bounds.MOST_PER_ADDRESS + 1)
+    for number in range(bounds.MOST_PER_MINUTE):
         note(str(number), 1)
     refusals.flush()
     refusals.flush()
-    assert store.got == [(bounds.A_MINUTE, bounds.OF_ONE_ADDRESS + 1)]
+    assert store.got == [(bounds.MOST_PER_MINUTE, bounds.MOST_PER_ADDRESS + 1)]
     now, store.away = 60.0, True
     note("a", 2)
     refusals.flush()

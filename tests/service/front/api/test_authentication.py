@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from models_registry.errors import Invalid
 from models_registry.records import Role
 from service.front.access.caller import ROLES
-from service.front.access.failed_logins import A_MINUTE
+from service.front.access.failed_logins import MOST_PER_MINUTE
 from service.front.access.key_ring import KeyRing
 from service.front.access.route_roles import CONSOLE, entries
 
@@ -256,14 +256,14 @@ def test_a_role_that_is_too_low_is_told_which_is_needed(
 
 def test_who_sends_many_wrong_keys_waits_and_a_valid_key_never_does(guarded: TestClient) -> None:
     wrong = {"x-api-key": "ask_aaaaaaaa_wrong"}
-    for _ in range(A_MINUTE):
+    for _ in range(MOST_PER_MINUTE):
         expect_problem(guarded.get("/adapters", headers=wrong), 401, "unauthenticated")
     answer = guarded.get("/adapters", headers=wrong)
     expect_problem(answer, 429, "failed-logins")
     assert 1 <= int(answer.headers["retry-after"]) <= 60
     expect(guarded.get("/adapters", headers=ADMIN), 200)
     expect_problem(guarded.get("/adapters"), 401, "unauthenticated")
-    assert f"adapter_service_failed_logins_total {A_MINUTE + 1}.0" in guarded.get("/metrics", headers=ADMIN).text
+    assert f"adapter_service_failed_logins_total {MOST_PER_MINUTE + 1}.0" in guarded.get("/metrics", headers=ADMIN).text
 
 
 def test_keys_say_when_they_were_last_used(guarded: TestClient) -> None:

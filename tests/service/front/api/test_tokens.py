@@ -29,7 +29,7 @@ def issuer() -> Iterator[Issuer]:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many tokens of a test are wrong, each answer says so."""
-    monkeypatch.setattr(failed_logins, "A_MINUTE", 1000)
+    monkeypatch.setattr(failed_logins, "MOST_PER_MINUTE", 1000)
 
 
 @pytest.fixture
