@@ -2,23 +2,12 @@
 
 import base64
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from engines import TIMEOUT_S
-from PIL import Image
-from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-)
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from word_models import WORDS, word_tokenizer
+from tiny_llava import picture, save_processor
 from writing import WritingHost
 
 from models_registry.base_models import images
@@ -26,46 +15,13 @@ from models_registry.errors import Conflict, Invalid
 from models_registry.inputs.chats import decode_chats
 from models_registry.inputs.values import Inputs
 
-PART: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-TEMPLATE = (
-    "{% for message in messages %}{% for part in message.content %}"
-    "{% if part.type == 'image' %}<image> {% else %}{{ part.text }} {% endif %}{% endfor %}{% endfor %}"
-)
-
 
 @pytest.fixture
 def writing(tmp_path: Path) -> Iterator[WritingHost]:
-    tokenizer = word_tokenizer()
-    tokenizer.model_max_length = 64
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    token = len(WORDS)
-    torch.manual_seed(0)
-    config = LlavaConfig(
-        text_config=LlamaConfig(**PART, vocab_size=token + 1, num_key_value_heads=2, initializer_range=0.5).to_dict(),
-        vision_config=CLIPVisionConfig(**PART, image_size=8, patch_size=4).to_dict(),
-        image_token_index=token,
-        vision_feature_layer=-1,
-    )
-    processor = LlavaProcessor(
-        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 8}, crop_size={"height": 8, "width": 8}),
-        tokenizer=tokenizer,
-        patch_size=4,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=TEMPLATE,
-    )
-    processor.save_pretrained(tmp_path / "model")
-    writing = WritingHost(
-        tmp_path, tokenizer=tokenizer, model=LlavaForConditionalGeneration(config), task="image-text-to-text"
-    )
+    tokenizer, model = save_processor(tmp_path / "model")
+    writing = WritingHost(tmp_path, tokenizer=tokenizer, model=model, task="image-text-to-text")
     yield writing
     writing.host.end(Conflict("the test is over"))
-
-
-def picture(*color: int, kind: str = "png") -> str:
-    content = BytesIO()
-    Image.new("RGB", (10, 12), color).save(content, kind)
-    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
 def chat(text: str, *urls: str) -> list[dict[str, Any]]:

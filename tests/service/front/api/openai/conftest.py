@@ -8,6 +8,7 @@ from apps import RANDOM_LORA, settings_in
 from openai import OpenAI
 from scripted_texts import Script, scripted
 from sockets import listening
+from tiny_llava import save_processor
 from word_models import save, tiny_llama, word_tokenizer
 
 from service.bootstrap import create_app
@@ -20,6 +21,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Generator[str]:
     directory = tmp_path_factory.mktemp("openai")
     save(tiny_llama(), word_tokenizer(), directory / "models" / "caller")
     (directory / "models" / "caller" / "chat_template.jinja").write_text("{{ tools }} [TOOL_CALLS]")
+    tokenizer, seer = save_processor(directory / "models" / "seer")
+    save(seer, tokenizer, directory / "models" / "seer")
     with listening(create_app(settings_in(directory))) as address:
         with httpx.Client(base_url=address, timeout=60) as http:
             mlp, caller = {"kind": "python", "factory": "bases:mlp"}, {"kind": "huggingface", "path": "caller"}
