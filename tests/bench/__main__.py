@@ -11,6 +11,7 @@ from transformers.utils import logging
 from service.demo.base_models import prepare_base_models
 from tests.bench.against_vllm import comparing
 from tests.bench.arithmetic import computing
+from tests.bench.authentication import authenticating
 from tests.bench.batches import mixing
 from tests.bench.binary import sending
 from tests.bench.callers import calling
@@ -56,6 +57,7 @@ BENCHES: Mapping[str, Callable[[Path], Iterator[Figure | Count]]] = {
     "registering": registering,
     "hostile": attacking,
     "fairness": being_fair,
+    "authenticating": authenticating,
 }
 
 

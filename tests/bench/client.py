@@ -11,9 +11,16 @@ def request_head(path: str, length: int, headers: Mapping[str, str] = MappingPro
     return "".join([f"POST {path} HTTP/1.1\r\n", *(f"{k}: {v}\r\n" for k, v in known.items()), "\r\n"]).encode()
 
 
-def post_all(port: int, path: str, bodies: Sequence[bytes], connections: int, requests: int) -> None:
+def post_all(
+    port: int,
+    path: str,
+    bodies: Sequence[bytes],
+    connections: int,
+    requests: int,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """`requests` posts of these bodies in turn. Raises `RuntimeError` for an answer other than 200."""
-    messages = [request_head(path, len(body)) + body for body in bodies]
+    messages = [request_head(path, len(body), headers) + body for body in bodies]
     asyncio.run(_post_all(port, messages, connections, requests))
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from models_registry.alias_counters import AliasCounts
 from models_registry.errors import NotFound, RegistryError
 from models_registry.records import Adapter, RegistrySnapshot
+from models_registry.references import team_of
+from service.front.access.caller import Forbidden, current_caller
+from service.front.access.names import shown
 from service.front.hosts.hosted_model import HostedModel
 from service.front.requests import InferRequest
 from service.front.resolution.adapter_selection import select
@@ -74,7 +77,10 @@ class Rollouts:
         future.add_done_callback(ended)
 
     def comparison(self, adapter: Adapter, alias: str) -> Comparison:
-        """May block. Raises `NotFound`, `Unavailable`."""
+        """May block. Raises `NotFound`, `Unavailable`; `Forbidden` for another team's, which alone may know how much it
+        asks for."""
+        if not current_caller().owns(team_of(adapter.name)):
+            raise Forbidden(f"How the versions of {shown(adapter.name)!r} do is for its team alone to know.")
         if alias not in adapter.aliases:
             raise NotFound(f"The adapter {adapter.name!r} has no alias {alias!r}.")
         return _grouped(adapter, alias, self._meter.read(adapter.name, alias))

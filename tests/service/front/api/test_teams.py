@@ -208,6 +208,18 @@ def test_a_key_that_is_limited_to_models_infers_with_no_other(service: TestClien
     expect_problem(infer(service, limited, None), 404, "not-found")
 
 
+def test_how_a_shared_adapter_does_is_for_its_own_team_to_know(service: TestClient) -> None:
+    fraud, search = member(service, "fraud"), member(service, "search")
+    create(service, fraud, "tone")
+    expect(service.put("/adapters/tone/aliases/prod", headers=fraud, json={"version": 1}), 200)
+    share(service, fraud, "tone")
+    expect(infer(service, search, "fraud:tone@prod"), 200)
+    path = "/adapters/fraud:tone/aliases/prod/comparison"
+    for who in (fraud, ADMIN):
+        assert expect(service.get(path, headers=who), 200)["versions"][0]["requests"] == 1
+    expect_problem(service.get(path, headers=search), 403, "forbidden")
+
+
 def test_what_a_team_says_of_its_adapter_is_kept(service: TestClient) -> None:
     fraud = member(service, "fraud")
     create(service, fraud, "tone")
