@@ -11,7 +11,8 @@ import httpx
 
 from service.client.calls import SAFETENSORS, Call, Plan, nothing, once, path
 from service.client.checkpoints import CONFIG, WEIGHTS, CheckpointFiles
-from service.client.errors import NotFound
+from service.client.errors import ClientError, NotFound
+from service.client.model_cards import write_card
 from service.client.paging import Pages, read_page
 from service.client.records import Adapter, Pushed
 from service.client.tensors import Array, decode_arrays
@@ -99,7 +100,7 @@ def push(
     watch: Watch | None,
 ) -> Plan[Pushed]:
     """A new adapter, or a new version of the one that has this name, or nothing where the newest has these bytes."""
-    pushed: Pushed = yield from _store(name, files, model, metadata, reason, watch)
+    pushed: Pushed = yield from _store(name, files, model, {**files.origin, **metadata}, reason, watch)
     if labels:
         adapter: Adapter = yield get_adapter(name)
         yield describe_adapter(name, {"labels": {**(adapter.raw.get("labels") or {}), **labels}})
@@ -134,16 +135,20 @@ def get_state(reference: str) -> Call[dict[str, Array]]:
 
 
 def pull(reference: str, directory: Path, watch: Watch | None) -> Plan[Path]:
-    """Both files of one version, also where a newer one is added meanwhile."""
-    name, params = split_reference(reference)
-    if not params:
-        adapter: Adapter = yield get_adapter(name)
-        params = {"version": str(adapter.newest.version)}
+    """Both files of one version, also where a newer one is added or an alias moves meanwhile, and a model card."""
+    name, _ = split_reference(reference)
+    adapter: Adapter = yield get_adapter(name)
+    version = adapter.find(reference)
+    if version is None:
+        yield get_config(reference)  # the service says what there isn't
+        raise ClientError(f"{reference} has only just come into being: pull it again.")
+    params = {"version": str(version.version)}
     config: dict[str, Any] = yield Call("GET", path("adapters", name, "config"), _object, params=params)
     directory.mkdir(parents=True, exist_ok=True)
     params["keys"] = "peft"  # PEFT's own prefix on each key
     yield Call("GET", path("adapters", name, "state"), nothing, params=params, into=directory / WEIGHTS, watch=watch)
     (directory / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
+    write_card(directory, config, version, adapter.model)
     return directory
 
 

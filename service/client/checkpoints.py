@@ -4,11 +4,12 @@ import json
 import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, Self, TypeAlias, runtime_checkable
 
+from service.client.hub_layout import origin_of, repository_of, require_inside, snapshot_of
 from service.client.tensors import encode_arrays
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
@@ -20,14 +21,17 @@ class CheckpointFiles:
 
     config: bytes
     weights: bytes | Path
+    origin: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Where they come from, as a version's metadata says it."""
 
     @classmethod
     def open(cls, directory: str | Path) -> Self:
-        """From a directory that `PeftModel.save_pretrained` wrote.
+        """From a directory that `PeftModel.save_pretrained` wrote, or a repository in Hugging Face's cache
+        (`models--org--name`, or a snapshot in it).
 
         Raises `FileNotFoundError` where one of the files is missing; it says which, and what to do about a `.bin`.
         """
-        found = Path(directory)
+        found = snapshot_of(Path(directory))
         missing = [name for name in (CONFIG, WEIGHTS) if not (found / name).is_file()]
         if missing == [WEIGHTS] and (found / PICKLE).is_file():
             raise FileNotFoundError(
@@ -36,7 +40,11 @@ class CheckpointFiles:
             )
         if missing:
             raise FileNotFoundError(f"{found} has no {' and no '.join(missing)}: give the directory PEFT saved.")
-        return cls((found / CONFIG).read_bytes(), found / WEIGHTS)
+        if (repository := repository_of(found)) is None:
+            return cls((found / CONFIG).read_bytes(), found / WEIGHTS)
+        for name in (CONFIG, WEIGHTS):
+            require_inside(repository, found / name)
+        return cls((found / CONFIG).read_bytes(), found / WEIGHTS, origin_of(repository, found))
 
     @classmethod
     def of(cls, config: Mapping[str, Any], state_dict: Mapping[str, Any]) -> Self:

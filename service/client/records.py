@@ -97,6 +97,14 @@ class Adapter:
     def newest(self) -> Version:
         return self.versions[-1]
 
+    def find(self, reference: str) -> Version | None:
+        """The version that `tone`, `tone@3`, `tone@prod` or `tone@latest` means, if there is one."""
+        selector = reference.partition("@")[2]
+        if selector in ("", "latest"):
+            return self.newest
+        number = self.aliases.get(selector, int(selector) if selector.isdecimal() else None)
+        return next((version for version in self.versions if version.version == number), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -1,33 +1,15 @@
 """Adapters by the client: from PEFT's directory into the service, on to an alias, and back into PEFT."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from apps import LORA
 from bases import mlp
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
+from trained_adapters import ROWS, of_peft, trained
 
 from service.client import CheckpointFiles, Client, Conflict, Invalid, NotFound, Stale
-
-ROWS = np.array([[1.0, 2.0, 3.0, 4.0], [-1.0, 0.5, 0.0, 2.0]], "f4")
-
-
-def trained(directory: Path, seed: int) -> PeftModel:
-    """A PEFT model with random weights, saved."""
-    base = mlp()  # draws from torch's generator too
-    torch.manual_seed(seed)
-    config = LoraConfig(r=2, lora_alpha=4, target_modules=["first", "second"], init_lora_weights=False)
-    model = get_peft_model(base, config)
-    model.save_pretrained(str(directory))
-    return model.eval()
-
-
-def of_peft(model: PeftModel) -> "np.ndarray[Any, Any]":
-    with torch.no_grad():
-        return model(torch.from_numpy(ROWS)).numpy()
 
 
 def test_a_directory_of_pefts_answers_as_it_does_there(client: Client, tmp_path: Path) -> None:
