@@ -1,4 +1,4 @@
-"""Who may call: teams, what these may have, and the keys of those who call. One method is one transaction,
+"""Access: teams, what these may have, and the keys of callers. One method is one transaction,
 committed on return.
 
 A key itself is never stored, only its sha256, so that a reader of the database can't call with it.

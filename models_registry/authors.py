@@ -1,4 +1,4 @@
-"""Who changes the registry: said once around a request, and written beside every event and version that it makes."""
+"""The author of changes: set once around a request, and written beside every event and version that it makes."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -40,7 +40,7 @@ def authored_by(author: Author) -> Generator[None]:
 
 @contextmanager
 def because(reason: str | None) -> Generator[None]:
-    """Let whatever is changed inside the `with` have this reason; None leaves the one that was given before."""
+    """Changes inside the `with` have this reason; None keeps the one that was given before."""
     author = current_author()
     with authored_by(author if reason is None else replace(author, reason=reason)):
         yield

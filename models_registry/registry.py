@@ -1,7 +1,7 @@
 """The door at rest: what base models and adapters there are. One method is one transaction, committed on return.
 
 Says what belongs together and in which order; the statements are in `storage`. Hands out frozen records only. Knows no
-live module: that an adapter fits its base model is checked before it comes here. A blob is put before the row that
+live module: that an adapter fits its base model is checked before. A blob is put before the row that
 names it, so a crash leaves no row without its bytes.
 """
 
@@ -242,7 +242,7 @@ class Registry(RegistryAliases):
             return adapter_search.count_adapters(session, search)
 
     def note_uses(self, uses: Mapping[str, datetime]) -> None:
-        """When adapters were used last, by name; those that are gone are left out."""
+        """When adapters were used last, by name; removed ones are left out."""
         with self._database.write() as session:
             adapter_search.note_uses(session, uses)
 
@@ -275,7 +275,7 @@ class Registry(RegistryAliases):
 
     def list_events(self, limit: int, after: int = 0, chosen: EventFilter = ALL_EVENTS) -> tuple[Event, ...]:
         """At most `limit` changes in the order in which they were made, those behind the event `after`. What is behind
-        the last one comes later; nothing ever comes before it. All of them, or those `chosen`."""
+        the last one are newer; none is ever added before it. All of them, or those `chosen`."""
         with self._database.read() as session:
             return read_events(session, limit, after, chosen)
 

@@ -41,7 +41,7 @@ class RegistryAliases(RegistryBlobs):
             alias_rows.remove_alias(session, name, alias)
 
     def add_alias_counts(self, counts: AliasCounts) -> None:
-        """What was counted of aliases' requests since; of aliases that are gone it is left out."""
+        """What was counted of aliases' requests since; removed aliases are left out."""
         with self._database.write() as session:
             alias_count_rows.add_counts(session, counts)
 

@@ -24,7 +24,7 @@ from models_registry.storage.blobs import BlobStore
 from models_registry.storage.digests import REFRESHED_S, StoredBlob
 
 AGE = timedelta(seconds=2 * REFRESHED_S)
-"""Younger blobs stay: their row may be about to come."""
+"""Younger blobs stay: their row may be about to be inserted."""
 
 BATCH = 100
 

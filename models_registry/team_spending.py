@@ -1,4 +1,4 @@
-"""How processes over one database have one limit each team: they tell each other what was spent, every second or so."""
+"""How processes over one database share each team's limits: they exchange what was spent, about every second."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -20,20 +20,20 @@ class TeamSpending:
         self._running: frozenset[str] = frozenset()
 
     def exchange(self, spent: Mapping[str, TeamSpent]) -> Mapping[str, TeamShared]:
-        """Tell what this process has `spent` since the last call, and hear what all have left. Writes nothing while
-        there is nothing to tell. Raises `Unavailable`, and `Conflict` where another told of a team for the first time
-        at the same moment: then nothing was told."""
+        """Report what this process has `spent` since the last call, and read what all have left. Writes nothing while
+        there is nothing to report. Raises `Unavailable`, and `Conflict` where another process reported a team for the
+        first time at the same moment: then nothing was reported."""
         running = frozenset(team for team, own in spent.items() if own.rows)
-        told = {
+        reported = {
             team: own for team, own in spent.items() if own.requests or own.tokens or team in running | self._running
         }
         now = self._clock()
-        if not told:
+        if not reported:
             with self._database.read() as session:
                 return team_spending_rows.share(session, now, self._process, spent)
         with self._database.write() as session:
-            team_spending_rows.lock(session, told)
+            team_spending_rows.lock(session, reported)
             shared = team_spending_rows.share(session, now, self._process, spent)
-            team_spending_rows.record(session, now, self._process, told, shared)
+            team_spending_rows.record(session, now, self._process, reported, shared)
         self._running = running
         return shared

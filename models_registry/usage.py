@@ -1,4 +1,4 @@
-"""Who used how much, kept by the hour. One method is one transaction, committed on return.
+"""What teams used, kept by the hour. One method is one transaction, committed on return.
 
 Any number of processes add to the same hours. None of them takes the registry's lock for it, and the registry's
 generation stays as it is.

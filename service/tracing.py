@@ -24,7 +24,7 @@ from models_registry.storage.digests import StoredBlob
 
 def open_tracing() -> TracerProvider:
     """What makes spans, as the `OTEL_` variables say. Nothing is sent before `start_export`."""
-    # What is said here goes before what the environment says, so the name is said only where it says none.
+    # A name given here would override the environment's, so it is given only where the environment has none.
     named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     provider = TracerProvider(
         resource=Resource.create({} if named else {SERVICE_NAME: "adapter-service"}), shutdown_on_exit=False

@@ -96,7 +96,7 @@ def _faults(parts: Sequence[Component], options: MergeOptions) -> Iterator[Fault
         if config.addition_refusal:
             yield Fault((WHERE, part.reference), f"can't be composed ({config.addition_refusal})")
         elif isinstance(config, AdaLoraConfig) and options.elementwise:
-            yield Fault((WHERE, part.reference), f"{options.method} is for LoRA; an AdaLoRA goes with cat and svd")
+            yield Fault((WHERE, part.reference), f"{options.method} is for LoRA; combine an AdaLoRA with cat or svd")
 
 
 def _uneven(shares: Mapping[str, Sequence[_Share]]) -> Iterator[Fault]:

@@ -1,6 +1,6 @@
 r"""The regular expressions of one config: measured before they are compiled, compiled once, run within one time.
 
-They come from callers, and the standard `re`, whose language PEFT's configs are written in, holds the whole process on
+Callers write them, and the standard `re`, whose language PEFT's configs are written in, holds the whole process on
 a hostile one. So `re` says whether it is an expression, and `regex` runs it: without the interpreter's lock, and with a
 time limit. What both read differently is refused, such as `{` that counts nothing, which `regex` takes for fuzzy
 matching.

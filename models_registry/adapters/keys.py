@@ -22,7 +22,7 @@ PARALLEL: Final = f"module.{PEFT_PREFIX}"
 
 
 def plain_keys(tensors: Mapping[str, Tensor], architecture: Architecture) -> dict[str, Tensor]:
-    """`tensors` without wrappers' words and PEFT's prefix. Raises `Invalid` where two keys come to be one."""
+    """`tensors` without wrappers' words and PEFT's prefix. Raises `Invalid` where two keys become one."""
     is_wrapped = any(wrapper in f"{module.name}." for module in architecture.modules for wrapper in WRAPPERS)
     return _renamed(tensors, {key: _plain(key, is_wrapped) for key in tensors})
 
@@ -53,7 +53,7 @@ def todays_keys(
     old name -> new. A key changes only where it has no place and its new name has one.
 
     Raises:
-        Invalid: two keys come to be one.
+        Invalid: two keys become one.
     """
     names = {key: key for key in tensors}
     changed: dict[str, str] = {}

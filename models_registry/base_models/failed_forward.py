@@ -1,4 +1,4 @@
-"""What to tell a caller whose inputs a transformers forward did not take: our own words first, then the library's."""
+"""The error for inputs that a transformers forward did not take: our own words first, then the library's."""
 
 from collections.abc import Collection, Generator
 from contextlib import contextmanager

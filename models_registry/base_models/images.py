@@ -1,4 +1,4 @@
-"""Images that a chat brings along, as pixels. They come as data URLs alone: nothing is fetched for a caller."""
+"""Images of a chat, as pixels. Only data URLs are taken: nothing is fetched for a caller."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Named tensors in and out of a module's forward: which names it takes, what a row is, what comes back."""
+"""Named tensors in and out of a module's forward: which names it takes, what a row is, what is returned."""
 
 import inspect
 from collections.abc import Collection, Iterable, Iterator, Mapping

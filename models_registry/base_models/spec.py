@@ -1,4 +1,4 @@
-"""The contract of a base model's source: how it is built, how rows go in, how named outputs come back.
+"""The contract of a base model's source: how it is built, how rows are put in, how named outputs are returned.
 
 A spec knows one *kind* of base model (a transformers directory, any torch module). It has no threads, no queue and no
 adapters: `service/host` calls it inside `adapted.routed(...)` and the adapters act without the spec's knowledge.

@@ -102,7 +102,7 @@ class AdaptedModel:
     ) -> Checkpoint:
         """Inject an adapter with the method's initial weights (`seed` makes them reproducible) or with `tensors`.
 
-        All or nothing: whatever fails leaves the model as it was. With `accept_unmatched`, what the config names and
+        All or nothing: a failure leaves the model unchanged. With `accept_unmatched`, what the config names and
         the model lacks is a warning.
 
         Raises:

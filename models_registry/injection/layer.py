@@ -62,7 +62,7 @@ class Adapters(nn.Module):
         self._hook = target.register_forward_hook(self._after, with_kwargs=True)
 
     def remove(self) -> None:
-        """Leave the target exactly as it was found, however far `install` came."""
+        """Restore the target exactly as it was, however far `install` got."""
         (target,) = self._target
         for hook in (self._hook, self._hook_before):
             if hook is not None:

@@ -1,4 +1,4 @@
-"""Inputs as a caller sent them, and the outputs that come back, before and after any base model has seen them."""
+"""Inputs as a caller sent them, and the outputs that are returned, before and after any base model has seen them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,6 +1,6 @@
 """Adapters by what is known of them, a page at a time: `registry.py` alone runs this, inside its transactions.
 
-The statements are the same on SQLite and Postgres. A page goes on behind a place, which is the last item's name with
+The statements are the same on SQLite and Postgres. A page continues behind a place, which is the last item's name with
 the time by which it was sorted: what is added or removed meanwhile hides and repeats nothing.
 """
 
@@ -37,7 +37,7 @@ def count_adapters(session: Session, search: AdapterSearch) -> int:
 
 def note_uses(session: Session, uses: Mapping[str, datetime]) -> None:
     """These adapters were used at these times, by requests. No change of the registry: its generation stays."""
-    # As whoever changes adapters does, so that none waits for the other's rows.
+    # Every writer of adapters takes this lock first, so that no two wait for each other's rows.
     session.execute(select(GenerationRow.value).with_for_update())
     later = update(AdapterRow).where(
         AdapterRow.name == bindparam("adapter"),

@@ -12,7 +12,7 @@ KEY = ("adapter", "alias", "version", "against", "name")
 
 def add_counts(session: Session, counts: AliasCounts) -> None:
     """Of aliases that are there. No change of the registry: its generation stays."""
-    # As whoever changes adapters does, so that no alias goes meanwhile, and none waits for the other's rows.
+    # Every writer of adapters takes this lock first: no alias is removed meanwhile, and no two wait for each other.
     session.execute(select(GenerationRow.value).with_for_update())
     adapters = {counter.adapter for counter in counts}
     there = {

@@ -50,7 +50,7 @@ def remove_alias(session: Session, name: str, alias: str) -> None:
     session.delete(session.get_one(AliasRow, (name, alias)))
     session.flush()
     forget_counts(session, (AliasCountRow.adapter == name) & (AliasCountRow.alias == alias))
-    log(session, "alias.removed", f"{name}@{alias}", **{"from": _as_told(before)})
+    log(session, "alias.removed", f"{name}@{alias}", **{"from": _as_logged(before)})
 
 
 def end_shadows(session: Session, adapter: Adapter, number: int) -> None:
@@ -77,7 +77,7 @@ def _point(
     session.merge(AliasRow(adapter=adapter.name, alias=alias, version=number, rollout=rollout))
     why = {} if reason is None else {"reason": reason}
     undone = {} if undoes is None else {"undoes": undoes}
-    moved = {"from": _as_told(before), "to": _as_told(after)}
+    moved = {"from": _as_logged(before), "to": _as_logged(after)}
     log(session, "alias.moved", f"{adapter.name}@{alias}", **moved, **undone, **why)
 
 
@@ -99,7 +99,7 @@ def _plain(to: int | Rollout) -> int | Rollout:
     return next(iter(to.shares))
 
 
-def _as_told(target: int | Rollout | None) -> int | dict[str, Any] | None:
+def _as_logged(target: int | Rollout | None) -> int | dict[str, Any] | None:
     return as_stored(target) if isinstance(target, Rollout) else target
 
 

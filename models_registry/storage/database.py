@@ -1,6 +1,6 @@
 """The registry's database: sessions, the two dialects' differences, and its schema's revision.
 
-Knows SQLAlchemy and Alembic, but no table's meaning. Everything the driver complains about leaves here as one of ours.
+Knows SQLAlchemy and Alembic, but no table's meaning. Every error of the driver is raised as one of ours.
 """
 
 import sqlite3

@@ -22,7 +22,7 @@ _BATCH: Final = 500
 
 
 def dump_rows(session: Session) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Every row with its table's name, as the session sees them; those that others refer to come first."""
+    """Every row with its table's name, as the session sees them; those that others refer to are first."""
     for table in Row.metadata.sorted_tables:
         if table.name in _LEFT_OUT:
             continue

@@ -74,9 +74,9 @@ POLL_S = 0.05
 def open_s3(url: str, endpoint: str | None) -> "S3BlobStore":
     """The store behind `s3://bucket/prefix` at `endpoint`, at AWS_ENDPOINT_URL, or at Amazon's.
 
-    Credentials and region come from the usual AWS variables. Raises `Invalid` for a URL or endpoint that we can't read,
-    and where the bucket isn't there or refuses us. One that is away for now is no error: all but it can be served.
-    """
+    Credentials and region are those of the usual AWS variables. Raises `Invalid` for a URL or endpoint that we can't
+    read, and where the bucket isn't there or refuses us. One that is away for now is no error: all but it can be
+    served."""
     parts = urlsplit(url)
     if not _BUCKET.fullmatch(parts.netloc) or parts.query or parts.fragment:
         raise Invalid(f"The blob URL {redacted(repr(url))} is not s3://bucket or s3://bucket/prefix.")

@@ -1,7 +1,7 @@
 """Bytes of stored versions, hour by hour, charged to the team that owns the adapter.
 
 A version is charged from the moment of its creation to that of its removal. Hours are recorded once they have passed;
-the present one follows from what is stored now. Whoever removes versions records first what is not recorded of them.
+the present one follows from what is stored now. A removal first records what is not recorded yet of its versions.
 """
 
 from collections.abc import Iterator

@@ -141,8 +141,8 @@ class AliasRow(Row):
 
 
 class AliasCountRow(Row):
-    """What was counted of an alias's requests; `against` is 0 for those that the version answered itself. It goes with
-    its alias or version, without referring to them: what is added late may be of some that are gone."""
+    """What was counted of an alias's requests; `against` is 0 for those that the version answered itself. It is
+    removed with its alias or version, without a foreign key: late counts may be of some that were removed."""
 
     __tablename__ = "alias_counts"
 
@@ -252,7 +252,7 @@ class KeyRow(Row):
 
 class UsageRow(Row):
     """What was used in an hour. An empty word, and version 0, stand for none: a primary key holds no null. Nothing
-    refers to teams, keys or adapters, because what was used stays when they are gone."""
+    refers to teams, keys or adapters, because usage stays when they are removed."""
 
     __tablename__ = "usage"
 
@@ -273,7 +273,7 @@ class UsageRow(Row):
 
 
 class UsageMarkRow(Row):
-    """How far somebody has come who adds to `usage`: a process with its batches, or all with the stored bytes."""
+    """How far a writer of `usage` has got: a process with its batches, or all with the stored bytes."""
 
     __tablename__ = "usage_marks"
 

@@ -1,4 +1,4 @@
-"""What a team may store. Asked inside the transaction that adds something: writers come one after another there, so
+"""What a team may store. Checked inside the transaction that adds something: writers run one after another there, so
 that two processes can't both take what is left."""
 
 from hashlib import sha256

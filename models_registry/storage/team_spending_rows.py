@@ -1,4 +1,4 @@
-"""The rows in which processes tell each other what teams have spent: `team_spending.py` alone calls this."""
+"""The rows by which processes exchange what teams have spent. Only `team_spending.py` calls this."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
@@ -15,8 +15,8 @@ DEAD = timedelta(seconds=10)
 
 
 def lock(session: Session, teams: Collection[str]) -> None:
-    """Until the commit nobody else changes what these teams have left. Always in the same order, so that no two wait
-    for each other."""
+    """Lock what these teams have left until the commit, always in the same order, so that no two transactions wait for
+    each other."""
     for team in sorted(teams):
         session.execute(update(TeamLevelRow).where(TeamLevelRow.team == team).values(at=TeamLevelRow.at))
 

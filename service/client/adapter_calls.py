@@ -73,7 +73,7 @@ def put_state(
 
 
 def check(name: str, files: CheckpointFiles, model: str, watch: Watch | None) -> Plan[Pushed]:
-    """What a push would come to, nothing stored: the warnings, and the version that it would make."""
+    """What a push would do, without storing anything: its warnings, and the version it would make."""
     try:
         stored: Adapter = yield get_adapter(name)
     except NotFound:

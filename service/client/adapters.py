@@ -74,7 +74,7 @@ class Adapters:
         return Upload(push)
 
     def check(self, name: str, checkpoint: Checkpoint, *, model: str, progress: Watch | None = None) -> Pushed:
-        """What pushing it would come to: its warnings, and the version that it would make. Nothing is stored."""
+        """What a push would do: its warnings, and the version that it would make. Nothing is stored."""
         with opened(checkpoint) as files:
             return follow(self._send, adapter_calls.check(name, files, model, progress))
 
@@ -126,8 +126,8 @@ class Adapters:
         self._send(adapter_calls.move_alias(name, alias, version, reason))
 
     def rollback(self, name: str, alias: str, *, reason: str | None = None) -> Rollout:
-        """Let `name@alias` be what it was before its last move; again goes one step further back. Raises `Conflict`
-        where there is no way back."""
+        """Let `name@alias` be what it was before its last move; each further call undoes one more move. Raises
+        `Conflict` where there is no way back."""
         return self._send(roll_back(name, alias, reason))
 
     def describe(self, name: str, **words: Any) -> Adapter:

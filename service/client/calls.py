@@ -40,9 +40,9 @@ class Call(Generic[T_co]):
     timeout_s: float | None = None
     """How long the answer may take; None: the client's own time-out."""
     into: Path | None = None
-    """Where the answer's body goes; `read` gets the head alone then."""
+    """Where the answer's body is written; `read` then gets the head alone."""
     watch: Watch | None = None
-    """Is told how much of a file was sent or received."""
+    """Called with how much of a file was sent or received."""
 
 
 Plan: TypeAlias = Generator[Call[Any], Any, T]

@@ -79,7 +79,7 @@ class BadRequest(ProblemError):
 
 
 class Unauthorized(ProblemError):
-    """No valid key came with the call."""
+    """The call has no valid key."""
 
 
 class Forbidden(ProblemError):

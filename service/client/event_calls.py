@@ -27,7 +27,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """Events in the order in which they were made. `next_after` asks for what comes next."""
+    """Events in the order in which they were made. `next_after` asks for the events after these."""
 
     items: tuple[Event, ...]
     next_after: int

@@ -1,4 +1,4 @@
-"""Inference as calls: arrays travel as safetensors, texts as JSON; the answer always comes as safetensors."""
+"""Inference as calls: arrays travel as safetensors, texts as JSON; the answer is always safetensors."""
 
 import json
 from collections.abc import Mapping, Sequence

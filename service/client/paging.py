@@ -1,4 +1,4 @@
-"""Lists come in pages; a caller iterates over items."""
+"""The service answers lists in pages; a caller iterates over items."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass

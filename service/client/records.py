@@ -1,6 +1,6 @@
 """What the service says of models, adapters and answers, as frozen values.
 
-Fields that a newer service adds are left out here, so that an older client goes on working; `raw` has all of them.
+Fields that a newer service adds are left out here, so that an older client keeps working; `raw` has all of them.
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push, or a dry run of it, came to. `unchanged`: the newest version has these bytes already."""
+    """The result of a push, or of its dry run. `unchanged`: the newest version has these bytes already."""
 
     name: str
     model: str
@@ -110,7 +110,7 @@ class Adapter:
 class Answer:
     """An inference: one `adapter` and one `digest` for each row, or one in all where there are no rows.
 
-    `outputs` are the arrays, `texts` the outputs that are one string for each row. bfloat16 comes as float32, which
+    `outputs` are the arrays, `texts` the outputs that are one string for each row. bfloat16 is read as float32, which
     holds all of its values.
     """
 

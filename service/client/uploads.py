@@ -1,4 +1,4 @@
-"""An upload while it runs: how much of it was sent, and what came of it. A file is read as it is sent."""
+"""An upload while it runs: how much of it was sent, and its result. A file is read as it is sent."""
 
 import asyncio
 import io
@@ -11,7 +11,7 @@ from typing import Any, Self, TypeAlias
 from service.client.records import Pushed
 
 Watch: TypeAlias = Callable[[int, int], None]
-"""Is told how many bytes of how many have been sent or received. May be called by another thread."""
+"""Called with how many bytes of how many have been sent or received, possibly by another thread."""
 
 
 class SentFile(io.FileIO):
@@ -44,7 +44,7 @@ class Upload:
 
     @property
     def result(self) -> Pushed:
-        """What the push came to; waits for its end."""
+        """The push's result; waits for its end."""
         assert self._future is not None, "enter the upload first: `with client.adapters.upload(…) as progress:`"
         return self._future.result()
 
@@ -79,7 +79,7 @@ class AsyncUpload:
         self._task: asyncio.Task[Pushed] | None = None
 
     async def result(self) -> Pushed:
-        """What the push came to; waits for its end."""
+        """The push's result; waits for its end."""
         assert self._task is not None, "enter the upload first: `async with client.adapters.upload(…) as progress:`"
         return await self._task
 

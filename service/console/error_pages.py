@@ -1,4 +1,4 @@
-"""Problems as pages: what went wrong and what to do, for whoever sees them in a browser."""
+"""Problems as pages: what went wrong and what to do, for people in a browser."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What callers ask of the engine and what it tells them: frozen values, no behaviour, nothing of HTTP."""
+"""What callers ask of the engine and what it answers: frozen values, no behaviour, nothing of HTTP."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -60,8 +60,8 @@ class InferAnswer:
     """`adapter` and `digest` name the exact versions that answered, one entry per row (one in all without rows).
     `texts` say how each text ended that was written; calls in them have the `call_form`.
 
-    Its time went into the way to the model's host and back, into waiting there (its inputs' reading included), into its
-    adapters' coming, into the forward that it shared.
+    Its time was spent on the way to the model's host and back, on waiting there (its inputs' reading included), on
+    loading its adapters, and on the forward that it shared.
     """
 
     model: str

@@ -1,4 +1,4 @@
-"""Where a base model goes: its device, its dtype, how much its adapters may take there, and giving memory back."""
+"""Where a base model is placed: its device, its dtype, how much its adapters may take there, and giving memory back."""
 
 import ctypes
 import gc
@@ -69,7 +69,7 @@ def a_quarter_of_memory(device: torch.device) -> int:
 
 
 def give_memory_back() -> None:
-    """After a model went: hooks and modules refer to each other, and both allocators keep what was freed."""
+    """After a model was unloaded: hooks and modules refer to each other, and both allocators keep what was freed."""
     gc.collect()
     return_freed_memory()
 

@@ -1,6 +1,6 @@
 """The host of one base model in this process: its module, its worker, its queue, its adapters in memory.
 
-It implements the protocol's verbs; whichever transport they come over, they are answered here. What may wait does so on
+It implements the protocol's verbs; they are answered here over any transport. What may wait does so on
 threads of its own, so that every verb returns at once.
 """
 

@@ -80,7 +80,7 @@ class Worker:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        # What is on its way too long no longer counts, so that others may come: nobody else would say when.
+        # A load that takes too long no longer counts, so that others may begin: no later event would allow it.
         while self._batcher.wait(self._patience_s) or self._written:
             self._rebalance()
             match self._batcher.take(self._adapters.absent, {job.team for job in self._written}):
@@ -240,5 +240,5 @@ class Worker:
 
 
 def _load_s(job: Job, came_at: Mapping[str, float]) -> float:
-    """From when it could have run but for its adapters, to the last one's coming."""
+    """From when it could have run but for its adapters, until the last one was loaded."""
     return max([0.0, *(came_at[name] - job.queued_at for name in job.keys)])

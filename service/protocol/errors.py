@@ -4,7 +4,7 @@ from models_registry.errors import Invalid, Unavailable
 
 
 class HostLost(Unavailable):
-    """The model's host has ended, and is coming back; try again. `reason` says how it ended: a signal, an exit code,
+    """The model's host has ended, and is restarting; try again. `reason` says how it ended: a signal, an exit code,
     that it was stuck. `running` are the ids of the requests whose forward it ran in that moment."""
 
     def __init__(self, model: str, reason: str, running: tuple[int, ...] = ()) -> None:
@@ -15,5 +15,5 @@ class HostLost(Unavailable):
 
 
 class RequestEndsHost(Invalid):
-    """A request that has ended its model's host twice. The model goes on without it; the same inputs are refused for an
-    hour."""
+    """A request that has ended its model's host twice. The model keeps running without it; the same inputs are refused
+    for an hour."""

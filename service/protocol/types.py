@@ -149,13 +149,12 @@ class Used:
 
 @dataclass(frozen=True, slots=True)
 class HostAnswer:
-    """`selections` made the outputs: one per row, or one where they came back whole. `texts` says of each text that was
-    written how it ended; `used` what each distinct selection took, in the order of their first rows.
+    """`selections` made the outputs: one per row, or one where they were returned whole. `texts` says of each text that
+    was written how it ended; `used` what each distinct selection took, in the order of their first rows.
 
     A request that was cancelled while its texts were written is answered by what there was of them, so that `used`
-    says what they took. Its time went into waiting (its inputs' reading included), into loading its adapters, into the
-    forward that it shared.
-    """
+    says what they took. Its time was spent on waiting (its inputs' reading included), on loading its adapters, and on
+    the forward that it shared."""
 
     selections: tuple[Selection, ...]
     outputs: Mapping[str, OutputValue]

@@ -39,7 +39,7 @@ def seconds_of(work: Work) -> float:
 def choose_arithmetic(
     module: nn.Module, works: Sequence[Work], measure: Callable[[Work], float] = seconds_of
 ) -> Arithmetic:
-    """Measure `works` in each form that is exact here, and leave `module` in the fastest. Nothing else may use it
+    """Measure `works` in each form that is exact here, and put `module` into the fastest. Nothing else may use it
     meanwhile. Never raises: what can't be measured computes as it is stored."""
     refusal = _refusal(module, works)
     if refusal is not None:

@@ -25,7 +25,7 @@ RUNS = 4
 NEARLY = 1.1
 """Times may differ by so much by chance."""
 LIMIT_S = 0.15
-"""No comparison begins later, and none goes on longer than one run of both kernels."""
+"""No comparison begins later, and none lasts longer than one run of both kernels."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class MergedLayer:
     bytes: int
 
     def is_of(self, parts: Sequence[Folded]) -> bool:
-        """Whether these very objects are in it, and not others that have come in their place."""
+        """Whether these very objects are in it, and not others that have replaced them."""
         return len(parts) == len(self.made_of) and all(a is b for a, b in zip(parts, self.made_of, strict=True))
 
 
@@ -88,7 +88,7 @@ class MergedWeightsCache:
             self._last, self._times = (), 0
 
     def forget(self, adapter: str) -> None:
-        """It went or changed."""
+        """It was removed or changed."""
         with self._lock:
             for key in [key for key in self._copies if adapter in dict(key)]:
                 del self._copies[key]
@@ -119,7 +119,7 @@ class MergedWeightsCache:
             left -= size
 
     def _make_room(self, size: int, wanting: CompositionKey, max_bytes: int) -> bool:
-        """Whether so many bytes more fit, once compositions that were used longer ago have gone."""
+        """Whether so many bytes more fit, once compositions that were used longer ago are evicted."""
         while self._bytes() + size > max_bytes:
             coldest = next((key for key in self._copies if key != wanting), None)
             if coldest is None:

@@ -2,7 +2,7 @@
 
 A model may fold time, windows or heads into the batch dimension, permute or sort it, or send only some rows to a
 module. So batches run once as a whole and once row by row, and a module's rows count as rows only where both give it
-the same, in any order and for other contents too. What a model returns must come in rows as well.
+the same, in any order and for other contents too. What a model returns must have rows as well.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Which composition has which blocks of a layer's table, for the routing of running sequences.
 
-A composition that joins is copied into free blocks of each layer that it acts at. What one that left had there stays
+A composition that joins is copied into free blocks of each layer that it acts at. What a removed one had there stays
 until the blocks are needed, so that it may return at no cost, or until one of its adapters is replaced or ejected.
 """
 
@@ -41,7 +41,7 @@ class LayerPages:
         self._free: list[int] = []
 
     def put(self, wanted: Mapping[CompositionKey, LowRanks]) -> PagedLoRA:
-        """The table, with `wanted` in it; what lies there already is left there. Without room for all, some have no
+        """The table, with `wanted` in it; what is there already stays. Without room for all, some have no
         blocks afterwards."""
         low, _ = next(iter(wanted.values()))[0]
         if self._table is not None and not self._table.is_like(low):
@@ -81,7 +81,7 @@ class LayerPages:
         self._table, self._pages, self._free = None, {}, []
 
     def _make_room(self, table: PagedLoRA, count: int, wanted: Collection[CompositionKey]) -> None:
-        """Free `count` blocks: those of compositions that left, the longest there first, then new ones."""
+        """Free `count` blocks: those of removed compositions, oldest first, then new ones."""
         for key in [key for key in self._pages if key not in wanted]:
             if count <= len(self._free):
                 return

@@ -22,7 +22,7 @@ def take_rows(value: Any, rows: RowsOf, count: int | None) -> Any:
 
 
 def put_rows(value: Any, rows: RowsOf, new: Any) -> Any:
-    """`value` with `new` in the place of `rows`; what was there before is left as it is."""
+    """`value` with `new` in the place of `rows`; the original is unchanged."""
     if rows is Ellipsis:
         return new
     if isinstance(value, Tensor):

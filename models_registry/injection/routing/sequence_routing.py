@@ -1,4 +1,4 @@
-"""The routing of running sequences: rows that join, move and leave while all others go on.
+"""The routing of running sequences: rows are added, moved and removed while all others continue.
 
 routing = adapted.sequence_routing(16)
 routing.place(0, {"tone": 1.0})

@@ -86,7 +86,7 @@ def history(context: typer.Context, name: Name, alias: Alias) -> None:
 
 
 def rollback(context: typer.Context, name: Name, alias: Alias, reason: Reason = None) -> None:
-    """Let an alias be what it was before its last move; again goes one step further back."""
+    """Let an alias be what it was before its last move; each further call undoes one more move."""
     rollout = client_of(context).adapters.rollback(name, alias, reason=reason)
     typer.echo(f"{name}@{alias} is {_reference(name, rollout)}")
 

@@ -11,7 +11,7 @@ from service.client.uploads import Watch
 
 @contextmanager
 def progress_bar(label: str) -> Generator[Watch]:
-    """What a call tells how far it has come. The bar is gone once it is done."""
+    """A progress bar for one call. It is removed once the call is done."""
     terminal = Console(stderr=True)
     columns = (TextColumn(label), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:

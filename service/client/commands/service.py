@@ -44,7 +44,7 @@ def login(
 
 
 def config(context: typer.Context) -> None:
-    """The address and the key that commands use, and where they come from. The key itself is not shown."""
+    """The address and the key that commands use, and where each was set. The key itself is not shown."""
     session = session_of(context)
     typer.echo(f"address   {session.url} ({session.url_from})")
     typer.echo(f"key       {f'from {session.key_from}' if session.key else 'none'}")

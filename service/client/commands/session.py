@@ -17,7 +17,7 @@ DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """`url_from` and `key_from` say in words where the two come from."""
+    """`url_from` and `key_from` say in words where the two were set."""
 
     url: str
     key: str | None
@@ -26,7 +26,7 @@ class Session:
 
     @classmethod
     def open(cls, url: str | None) -> "Session":
-        """`url` and ADAPTERS_KEY go before what is remembered. A remembered key goes to its own address only.
+        """`url` and ADAPTERS_KEY override what is remembered. A remembered key is sent to its own address only.
 
         Raises `ValueError` where the file isn't one that `login` wrote.
         """

@@ -54,7 +54,7 @@ def compare(
 
 
 def chat(context: typer.Context, model: Model, adapter: Adapter = None, max_tokens: MaxTokens = 256) -> None:
-    """Talk to a language model. /adapter NAME switches, /base goes back to the base model, /new forgets, /quit ends."""
+    """Talk to a language model. /adapter NAME switches, /base switches to the base model, /new forgets, /quit ends."""
     client, said = client_of(context), list[dict[str, str]]()
     while (line := _next_line(adapter or model)) is not None and line != "/quit":
         if line.startswith("/adapter "):

@@ -28,7 +28,7 @@ def push(
     reason: Annotated[str | None, typer.Option(help="Why; it stands in the history.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
 ) -> None:
-    """Store a trained adapter: a new one, or the next version of it. Says first what that would come to."""
+    """Store a trained adapter: a new one, or the next version of it. Says first what that would do."""
     client, notes = client_of(context), _object(metadata)
     with progress_bar("Checking") as watch:
         planned = client.adapters.check(name, directory, model=base, progress=watch)

@@ -1,6 +1,6 @@
-"""Callers whose keys aren't valid, counted by address: who tries many is told to wait.
+"""Callers whose keys aren't valid, counted by address: after too many, further ones have to wait.
 
-A valid key is never asked how many others failed from its address, so nobody can lock a team out behind a proxy.
+A valid key is accepted however many others failed from its address, so that nobody can lock out a team behind a proxy.
 """
 
 import ipaddress
@@ -13,7 +13,7 @@ from typing import Final
 
 MOST_PER_MINUTE: Final = 10
 MOST_ADDRESSES: Final = 4096
-"""Beyond them the one that failed longest ago is forgotten."""
+"""Beyond this number the address that failed longest ago is forgotten."""
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class FailedLogins:
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
     def count(self, address: str | None) -> int | None:
-        """Another one from there. In how many seconds to try again, once these are too many; None before."""
+        """Count another failure. Returns the seconds to wait once there are too many, else None."""
         now, place = self._now(), _network(address)
         failures = self._failures.pop(place, None)
         if failures is None or now - failures.since >= 60.0:
@@ -44,7 +44,7 @@ class FailedLogins:
 
 
 def _network(address: str | None) -> str:
-    """Who has an IPv6 address has the 2^64 beside it, too."""
+    """An IPv6 caller usually owns the whole /64 network of its address."""
     try:
         found = ipaddress.ip_address(address or "")
     except ValueError:

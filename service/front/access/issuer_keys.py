@@ -25,7 +25,7 @@ MOST_BYTES: Final = 1 << 20
 KEPT_S: Final = 600.0
 """After so long the keys are fetched anew, so that what the issuer has withdrawn is refused."""
 RETRY_S: Final = 10.0
-"""At most so often the issuer is asked, whatever tokens arrive."""
+"""The issuer is asked at most this often, whatever tokens arrive."""
 SHORTEST_RSA: Final = 2048
 _OF_TYPE: Final[Mapping[str, tuple[str, ...]]] = {
     "RSA": ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IssuerKey:
-    """A public key, the algorithms that may be meant by it, and as the how manieth set it was fetched."""
+    """A public key, the algorithms it may sign with, and the number of the key set that it was fetched in."""
 
     public: Any
     algorithms: tuple[str, ...]
@@ -61,7 +61,8 @@ class IssuerKeys:
         self._fetched_at = self._asked_at = float("-inf")
         self._away = False
         self.edition = 0
-        """How often other keys came: what was verified by the ones before is verified anew."""
+        """Number of the key set; it grows when the set changes. Tokens verified by an earlier set are verified
+        again."""
 
     def find(self, id: str | None) -> IssuerKey | None:
         """The key that the issuer calls so, None where it has none; without an `id` its only one. May block. Raises
@@ -69,7 +70,7 @@ class IssuerKeys:
         now = self._now()
         if id in self._keys and now - self._fetched_at < KEPT_S:
             return self._keys[id]
-        # Who has an old key goes on with it while another looks for newer ones.
+        # A caller whose key is known continues with it while another thread fetches newer ones.
         if self._fetching.acquire(blocking=id not in self._keys):
             try:
                 if now - self._asked_at >= RETRY_S:

@@ -110,7 +110,7 @@ def new_key() -> tuple[str, str]:
 
 
 def digest_of(key: str) -> str:
-    # Whoever compares digests learns nothing of a key by how long it takes.
+    # Because digests are compared, timing reveals nothing about a key.
     return sha256(key.encode(errors="surrogateescape")).hexdigest()
 
 

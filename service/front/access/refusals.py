@@ -1,7 +1,7 @@
 """Attempts at changes that were refused, on their way into the log of events: so many a minute, in the background.
 
-Who is refused costs us no write, and can't push others' attempts out: those beyond the bounds are only counted.
-"""
+A refused caller causes no write by itself, and can't push others' attempts out: those beyond the bounds are only
+counted."""
 
 import logging
 import threading
@@ -46,7 +46,7 @@ class Refusals:
             self._noted.append(refusal)
 
     def flush(self) -> None:
-        """Write what was noted; where the database is away it is lost, but for its number."""
+        """Write what was recorded. While the database is away it is lost, except for its number."""
         with self._lock:
             noted, left_out = self._noted, self._left_out
             self._noted, self._left_out = [], 0

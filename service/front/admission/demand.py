@@ -69,6 +69,6 @@ def _bytes(text: str) -> int:
 
 
 def _new_tokens(parameters: Mapping[str, Any]) -> int:
-    """Whatever is no number the host refuses later."""
+    """The host later refuses what is no number."""
     asked = parameters.get("max_new_tokens", parameters.get("max_tokens"))
     return min(asked, MOST_TOKENS) if isinstance(asked, int) and asked > 0 else DEFAULT_LENGTH

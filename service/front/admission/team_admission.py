@@ -1,6 +1,6 @@
-"""Who may ask for how much: each team's requests are admitted, charged once, and corrected when they have ended.
+"""How much each team may ask for. A request is admitted, charged once, and corrected when it has ended.
 
-No database is read here: `limit_exchange.py` tells the processes of each other.
+No database is read here: `limit_exchange.py` exchanges what was spent with other processes.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Admitted:
         self._charge = charge
 
     def follow(self, future: Future[HostAnswer]) -> None:
-        """The host answers here, and counts: also where the caller leaves meanwhile."""
+        """Correct the charge when the host has answered, also if the caller disconnects before."""
         future.add_done_callback(self._correct_by_answer)
 
     def correct(self, tokens: int) -> None:
@@ -114,7 +114,7 @@ class TeamAdmission:
             return {team: meter.report() for team, meter in self._meters.items() if meter.limits != NO_LIMITS}
 
     def unreport(self, reported: Mapping[str, TeamSpent]) -> None:
-        """The others couldn't be told of it."""
+        """The report didn't reach the other processes."""
         with self._changing:
             for team, spent in reported.items():
                 if meter := self._meters.get(team):

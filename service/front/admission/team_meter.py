@@ -93,7 +93,7 @@ class TeamMeter:
         return TeamSpent(self.limits, requests, tokens, self.rows, self.sequences)
 
     def unreport(self, spent: TeamSpent) -> None:
-        """The others couldn't be told, nor be asked: until they can, this process has the limits alone."""
+        """The report failed: until one succeeds, this process has the limits for itself."""
         if self._requests is not None:
             self._requests.put_back_unreported(spent.requests)
         if self._tokens is not None:

@@ -9,7 +9,7 @@ WINDOW_S: Final = 60.0
 
 
 class TokenBucket:
-    """Full at first. Times are seconds of one clock that never goes back. Not safe under threads by itself."""
+    """Full at first. Times are seconds of one monotonic clock. Not safe under threads by itself."""
 
     def __init__(self, capacity: float, now: float) -> None:
         self.capacity = capacity
@@ -53,7 +53,7 @@ class TokenBucket:
         return spent
 
     def put_back_unreported(self, spent: float) -> None:
-        """The others couldn't be told."""
+        """The report failed."""
         self._unreported += spent
 
     def follow(self, level: float, now: float) -> None:

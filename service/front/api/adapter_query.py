@@ -79,7 +79,8 @@ class AdapterQuery:
         _Time | None, Query(description="Last used earlier; never is not earlier.", examples=["2026-11-01T00:00:00Z"])
     ] = None
     sort: Annotated[
-        Sort, Query(description="`-` for descending; who was never used is the earliest.", examples=["-used"])
+        Sort,
+        Query(description="`-` for descending; adapters that were never used are the earliest.", examples=["-used"]),
     ] = "name"
     count: Annotated[bool, Query(description="Say in `total` how many there are in all.", examples=[True])] = False
 

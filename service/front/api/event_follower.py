@@ -16,7 +16,7 @@ from service.front.engine import Engine
 LOOK_S: Final = 0.1
 """So often memory is asked whether anything was changed; the database is only asked then."""
 LONGEST_S: Final = 900.0
-"""Then the stream ends: who goes on following sends their key again, which may have been revoked."""
+"""Then the stream ends. To continue, a caller sends the key again, which may have been revoked."""
 
 
 class NumberedEvent(BaseModel):

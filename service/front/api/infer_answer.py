@@ -74,7 +74,7 @@ class InferAnswerBody(BaseModel):
     texts: list[TextAnswer] | None = Field(
         default=None, description="With `parameters`: how each text ended, and what it took."
     )
-    timing: TimingAnswer = Field(title="Timing", description="Where the time went.")
+    timing: TimingAnswer = Field(title="Timing", description="What the time was spent on.")
 
 
 def json_of(answer: InferAnswer) -> bytes:

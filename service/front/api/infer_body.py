@@ -29,7 +29,7 @@ class Call(BaseModel):
         default=None,
         description="Only these of the model's outputs. By default all of them; for text what the task is about: "
         "`embedding` (feature-extraction), `label`, `score` and `logits` (text-classification), `next_token` and its "
-        "`score` (text-generation). All others, such as `logits` and `last_hidden_state`, come if they are named.",
+        "`score` (text-generation). All others, such as `logits` and `last_hidden_state`, are given if named.",
         examples=[["logits"]],
     )
 
@@ -73,7 +73,7 @@ class InferBody(Call):
     )
     stream: bool = Field(
         default=False,
-        description="With `parameters`: the texts come as server-sent events while they are written.",
+        description="With `parameters`: the texts are sent as server-sent events while they are written.",
         examples=[True],
     )
     chat: bool | None = Field(

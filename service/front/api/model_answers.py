@@ -55,7 +55,7 @@ class NewModelBody(BaseModel):
 
     id: Name = Field(description="What it is called from now on.", examples=["smollm2"])
     source: Annotated[HuggingFaceSourceBody | PythonSourceBody, Field(discriminator="kind")] = Field(
-        description="Where its module comes from.", examples=[{"kind": "huggingface", "path": "smollm2"}]
+        description="The source of its module.", examples=[{"kind": "huggingface", "path": "smollm2"}]
     )
     dtype: str | None = Field(
         default=None,
@@ -134,7 +134,7 @@ class ModelAnswer(BaseModel):
     state: ModelState = Field(title="State", description="Requests are answered while it is `ready`.")
     reason: str | None = Field(description="Why it failed.", examples=[None])
     source: HuggingFaceSourceBody | PythonSourceBody = Field(
-        description="Where its module comes from.", examples=[{"kind": "huggingface", "path": "smollm2", "file": None}]
+        description="The source of its module.", examples=[{"kind": "huggingface", "path": "smollm2", "file": None}]
     )
     task: str | None = Field(description="Its Hugging Face pipeline tag.", examples=["text-generation"])
     num_labels: int | None = Field(description="As asked for.", examples=[3])

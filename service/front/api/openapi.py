@@ -1,4 +1,4 @@
-"""The OpenAPI document: FastAPI's, plus the bodies that this service reads itself, to limit them as they come."""
+"""The OpenAPI document: FastAPI's, plus the bodies that this service reads itself, to limit them while they arrive."""
 
 import json
 from typing import Any

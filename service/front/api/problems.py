@@ -29,7 +29,7 @@ from service.protocol.errors import HostLost, RequestEndsHost
 
 PROBLEM_JSON = "application/problem+json"
 
-# What a caller sent comes back in what is wrong with it: an answer is bounded, however large the request was.
+# Faults quote what the caller sent, so an answer is bounded however large the request was.
 MOST_ERRORS = 1_000
 # More than these quote the caller's own input, in which no secret of ours is looked for; an exception is one.
 FEW_ERRORS = 20
@@ -178,7 +178,7 @@ def problem_body(
 
 
 def problem_of(request: Request, error: Exception) -> dict[str, Any]:
-    """What went wrong once an answer had begun, as JSON has it. Of an error that nobody foresaw it says no more."""
+    """What went wrong once an answer had begun, as JSON has it. Of an unexpected error it says no more."""
     redact = request.app.state.redact
     if not isinstance(error, errors.RegistryError):
         return problem_body(INTERNAL, UNFORESEEN, redact=redact)

@@ -96,6 +96,6 @@ def require_free(view: RegistrySnapshot, name: str, model: str) -> None:
 
 
 def is_there(view: RegistrySnapshot, version: AdapterVersion) -> bool:
-    """Whether this very version exists, not one that came later under the same reference."""
+    """Whether this very version exists, not a later one under the same reference."""
     adapter = view.adapters.get(version.adapter)
     return adapter is not None and any(version.key == other.key for other in adapter.versions)

@@ -286,7 +286,7 @@ class Adapters:
         return CreatedAdapter(version, (*warnings, *self._attach(version, hosted)))
 
     def _attach(self, version: AdapterVersion, hosted: HostedModel | None) -> tuple[str, ...]:
-        """From the commit on the version exists: what goes wrong now is a warning."""
+        """From the commit on the version exists: a failure now is a warning."""
         if hosted is None:
             return ()
         try:

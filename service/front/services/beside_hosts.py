@@ -21,7 +21,7 @@ class BesideHosts:
         self._hosts = hosts
 
     def draft(self, new: NewAdapter, modules: ModelModules, max_bytes: int) -> VersionCandidate:
-        """As `draft_new`. Raises `HostLost` where it starts from weights of a model whose host is coming back."""
+        """As `draft_new`. Raises `HostLost` where it starts from weights of a model whose host is restarting."""
         hosted = self._hosts.hosted(new.model)
         try:
             return draft_new(new, modules, hosted and hosted.initial_weights, max_bytes)

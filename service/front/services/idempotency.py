@@ -18,7 +18,7 @@ def create_once(once: Once | None, recall: Callable[[Once], T | None], create: C
     try:
         return create()
     except Conflict:
-        # The first request under this key may have come through at this moment: what it made is in the way.
+        # The first request under this key may have committed at this moment, which makes this one conflict.
         if (earlier := recall(once)) is not None:
             return earlier
         raise

@@ -1,6 +1,6 @@
 """Adapters that lie as PEFT's two files in a directory of the operator's, loaded and unloaded by name as in vLLM.
 
-What vLLM's controllers load is registered as any other adapter is; only what came this way can be unloaded this way.
+What vLLM's controllers load is registered as any other adapter is; only what was loaded so can be unloaded so.
 """
 
 import json
@@ -19,7 +19,7 @@ from service.front.services.model_names import ModelNames
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ORIGIN: Final = "lora_path"
-"""The key in a version's metadata that says where it came from."""
+"""The key in a version's metadata that names the directory it was loaded from."""
 
 
 class OutsideRoot(Invalid):

@@ -1,4 +1,4 @@
-"""Who follows inferences while they are answered, and changes nothing about them."""
+"""What watches inferences while they are answered, without changing them."""
 
 from dataclasses import dataclass, field
 

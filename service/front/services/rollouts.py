@@ -1,5 +1,5 @@
-"""What is kept of requests: when adapters were used, which version an alias's requests got and how that went, and for
-some of them how a shadow answers."""
+"""What is recorded of requests: when adapters were used, which version an alias's requests got, whether it answered,
+and for some requests how a shadow answers."""
 
 import time
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """One thread that runs requests again on another version, while nothing else is asked of their model.
 
-Nobody waits for what it does: its requests are charged to nobody, hold no version up, and end as soon as a caller's
-request comes. What can't be run soon is dropped, and counted so.
+No caller waits for a shadow: it is charged to no team, delays no removal of a version, and is cancelled as soon as a
+caller's request arrives. What can't run soon is dropped, and counted as dropped.
 """
 
 import logging
@@ -27,7 +27,7 @@ MOST_WAITING: Final = 16
 MOST_BYTES: Final = 16 << 20
 """Of inputs and outputs of one request."""
 PATIENCE_S: Final = 5.0
-"""So long one waits for its model to have nothing else to do."""
+"""How long a shadow waits for its model to be idle."""
 PAUSE_S: Final = 0.02
 """How long the answer to compare with has to reach its caller first, and how often the runner checks."""
 JOIN_S: Final = 1.0
@@ -35,7 +35,7 @@ JOIN_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """A request to run on `version`, in the place of `against`, whose answer came after `their_s`."""
+    """A request to run on `version`, in the place of `against`, which answered after `their_s`."""
 
     adapter: str
     alias: str

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 PERIOD_S: Final = 2.0
 LAST_ATTEMPTS: Final = 3
-# What is stuck in the database can't be ended; it is waited for this long.
+# A write that is stuck in the database can't be cancelled; `stop` waits for it this long.
 JOIN_S: Final = 10.0
 
 

@@ -77,7 +77,7 @@ class AdapterCache:
 
     def prefetch(self, versions: Iterable[AdapterVersion]) -> None:
         """Begin to read, check and prepare those of these held versions that are not in memory, once however many ask.
-        Where there is no room they come when it is their request's turn."""
+        Without room they are loaded when it is their request's turn."""
         with self._changed:
             for version in versions:
                 entry = self._budget.entries[version.key]

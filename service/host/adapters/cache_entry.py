@@ -92,7 +92,7 @@ class CacheEntry:
 
     @property
     def team(self) -> str:
-        """Whose share of the memory it takes: its owner's, whoever asks for it."""
+        """The team whose share of the memory it takes: its owner's, whichever team uses it."""
         return team_of(self.version.adapter)
 
     @property

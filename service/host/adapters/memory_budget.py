@@ -218,7 +218,7 @@ class MemoryBudget:
             coming += entry.bytes
         plan.evictions.extend(self.entries[name] for name in self._unwanted)
         others = [e for name, e in self.entries.items() if name not in keep and e.takes_room]
-        # What is loading goes last, because its load would be in vain.
+        # What is loading is evicted last, because its load would be in vain.
         others.sort(key=lambda entry: isinstance(entry.state, Loading))
         # What is unwanted frees room of its team's share, too.
         others.sort(key=lambda entry: entry not in plan.evictions)

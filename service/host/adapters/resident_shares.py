@@ -35,15 +35,15 @@ class ResidentShares:
         return [team for team in self.shares if self.excess(team) > 0]
 
     def evictions(self, loads: Iterable[CacheEntry], candidates: Collection[CacheEntry]) -> list[CacheEntry]:
-        """Which of these candidates, first ones first, have to leave so that no team has more than its share once
-        `loads` are there: only those of a team that would."""
-        coming = Counter[str]()
+        """Which of these candidates to evict, in their order, so that no team has more than its share once `loads` are
+        loaded. Only adapters of teams that would exceed their share are evicted."""
+        loading = Counter[str]()
         for entry in loads:
-            coming[entry.team] += entry.bytes
+            loading[entry.team] += entry.bytes
         return [
             entry
             for team in self.shares
-            for entry in until(self.excess(team, coming[team]), (one for one in candidates if one.team == team))
+            for entry in until(self.excess(team, loading[team]), (one for one in candidates if one.team == team))
         ]
 
     def require(self, wanted: Collection[CacheEntry], staying: Collection[CacheEntry]) -> None:

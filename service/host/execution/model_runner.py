@@ -28,7 +28,7 @@ CPU_IS_FULL = "DefaultCPUAllocator: can't allocate memory"  # torch has no error
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """On the CPU. `selections` made them: one per row, or one where they came back whole."""
+    """On the CPU. `selections` made them: one per row, or one where they were returned whole."""
 
     values: Mapping[str, OutputValue]
     selections: tuple[Selection, ...]

@@ -12,7 +12,7 @@ IDS, MASK = "input_ids", "attention_mask"
 
 def use_of(rows: Rows | None, selections: tuple[Selection, ...], row_s: float) -> tuple[Used, ...]:
     """Of a job whose rows took `row_s` seconds of a forward each. Its outputs' `selections` are one per row, or one
-    where they came back whole."""
+    where they were returned whole."""
     uses = [] if rows is None else [Used(1, tokens, forward_s=row_s) for tokens in prompt_tokens(rows)]
     return by_selection(selections if len(selections) == len(uses) else selections[:1] * len(uses), uses)
 

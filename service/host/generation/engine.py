@@ -280,11 +280,11 @@ class Engine:
                 self._jobs = tuple(job for job in self._jobs if job is not answer.job)
                 succeed(answer.job.future, answer.answer())
 
-    # ---- who leaves -----------------------------------------------------------------------------------------
+    # ---- eviction ------------------------------------------------------------------------------------------
 
     def _make_room(self) -> bool:
-        """What is kept for others goes; one text gives its slot back and is computed again later. Whether that may
-        help."""
+        """What is kept for others is dropped; one text gives its slot back and is computed again later. Whether that
+        may help."""
         yielding, kept = self._schedule.first_to_yield, self._prefixes.bytes
         self._prefixes.limit(0)
         if yielding is not None:

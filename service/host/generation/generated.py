@@ -36,8 +36,8 @@ class Generated:
             tokens[row] = token.id
             sequence = self._sequences[row]
             sequence.forward_s += share
-            text, told = sequence.take(token)
-            sequence.answer.write(sequence.row, text, told, sequence.written if sequence.is_over else None)
+            text, details = sequence.take(token)
+            sequence.answer.write(sequence.row, text, details, sequence.written if sequence.is_over else None)
         return tokens
 
     def over(self) -> list[bool]:

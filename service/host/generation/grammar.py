@@ -1,4 +1,4 @@
-"""A text that is held to a form: which tokens may come next. `grammar_compiler.py` makes them."""
+"""A text that is held to a form: which tokens may follow. `grammar_compiler.py` makes them."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -34,7 +34,7 @@ class Grammar:
         return Grammar(matcher)
 
     def allowed(self, vocabulary: int) -> Tensor:
-        """Which tokens may come next, bool [vocabulary]. Raises `Invalid` where finding them takes too much."""
+        """Which tokens may follow, bool [vocabulary]. Raises `Invalid` where finding them takes too much."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
         self._check()
         mask = np.zeros(vocabulary, dtype=np.uint8)
@@ -43,7 +43,7 @@ class Grammar:
         return torch.from_numpy(mask).bool()
 
     def accept(self, id: int) -> None:
-        """The text goes on with this token. Where the form doesn't allow it, `allowed` raises from now on."""
+        """The text continues with this token. Where the form doesn't allow it, `allowed` raises from now on."""
         self._matcher.consume_token(id)
 
     def _check(self) -> None:

@@ -27,7 +27,7 @@ class _Beginning:
 
 
 class Prefixes:
-    """Of texts in `slots`. What was used longest ago goes first. Use it under `torch.inference_mode`."""
+    """Of texts in `slots`. What was used longest ago is dropped first. Use it under `torch.inference_mode`."""
 
     def __init__(self, slots: KeyValueSlots) -> None:
         self._slots = slots

@@ -16,10 +16,9 @@ from service.protocol.types import Selection
 class TextSequence:
     """Row `row` of a job, whose `answer` it is a part of.
 
-    `computed` positions of its slot hold keys and values; of these, `cached` came from another text. One that has lost
-    its slot keeps the tokens that were `drawn`, and computes them again. `forward_s` is its share of the forwards that
-    it was in.
-    """
+    `computed` positions of its slot hold keys and values; of these, `cached` were copied from another text. One that
+    has lost its slot keeps the tokens that were `drawn`, and computes them again. `forward_s` is its share of the
+    forwards that it was in."""
 
     answer: TextAnswer
     row: int

@@ -57,7 +57,7 @@ class Stepper:
 
 
 def stepper_for(model: PreTrainedModel) -> Stepper | None:
-    """None where the model keeps more than keys and values of its tokens, or can't be told which it may look at.
+    """None where the model keeps more than keys and values of its tokens, or takes no mask of what it may attend to.
 
     What it does with slots shows only in a forward.
     """

@@ -1,4 +1,4 @@
-"""A function that takes turns with whoever called it: it runs on a thread of its own, but never beside them."""
+"""A function that takes turns with its caller: it runs on a thread of its own, but never at the same time."""
 
 import threading
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Turns:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def resume(self) -> bool:
-        """Let it run until it gives the turn back or ends. Whether it has more to do. Raises what it raised."""
+        """Let it run until it gives the turn back or ends. Returns whether it has more to do; raises what it raised."""
         if self._thread.ident is None:
             self._thread.start()
         self._given.release()
@@ -39,7 +39,7 @@ class Turns:
         self._given.acquire()
         try:
             self._function()
-        except BaseException as error:  # whoever resumes it gets it
+        except BaseException as error:  # `resume` raises it
             self._error = error
         finally:
             self._is_over = True

@@ -1,4 +1,4 @@
-"""A batch while it is filled: which jobs may share its forward, and how many of its rows anybody gets.
+"""A batch while it is filled: which jobs may share its forward, and how many rows each team and adapter gets.
 
 Rows are shared twice by one rule, among teams and among each team's adapters: once one of them has nothing more to add,
 the busiest gets at most as many rows as all others together.
@@ -21,7 +21,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class RowShares(Generic[K]):
-    """Who has how many of at most `max_rows` rows. There may always be `few_rows`."""
+    """How many of at most `max_rows` rows each owner has. `few_rows` are always allowed."""
 
     def __init__(self, max_rows: int, few_rows: int = FEW_ROWS) -> None:
         self.rows_of: Counter[K] = Counter()

@@ -163,7 +163,7 @@ class Batcher:
         self, room: int, absent: Callable[[], Collection[str]] = frozenset[str], passed_over: Collection[str] = ()
     ) -> tuple[Job, ...]:
         """The texts that begin next, as many as there is `room` for, none of whose adapters is `absent`, and none of
-        the teams that are `passed_over`. None before a call that came first."""
+        the teams that are `passed_over`. None before a call that arrived first."""
         with self._changed:
             if not room or self._calls:
                 self._wake_requested |= bool(self._texts)  # nothing else says when there is room

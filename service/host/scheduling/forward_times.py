@@ -24,7 +24,7 @@ class ForwardTimes:
 
     def rows_within(self, seconds: float, job: Job) -> int | None:
         """How many rows like the job's a forward of `seconds` has. At least one, and as many as take no longer than
-        what a forward takes whatever its rows. None while there was no such forward."""
+        a forward's fixed time. None while there was no such forward."""
         line = self._lines.get(_kind(job))
         return None if line is None else line.rows_within(seconds)
 

@@ -17,14 +17,14 @@ def succeed(future: Future[HostAnswer], answer: HostAnswer) -> None:
     try:
         future.set_result(answer)
     except InvalidStateError:
-        log.warning("an answer came after its request had been given up")
+        log.warning("an answer arrived after its request had been given up")
 
 
 def fail(future: Future[Any], error: BaseException) -> None:
     try:
         future.set_exception(error)
     except InvalidStateError:
-        log.warning("an error came after its request had been given up: %s", error)
+        log.warning("an error arrived after its request had been given up: %s", error)
 
 
 def explain(model: str, job: Job, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""Who holds how many places in a hosted model's queue, and who may have another."""
+"""How many places in a hosted model's queue each team holds, and whether it may have another."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,9 +9,9 @@ from service.protocol.types import HostAnswer
 
 
 class QueuePlaces:
-    """`most` places, for whoever comes. Once they are taken, a team that holds less than its fair share of them still
-    gets one: so no team can fill the queue for all, and no other one loses a place that it has. Never more than twice
-    as many in all. Not thread-safe."""
+    """`most` places, first come, first served. Once all are taken, a team that holds less than its fair share still
+    gets one: no team can fill the queue for all, and no team loses a place that it has. At most twice as many places in
+    all. Not thread-safe."""
 
     def __init__(self, most: int) -> None:
         self._most = most

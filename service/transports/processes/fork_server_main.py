@@ -40,7 +40,8 @@ class Child:
 
 
 class ForkLoop:
-    """Forks for each packet that the front sends with a socket; reports what came of it and how each child ended."""
+    """Forks for each packet that the front sends with a socket; reports whether that worked and how each child
+    ended."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control

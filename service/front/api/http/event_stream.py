@@ -1,4 +1,4 @@
-"""Server-sent events: an answer that is written while it comes about, and ends with its caller.
+"""Server-sent events: an answer that is written while it is made, and ends with its caller.
 
 sse-starlette ends its streams as soon as the server is asked to stop; ours are finished within the drain like all
 requests.
@@ -38,7 +38,7 @@ def event(data: Any, name: str | None = None) -> bytes:
 
 class EventStream(Response):
     """Enters `opened` and writes what it gives. What `opened` raises as it is entered is an error like all others: the
-    answer has not begun then. Once its caller has gone, it is left."""
+    answer has not begun then. Once its caller has disconnected, it is cancelled."""
 
     media_type = EVENTS
 

@@ -23,7 +23,7 @@ READERS: dict[bytes, Callable[[bytes], Any]] = {
 """By what the first message of two asks for; the second one is the body."""
 
 _NICENESS = 5
-"""The service's own work goes first where the cores are busy."""
+"""Lower than the service's own work where the cores are busy."""
 
 
 def serve(connection: Connection) -> None:

@@ -39,7 +39,7 @@ class Metrics:
         )
         self._infer_seconds = Histogram(
             "adapter_service_infer_seconds",
-            "Inferences, by where their time went: waiting in the queue, in the forward.",
+            "Seconds of inferences, by what they were spent on: waiting in the queue, the forward.",
             ("model", "phase"),
             registry=self._registry,
             buckets=SECONDS,

@@ -48,7 +48,7 @@ class RecordOrigin:
 
 
 def address_of(scope: Scope) -> str | None:
-    """The caller's, as the server has it: a trusted proxy's word for it, or where the connection comes from."""
+    """The caller's, as the server has it: a trusted proxy's word for it, or the connection's own."""
     return None if scope["client"] is None else scope["client"][0][:LONGEST_ADDRESS]
 
 

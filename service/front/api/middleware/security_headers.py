@@ -1,4 +1,4 @@
-"""What browsers are told of every answer: guess no type, show it in no frame, tell no other site of it."""
+"""Headers on every answer for browsers: guess no type, show it in no frame, send other sites no referrer."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -27,7 +27,7 @@ CONSOLE_POLICY: Final = (
 """Of the console's pages: nothing stands in them that runs, so that what users wrote can't either."""
 POLICIES: Final[Mapping[str, str]] = {"/docs": DOCS_POLICY, CONSOLE: CONSOLE_POLICY}
 ONLY_TLS: Final = "max-age=31536000"
-"""Over TLS browsers come back over TLS, for a year."""
+"""After a visit over TLS, browsers use TLS for a year."""
 
 
 class SetSecurityHeaders:

@@ -91,7 +91,7 @@ class ChatChunkChoice(BaseModel):
 
 
 class ChatChunk(BaseModel):
-    """The data of one event; behind the last one comes `[DONE]`."""
+    """The data of one event; the last one is followed by `[DONE]`."""
 
     id: str = Field(description="The answer's own id.", examples=["chatcmpl-5f0c6f2e8c4b"])
     object: Literal["chat.completion.chunk"] = Field(description="What this is.")

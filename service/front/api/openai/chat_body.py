@@ -32,7 +32,7 @@ class ChatBody(WritingBody):
         default=None, description="How many tokens to write at most; as many as fit, up to 4096.", examples=[256]
     )
     logprobs: bool | None = Field(
-        default=None, description="Whether each token comes with its probability.", examples=[False]
+        default=None, description="Whether each token is returned with its probability.", examples=[False]
     )
     top_logprobs: int | None = Field(
         default=None, description="So many of the most probable tokens in each place.", examples=[0]

@@ -32,7 +32,7 @@ class CompletionLogprobs(BaseModel):
 
 
 class CompletionChoice(BaseModel):
-    index: int = Field(description="Which of the texts it is: `n` for the first prompt come first.", examples=[0])
+    index: int = Field(description="Which of the texts it is: the first `n` are the first prompt's.", examples=[0])
     text: str = Field(description="What was written.", examples=[" there was a ship"])
     logprobs: CompletionLogprobs | None = Field(default=None, title="Logprobs", description="If they were asked for.")
     finish_reason: FinishReason | None = Field(

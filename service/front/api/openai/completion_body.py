@@ -35,7 +35,7 @@ class CompletionBody(WritingBody):
     response_format: ResponseFormat | None = Field(
         default=None, description="The form of the text.", examples=[{"type": "json_object"}]
     )
-    echo: Literal[False] | None = Field(default=None, description="Only false: the prompt doesn't come back.")
+    echo: Literal[False] | None = Field(default=None, description="Only false: the prompt isn't returned.")
     best_of: Literal[1] | None = Field(default=None, description="Only 1: choose among `n` texts yourself.")
     suffix: Literal[""] | None = Field(default=None, description="Only empty: texts are continued at their end.")
 

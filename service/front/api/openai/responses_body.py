@@ -51,7 +51,7 @@ class TextOptions(BaseModel):
 
 class ResponsesBody(TextRequest):
     """Fields that don't change the text (`user`, `service_tier`, `stream_options`, …) are ignored; unknown ones are
-    refused. `metadata` comes back with the answer."""
+    refused. `metadata` is returned with the answer."""
 
     PREFIX: ClassVar[str] = "resp_"
     CHAT: ClassVar[bool | None] = None

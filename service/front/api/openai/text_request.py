@@ -1,4 +1,4 @@
-"""What every request for text has, whichever of OpenAI's forms it is in: whose text, and how it comes back."""
+"""What every request for text has, whichever of OpenAI's forms it is in: whose text, and how it is returned."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ class TextRequest(BaseModel, ABC):
         examples=[{"pirate": 0.7, "poet": 0.3}],
     )
     stream: bool | None = Field(
-        default=None, description="Whether the texts come as events while they are written.", examples=[True]
+        default=None, description="Whether the texts are sent as events while they are written.", examples=[True]
     )
 
     @model_validator(mode="before")

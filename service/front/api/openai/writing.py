@@ -1,4 +1,5 @@
-"""A chat's or a completion's way: which model and adapter are meant, what is asked of the engine, how it comes back."""
+"""A chat's or a completion's way: which model and adapter are meant, what is asked of the engine, how it is
+returned."""
 
 import time
 from collections.abc import AsyncGenerator, Mapping

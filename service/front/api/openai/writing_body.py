@@ -1,4 +1,4 @@
-"""What chats and completions have in common: how a text is drawn, where it ends, and how it comes back.
+"""What chats and completions have in common: how a text is drawn, where it ends, and how it is returned.
 
 Our parameters are checked by the model's host; here stands only which of them a field of OpenAI's, or of vLLM's, is.
 """
@@ -73,7 +73,7 @@ class WritingBody(TextRequest):
         default=None, description="Against tokens of prompt and text; 1 for none.", examples=[1.1]
     )
     no_repeat_ngram_size: int | None = Field(
-        default=None, description="No sequence of so many tokens comes twice.", examples=[0]
+        default=None, description="No sequence of so many tokens is written twice.", examples=[0]
     )
     logit_bias: dict[str, float] | None = Field(
         default=None, description="What is added to tokens' logits, by their ids.", examples=[{"50256": -100}]

@@ -147,7 +147,8 @@ def roll_back_alias(
     name: AdapterName, alias: AliasName, body: Annotated[RollbackBody, Depends(_read_rollback)], engine: TheEngine
 ) -> AliasAnswer:
     """Let `name@alias` be what it was before its last move, a version or shares, as an event of its own (`alias.moved`,
-    whose `undoes` is the event of that move). Again goes back one step further. 409 where there is no way back."""
+    whose `undoes` is the event of that move). Each further call undoes one more move. 409 where there is no earlier
+    move."""
     with because(body.reason):
         return _show(engine.aliases.roll_back(name, alias, body.reason), alias)
 

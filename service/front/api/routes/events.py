@@ -42,7 +42,8 @@ class EventsAnswer(BaseModel):
 
     items: list[EventAnswer] = Field(description="The oldest first.")
     next_after: int = Field(
-        description="Pass it as `after` for what comes next, also later: nothing comes before it.", examples=[12]
+        description="Pass it as `after`, now or later, for the events after these; no event is ever added before it.",
+        examples=[12],
     )
 
 
@@ -106,7 +107,7 @@ def list_events(
         ),
     ] = False,
     last_event_id: Annotated[
-        int | None, Header(ge=0, lt=2**63, description="With `follow`, goes before `after`.", examples=[12])
+        int | None, Header(ge=0, lt=2**63, description="With `follow`, used instead of `after`.", examples=[12])
     ] = None,
 ) -> EventsAnswer | EventStream:
     """What was changed, when, and by whom: base models and the adapters of the caller's team, everything for an admin.

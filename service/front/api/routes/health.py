@@ -18,7 +18,7 @@ class LiveAnswer(BaseModel):
 
 
 class ReadyAnswer(BaseModel):
-    """`degraded` names what is away or has failed, while the rest goes on answering."""
+    """`degraded` names what is away or has failed, while the rest keeps answering."""
 
     status: Literal["ready"] = Field(description="Always the same.")
     degraded: list[str] = Field(description="What is away or has failed.", examples=[["the blob store is away"]])

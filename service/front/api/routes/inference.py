@@ -72,7 +72,7 @@ router = APIRouter(tags=["inference"], route_class=_InferRoute)
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A call as it came, when it came, and whether its answer is to be safetensors, or its texts a stream."""
+    """A call as it arrived, when, and whether its answer is to be safetensors, or its texts a stream."""
 
     request: InferRequest
     begun: float

@@ -17,7 +17,7 @@ async def _loads(request: Request) -> TeamThreads:
     return cast(TeamThreads, request.app.state.loads)
 
 
-# Who loads holds a thread until the blob has come. These are few, and others': the ones that serve everyone stay free.
+# A load holds a thread until its blob is read. It has few threads of its own, so that those for other calls stay free.
 TheLoads = Annotated[TeamThreads, Depends(_loads)]
 
 

@@ -1,4 +1,4 @@
-"""What teams used: for whoever charges them."""
+"""What teams used, for charging them."""
 
 from typing import Annotated
 
@@ -28,8 +28,8 @@ router = APIRouter(tags=["usage"])
 def report_usage(
     request: Request, asked: Annotated[UsageAsked, Depends(read_usage_query)], usage: TheUsage
 ) -> UsageAnswer | Response:
-    """What was used: by the caller's own team, by all for an admin; by a key that is limited to models or adapters,
-    what it used itself. Of this process it is what was used until now; of others, until a few seconds ago."""
+    """What the caller's own team used, for an admin what all used; for a key that is limited to models or adapters,
+    what it used itself. Usage of this process is complete; that of others may be some seconds old."""
     sums = usage.report(current_caller(), asked.by, asked.since, asked.until)
     if CSV in ", ".join(request.headers.getlist("accept")).lower():
         return Response(as_csv(asked.by, sums), media_type=CSV)

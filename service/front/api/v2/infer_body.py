@@ -65,7 +65,7 @@ class OutputParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     binary_data: bool | None = Field(
-        default=None, description="Whether it comes behind the JSON, as bytes.", examples=[True]
+        default=None, description="Whether it is returned behind the JSON, as bytes.", examples=[True]
     )
 
 
@@ -74,7 +74,7 @@ class WantedOutput(BaseModel):
 
     name: str = Field(description="One of the model's outputs.", examples=["logits"])
     parameters: OutputParameters = Field(
-        default=OutputParameters(), title="Parameters", description="How it is to come."
+        default=OutputParameters(), title="Parameters", description="How it is to be returned."
     )
 
 

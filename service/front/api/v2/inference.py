@@ -66,7 +66,7 @@ _READS = reads({JSON: InferenceBody, OCTETS: BINARY})
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What a call's headers say, and when it came. `timeout` is in seconds."""
+    """What a call's headers say, and when it arrived. `timeout` is in seconds."""
 
     begun: float
     header_size: int | None
