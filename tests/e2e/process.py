@@ -77,8 +77,8 @@ class Service:
         until(lambda: self.http.get("/health/ready").status_code == 200, self._lives)
         return self
 
-    def ask_to_end(self) -> None:
-        self._running.send_signal(signal.SIGTERM)
+    def ask_to_end(self, by: signal.Signals = signal.SIGTERM) -> None:
+        self._running.send_signal(by)
 
     def wait_for_the_end(self) -> int:
         """The exit code."""

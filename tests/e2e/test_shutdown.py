@@ -99,6 +99,18 @@ def test_new_requests_are_answered_for_the_delay_while_readiness_says_no(demo_mo
         service.close()
 
 
+def test_ctrl_c_ends_what_make_run_starts_without_a_word(demo_models: Path, tmp_path: Path) -> None:
+    service = Service(tmp_path, demo_models)
+    service.environment["ADAPTER_SERVICE_LOG_LEVEL"] = "warning"
+    try:
+        service.start().register("m", {"kind": "python", "factory": "bases:mlp"})
+        service.ask_to_end(signal.SIGINT)
+        assert service.wait_for_the_end() == 0
+        assert service.log == ""
+    finally:
+        service.close()
+
+
 @pytest.mark.deep
 def test_what_can_not_be_finished_in_time_is_told_so_in_our_own_words(demo_models: Path, tmp_path: Path) -> None:
     service = Service(tmp_path, demo_models)
