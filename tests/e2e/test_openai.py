@@ -133,7 +133,7 @@ def test_the_guides_client_chats_and_embeds(
     service: Service, client: OpenAI, capsys: pytest.CaptureFixture[str]
 ) -> None:
     guide = (ROOT / "docs" / "guides" / "openai.md").read_text()
-    (code,) = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    code, *_ = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
     here = code.replace("http://127.0.0.1:8000", service.address).replace('"pirate"', '"openai-pirate"')
     names: dict[str, Any] = {}
     exec(compile(here, "openai.md", "exec"), names)
