@@ -38,7 +38,7 @@ from service.front.api.v2.infer_body import InferenceBody, choices_of, inputs_of
 from service.front.api.v2.models import Reference
 from service.front.requests import AdapterChoices, InferRequest
 
-router = APIRouter(tags=["open inference protocol"])
+router = APIRouter(tags=["v2"])
 
 HEADER_SIZE = "Inference-Header-Content-Length"
 HeaderSize = Annotated[

@@ -13,7 +13,7 @@ from service.front.api.v2.tensor_metadata import TensorMetadata, inputs_of, outp
 from service.front.engine import Engine
 from service.front.requests import ModelStatus
 
-router = APIRouter(tags=["open inference protocol"])
+router = APIRouter(tags=["v2"])
 
 Reference = Annotated[
     str, Path(min_length=1, max_length=257, description="A reference of an adapter on it.", examples=["tone@prod"])
