@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models_registry.base_models.generation import parse_parameters
 from models_registry.base_models.spec import BaseModelSpec
@@ -28,6 +28,7 @@ from service.host.execution.collate import join_values
 from service.host.execution.model_runner import OutOfMemory, acting, blame_on_inputs, require_coverage
 from service.host.generation.answer import TextAnswer
 from service.host.generation.generated import Generated
+from service.host.generation.module_state import ModuleState
 from service.host.generation.sampler import Sampler
 from service.host.generation.sequence import TextSequence
 from service.host.generation.text_stream import TextStream
@@ -70,6 +71,12 @@ class Fallback:
         self._writer: Final = writer
         self._adapted = adapted
         self._watch = watch
+        self._modules: Final = tuple(adapted.module.modules())
+        """Without what adapters will add to them."""
+        self._holders: Sequence[nn.Module] = ()
+        """Those of them that keep something while this batch is written."""
+        self._between = ModuleState(())
+        """What the module keeps while no text is being written."""
         self._batches: deque[tuple[TextAnswer, ...]] = deque()
         self._turns: Turns | None = None
         self._jobs: tuple[Job, ...] = ()
@@ -117,6 +124,7 @@ class Fallback:
 
     def _write_batch(self, answers: Sequence[TextAnswer]) -> None:
         self._begin_turn(answers)
+        self._holders, self._between = self._modules, ModuleState(self._modules)
         try:
             with torch.inference_mode():
                 self._write([text for answer in answers for text in _texts_of(answer)])
@@ -124,17 +132,23 @@ class Fallback:
                 if not answer.job.future.done():  # of one that was left, nobody reads the texts that took tokens
                     succeed(answer.job.future, answer.answer())
         finally:
+            self._between.restore()
             self._watch(None)
 
     def _begin_turn(self, answers: Sequence[TextAnswer]) -> None:
         self._watch(tuple(answer.job.id for answer in answers))
 
     def _take_turns(self, answers: Sequence[TextAnswer]) -> None:
-        """After a token."""
+        """After a token. Forwards of others neither see nor change what the module keeps for these texts."""
         assert self._turns is not None
+        own = ModuleState(self._holders)
+        self._holders = own.holders
+        self._between.restore()
         self._watch(None)
         self._turns.pass_on()
         self._begin_turn(answers)
+        self._between = ModuleState(self._holders)
+        own.restore()
 
     def _write(self, texts: Sequence[_Text]) -> None:
         """Together where their adapters can be told apart, else those of each composition."""

@@ -1,6 +1,7 @@
 """Models that aren't plain decoders write texts all the same, each row with its own adapter."""
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from transformers import (
     MambaConfig,
     MambaForCausalLM,
     PreTrainedModel,
+    RecurrentGemmaConfig,
+    RecurrentGemmaForCausalLM,
     T5Config,
     T5ForConditionalGeneration,
     WhisperConfig,
@@ -25,7 +28,7 @@ from writing import WritingHost
 from models_registry.errors import Conflict, Invalid
 from models_registry.inputs.values import Inputs
 from service.protocol.texts import TextPart
-from service.protocol.types import BASE
+from service.protocol.types import BASE, HostAnswer
 
 SPECIAL: Mapping[str, Any] = {"vocab_size": len(WORDS), "pad_token_id": 0, "eos_token_id": 2, "bos_token_id": 1}
 TWO_PARTS: Mapping[str, Any] = {
@@ -55,6 +58,17 @@ def bart() -> PreTrainedModel:
 def mamba() -> PreTrainedModel:
     size = {"hidden_size": 16, "state_size": 4, "num_hidden_layers": 2, "initializer_range": 0.5}
     return MambaForCausalLM(MambaConfig(**size, **SPECIAL))
+
+
+def recurrent_gemma() -> PreTrainedModel:
+    """Keeps in its own attributes what it has read."""
+    size = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "head_dim": 8}
+    size |= {"lru_width": 16, "attention_window_size": 16, "num_key_value_heads": 1, "w_init_variance_scale": 20.0}
+    model = RecurrentGemmaForCausalLM(RecurrentGemmaConfig(**size, **SPECIAL))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.5)
+    return model
 
 
 def whisper() -> PreTrainedModel:
@@ -135,3 +149,18 @@ def test_speech_is_asked_for_by_its_features_and_not_by_a_text(started: Started)
     assert [fault.loc for fault in caught.value.faults] == [("inputs", "text")]
     with pytest.raises(Invalid, match="input_features"):
         writing.ask_with(Inputs({"sound": torch.zeros(1, 4, 12)}), max_new_tokens=5).result(TIMEOUT_S)
+
+
+def test_forwards_between_two_tokens_do_not_disturb_a_module_that_keeps_state(started: Started) -> None:
+    writing = started.host(recurrent_gemma, "text-generation")
+    alone = writing.write("a b c d e", max_new_tokens=8, ignore_eos=True)
+    forwards: list[Future[HostAnswer]] = []
+
+    def hear(part: TextPart) -> None:
+        forwards.append(writing.run("f g h"))
+
+    beside = writing.ask("a b c d e", on_part=hear, max_new_tokens=8, ignore_eos=True).result(TIMEOUT_S)
+    assert beside.outputs["text"] == alone
+    answers = [forward.result(TIMEOUT_S).outputs["next_token"] for forward in forwards]
+    assert len(answers) > 2
+    assert answers == [writing.run("f g h").result(TIMEOUT_S).outputs["next_token"]] * len(answers)
