@@ -56,7 +56,10 @@ class ConsoleGate:
                 # What a page asks for by itself keeps no session alive.
                 if scope[SESSION] is not session or HTMX not in request.headers:
                     _set_cookie(message, scope, self._sessions.write(scope[SESSION]))
-                MutableHeaders(scope=message).setdefault("Cache-Control", "no-store")
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("Cache-Control", "no-store")
+                # Without a referrer a browser says of our own forms that they come from nowhere (`Origin: null`).
+                headers.setdefault("Referrer-Policy", "same-origin")
             await send(message)
 
         is_asset = path.startswith(f"{HERE}/assets/")

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -59,6 +59,18 @@ class Browser:
         field = self.find(css)
         field.clear()
         field.send_keys(text)
+
+    def drop(self, css: str, files: Sequence[Path]) -> None:
+        """As dragged there; the field for files lends them to the page, and is empty then."""
+        field = self._driver.find_element(By.CSS_SELECTOR, "input[type=file]")
+        field.send_keys("\n".join(map(str, files)))
+        self._driver.execute_script(
+            "const held = new DataTransfer(); for (const file of arguments[0].files) held.items.add(file);"
+            "arguments[0].value = '';"
+            "arguments[1].dispatchEvent(new DragEvent('drop', {dataTransfer: held, bubbles: true, cancelable: true}));",
+            field,
+            self.find(css),
+        )
 
     def until_shown(self, text: str, css: str = "main") -> None:
         self._wait.until(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from e2e.browser import Browser, open_browser
@@ -128,3 +129,36 @@ def test_a_comparison_leads_to_moving_the_alias_there(browser: Browser, guarded:
     browser.photograph("compared")
     browser.press("Move prod here: parrot@2")
     browser.find("#reason")
+
+
+def test_dragged_files_are_checked_then_stored(browser: Browser, guarded: Service) -> None:
+    files = [guarded.directory / name for name in ("adapter_config.json", "adapter_model.safetensors")]
+    files[0].write_text(json.dumps({**LORA, "target_modules": ["q_proj", "nowhere"]}))
+    files[1].write_bytes(guarded.http.get("/adapters/parrot/state").content)
+    browser.open(f"{guarded.address}/console/upload")
+    browser.fill("#name", "dragged")
+    browser.drop("#drop", files)
+    browser.until_shown("adapter_model.safetensors", "#chosen")
+    browser.press("Check")
+    browser.until_shown("'nowhere' matches none", "#outcome")
+    assert ["422" in complaint for complaint in browser.complaints] == [True]
+    files[0].write_text(json.dumps(LORA))
+    browser.drop("#drop", files)
+    browser.press("Check")
+    browser.until_shown("dragged@1 would be stored", "#outcome")
+    assert guarded.http.get("/adapters/dragged").status_code == 404
+    browser.press("Store")
+    browser.until_shown("dragged@1 is stored", "#outcome")
+    assert guarded.http.get("/adapters/dragged").status_code == 200
+
+
+def test_a_service_without_keys_takes_the_forms_of_its_own_pages(chromium: Browser, tmp_path: Path) -> None:
+    service = Service(tmp_path, tmp_path / "no-models").start()
+    try:
+        chromium.open(f"{service.address}/console/access")
+        chromium.fill("#team-name", "fraud")
+        chromium.press("Make a team")
+        chromium.until_shown("fraud", "tbody th")
+        assert chromium.complaints == []
+    finally:
+        service.close()
