@@ -52,6 +52,10 @@ class KeyRing:
         """Whether callers without a key may do anything. Once there was a key, never again."""
         return self._anonymous is None and not self._keys and not self._admin and not self._takes_tokens
 
+    def is_admin_key(self, sent: str) -> bool:
+        """Whether the operator chose it, in whatever form."""
+        return bool(self._admin) and digest_of(sent) in self._admin
+
     def refresh(self) -> None:
         """See every team and every key that was made or revoked until now. Raises `Unavailable`."""
         self.teams = self._access.team_names()

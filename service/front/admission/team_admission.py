@@ -104,7 +104,10 @@ class TeamAdmission:
 
     def rates_of(self, team: str) -> tuple[Rate, ...]:
         """Those that are limited; cheap where none is."""
-        return self.use_of(team).rates if team in self._meters else ()
+        if (meter := self._meters.get(team)) is None or not meter.has_rates:
+            return ()
+        with self._changing:
+            return tuple(meter.rates(self._clock()))
 
     # ---- with the other processes -------------------------------------------------------------------------------
 

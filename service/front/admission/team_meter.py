@@ -36,6 +36,11 @@ class TeamMeter:
         """Whether it may be forgotten."""
         return self.limits == NO_LIMITS and not self.rows
 
+    @property
+    def has_rates(self) -> bool:
+        """Whether it has any that are limited."""
+        return self._requests is not None or self._tokens is not None
+
     def set_limits(self, limits: TeamLimits, now: float) -> None:
         self.limits = limits
         self._requests = _resized(self._requests, limits.requests_per_minute, now)

@@ -57,6 +57,12 @@ def test_a_token_names_the_caller_their_team_and_their_role(service: TestClient,
     expect(service.get("/teams", headers=issuer.bearer(role="admin", team=["default", "nobodys"])), 200)
 
 
+def test_an_admin_key_that_looks_like_a_token_is_still_the_key(start: Start, issuer: Issuer) -> None:
+    service = start(admin_key="the.operators.key", oidc_issuer=issuer.url, oidc_audience=AUDIENCE)
+    expect(service.get("/teams", headers={"authorization": "Bearer the.operators.key"}), 200)
+    refused(service, "another.operators.key")
+
+
 def test_events_and_versions_name_the_subject(service: TestClient, issuer: Issuer) -> None:
     service.headers.update(ADMIN)
     host(service, "mlp", "bases:mlp")
