@@ -14,6 +14,8 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120,
 """Bounds of the histograms' buckets: texts and large files take minutes."""
 TEAM = "adapter_service.team"
 """Where the scope has the team of a caller who was let in."""
+FOLLOWS = "adapter_service.follows"
+"""In the scope of a request whose answer goes on as long as its caller likes: it took the time to its head."""
 
 
 class Metrics:
@@ -81,16 +83,18 @@ class CountRequests:
             await self._app(scope, receive, send)
             return
         status = 500  # what the server answers when an error gets past everything
+        started = perf_counter()
+        head = started
 
         async def watch(message: Message) -> None:
-            nonlocal status
+            nonlocal status, head
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, head = message["status"], perf_counter()
             await send(message)
 
-        started = perf_counter()
         try:
             await self._app(scope, receive, watch)
         finally:
             route = scope["route"].path if "route" in scope else "none"
-            self._metrics.count_request(scope["method"], route, status, perf_counter() - started, scope.get(TEAM))
+            ended = head if FOLLOWS in scope else perf_counter()
+            self._metrics.count_request(scope["method"], route, status, ended - started, scope.get(TEAM))

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Header, Query, Request
 from pydantic import AwareDatetime, BaseModel, Field
 
 from models_registry.event_records import ABOUT_ADAPTERS, Event, EventFilter
@@ -12,6 +12,7 @@ from service.front.access.names import shown, stored
 from service.front.api.dependencies import NAME_PATTERN, WRITTEN_NAME, TheDrain, TheEngine
 from service.front.api.event_follower import NumberedEvent, follow_events
 from service.front.api.http.event_stream import EVENTS, EventStream
+from service.front.api.metrics.metrics import FOLLOWS
 from service.front.api.problems import documented
 
 router = APIRouter(tags=["events"])
@@ -80,6 +81,17 @@ async def _filter(
     )
 
 
+async def _seen(
+    after: Annotated[
+        int, Query(ge=0, lt=2**63, description="The last event that the caller has seen.", examples=[12])
+    ] = 0,
+    last_event_id: Annotated[
+        int | None, Header(ge=0, lt=2**63, description="Goes before `after`, if it is sent.", examples=[12])
+    ] = None,
+) -> int:
+    return after if last_event_id is None else last_event_id
+
+
 @router.get(
     "/events",
     response_model=EventsAnswer,
@@ -92,23 +104,20 @@ async def _filter(
     },
 )
 def list_events(
+    request: Request,
     engine: TheEngine,
     drain: TheDrain,
     chosen: Annotated[EventFilter, Depends(_filter)],
-    after: Annotated[
-        int, Query(ge=0, lt=2**63, description="The last event that the caller has seen.", examples=[12])
-    ] = 0,
+    after: Annotated[int, Depends(_seen)],
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many.", examples=[100])] = 100,
     follow: Annotated[
         bool,
         Query(
             description="Answer with server-sent events: those behind `after`, then every change as it is made. Ends "
-            "after a quarter of an hour, or with the service; go on with `Last-Event-ID`."
+            "after a quarter of an hour, or with the service; go on with `Last-Event-ID`.",
+            examples=[True],
         ),
     ] = False,
-    last_event_id: Annotated[
-        int | None, Header(ge=0, lt=2**63, description="With `follow`, used instead of `after`.", examples=[12])
-    ] = None,
 ) -> EventsAnswer | EventStream:
     """What was changed, when, and by whom: base models and the adapters of the caller's team, everything for an admin.
     An empty page means that nothing was since."""
@@ -117,7 +126,8 @@ def list_events(
         return [show_event(event) for event in engine.events(limit, after, chosen)]
 
     if follow:
-        return EventStream(follow_events(engine, drain, read, after if last_event_id is None else last_event_id))
+        request.scope[FOLLOWS] = True
+        return EventStream(follow_events(engine, drain, read, after))
     events = read(after)
     return EventsAnswer(items=events, next_after=events[-1].id if events else after)
 
