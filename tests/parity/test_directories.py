@@ -89,7 +89,7 @@ def test_what_peft_saved_is_read_and_computes_the_same(name: str, raw: Mapping[s
 
 
 @pytest.mark.parametrize(("name", "raw"), CASES.values(), ids=CASES.keys())
-def test_every_field_that_peft_saved_comes_back(name: str, raw: Mapping[str, Any], tmp_path: Path) -> None:
+def test_every_field_that_peft_saved_is_saved_again(name: str, raw: Mapping[str, Any], tmp_path: Path) -> None:
     save_with_peft(architecture(name), raw, tmp_path)
     saved = saved_config(tmp_path)
     written = dump_config(parse_config(saved))

@@ -42,7 +42,7 @@ def test_every_setting_is_a_flag_of_serve() -> None:
         assert (f"--{setting.replace('_', '-')}" in flags) == (setting not in SECRETS), setting
 
 
-def test_a_flag_goes_before_the_environment(served: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flag_overrides_the_environment(served: list[Settings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADAPTER_SERVICE_PORT", "1")
     monkeypatch.setenv("ADAPTER_SERVICE_MAX_QUEUE", "2")
     result = CliRunner().invoke(cli.app, ["serve", "--port", "3", "--factories", "bases:mlp,bases:dummy", "--migrate"])

@@ -96,7 +96,7 @@ def test_each_request_learns_which_of_them_ran_when_their_host_was_killed(gated_
 @pytest.mark.parametrize(
     ("number", "reason"), [(deadly.SEGFAULT, "SIGSEGV"), (deadly.EXIT, "exit code 3")], ids=["segfault", "exit"]
 )
-def test_how_a_forward_ended_its_host_is_told(host: RemoteHost, number: float, reason: str) -> None:
+def test_how_a_forward_ended_its_host_is_reported(host: RemoteHost, number: float, reason: str) -> None:
     with pytest.raises(HostLost, match=reason) as caught:
         ask(host, x=deed(number), id=5).result(TIMEOUT_S)
     assert caught.value.running == (5,)
@@ -120,7 +120,7 @@ def test_a_host_that_died_answers_why_to_every_verb(host: RemoteHost, tmp_path: 
     assert host.end(OVER)
 
 
-def test_a_build_that_ends_its_host_is_told_with_its_signal(start_host: StartHost) -> None:
+def test_a_build_that_ends_its_host_is_reported_with_its_signal(start_host: StartHost) -> None:
     host = start_host()
     host.open(order("deadly:segfaulting")).result(TIMEOUT_S)
     with pytest.raises(HostLost, match="SIGSEGV"):
@@ -134,7 +134,7 @@ def test_a_factory_in_words_that_are_no_text_fails_its_build(start_host: StartHo
         host.build().result(TIMEOUT_S)
 
 
-def test_a_host_is_killed_for_a_reason_that_its_callers_are_told(host: RemoteHost) -> None:
+def test_callers_get_the_reason_for_which_a_host_is_killed(host: RemoteHost) -> None:
     runs = ask(host, x=deed(deadly.SLEEP), id=1)
     eventually(lambda: host.work is not None and host.work.ids == (1,))
     host.kill("its forward took too long")
@@ -192,7 +192,7 @@ def test_a_host_that_is_not_understood_is_lost(launcher: Launcher, entry: str) -
     assert host.end(OVER)
 
 
-def test_hosts_that_come_and_go_leave_no_thread_and_no_open_file(start_host: StartHost) -> None:
+def test_started_and_ended_hosts_leave_no_thread_and_no_open_file(start_host: StartHost) -> None:
     def one_life(turn: int) -> None:
         host = start_host()
         opened = host.open(order("bases:mlp"))

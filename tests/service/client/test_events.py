@@ -59,7 +59,7 @@ def test_a_stream_that_ends_is_followed_on_from_its_last_event() -> None:
     assert [request.url.params["after"] for request in transport.requests] == ["0", "1", "2", "2"]
 
 
-def test_the_last_events_id_goes_before_the_query(client: Client, address: str) -> None:
+def test_the_last_events_id_overrides_the_query(client: Client, address: str) -> None:
     client.adapters.create("numbered", RANDOM_LORA, model="mlp", seed=1)
     first, second, *_ = client.events.list(adapter="numbered")
     query = {"follow": "true", "adapter": "numbered", "after": 0}

@@ -67,7 +67,7 @@ def test_a_deletion_is_repeated_where_the_service_did_nothing() -> None:
     assert len(transport.requests) == 2
 
 
-def test_an_answer_that_is_no_problem_of_ours_is_told_too() -> None:
+def test_an_answer_that_is_no_problem_of_ours_is_quoted() -> None:
     transport = Scripted(httpx.Response(503, text="<html>the proxy is up, the service is not</html>"))
     with pytest.raises(Unavailable, match="the proxy is up"):
         client_over(transport, attempts=1).models.get("mlp")

@@ -30,7 +30,7 @@ def write_both(call: Call) -> None:
     call.finish("Yo ho!", "Aye")
 
 
-def test_pieces_come_as_they_are_written(client: Client, tone: str, script: Script) -> None:
+def test_pieces_are_read_as_they_are_written(client: Client, tone: str, script: Script) -> None:
     script.act = write_both
     written = list(client.stream("mlp", ["a", "b"], adapter=[tone, None], max_new_tokens=8))
     pieces = [

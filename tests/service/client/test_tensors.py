@@ -14,7 +14,7 @@ DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_an_array_comes_back_as_it_was(dtype: str) -> None:
+def test_an_array_is_read_as_it_was_written(dtype: str) -> None:
     array = np.arange(6).reshape(2, 3).astype(dtype)
     again = decode_arrays(encode_arrays({"x": array}))["x"]
     assert again.dtype == array.dtype

@@ -66,7 +66,9 @@ def test_a_peft_model_is_pushed_from_where_it_was_trained(client: Client) -> Non
         base = model.unload()
 
 
-def test_a_file_is_sent_piece_by_piece_and_its_progress_told(client: Client, directory: Path, tmp_path: Path) -> None:
+def test_a_file_is_sent_piece_by_piece_and_its_progress_reported(
+    client: Client, directory: Path, tmp_path: Path
+) -> None:
     size = (directory / WEIGHTS).stat().st_size
     told: list[tuple[int, int]] = []
     client.adapters.push("big-again", directory, model="mlp", progress=lambda *step: told.append(step))

@@ -107,7 +107,7 @@ def test_merged_copies_go_before_a_request_fails_for_want_of_memory() -> None:
     assert_same_in_float32(answer, starved.answer())
 
 
-def test_a_request_that_finds_no_memory_without_them_either_is_told_so() -> None:
+def test_a_request_that_finds_no_memory_without_copies_is_refused() -> None:
     starved = Starved(worse=2)
     with pytest.raises(Unavailable, match="Not enough memory"):
         starved.answer()

@@ -182,7 +182,7 @@ def test_one_that_fails_fails_alone() -> None:
         assert_same_in_float32(output(one), place.alone(X[n : n + 1], "a" if n < 3 else None))
 
 
-def test_an_adapter_that_does_not_come_fails_its_own_requests_alone() -> None:
+def test_a_failed_load_fails_its_own_requests_alone() -> None:
     place = Workplace()
     bad, good = place.ask(X[:1], "missing"), place.ask(X[:1], "a")
     place.finish()
@@ -190,7 +190,7 @@ def test_an_adapter_that_does_not_come_fails_its_own_requests_alone() -> None:
     assert_same_in_float32(output(good), place.alone(X[:1], "a"))
 
 
-def test_who_left_and_who_is_late_never_run() -> None:
+def test_cancelled_and_late_requests_never_run() -> None:
     place = Workplace()
     left, late, stays = place.ask(X[:1]), place.ask(X[:1], deadline=time.monotonic() - 1), place.ask(X[:1], "a")
     left.cancel()
@@ -237,7 +237,7 @@ def test_nothing_is_shared_before_the_model_has_shown_what_it_does_with_rows() -
     assert place.policy.proof.by_row == {"output"}
 
 
-def test_whoever_shares_a_forward_is_told_his_own_wait() -> None:
+def test_each_request_of_a_shared_forward_reports_its_own_wait() -> None:
     place = Workplace()
     first, second = place.ask(X[:1]), place.ask(X[:1], "a")
     place.finish()
@@ -246,7 +246,7 @@ def test_whoever_shares_a_forward_is_told_his_own_wait() -> None:
     assert one.queue_ms >= other.queue_ms > 0
 
 
-def test_each_forward_has_a_line_in_the_log_for_who_asks_for_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_forward_has_a_line_in_the_debug_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "service.host.worker")
     place = Workplace()
     place.ask(X[:2], "a", "b")

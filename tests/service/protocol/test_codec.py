@@ -210,7 +210,7 @@ def test_words_that_are_no_text_arrive_all_the_same() -> None:
     assert str(failed(RuntimeError(odd))) == "no file \\udcff"
 
 
-def test_the_reason_of_an_end_is_told_in_a_verb() -> None:
+def test_the_reason_of_an_end_is_reported_by_a_verb() -> None:
     came = codec.reason_of(codec.reason_bytes(errors.Conflict("unloaded", hint="load it")))
     assert type(came) is errors.Conflict
     assert (came.detail, came.hint) == ("unloaded", "load it")

@@ -70,7 +70,7 @@ def test_views_arrive_as_what_they_show() -> None:
     assert all(torch.equal(came, view) for came, view in zip(arrived, views, strict=True))
 
 
-def test_who_sends_does_not_wait_for_who_does_not_read_yet(pair: Pair) -> None:
+def test_a_sender_does_not_wait_for_a_slow_reader(pair: Pair) -> None:
     writer, reader = FrameWriter(pair[0]), FrameReader(pair[1])
     tensors = [torch.full((50 * CHUNK,), turn, dtype=torch.uint8) for turn in range(3)]
     for turn, tensor in enumerate(tensors):

@@ -82,7 +82,7 @@ def test_a_host_imports_from_the_paths_of_its_order(start: Start) -> None:
     assert answer_of(start("paths", paths=("/somewhere", str(ROOT)))).splitlines() == ["/somewhere", str(ROOT)]
 
 
-def test_a_host_whose_parent_has_gone_before_ends_at_once(start: Start) -> None:
+def test_a_host_whose_parent_has_ended_ends_at_once(start: Start) -> None:
     assert answer_of(start("belong_to_who_has_gone")) == ""
 
 
@@ -100,7 +100,7 @@ def test_who_hears_of_an_end_may_launch_again_at_once(fork_server: ForkServer, s
     end(restarted)
 
 
-def test_a_module_that_cannot_be_imported_is_told_with_the_servers_end() -> None:
+def test_the_end_of_the_server_names_a_module_that_cannot_be_imported() -> None:
     server = ForkServer(["no_such_module"], host_environment(os.environ))
     with pytest.raises(Unavailable, match="the fork server ended: exit code 1"):
         server.launch(launch_of("echo"))

@@ -20,7 +20,7 @@ from tests.transports.processes.conftest import PATIENCE_S, Start
         ("return_beside_a_thread", "exit code 0"),
     ],
 )
-def test_an_end_is_told_by_name(start: Start, entry: str, told: str) -> None:
+def test_the_end_of_a_process_is_reported_by_name(start: Start, entry: str, told: str) -> None:
     assert str(start(entry).wait(PATIENCE_S)) == told
 
 
@@ -32,7 +32,7 @@ def test_a_kill_that_the_front_did_not_ask_for_points_at_memory(start: Start) ->
     assert str(starved.wait(PATIENCE_S)) == "SIGKILL (out of memory?)"
 
 
-def test_a_signal_without_a_name_is_told_by_its_number() -> None:
+def test_a_signal_without_a_name_is_reported_by_its_number() -> None:
     assert Exit(-40).signal == "signal 40"
     assert Exit(3).signal is None
 

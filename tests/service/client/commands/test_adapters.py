@@ -20,7 +20,7 @@ def checkpoint(client: Client, tmp_path: Path) -> Path:
     return files.save(tmp_path / "checkpoint")
 
 
-def test_a_push_says_what_it_would_come_to_first(command: Command, client: Client, checkpoint: Path) -> None:
+def test_a_push_first_says_what_it_would_do(command: Command, client: Client, checkpoint: Path) -> None:
     first = command("push", str(checkpoint), "told", "--base", "mlp", "--metadata", '{"run": 7}', lines="y\n")
     assert "A new adapter told on mlp: LORA" in first.err
     assert first.out.endswith("told@1\n")

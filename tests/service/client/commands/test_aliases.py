@@ -19,7 +19,7 @@ def name(client: Client) -> str:
     return pushed.name
 
 
-def test_an_alias_moves_and_goes_back(command: Command, client: Client, name: str) -> None:
+def test_an_alias_is_moved_and_rolled_back(command: Command, client: Client, name: str) -> None:
     assert command("alias", "set", name, "prod", "1").out == f"{name}@prod is {name}@1\n"
     never = command("rollback", name, "prod")
     assert never.code == 1
@@ -33,7 +33,7 @@ def test_an_alias_moves_and_goes_back(command: Command, client: Client, name: st
     assert client.adapters.get(name).aliases == {}
 
 
-def test_a_rollback_goes_back_to_a_split(command: Command, client: Client, name: str) -> None:
+def test_a_rollback_restores_a_split(command: Command, client: Client, name: str) -> None:
     client.rollouts.split(name, "half", {1: 0.5, 2: 0.5})
     client.adapters.promote(name, 2, alias="half")
     assert command("rollback", name, "half").out == f"{name}@half is {name}@(1: 0.5, 2: 0.5)\n"

@@ -19,7 +19,7 @@ def hosted(client: Client) -> None:
     """`mlp` is hosted."""
 
 
-def test_models_come_as_a_table_as_json_and_as_ids(command: Command) -> None:
+def test_models_are_printed_as_a_table_as_json_and_as_ids(command: Command) -> None:
     table = command("models").out
     assert "MODEL" in table
     assert "mlp" in table
@@ -87,7 +87,7 @@ def test_a_login_leaves_the_operators_settings_in_the_file(command: Command, add
     assert place.read_text() == f'url = "{address}"\n\n[service]\nport = 9000\n'
 
 
-def test_where_address_and_key_come_from_is_told_without_the_key(
+def test_the_sources_of_address_and_key_are_shown_without_the_key(
     command: Command, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert f"address   {address} (--url or ADAPTERS_URL)" in command("config").out

@@ -12,7 +12,7 @@ class Clock:
         return self.now
 
 
-def test_who_fails_often_is_told_when_to_try_again() -> None:
+def test_after_too_many_failures_an_address_gets_the_seconds_to_wait() -> None:
     clock = Clock()
     logins = FailedLogins(clock)
     assert [logins.count("10.0.0.1") for _ in range(MOST_PER_MINUTE)] == [None] * MOST_PER_MINUTE

@@ -62,9 +62,7 @@ def test_what_one_has_in_flight_the_other_has_not(processes: tuple[Process, Proc
     assert other.ask(rows=5)
 
 
-def test_what_could_not_be_told_is_told_later(
-    processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_report_is_repeated_later(processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = processes
     assert one.ask()
 

@@ -50,7 +50,7 @@ def test_one_name_is_another_adapter_for_another_team() -> None:
     assert theirs == content_digest(replace(REQUEST, adapters="fraud:tone"))
 
 
-def test_the_same_content_is_the_same_request_whoever_sends_it_and_when() -> None:
+def test_the_same_content_is_the_same_request_for_every_caller() -> None:
     again = InferRequest(
         "m", Inputs({"x": torch.tensor([[1.0, 2.0]])}), "tone", parameters={"top_p": 0.5}, deadline=3.0
     )

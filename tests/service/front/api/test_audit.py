@@ -105,7 +105,7 @@ def test_events_are_found_by_team_adapter_kind_author_and_time(hosting: TestClie
         expect_problem(hosting.get(f"/events{query}"), 400, "malformed")
 
 
-def test_an_admins_address_is_not_told_to_others(hosting: TestClient) -> None:
+def test_an_admins_address_is_not_shown_to_others(hosting: TestClient) -> None:
     fraud = member(hosting, "fraud")
     create(hosting, fraud, "tone")
     seen = {event["kind"]: event for event in events(hosting, "", fraud)}

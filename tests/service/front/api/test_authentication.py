@@ -247,7 +247,7 @@ ROLE_WORDS: list[tuple[Role, Callable[[TestClient, dict[str, str]], Any]]] = [
 
 
 @pytest.mark.parametrize(("role", "ask"), ROLE_WORDS)
-def test_a_role_that_is_too_low_is_told_which_is_needed(
+def test_the_refusal_of_a_role_names_the_needed_one(
     guarded: TestClient, role: Role, ask: Callable[[TestClient, dict[str, str]], Any]
 ) -> None:
     problem = expect_problem(ask(guarded, make_key(guarded, role)), 403, "forbidden")

@@ -29,7 +29,7 @@ def test_the_example_shows_which_modules_are_entered(start: Start) -> None:
     assert {module["name"]: module["entered"] for module in modules} == {"main": True, "spare": False}
 
 
-def test_an_adapter_where_the_forward_never_comes_is_refused_by_name(start: Start) -> None:
+def test_an_adapter_at_modules_that_never_run_is_refused_by_name(start: Start) -> None:
     client = start()
     host(client, "m", "bases:detour", {"x": X})
     body = {"name": "a", "config": on("spare")}

@@ -105,7 +105,7 @@ def test_a_key_is_free_again_once_its_model_failed(start: Start) -> None:
     expect(register(client, MLP, key="k"), 201)
 
 
-def test_everybody_who_waits_under_one_key_is_told_why(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_waiting_call_under_one_key_gets_the_reason(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting, watch = threading.Semaphore(0), Models.watch
 
     def watched(models: Models, base: BaseModel) -> Callable[[], ModelStatus]:
@@ -131,7 +131,7 @@ def test_everybody_who_waits_under_one_key_is_told_why(start: Start, monkeypatch
     expect_problem(client.get("/models/m"), 404, "not-found")
 
 
-def test_who_looks_only_after_the_withdrawal_is_told_why(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_after_the_withdrawal_gets_the_reason(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     has_recalled, is_withdrawn, find_registered = threading.Event(), threading.Event(), Registry.find_registered
 
     def recalled_too_early(registry: Registry, once: Once) -> BaseModel | None:

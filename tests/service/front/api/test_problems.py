@@ -144,7 +144,7 @@ def test_what_is_no_text_is_escaped() -> None:
     ],
 )
 @pytest.mark.parametrize("method", ["OPTIONS", "TRACE"])
-def test_a_method_that_does_not_apply_is_told_those_that_do(
+def test_the_refusal_of_a_method_lists_the_allowed_ones(
     client: TestClient, path: str, allowed: str, method: str
 ) -> None:
     response = client.request(method, path)
@@ -184,7 +184,7 @@ def test_a_body_over_the_limit_is_refused_wherever_it_is_sent(
     assert "2000 bytes" in expect_problem(small.request(method, path, **sent), 413, "too-large")["detail"]
 
 
-def test_a_body_without_a_length_is_counted_as_it_comes(small: TestClient) -> None:
+def test_a_body_without_a_length_is_counted_while_it_is_read(small: TestClient) -> None:
     response = small.put("/adapters/a/state", content=iter([LARGE[:1500]] * 2), headers=SAFETENSORS)
     assert "content-length" not in response.request.headers
     expect_problem(response, 413, "too-large")

@@ -49,7 +49,7 @@ def usage(prompt: int, cached: int, generated: int) -> dict[str, int]:
     return {"prompt_tokens": prompt, "cached_tokens": cached, "generated_tokens": generated}
 
 
-def test_rows_come_as_they_are_written_and_each_says_who_wrote_it(app: TestClient, script: Script) -> None:
+def test_rows_are_sent_as_they_are_written_and_each_names_its_adapter(app: TestClient, script: Script) -> None:
     def act(call: Call) -> None:
         call.write("one ", row=1)
         call.write("two", row=1, end=ENDED)
@@ -109,7 +109,7 @@ def test_a_deadline_bounds_a_stream_too(app: TestClient, script: Script) -> None
     assert script.calls[0].cancelled.is_set()
 
 
-def test_a_caller_who_leaves_ends_what_is_written_for_them(app: TestClient, script: Script) -> None:
+def test_a_caller_who_disconnects_ends_their_texts(app: TestClient, script: Script) -> None:
     script.act = lambda call: call.write("half")
     Reader(app, "/models/mlp/infer", ASKED, leaves=True).ask()
     assert script.calls[0].cancelled.wait(TIMEOUT_S)

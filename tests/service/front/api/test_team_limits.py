@@ -92,7 +92,7 @@ def test_every_wrong_limit_is_named(service: TestClient, method: str) -> None:
     assert answer.status_code in {400, 422}, answer.text
 
 
-def test_a_full_team_is_told_so_by_dry_runs_too_and_others_are_not(service: TestClient) -> None:
+def test_a_full_team_is_refused_by_dry_runs_too_and_others_are_not(service: TestClient) -> None:
     fraud = member(service, "fraud", adapters=1)
     expect(create(service, fraud, "one"), 201)
     for dry_run in (True, False):
@@ -119,7 +119,7 @@ def test_merges_and_uploads_fill_a_teams_store_too(service: TestClient) -> None:
     expect_problem(service.put("/adapters/one/state", headers=headers, content=bytes(changed)), 507, "limit")
 
 
-def test_a_team_over_a_rate_is_told_which_and_when_and_another_is_answered(service: TestClient) -> None:
+def test_a_team_over_a_rate_gets_its_name_and_when_to_retry(service: TestClient) -> None:
     fraud, search = member(service, "fraud", requests_per_minute=1), member(service, "search")
     first = infer(service, fraud)
     expect(first, 200)
@@ -138,7 +138,7 @@ def test_a_team_over_a_rate_is_told_which_and_when_and_another_is_answered(servi
     assert (page["requests_per_minute"], page["tokens_per_minute"], page["rows_in_flight"]) == (1, None, 0)
 
 
-def test_a_request_that_could_never_pass_is_told_to_send_less(service: TestClient) -> None:
+def test_the_refusal_of_a_request_that_can_never_pass_says_to_send_less(service: TestClient) -> None:
     fraud = member(service, "fraud", rows_in_flight=3)
     expect(infer(service, fraud, rows=3), 200)
     problem = expect_problem(infer(service, fraud, rows=4), 429, "limit")

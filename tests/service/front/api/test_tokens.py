@@ -143,7 +143,7 @@ def test_clocks_may_differ_by_less_than_a_minute(service: TestClient, issuer: Is
         ({"sub": "a" * 256}, "`sub`"),
     ],
 )
-def test_whom_the_issuer_knows_is_told_what_is_missing(
+def test_the_refusal_of_a_valid_token_names_the_missing_claim(
     service: TestClient, issuer: Issuer, changed: dict[str, Any], said: str
 ) -> None:
     problem = expect_problem(service.get("/adapters", headers=issuer.bearer(**changed)), 403, "forbidden")
@@ -186,7 +186,7 @@ def test_an_issuer_may_sign_with_a_curve_and_change_its_keys(
     issuer.add_rsa("one")
 
 
-def test_a_known_key_goes_on_while_the_issuer_is_away(
+def test_a_known_key_is_accepted_while_the_issuer_is_away(
     service: TestClient, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expect(service.get("/adapters", headers=issuer.bearer()), 200)

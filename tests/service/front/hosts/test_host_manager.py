@@ -224,7 +224,7 @@ def test_an_engine_that_stops_finishes_what_runs_and_refuses_the_rest(start: Sta
     eventually(lambda: {thread.name for thread in set(threading.enumerate()) - before} == set())
 
 
-def test_what_outlasts_the_grace_is_told_that_the_service_goes(running: Running, gate: Gate) -> None:
+def test_requests_that_outlast_the_grace_get_the_services_end(running: Running, gate: Gate) -> None:
     running.host("m", "gated:mlp", gate=gate.name)
     running.create("a")
     gate.shut()

@@ -194,7 +194,7 @@ def test_a_look_at_a_registry_that_did_not_change_is_one_statement(here: Running
     assert "generation" in statements[0]
 
 
-def test_a_database_that_is_away_is_told_of_once_while_what_is_resident_answers(
+def test_an_away_database_is_logged_once_while_resident_adapters_answer(
     postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     looks = Semaphore(0)

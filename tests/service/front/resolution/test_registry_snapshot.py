@@ -79,7 +79,7 @@ def unwatched(tmp_path: Path, migrated_file: Path) -> Iterator[Registry]:
 
 
 @pytest.mark.parametrize("away", [False, True])
-def test_many_who_ask_while_one_reads_are_all_told_by_the_next_read(
+def test_callers_who_ask_during_a_read_are_answered_by_the_next_one(
     unwatched: Registry, gate: Gate, monkeypatch: pytest.MonkeyPatch, away: bool
 ) -> None:
     snapshot, read = Snapshot(unwatched), unwatched.snapshot

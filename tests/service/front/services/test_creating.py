@@ -199,7 +199,7 @@ def test_a_request_that_waits_for_its_adapter_counts_as_one_that_holds_it(runnin
     assert running.engine.models.find("m").resident == ()
 
 
-def test_a_name_that_comes_back_answers_with_its_new_weights_and_its_new_config(running: Running) -> None:
+def test_a_reused_name_answers_with_its_new_weights_and_config(running: Running) -> None:
     running.host()
     outputs: list[torch.Tensor] = []
     for config, scale in ((LORA, 1.0), (LORA, 2.0), ({**LORA, "lora_alpha": 40}, 2.0)):

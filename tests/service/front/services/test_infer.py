@@ -126,7 +126,7 @@ def test_a_list_of_adapters_has_one_entry_per_row(running: Running, choices: tup
         running.answer(choices)
 
 
-def test_only_the_outputs_that_were_asked_for_come_back(running: Running) -> None:
+def test_only_the_outputs_that_were_asked_for_are_returned(running: Running) -> None:
     running.host("m", "gated:wayward", mode="whole")
     assert set(running.answer(outputs=("y",)).outputs) == {"y"}
     with pytest.raises(Invalid, match="y, total, table"):
@@ -168,7 +168,7 @@ def queued_rows(running: Running) -> int:
     return hosted.queue.rows
 
 
-def test_outputs_without_rows_come_back_whole_under_one_adapter(running: Running) -> None:
+def test_outputs_without_rows_are_returned_whole_under_one_adapter(running: Running) -> None:
     running.host("m", "gated:wayward", mode="whole")
     running.create("a", {**RANDOM_LORA, "target_modules": ["linear"]})
     answer = running.answer("a")
@@ -258,7 +258,7 @@ def test_a_full_queue_is_said_at_once(start: Start, gate: Gate) -> None:
     assert runs.result(TIMEOUT_S).adapter == waits.result(TIMEOUT_S).adapter
 
 
-def test_a_request_whose_deadline_passes_in_the_queue_is_told_then_and_never_runs(running: Running, gate: Gate) -> None:
+def test_a_request_whose_deadline_passes_in_the_queue_never_runs(running: Running, gate: Gate) -> None:
     running.host("m", "gated:mlp", gate=gate.name)
     running.answer()
     before = gate.passed
@@ -299,7 +299,7 @@ def begun_before_its_deadline(running: Running, gate: Gate) -> Future[InferAnswe
     raise AssertionError("it never began")
 
 
-def test_a_caller_who_leaves_the_queue_is_never_run_and_holds_nothing(running: Running, gate: Gate) -> None:
+def test_a_cancelled_request_in_the_queue_never_runs_and_holds_nothing(running: Running, gate: Gate) -> None:
     running.host("m", "gated:mlp", gate=gate.name)
     running.create("a")
     running.answer()

@@ -79,7 +79,7 @@ def test_forwards_are_counted_with_the_rows_and_the_adapters_that_shared_them(ru
     assert figures_of(running).adapters_per_forward == counted(0, 2)
 
 
-def test_adapters_that_come_are_evicted_or_are_unloaded_are_counted(start: Start) -> None:
+def test_loads_evictions_and_unloads_of_adapters_are_counted(start: Start) -> None:
     first = start()
     first.host()
     first.create("a")
@@ -106,7 +106,7 @@ def test_adapters_that_come_are_evicted_or_are_unloaded_are_counted(start: Start
     assert running.engine.models.stats()["m"].stored == 2
 
 
-def test_an_adapter_that_does_not_come_is_counted(running: Running) -> None:
+def test_a_failed_load_is_counted(running: Running) -> None:
     running.host()
     running.create("a")
     running.engine.adapters.unload("m", "a")

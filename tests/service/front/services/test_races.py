@@ -30,7 +30,7 @@ def expected_by_digest(running: Running) -> dict[Digest, Tensor]:
     return known
 
 
-def test_answers_are_what_their_digests_say_while_names_come_and_go(start: Start) -> None:
+def test_answers_match_their_digests_while_names_are_added_and_removed(start: Start) -> None:
     # Two adapters of 184 bytes fit, for one request may name both, and a third doesn't.
     running = start(HostLimits("cpu", max_resident_bytes=400))
     running.host()

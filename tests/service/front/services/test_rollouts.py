@@ -198,7 +198,7 @@ def test_what_can_not_be_removed_is_not_drained_first(gated_tone: Running, gate:
     runs.result(TIMEOUT_S)
 
 
-def test_two_who_drain_the_same_version_both_come_to_an_end(gated_tone: Running, gate: Gate) -> None:
+def test_two_callers_who_drain_the_same_version_both_finish(gated_tone: Running, gate: Gate) -> None:
     adapters = gated_tone.engine.adapters
     gate.shut()
     runs = gated_tone.ask("tone")

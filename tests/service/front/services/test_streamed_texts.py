@@ -36,7 +36,7 @@ def test_what_is_unread_of_a_row_is_joined_and_rows_stay_apart() -> None:
     assert asyncio.run(run()) == [(TextPart(0, "ab", (TOKEN, TOKEN), END), TextPart(1, "x", end=END))]
 
 
-def test_silence_is_told_of_and_what_comes_then_is_read() -> None:
+def test_silence_is_reported_and_later_parts_are_read() -> None:
     async def run() -> list[Sequence[TextPart]]:
         texts, outcome = StreamedTexts(), asyncio.get_running_loop().create_future()
         await begun(texts, outcome)
@@ -51,7 +51,7 @@ def test_silence_is_told_of_and_what_comes_then_is_read() -> None:
     assert asyncio.run(run()) == [(), (TextPart(0, "a", end=END),)]
 
 
-def test_an_error_comes_behind_the_parts_before_it() -> None:
+def test_an_error_follows_the_parts_before_it() -> None:
     async def run() -> None:
         texts, outcome = StreamedTexts(), asyncio.get_running_loop().create_future()
         await begun(texts, outcome)

@@ -61,7 +61,7 @@ def told(usage: Usage, meter: UsageMeter) -> UsageCounts:
     return UsageReports(usage, meter).report(SERVICE, (), None, None).get((), UsageCounts())
 
 
-def test_what_is_counted_is_told_at_once_and_stored_later(
+def test_counts_are_reported_at_once_and_stored_later(
     usage: Troubled, meter: UsageMeter, flusher: UsageFlusher
 ) -> None:
     meter.add(MINE, ONE)

@@ -14,7 +14,7 @@ def withdraw_failed(running: Running) -> BaseModel:
     return failed.base
 
 
-def test_a_withdrawn_failure_is_told_to_those_who_wait(running: Running) -> None:
+def test_a_withdrawn_failure_is_reported_to_waiting_callers(running: Running) -> None:
     verbs = running.engine.models
     base = running.begin_hosting("m", "bases:broken").base
     early = verbs.watch(base)

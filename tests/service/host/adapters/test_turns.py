@@ -27,7 +27,7 @@ def test_who_waits_for_room_gets_it_in_turn_though_others_are_there_and_keep_ask
         assert batches <= 6
 
 
-def test_what_is_there_goes_on_answering_while_others_come() -> None:
+def test_resident_adapters_keep_answering_while_others_are_loaded() -> None:
     town = Town(2 * ONE)
     for name in "abababab":
         town.ask(name)
@@ -41,7 +41,7 @@ def test_what_is_there_goes_on_answering_while_others_come() -> None:
     assert names(town.run())[0] == "c"
 
 
-def test_whoever_waits_for_a_blob_that_cannot_be_read_is_told_so_at_once_and_the_next_tries_again() -> None:
+def test_a_failed_read_is_reported_at_once_and_the_next_request_retries() -> None:
     town = Town()
     town.broken.add("a")
     loses = [town.ask("a"), town.ask("a", "b")]
@@ -129,7 +129,7 @@ def test_what_nobody_but_its_loader_waits_for_is_read_once() -> None:
             town.adapters.wait_until_staged(version)
 
 
-def test_a_blob_that_does_not_come_holds_up_nobody_whose_room_it_does_not_need() -> None:
+def test_a_slow_blob_delays_no_request_that_needs_no_room_of_it() -> None:
     town = Town(4 * ONE)
     slow = town.ask("a")
     for name in "bcd":

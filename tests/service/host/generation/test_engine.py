@@ -98,7 +98,7 @@ def test_an_operator_sees_how_many_texts_run_and_what_they_take(writing: Writing
     assert (after.prompt_tokens - before.prompt_tokens, after.tokens - before.tokens) == (5, 8)
 
 
-def test_parts_come_while_the_text_is_written(writing: WritingHost, steps: Steps) -> None:
+def test_parts_are_sent_while_the_text_is_written(writing: WritingHost, steps: Steps) -> None:
     parts: list[TextPart] = []
     asked = writing.ask("a b c", on_part=parts.append, max_new_tokens=5)
     steps.wait_for_one()
@@ -131,7 +131,7 @@ def test_who_leaves_frees_the_slot_at_the_next_step(writing: WritingHost, steps:
     assert len(steps.rows) < 10
 
 
-def test_who_leaves_is_told_what_was_used_until_then(writing: WritingHost, steps: Steps) -> None:
+def test_a_cancelled_text_reports_what_it_used_until_then(writing: WritingHost, steps: Steps) -> None:
     left = writing.ask("a b c", id=1000, max_new_tokens=25)
     steps.wait_for_one()
     writing.host.cancel(1000)
@@ -142,7 +142,7 @@ def test_who_leaves_is_told_what_was_used_until_then(writing: WritingHost, steps
     assert 0 < text.tokens < 25
 
 
-def test_what_a_request_used_is_told_by_adapter(writing: WritingHost, adapters: tuple[Selection, ...]) -> None:
+def test_what_a_request_used_is_reported_by_adapter(writing: WritingHost, adapters: tuple[Selection, ...]) -> None:
     rows = (adapters[1], BASE, adapters[1])
     answer = writing.ask("a b c", "d e", "f", adapters=rows, max_new_tokens=5).result(TIMEOUT_S)
     first, second, third = (text.tokens for text in answer.texts)

@@ -77,7 +77,7 @@ def test_texts_wait_until_their_keys_and_values_fit(tmp_path: Path, monkeypatch:
     writing.host.end(Conflict("the test is over"))
 
 
-def test_a_text_that_never_fits_is_told_both_numbers(tmp_path: Path) -> None:
+def test_the_refusal_of_a_text_that_never_fits_has_both_numbers(tmp_path: Path) -> None:
     writing = WritingHost(tmp_path, HostLimits("cpu", max_cache_bytes=SMALLEST - 1))
     with pytest.raises(Invalid) as caught:
         writing.write("a b c", max_new_tokens=20)

@@ -36,7 +36,7 @@ def writing(stepping: WritingHost, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     writing.host.end(Conflict("the test is over"))
 
 
-def test_parts_come_token_by_token_and_are_the_text(writing: WritingHost) -> None:
+def test_parts_are_written_token_by_token_and_are_the_text(writing: WritingHost) -> None:
     parts: list[TextPart] = []
     answer = writing.ask("a b c", "d e f g", on_part=parts.append, max_new_tokens=6).result(TIMEOUT_S)
     for row, text in enumerate(answer.outputs["text"]):

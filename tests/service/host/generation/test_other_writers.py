@@ -106,7 +106,7 @@ def started(tmp_path: Path) -> Iterator[Started]:
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_texts_are_those_of_transformers_and_come_token_by_token(started: Started, name: str) -> None:
+def test_texts_are_those_of_transformers_and_written_token_by_token(started: Started, name: str) -> None:
     build, task, _ = WRITERS[name]
     writing = started.host(build, task)
     parts: list[TextPart] = []

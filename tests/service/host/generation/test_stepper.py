@@ -69,7 +69,7 @@ def test_each_row_gets_the_logits_of_its_own_text(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["llama", "mistral", "gemma3"])
 @torch.inference_mode()
-def test_a_prompt_may_come_in_chunks(name: str) -> None:
+def test_a_prompt_may_be_read_in_chunks(name: str) -> None:
     made = model(name)
     steps = stepper(made)
     ids = [3 + place % 30 for place in range(20)]

@@ -79,7 +79,7 @@ def test_text_is_given_with_each_token() -> None:
     assert all(parts_of(Detokenizer(tokenizer), ids, StopStrings([], []))[:-1])
 
 
-def test_half_a_character_comes_with_the_end() -> None:
+def test_half_a_character_is_written_at_the_end() -> None:
     tokenizer = byte_level()
     first = tokenizer("😀").input_ids[0]
     stream = TextStream(Detokenizer(tokenizer), StopStrings([], []))

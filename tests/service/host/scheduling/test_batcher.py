@@ -27,7 +27,7 @@ def queue(batcher: Batcher, *jobs: Job) -> None:
         batcher.put(one)
 
 
-def test_jobs_come_out_in_the_order_they_went_in_and_calls_before_them() -> None:
+def test_jobs_are_taken_in_the_order_of_arrival_and_calls_before_them() -> None:
     batcher = Batcher(10, 64)
     first, second = job(), job()
     queue(batcher, first, second)
@@ -93,7 +93,7 @@ def test_who_waits_for_an_adapter_is_passed_over_until_it_is_there() -> None:
     assert batcher.take() == (waits,)
 
 
-def test_nobody_comes_between_the_look_at_what_is_absent_and_the_choice_of_who_runs() -> None:
+def test_nothing_changes_between_the_look_at_absences_and_the_choice() -> None:
     batcher = Batcher(10, 64)
     late = job(adapter="a")
     coming = threading.Thread(target=queue, args=(batcher, late))
@@ -108,7 +108,7 @@ def test_nobody_comes_between_the_look_at_what_is_absent_and_the_choice_of_who_r
     assert batcher.drain() == (late,)
 
 
-def test_who_waits_for_an_adapter_that_does_not_come_is_told_why() -> None:
+def test_a_job_that_waits_for_a_failed_load_gets_the_reason() -> None:
     batcher = Batcher(10, 64)
     loses, unsatisfiable, stays = job(adapter="a"), job(adapter="b"), job(adapter="c")
     queue(batcher, loses, unsatisfiable, stays)
@@ -141,7 +141,7 @@ def test_nothing_that_happens_between_looking_and_waiting_is_overslept() -> None
     assert batcher.take() is not None
 
 
-def test_a_damaged_reason_is_told_as_it_is() -> None:
+def test_a_damaged_blob_is_reported_unchanged() -> None:
     batcher = Batcher(10, 64)
     batcher.close(Damaged("0" * 64))
     for _ in range(2):

@@ -66,12 +66,12 @@ def test_who_asks_ten_times_as_much_leaves_the_others_waits_bounded() -> None:
     assert longest_wait(quiet=8, greedy=10_000) <= 2 * 8
 
 
-def test_whoever_waits_alone_or_as_long_as_the_others_fills_the_forward() -> None:
+def test_a_team_that_waits_alone_or_as_long_as_others_fills_the_forward() -> None:
     assert len(waiting(*named("a " * 70)).take(64)) == 64
     assert len(waiting(*named("a b " * 35)).take(64)) == 64
 
 
-def test_whoever_waits_alone_just_after_others_begins_with_as_few_rows_as_they_had() -> None:
+def test_a_job_that_waits_alone_just_after_others_begins_with_few_rows() -> None:
     lines = waiting(*(job("greedy") for _ in range(300)), *(job(f"quiet{n}") for n in range(4)))
     shared = len(lines.take(64))
     assert shared <= 8
@@ -82,11 +82,11 @@ def test_a_few_rows_more_cost_nobody_anything() -> None:
     assert len(waiting(*named("a a a a a a a a a a b")).take(64)) == 4
 
 
-def test_who_was_left_out_comes_first_next_time() -> None:
+def test_a_skipped_job_is_first_next_time() -> None:
     assert turns(waiting(*named("a a a b b c c")), 2) == [["a", "b"], ["c", "a"], ["b", "c"], ["a"]]
 
 
-def test_who_comes_later_waits_behind_those_who_wait_already() -> None:
+def test_a_later_job_waits_behind_those_that_wait_already() -> None:
     lines = waiting(*named("a a a"))
     lines.take(1)
     lines.add(job("b"))
@@ -136,7 +136,7 @@ def test_a_job_without_a_kind_runs_alone() -> None:
     assert [len(lines.take(64)) for _ in range(3)] == [1, 1, 1]
 
 
-def test_a_batch_holds_no_more_rows_than_it_may_and_a_larger_job_comes_alone() -> None:
+def test_a_batch_keeps_its_limit_of_rows_and_a_larger_job_runs_alone() -> None:
     lines = waiting(job("a", rows=3), job("b", rows=2), job("c", rows=1), job("d", rows=9))
     assert turns(lines, 4) == [["a", "c"], ["b"], ["d"]]
 

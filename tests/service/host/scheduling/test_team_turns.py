@@ -19,7 +19,7 @@ def test_each_team_has_its_turn_and_its_own_order() -> None:
     assert turns.first is None
 
 
-def test_one_may_come_before_all_others_of_its_team() -> None:
+def test_one_may_be_put_before_all_others_of_its_team() -> None:
     turns = waiting("a1", "b1")
     turns.add_first("b", "b0")
     assert list(turns) == ["a1", "b0", "b1"]

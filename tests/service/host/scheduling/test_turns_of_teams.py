@@ -48,7 +48,7 @@ def test_a_team_that_waits_alone_just_after_others_begins_with_as_few_rows() -> 
     assert [len(lines.take(64)) for _ in range(4)] == [FEW_ROWS, FEW_ROWS, 2 * FEW_ROWS, 4 * FEW_ROWS]
 
 
-def test_a_team_that_comes_later_waits_behind_those_that_wait_already() -> None:
+def test_a_later_team_waits_behind_those_that_wait_already() -> None:
     lines = waiting(*of("A.v B.v A.v B.v"))
     lines.take(1)
     for one in of("C.v"):

@@ -57,7 +57,7 @@ class Leaver:
 
 
 @pytest.mark.parametrize("creation", CREATIONS)
-def test_work_for_a_caller_who_left_ends_at_its_next_step(
+def test_work_for_a_disconnected_caller_ends_at_its_next_step(
     creation: str, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = start()

@@ -58,7 +58,7 @@ def sent(response: Response, leave_after: int | None = None) -> bytes:
     return b"".join(got)
 
 
-def test_a_file_comes_whole_with_the_sha256_of_its_body_as_etag(file: File) -> None:
+def test_a_file_is_sent_whole_with_the_sha256_of_its_body_as_etag(file: File) -> None:
     response = serve_file(asking(), as_zip(file))
     assert (response.status_code, response.body) == (200, BODY)
     assert response.headers["etag"] == ETAG

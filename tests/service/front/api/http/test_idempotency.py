@@ -88,7 +88,9 @@ def test_another_body_under_the_same_key_is_a_conflict(client: TestClient, creat
 
 
 @pytest.mark.parametrize("creation", CREATIONS)
-def test_of_two_at_the_same_time_one_creates_and_both_are_told(client: TestClient, creation: Creation) -> None:
+def test_of_two_calls_at_the_same_time_one_creates_and_both_are_answered(
+    client: TestClient, creation: Creation
+) -> None:
     name = prepare(client, creation, "both")
     path, body, _ = creation(name)
     with ThreadPoolExecutor(4) as pool:

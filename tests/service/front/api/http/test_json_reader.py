@@ -37,7 +37,7 @@ def processes() -> list[psutil.Process]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_an_object_comes_back_as_it_was_written(reader: JsonReader, size: str) -> None:
+def test_an_object_is_read_as_it_was_written(reader: JsonReader, size: str) -> None:
     value = {"text": "\N{GRINNING FACE}" + "a" * SIZES[size], "numbers": [1, 2.5, None, True, 10**30]}
     assert asyncio.run(reader.read(json.dumps(value).encode())) == value
 
@@ -80,7 +80,7 @@ def test_very_many_values_are_not_passed_on(reader: JsonReader, value: bytes) ->
     assert caught.value.kind.status == 413
 
 
-def test_a_process_that_ends_over_a_body_is_told_and_replaced(reader: JsonReader) -> None:
+def test_a_process_that_ends_over_a_body_is_reported_and_replaced(reader: JsonReader) -> None:
     reader.close()
     others = processes()
     large = json.dumps("a" * IN_A_THREAD).encode()
@@ -102,7 +102,7 @@ def test_the_process_knows_no_secret(reader: JsonReader, monkeypatch: pytest.Mon
     assert b"secret" not in Path(f"/proc/{process.pid}/environ").read_bytes()
 
 
-def test_a_large_call_is_answered_and_its_faults_are_told(client: TestClient) -> None:
+def test_a_large_call_is_answered_and_its_faults_are_listed(client: TestClient) -> None:
     rows = [[1.0, 2.0, 3.0, 4.0]] * 20_000
     assert expect(client.post("/models/mlp/infer", json={"inputs": {"x": rows[:3_000]}}), 200)
     body = {"inputs": {"x": [*rows, [1.0]], "y": {"dtype": "int8"}}}

@@ -37,7 +37,7 @@ REPEATED = [
 
 @pytest.mark.parametrize("parse", [parse_json, parse_tensors])
 @pytest.mark.parametrize("body", REPEATED)
-def test_a_key_that_comes_twice_is_refused_by_name(parse: Callable[[bytes], object], body: bytes) -> None:
+def test_a_key_that_is_written_twice_is_refused_by_name(parse: Callable[[bytes], object], body: bytes) -> None:
     with pytest.raises(NotJson, match='key "r" more than once'):
         parse(body)
 

@@ -21,7 +21,7 @@ def written(outputs: dict[str, OutputValue]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "dtype", ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"]
 )
-def test_every_dtype_goes_in_and_comes_out_as_it_was(dtype: str) -> None:
+def test_every_dtype_is_read_and_written_unchanged(dtype: str) -> None:
     data = [True, False] if dtype == "bool" else [0, 1]
     tensor = decode_inputs({"x": {"dtype": dtype, "shape": [1, 2], "data": data}}).tensors["x"]
     assert tensor.dtype == getattr(torch, dtype)
@@ -34,7 +34,7 @@ def test_non_finite_outputs_are_strings_so_that_the_json_is_json() -> None:
     assert written({"y": output}) == {"y": {"dtype": "float16", "shape": [2, 2], "data": data}}
 
 
-def test_an_output_that_is_written_in_slices_comes_back_whole() -> None:
+def test_an_output_that_is_written_in_slices_is_read_whole() -> None:
     output = torch.randn(3, 70_001, generator=torch.Generator().manual_seed(0))
     output[1, 5], output[2, 70_000] = math.nan, -math.inf
     answer = written({"y": output})["y"]

@@ -14,7 +14,7 @@ def samples(client: TestClient) -> dict[str, float]:
     }
 
 
-def test_what_happens_to_a_model_is_told_from_zero_on(start: Start) -> None:
+def test_counters_of_a_model_start_at_zero(start: Start) -> None:
     client = start(max_merged_bytes=12_345, max_resident_bytes=100_000)
     host(client, "mlp", "bases:mlp")
     fresh = samples(client)

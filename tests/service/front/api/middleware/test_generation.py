@@ -60,15 +60,13 @@ def test_who_has_seen_a_newer_state_is_not_answered_from_an_older_one(
     expect(ask(unwatched, "a@prod"), 200)
 
 
-def test_what_others_removed_is_gone_for_who_has_seen_it_go(unwatched: TestClient, elsewhere: Registry) -> None:
+def test_a_removal_is_visible_to_a_caller_with_its_generation(unwatched: TestClient, elsewhere: Registry) -> None:
     expect(ask(unwatched, "a"), 200)
     elsewhere.remove_adapter("a")
     expect_problem(ask(unwatched, "a", **{HEADER: str(elsewhere.generation())}), 404, "not-found")
 
 
-def test_an_answer_that_shows_the_registry_tells_a_generation_that_has_what_it_shows(
-    unwatched: TestClient, elsewhere: Registry
-) -> None:
+def test_the_generation_of_an_answer_has_what_the_answer_shows(unwatched: TestClient, elsewhere: Registry) -> None:
     for path in (
         "/adapters",
         "/adapters/a",

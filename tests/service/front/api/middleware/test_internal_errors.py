@@ -20,7 +20,7 @@ def fail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("fail")
-def test_what_nobody_foresaw_is_a_problem_that_tells_nothing_of_the_insides(tmp_path: Path) -> None:
+def test_an_unexpected_error_is_a_problem_without_internal_details(tmp_path: Path) -> None:
     with TestClient(create_app(settings_in(tmp_path)), raise_server_exceptions=False) as client:
         response = client.get("/models/m")
         expect_problem(response, 500, "internal")

@@ -10,7 +10,7 @@ PAGE = "https://app.example.org"
 
 
 @pytest.mark.parametrize("path", ["/adapters", "/nothing", "/docs", "/v1/models", "/openapi.json"])
-def test_every_answer_tells_browsers_to_be_careful(client: TestClient, path: str) -> None:
+def test_every_answer_has_security_headers(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["x-frame-options"] == "DENY"
@@ -21,11 +21,11 @@ def test_every_answer_tells_browsers_to_be_careful(client: TestClient, path: str
     assert "strict-transport-security" not in headers
 
 
-def test_over_tls_browsers_come_back_over_tls(client: TestClient) -> None:
+def test_answers_over_tls_have_strict_transport_security(client: TestClient) -> None:
     assert client.get("https://testserver/adapters").headers["strict-transport-security"] == "max-age=31536000"
 
 
-def test_a_stranger_is_told_so_too(start: Start) -> None:
+def test_a_401_has_security_headers_too(start: Start) -> None:
     headers = start(admin_key="the-operators-own-key").get("/adapters").headers
     assert headers["x-content-type-options"] == "nosniff"
 

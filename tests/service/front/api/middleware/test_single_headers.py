@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
         ("Content-Type", ("application/json", "multipart/form-data; boundary=x")),
     ],
 )
-def test_a_header_that_comes_twice_is_malformed_and_changes_nothing(
+def test_a_header_that_is_sent_twice_is_malformed_and_changes_nothing(
     client: TestClient, name: str, values: tuple[str, str]
 ) -> None:
     headers = [(name, value) for value in values]

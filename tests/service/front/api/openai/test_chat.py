@@ -196,7 +196,7 @@ def test_a_stream_that_breaks_ends_with_an_error(client: OpenAI, script: Script)
         list(client.chat.completions.create(model="tone", messages=MESSAGES, stream=True))
 
 
-def test_tokens_come_with_their_probabilities(client: OpenAI, script: Script) -> None:
+def test_tokens_are_returned_with_their_probabilities(client: OpenAI, script: Script) -> None:
     def act(call: Call) -> None:
         if call.on_part is not None:
             call.write("Aye", 0, ENDED, AYE)
@@ -214,7 +214,7 @@ def test_tokens_come_with_their_probabilities(client: OpenAI, script: Script) ->
     assert streamed.content == whole.content
 
 
-def test_tools_reach_the_template_and_calls_come_back(client: OpenAI, script: Script) -> None:
+def test_tools_reach_the_template_and_calls_are_returned(client: OpenAI, script: Script) -> None:
     written = 'I look. <tool_call>\n{"name": "weather", "arguments": {"place": "Lisbon"}}\n</tool_call>'
 
     def act(call: Call) -> None:
@@ -249,7 +249,7 @@ def test_tools_reach_the_template_and_calls_come_back(client: OpenAI, script: Sc
     assert answered == {"role": "tool", "tool_call_id": called.id, "content": "Sun."}
 
 
-def test_a_required_call_is_a_constraint_and_comes_back_as_one(client: OpenAI, script: Script) -> None:
+def test_a_required_call_is_a_constraint_and_is_returned_as_a_call(client: OpenAI, script: Script) -> None:
     script.act = lambda call: call.finish('{"name": "weather", "arguments": {}}')
     (choice,) = ask(client, tools=TOOLS, tool_choice="required").choices
     assert choice.message.content is None

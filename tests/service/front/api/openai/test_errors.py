@@ -15,7 +15,7 @@ def failing(script: Script, error: RegistryError) -> None:
     script.act = lambda call: call.fail(error)
 
 
-def test_what_a_host_finds_wrong_is_told_at_the_callers_field(client: OpenAI, script: Script) -> None:
+def test_a_hosts_faults_are_reported_at_the_callers_field(client: OpenAI, script: Script) -> None:
     faults = {
         ("parameters", "max_new_tokens"): "max_tokens",
         ("parameters", "top_p"): "top_p",

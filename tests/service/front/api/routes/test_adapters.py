@@ -129,7 +129,7 @@ def test_adapters_are_paged_by_name_in_all_and_per_model(start: Start) -> None:
     assert [adapter["name"] for adapter in of_model["items"]] == ["a", "c", "d"]
 
 
-def test_an_adapter_goes_out_of_memory_and_comes_back(client: TestClient) -> None:
+def test_an_adapter_is_unloaded_and_loaded_again(client: TestClient) -> None:
     create(client, "moving")
     assert expect(client.post(f"{PATH}/moving/unload"), 200)["residency"] != "resident"
     assert expect(client.post(f"{PATH}/moving/load"), 200)["residency"] == "resident"
@@ -153,7 +153,7 @@ def test_a_pinned_adapter_says_so_and_one_too_many_is_refused(start: Start) -> N
     expect(client.post("/models/mlp/infer", json=body), 200)
 
 
-def test_many_who_wait_for_an_adapter_to_load_leave_threads_to_the_others(
+def test_many_callers_who_wait_for_a_load_keep_threads_free_for_others(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = gate_named("loading")
@@ -189,7 +189,7 @@ def test_an_adapter_in_use_stays_until_its_requests_are_done(start: Start) -> No
     assert expect(client.post(f"{PATH}/a/unload"), 200)["residency"] != "resident"
 
 
-def test_an_adapter_that_is_removed_is_gone(client: TestClient) -> None:
+def test_a_removed_adapter_is_404(client: TestClient) -> None:
     create(client, "removed")
     response = client.delete("/adapters/removed")
     assert (response.status_code, response.content) == (204, b"")

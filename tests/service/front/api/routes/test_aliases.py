@@ -115,7 +115,7 @@ def test_an_alias_moves_only_while_its_callers_newest_version_is_the_newest(clie
     expect(client.put(path, json={"version": 2}, headers={"If-Match": f"{first}, {second}"}), 200)
 
 
-def test_an_adapter_or_version_with_an_alias_goes_only_with_it(client: TestClient) -> None:
+def test_an_adapter_or_version_with_an_alias_is_removed_only_with_it(client: TestClient) -> None:
     two_versions(client, "aliased")
     expect(client.put("/adapters/aliased/aliases/prod", json={"version": 1}), 200)
     assert "prod" in expect_problem(client.delete("/adapters/aliased/versions/1"), 409, "conflict")["detail"]
@@ -127,7 +127,7 @@ def test_an_adapter_or_version_with_an_alias_goes_only_with_it(client: TestClien
     expect_problem(client.get("/adapters/aliased"), 404, "not-found")
 
 
-def test_a_rollback_goes_back_one_step_each_time_and_is_an_event(client: TestClient) -> None:
+def test_each_rollback_undoes_one_move_and_is_an_event(client: TestClient) -> None:
     two_versions(client, "undone")
     address = "/adapters/undone/aliases/prod"
     split = {"1": 0.75, "2": 0.25}
@@ -158,7 +158,7 @@ def test_a_move_after_a_rollback_can_be_rolled_back_itself(client: TestClient) -
     assert expect(client.post(f"{address}/rollback"), 200)["version"] == 1
 
 
-def test_there_is_no_way_back_to_a_version_that_is_gone(client: TestClient) -> None:
+def test_there_is_no_rollback_to_a_removed_version(client: TestClient) -> None:
     two_versions(client, "burnt")
     address = "/adapters/burnt/aliases/prod"
     for number in (1, 2):

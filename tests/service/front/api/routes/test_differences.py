@@ -17,7 +17,7 @@ def versions(client: TestClient) -> None:
     create(client, "other", {**RANDOM_LORA, "target_modules": ["linear"]}, "dummy")
 
 
-def test_an_adapters_strength_is_told_by_target(client: TestClient) -> None:
+def test_an_adapters_strength_is_listed_by_target(client: TestClient) -> None:
     found = expect(client.get("/adapters/measured/strength", params={"alias": "prod"}), 200)
     assert found["reference"] == "measured@1"
     assert [target["target"] for target in found["targets"]] == ["first", "second"]

@@ -96,7 +96,9 @@ def test_a_list_says_when_each_was_used_last(found_in: TestClient) -> None:
         ({"team": "a b"}, "query.team"),
     ],
 )
-def test_a_question_that_can_not_be_read_is_told_where(found_in: TestClient, query: dict[str, str], wrong: str) -> None:
+def test_the_refusal_of_an_unreadable_search_names_the_place(
+    found_in: TestClient, query: dict[str, str], wrong: str
+) -> None:
     for path in ("/adapters", "/models/mlp/adapters"):
         assert places(expect_problem(found_in.get(path, params=query), 400, "malformed")) == [wrong]
 

@@ -69,9 +69,7 @@ def test_each_reason_for_not_being_ready_is_one_sentence(start: Start, tmp_path:
     gate.open()
 
 
-def test_a_blob_store_that_is_away_degrades_and_what_is_in_memory_goes_on_answering(
-    start: Start, tmp_path: Path
-) -> None:
+def test_without_its_blob_store_a_service_is_degraded_but_answers(start: Start, tmp_path: Path) -> None:
     client = start()
     host(client, "mlp", "bases:mlp")
     create(client, "a")
@@ -116,7 +114,7 @@ def test_every_answer_says_which_state_of_the_registry_it_saw(start: Start) -> N
     assert int(client.get("/nowhere").headers["x-registry-generation"]) > after
 
 
-def test_the_figures_come_from_memory_while_the_database_is_away(postgres: Postgres, tmp_path: Path) -> None:
+def test_metrics_are_served_from_memory_while_the_database_is_away(postgres: Postgres, tmp_path: Path) -> None:
     with postgres.migrated_database() as url:
         settings = settings_in(tmp_path).model_copy(update={"database_url": url})
         with TestClient(create_app(settings)) as client:

@@ -35,7 +35,7 @@ def told(client: TestClient) -> dict[str, Any]:
     return expect(client.get("/models/mlp/host"), 200)
 
 
-def test_the_process_of_a_model_is_told(apart: TestClient) -> None:
+def test_the_process_of_a_model_is_shown(apart: TestClient) -> None:
     process = told(apart)
     assert psutil.Process(process["pid"]).is_running()
     assert process["pid"] != os.getpid()
@@ -44,7 +44,7 @@ def test_the_process_of_a_model_is_told(apart: TestClient) -> None:
     assert (process["state"], process["busy_s"]) == ("ready", None)
 
 
-def test_a_death_is_told_and_counted_and_adapters_in_use_are_back(apart: TestClient) -> None:
+def test_a_death_is_shown_and_counted_and_used_adapters_are_reloaded(apart: TestClient) -> None:
     create(apart, "kept")
     expect(apart.post("/models/mlp/adapters/kept/load?pin=true"), 200)
     before = told(apart)
@@ -67,7 +67,7 @@ def test_a_model_in_the_services_own_process_has_no_other(client: TestClient) ->
     expect_problem(client.get("/models/nowhere/host"), 404, "not-found")
 
 
-def test_what_a_build_is_at_is_told_until_it_is_ready(tmp_path: Path) -> None:
+def test_the_step_of_a_build_is_shown_until_it_is_ready(tmp_path: Path) -> None:
     gate = gate_named("progress")
     gate.shut()
     with TestClient(create_app(settings_in(tmp_path))) as client:

@@ -108,13 +108,13 @@ def test_the_answer_says_where_the_time_went(adapted: TestClient) -> None:
     assert 0 < float(spent["queue"]) + float(spent["load"]) + float(spent["forward"]) <= float(spent["total"]) + 0.01
 
 
-def test_only_the_outputs_that_are_wanted_come_back(adapted: TestClient) -> None:
+def test_only_the_wanted_outputs_are_returned(adapted: TestClient) -> None:
     assert infer(adapted, outputs=["output"])["outputs"].keys() == {"output"}
     expect_problem(adapted.post(INFER, json={"inputs": {"x": ROWS}, "outputs": ["other"]}), 422, "invalid")
 
 
 @pytest.mark.parametrize("adapter", ["infer-a@1", '["infer-a", null]', '{"infer-a": 0.5, "infer-b": 0.5}', ""])
-def test_safetensors_go_in_and_come_out_with_the_same_numbers_as_json(adapted: TestClient, adapter: str) -> None:
+def test_safetensors_have_the_same_numbers_as_json_in_both_directions(adapted: TestClient, adapter: str) -> None:
     choice = json.loads(adapter) if adapter.startswith(("[", "{")) else adapter or None
     as_json = infer(adapted, adapter=choice)
     response = adapted.post(
@@ -236,7 +236,7 @@ def test_a_timeout_that_is_none_is_malformed(client: TestClient, timeout: str) -
     expect_problem(response, 400, "malformed")
 
 
-def test_who_waits_too_long_and_who_finds_the_queue_full_is_told_so(start: Start) -> None:
+def test_a_late_request_is_504_and_one_over_a_full_queue_is_429(start: Start) -> None:
     client = start(max_queue=1)
     gate = gate_named("queue")
     host(client, "mlp", "gated:mlp", gate="queue")

@@ -32,7 +32,7 @@ def test_a_model_is_loading_until_it_is_ready(start: Start) -> None:
     expect(client.get("/health/ready"), 200)
 
 
-def test_who_waits_for_a_model_is_told_how_far_it_is_once_the_service_is_to_end(start: Start) -> None:
+def test_a_waiting_caller_gets_the_progress_when_the_service_ends(start: Start) -> None:
     client = start()
     app: Any = client.app
     gate = gate_named("ending")

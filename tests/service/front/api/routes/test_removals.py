@@ -17,7 +17,7 @@ def add_version(client: TestClient, name: str) -> Any:
     return expect(client.put(f"/adapters/{name}/state", content=halved, headers=SAFETENSORS), 201)
 
 
-def test_a_removed_version_is_gone_and_its_number_is_never_given_again(client: TestClient) -> None:
+def test_a_removed_version_is_404_and_its_number_is_never_reused(client: TestClient) -> None:
     create(client, "pruned")
     add_version(client, "pruned")
     response = client.delete("/adapters/pruned/versions/2")
@@ -29,7 +29,7 @@ def test_a_removed_version_is_gone_and_its_number_is_never_given_again(client: T
     assert add_version(client, "pruned")["version"] == 3
 
 
-def test_the_only_version_goes_with_its_adapter_alone(client: TestClient) -> None:
+def test_the_only_version_is_removed_with_its_adapter_alone(client: TestClient) -> None:
     create(client, "only")
     for query in ("", "?drain=true"):
         problem = expect_problem(client.delete(f"/adapters/only/versions/1{query}"), 409, "conflict")

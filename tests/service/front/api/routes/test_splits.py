@@ -76,7 +76,7 @@ def all_events(client: TestClient) -> list[Any]:
     return found
 
 
-def test_a_version_that_a_split_names_goes_only_with_it(client: TestClient) -> None:
+def test_a_version_that_a_split_names_is_removed_only_with_it(client: TestClient) -> None:
     two_versions(client, "split-named")
     split(client, "split-named", {"versions": {"1": 1, "2": 0}})
     problem = expect_problem(client.delete("/adapters/split-named/versions/2"), 409, "conflict")

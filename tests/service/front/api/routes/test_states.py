@@ -260,9 +260,7 @@ def test_putting_the_newest_state_again_mends_its_blob(start: Start, tmp_path: P
     assert state_of(client, "torn") == state
 
 
-def test_a_bucket_gives_a_state_itself_to_who_asks_for_its_url(
-    s3_url: str, s3_server: S3Server, tmp_path: Path
-) -> None:
+def test_a_caller_may_get_a_state_by_a_buckets_own_url(s3_url: str, s3_server: S3Server, tmp_path: Path) -> None:
     in_s3 = {"blob_url": s3_url, "s3_endpoint": s3_server.endpoint}
     with TestClient(create_app(settings_in(tmp_path).model_copy(update=in_s3))) as client:
         host(client, "mlp", "bases:mlp")
@@ -290,7 +288,7 @@ def test_a_directory_has_no_urls_so_that_the_service_gives_the_state_itself(clie
     assert (answer.status_code, answer.content) == (200, state_of(client, "unsigned"))
 
 
-def test_a_large_state_comes_whole_and_in_parts(client: TestClient) -> None:
+def test_a_large_state_is_sent_whole_and_in_parts(client: TestClient) -> None:
     rank = BLOCK // 16
     create(client, "large", {**RANDOM_LORA, "r": rank, "target_modules": ["first"]})
     same = {"X-Request-ID": "same"}

@@ -104,7 +104,7 @@ def test_parameters_of_writing_have_a_model_write(triton: InferenceServerClient,
 
 
 @pytest.mark.parametrize(("datatype", "kind"), [("FP16", np.float16), ("BF16", ml_dtypes.bfloat16)])
-def test_half_precision_comes_through_unharmed(
+def test_half_precision_is_read_and_written_unchanged(
     triton: InferenceServerClient, http: httpx.Client, datatype: str, kind: Any
 ) -> None:
     dtype = {"FP16": "float16", "BF16": "bfloat16"}[datatype]
