@@ -12,7 +12,7 @@ def main(service: str, *models: str) -> None:
         chunks = client.chat.completions.create(
             model=model,
             messages=[{"role": "user", "content": "Tell me about the sea."}],
-            max_tokens=24,
+            max_tokens=16,
             stream=True,
         )
         for chunk in chunks:
