@@ -1,5 +1,6 @@
 """The adapters that the caller sees: found by what lists are searched for, and each on a page of its own."""
 
+from functools import partial
 from typing import Annotated, Literal
 
 from anyio import to_thread
@@ -61,7 +62,7 @@ def show_one_adapter(
 @router.get(f"{HERE}/adapters/{{name}}/map")
 async def show_map(request: Request, reference: ReferenceQuery, engine: TheEngine, thread: TheThread) -> Response:
     """Where a version acts, and how strongly: a part of the adapter's page."""
-    version, found = await to_thread.run_sync(engine.differences.strengths, reference, limiter=thread)
+    version, found = await thread.run(partial(engine.differences.strengths, reference))
     modules = await to_thread.run_sync(engine.models.modules, version.model)
     return page(
         "map.html",

@@ -1,5 +1,6 @@
 """What pages show, to whom, and that nothing which users wrote is markup."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -151,3 +152,20 @@ def test_another_teams_shared_adapter_is_seen_but_not_moved(start: Start) -> Non
     assert "default:open@1" in page
     assert "Move an alias" not in page
     assert post(client, "/adapters/default:open/aliases/prod", version="1").status_code == 403
+
+
+def test_a_hidden_model_is_as_one_that_never_was(start: Start) -> None:
+    client = start(admin_key=KEY)
+    source = {"kind": "python", "factory": "bases:mlp", "kwargs": {}}
+    body = {"id": "mlp", "source": source, "teams": ["default"]}
+    expect(client.post("/models", params={"wait": 60}, headers=ADMIN, json=body), 201)
+    expect(client.post("/teams", headers=ADMIN, json={"name": "fraud"}), 201)
+    new = {"name": "k", "role": "publisher", "team": "fraud"}
+    sign_in(client, expect(client.post("/keys", headers=ADMIN, json=new), 201)["key"])
+    for path, fields in [("try", {"input": "a"}), ("compare", {"inputs": "a", "after": "tone"})]:
+        said = [post(client, f"/models/{model}/{path}", **fields) for model in ("mlp", "nev")]
+        assert [answer.status_code for answer in said] == [404, 404]
+        details = [answer.text.replace("mlp", "nev").partition("Request ")[0] for answer in said]
+        assert re.findall("<p>.*</p>", details[0]) == re.findall("<p>.*</p>", details[1]) != []
+    for page in ["", "/playground", "/compare", "/upload"]:
+        assert "mlp" not in get(client, page)

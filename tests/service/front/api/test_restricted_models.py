@@ -9,7 +9,7 @@ from apps import RANDOM_LORA, ROWS, Start, expect, expect_problem, host
 from starlette.testclient import TestClient
 
 from service.front.access.caller import ROLES
-from service.front.access.route_roles import entries
+from service.front.access.route_roles import CONSOLE, entries
 
 ADMIN = {"x-api-key": "the-operators-own-key"}
 NEVER = "never"
@@ -78,7 +78,7 @@ def test_every_route_of_a_hidden_model_answers_as_of_one_that_never_was(service:
     }
     tried = 0
     for method, path, role in entries():
-        if "{model_id}" not in path or ROLES.index(role) > ROLES.index("publisher"):
+        if "{model_id}" not in path or path.startswith(CONSOLE) or ROLES.index(role) > ROLES.index("publisher"):
             continue
         said: list[str] = []
         for model in ("mlp", NEVER):
