@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from service.client.asynchronous import AsyncClient
 from service.client.errors import NotFound
+from service.client.retries import Retries
 from service.client.version_cache import VersionCache
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,8 @@ NAME: Final = "adapter-service"
 DIRECTORY: Final = "~/.cache/adapter-service/versions"
 MAX_BYTES: Final = 20 << 30
 LORA: Final = "LORA"
+RETRIES = Retries(attempts=2, longest_s=2.0)
+"""Few: a caller of vLLM's waits, and all who ask for the same name wait behind them."""
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 _REFERENCE: Final = re.compile(rf"(?:{_NAME}:)?{_NAME}(?:@{_NAME})?")
 
@@ -73,7 +76,7 @@ def register() -> None:
     limit = os.environ.get("ADAPTERS_CACHE_BYTES") or str(MAX_BYTES)
     if not limit.isdecimal():
         raise ValueError(f"ADAPTERS_CACHE_BYTES is {limit!r}: give a whole number of bytes.")
-    connect = partial(AsyncClient, url, os.environ.get("ADAPTERS_KEY") or None)
+    connect = partial(AsyncClient, url, os.environ.get("ADAPTERS_KEY") or None, retries=RETRIES)
     directory = Path(os.environ.get("ADAPTERS_CACHE") or DIRECTORY).expanduser()
     requests, resolvers = import_module("vllm.lora.request"), import_module("vllm.lora.resolver")
     cache, model = VersionCache(directory, int(limit)), os.environ.get("ADAPTERS_MODEL")

@@ -14,7 +14,7 @@ from bases import mlp
 from peft import PeftModel
 from trained_adapters import of_peft, trained
 
-from service.client import Client, Unreachable, asynchronous
+from service.client import Client, Unreachable, asynchronous, vllm_plugin
 from service.client.retries import Retries
 from service.client.version_cache import NoRoom, NotVerified
 from service.client.vllm_plugin import RegistryResolver
@@ -168,7 +168,7 @@ def test_what_a_process_was_given_is_never_taken_away(environment: pytest.Monkey
 
 def test_a_registry_that_is_away_is_no_missing_adapter(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ADAPTERS_URL", "http://127.0.0.1:9")
-    environment.setattr(asynchronous, "Retries", lambda: Retries(attempts=1))
+    environment.setattr(vllm_plugin, "RETRIES", Retries(attempts=1))
     with pytest.raises(Unreachable):
         resolve(environment, "fleet")
 
