@@ -126,7 +126,9 @@ class ResponseEvent(BaseModel):
     item: OutputItem | None = Field(
         default=None, title="Item", description="With `response.output_item.added` and `.done`."
     )
-    item_id: str | None = Field(default=None, description="Whose text or arguments these are.")
+    item_id: str | None = Field(
+        default=None, description="Whose text or arguments these are.", examples=["msg_5f0c6f2e8c4b4f0f9a5a3d1d"]
+    )
     content_index: int | None = Field(default=None, description="Always 0.", examples=[0])
     part: OutputText | None = Field(
         default=None, title="Part", description="With `response.content_part.added` and `.done`."
