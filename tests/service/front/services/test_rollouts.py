@@ -168,7 +168,7 @@ def test_a_drain_that_takes_too_long_changes_nothing_and_says_how_many_still_run
 ) -> None:
     monkeypatch.setattr("service.front.services.adapters.DRAIN_S", 0.05)
     adapters = gated_tone.engine.adapters
-    tone.engine.aliases.move("tone", "prod", 3)
+    gated_tone.engine.aliases.move("tone", "prod", 3)
     before = gated_tone.registry.snapshot()
     gate.shut()
     runs = [gated_tone.ask("tone@prod"), gated_tone.ask("tone")]
