@@ -139,5 +139,5 @@ def test_the_guides_client_chats_and_embeds(
     exec(compile(here, "openai.md", "exec"), names)
     names["client"].close()
     text, width = capsys.readouterr().out.rstrip().rsplit("\n", 1)
-    assert text == chat(client, "openai-pirate", max_tokens=48)
+    assert text == chat(client, "openai-pirate", max_tokens=int(re.findall(r"max_tokens=(\d+)", code)[0]))
     assert width == "384"

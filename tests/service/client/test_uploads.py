@@ -14,6 +14,7 @@ from bases import mlp
 
 from service.client import AsyncClient, CheckpointFiles, Client, NotFound, OtherVersion, Retries, Unreachable
 from service.client.checkpoints import CONFIG, WEIGHTS
+from service.client.model_cards import CARD
 
 from .test_retries import Scripted
 
@@ -79,7 +80,7 @@ def test_a_file_is_sent_piece_by_piece_and_its_progress_reported(
     received: list[tuple[int, int]] = []
     again = client.adapters.pull("big-again", tmp_path / "again", progress=lambda *step: received.append(step))
     assert received[-1][0] == received[-1][1] >= size
-    assert sorted(file.name for file in again.iterdir()) == [CONFIG, WEIGHTS]
+    assert sorted(file.name for file in again.iterdir()) == sorted([CARD, CONFIG, WEIGHTS])
     assert client.adapters.push("big-again", again, model="mlp").unchanged
 
 
@@ -116,8 +117,9 @@ def test_a_connection_that_breaks_in_an_upload_is_begun_anew_from_the_start(dire
 
 
 def test_a_download_that_breaks_off_leaves_no_file(directory: Path, tmp_path: Path) -> None:
+    adapter = httpx.Response(200, json={"name": "tone", "model": "mlp", "versions": [VERSION], "aliases": {}})
     config = httpx.Response(200, json={"peft_type": "LORA"})
-    transport = Scripted(config, httpx.Response(200, stream=Breaking()))
+    transport = Scripted(adapter, config, httpx.Response(200, stream=Breaking()))
     own = Client("http://service", retries=Retries(1), transport=transport)
     with pytest.raises(Unreachable, match="cut"):
         own.adapters.pull("tone@1", tmp_path)
