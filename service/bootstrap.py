@@ -258,7 +258,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     bookkeeping = Periodic("bookkeeping of access", BOOKKEEPING_S, refusals.flush, ring.flush, exchange)
     app.state.keys = Keys(access, engine.catch_up)
     app.state.drain.give_up = engine.give_up
-    app.state.metrics.watch_models(engine.models.stats)
+    app.state.metrics.watch(engine.models.stats, engine.admission.teams.in_flight)
     app.state.usage = UsageReports(usage_store, meter)
     try:
         flusher.start()

@@ -102,6 +102,12 @@ class TeamAdmission:
             meter = self._meters.get(team) or TeamMeter()
             return AskedUse(meter.all_rows, meter.all_sequences, tuple(meter.rates(self._clock())))
 
+    def in_flight(self) -> Mapping[str, tuple[int, int]]:
+        """The rows and the texts that each team has in this process now, waiting or running; those with none are left
+        out."""
+        with self._changing:
+            return {team: (meter.rows, meter.sequences) for team, meter in self._meters.items() if meter.rows}
+
     def rates_of(self, team: str) -> tuple[Rate, ...]:
         """Those that are limited; cheap where none is."""
         if (meter := self._meters.get(team)) is None or not meter.has_rates:

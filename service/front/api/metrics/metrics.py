@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.front.api.metrics.model_metrics import ModelMetrics, Watch
-from service.front.api.metrics.team_metrics import TeamMetrics
+from service.front.api.metrics.team_metrics import TeamMetrics, TeamSaturation, WatchTeams
 from service.front.requests import InferAnswer
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
@@ -49,9 +49,10 @@ class Metrics:
 
         self._teams = TeamMetrics(self._registry)
 
-    def watch_models(self, watch: Watch) -> None:
-        """Ask `watch` at every scrape."""
-        self._registry.register(ModelMetrics(watch))
+    def watch(self, models: Watch, teams: WatchTeams) -> None:
+        """Ask both at every scrape."""
+        self._registry.register(ModelMetrics(models))
+        self._registry.register(TeamSaturation(teams))
 
     def count_request(self, method: str, route: str, status: int, seconds: float, team: str | None) -> None:
         """`team` is the caller's; None for a stranger, and where no caller is asked for."""

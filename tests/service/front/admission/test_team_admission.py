@@ -86,6 +86,8 @@ def test_rows_and_texts_are_in_flight_until_their_request_ends(clock: Clock) -> 
                 spend(teams, refused)
         spend(teams, Demand(1))
         assert (teams.use_of("fraud").rows, teams.use_of("fraud").sequences) == (2, 2)
+        assert teams.in_flight() == {"fraud": (2, 2)}
+    assert teams.in_flight() == {}
     spend(teams, Demand(3))
 
 
