@@ -25,10 +25,10 @@ from models_registry.storage.database import migrate, open_database
 from models_registry.team_spending import TeamSpending
 from models_registry.usage import Usage
 from service.console.error_pages import AnswerInPages
-from service.console.failed_keys import FailedKeys
 from service.console.gate import ConsoleGate
 from service.console.routers import ROUTERS as CONSOLE
 from service.console.sessions import Sessions
+from service.front.access.failed_logins import FailedLogins
 from service.front.access.guard import require_guarded
 from service.front.access.key_ring import KeyRing
 from service.front.access.refusals import Refusals
@@ -158,7 +158,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.compositions = TeamThreads(COMPOSITIONS)
     app.state.loads = TeamThreads(LOADS)
     app.state.sessions = sessions = Sessions(secret_of(settings.console_secret))
-    app.state.failed_keys = FailedKeys()
+    app.state.failed_logins = FailedLogins()
     app.openapi = partial(_document, app)
     # Routes are tried one after the other, so the one that is called most goes first.
     ours = (inference, models, adapters, loading, compositions, states, aliases, removals, differences)

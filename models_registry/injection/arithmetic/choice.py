@@ -103,7 +103,7 @@ def _tried(forms: WeightForms, form: Form, works: Sequence[Work]) -> list[Mappin
     forms.use(form)
     try:
         return [work() for work in works]
-    except Exception as error:
+    except Exception as error:  # a module may raise anything in a form that its author never tried
         if form == "as_stored":
             raise
         forms.refused[form] = f"the model doesn't run so ({type(error).__name__}: {error})"

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from service.console import sessions as sessions_module
 from service.console.sessions import COOKIE, Session, Sessions
 from service.front.access.caller import ROLES
+from service.front.access.failed_logins import MOST_PER_MINUTE
 from service.front.access.route_roles import CONSOLE, entries
 
 KEY = "an-admins-key-of-my-own"
@@ -52,6 +53,13 @@ def test_a_key_opens_a_session_and_leads_back(guarded: TestClient) -> None:
 @pytest.mark.parametrize("back", ["https://elsewhere.example", "//elsewhere.example", "/models", ""])
 def test_a_login_leads_to_no_other_place(guarded: TestClient, back: str) -> None:
     assert post(guarded, "/login", key=KEY, back=back).headers["location"] == "/console"
+
+
+def test_both_doors_count_an_addresses_wrong_keys_together(guarded: TestClient) -> None:
+    for _ in range(MOST_PER_MINUTE):
+        expect_problem(guarded.get("/models", headers={"x-api-key": "wrong"}), 401, "unauthenticated")
+    assert "wait for" in post(guarded, "/login", key="wrong").text
+    expect_problem(guarded.get("/models", headers={"x-api-key": "wrong"}), 429, "failed-logins")
 
 
 def test_a_wrong_key_is_refused_and_counted(guarded: TestClient) -> None:

@@ -15,11 +15,11 @@ from models_registry.event_records import Refusal
 from models_registry.redaction import redacted
 from service.front.access.caller import current_caller
 from service.front.access.route_roles import RouteRoles
+from service.front.api.middleware.foreign_pages import READING
 
 LONGEST_ADDRESS = 64
 HIDDEN = "service.hidden"
 """In the scope of a request that was answered 404 because the caller may not know of what it names."""
-_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class RecordOrigin:
@@ -34,7 +34,7 @@ class RecordOrigin:
             await self._app(scope, receive, send)
             return
         with authored_by(Author(address=address_of(scope), request_id=correlation_id.get())):
-            await self._app(scope, receive, send if scope["method"] in _READING else self._watching(scope, send))
+            await self._app(scope, receive, send if scope["method"] in READING else self._watching(scope, send))
 
     def _watching(self, scope: Scope, send: Send) -> Send:
         async def watch(message: Message) -> None:

@@ -51,13 +51,12 @@ TOO_MANY: Final = "Too many keys from this address weren't valid. A valid one is
 
 
 class Authenticate:
-    """`app.state.key_ring` is the service's."""
+    """`app.state.key_ring` is the service's, and so is `app.state.failed_logins`."""
 
     def __init__(self, app: ASGIApp, metrics_token: str | None, metrics: Metrics) -> None:
         """`metrics_token` opens the metrics, and nothing else."""
         self._app = app
         self._metrics = metrics
-        self._failed_logins = FailedLogins()
         self._roles = RouteRoles()
         self._verifications = CapacityLimiter(VERIFICATIONS)
         self._metrics_digest = None if metrics_token is None else digest_of(metrics_token)
@@ -97,7 +96,8 @@ class Authenticate:
     def _answer_stranger(self, scope: Scope, headers: Headers) -> Response:
         if "authorization" in headers or "x-api-key" in headers:
             self._metrics.count_failed_login()
-            if (wait_s := self._failed_logins.count(address_of(scope))) is not None:
+            failed: FailedLogins = scope["app"].state.failed_logins
+            if (wait_s := failed.count(address_of(scope))) is not None:
                 return problem(FAILED_LOGINS, TOO_MANY, headers={"Retry-After": str(wait_s)})
         return problem(UNAUTHENTICATED, WRONG, headers=CHALLENGE)
 
