@@ -38,9 +38,11 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield lambda **others: stack.enter_context(TestClient(create_app(settings_in(tmp_path, **others))))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """One app for all the tests that only add to it: `mlp` and `dummy` are hosted, adapters have names of their own."""
+    """One app for all the tests of a file: `mlp` and `dummy` are hosted, adapters have names of their own.
+
+    Not one for the session: which files then share a name depends on how they fall to the workers."""
     with TestClient(create_app(settings_in(tmp_path_factory.mktemp("service")))) as client:
         host(client, "mlp", "bases:mlp")
         host(client, "dummy", "bases:dummy")
