@@ -1,4 +1,4 @@
-"""A data scientist's and an operator's day as the documentation tells them; an application developer's: test_openai."""
+"""A data scientist's, an application developer's and an operator's day, as the documentation tells them."""
 
 import csv
 from collections.abc import Iterator
@@ -41,6 +41,42 @@ def test_a_data_scientist_trains_pushes_rolls_out_and_back(service: Service, dem
     sh(pulled)
     (tmp_path / "load.py").write_text(loaded)
     assert sh(f"python load.py {demo_models}/smollm2").strip() == "4"
+
+
+def test_an_application_keeps_its_openai_client_over_a_release(service: Service, tmp_path: Path) -> None:
+    pushed, app, first, released, fixed, forms, formed, careful, failed = code_of(
+        "guides/from-your-application.md", service
+    )
+    (tmp_path / "service").symlink_to(ROOT / "service")
+    for name, code in {"app.py": app, "forms.py": forms, "careful.py": careful}.items():
+        (tmp_path / name).write_text(code)
+    exported = "\n".join(line for line in first.splitlines() if line.startswith("export "))
+    home = f"export XDG_CONFIG_HOME={tmp_path}/config\n{exported}\n"
+
+    def sh(code: str) -> list[str]:
+        return service.run(home + code, tmp_path).splitlines()
+
+    sh(pushed)
+    (alice,) = sh(first)
+    assert alice.startswith("alice captain@1:")
+    answered = [line.split(maxsplit=2) for line in sh(released) if " captain@" in line and ":" in line.split()[1]]
+    half, all_of_them = answered[:8], answered[8:]
+    version_of = dict(line[:2] for line in half)
+    assert {fingerprint[:9] for fingerprint in version_of.values()} == {"captain@1", "captain@2"}
+    assert half[:2] == half[6:]
+    assert [(user, fingerprint[:9]) for user, fingerprint, _ in all_of_them] == [
+        ("alice", "captain@2"),
+        ("bob", "captain@2"),
+    ]
+    assert sh(fixed) == []
+    assert (tmp_path / "expected.txt").read_text().split()[1:2] == alice.split()[1:2]
+    written, width = sh(formed)
+    assert written in ("{'deep': True}", "{'deep': False}")
+    assert width == "[384, 384]"
+    unknown, late = sh(failed)
+    assert unknown.split()[0] == "model_not_found"
+    assert len(unknown.split()) == 2
+    assert late == "504"
 
 
 @pytest.fixture

@@ -20,7 +20,11 @@ from word_models import save, tiny_llama, word_tokenizer
 DOCS = ROOT / "docs"
 PIRATE = ROOT / "service" / "demo" / "pirate"
 WITH_KEYS = {"operations/access.md", "operations/limits.md", "operations/usage.md"}
-FOLLOWED = {"guides/from-training-to-production.md", "operations/first-day.md"}
+FOLLOWED = {
+    "guides/from-training-to-production.md",
+    "guides/from-your-application.md",
+    "operations/first-day.md",
+}
 """Each is one story, from an empty machine on: test_days.py follows it."""
 LANGUAGES = {"sh", "python", "json", "yaml", "toml", "text"}
 MOST_NOT_RUN = 12
