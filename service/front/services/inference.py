@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Collection
 from concurrent.futures import CancelledError, Future
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 
 from models_registry.errors import Damaged, DeadlinePassed, NotFound, RegistryError, Unavailable
@@ -45,6 +46,19 @@ class _HostDied(Exception):
         self.loss = loss
         self.ran = id in loss.running
         self.ran_alone = loss.running == (id,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A request on its way to `hosted`; `alone`, because it may end its host. `streamed` hears its texts."""
+
+    request: InferRequest
+    hosted: HostedModel
+    alone: bool
+    streamed: StreamedTexts | None
+    traced: InferenceTrace
+    metered: MeteredCall
+    admitted: Admitted
 
 
 class Inference:
@@ -89,7 +103,9 @@ class Inference:
             hosted = self._hosts.find(request.model)
             try:
                 with self._tracer.attempt(request.model) as traced:
-                    answer = await self._attempt(request, hosted, suspected, streamed, traced, metered, admitted)
+                    answer = await self._attempt(
+                        _Attempt(request, hosted, suspected, streamed, traced, metered, admitted)
+                    )
                     traced.answered(answer)
             except _HostDied as died:
                 suspected |= self._judge(request, died)
@@ -145,28 +161,20 @@ class Inference:
                 raise DeadlinePassed(LATE)
             await asyncio.sleep(LOOKING_S)
 
-    async def _attempt(
-        self,
-        request: InferRequest,
-        hosted: HostedModel,
-        alone: bool,
-        streamed: StreamedTexts | None,
-        traced: InferenceTrace,
-        metered: MeteredCall,
-        admitted: Admitted,
-    ) -> InferAnswer:
+    async def _attempt(self, attempt: _Attempt) -> InferAnswer:
+        request, hosted = attempt.request, attempt.hosted
         begun = time.monotonic()
-        id, future, versions = self._hand_over(request, hosted, alone, streamed, traced, metered, admitted)
+        id, future, versions = self._hand_over(attempt)
         try:
             answer = await _answer(future, request.deadline)
         except HostLost as error:
             raise _HostDied(hosted, id, error) from error
         except DeadlinePassed:
             hosted.expired += 1
-            self._leave(request, hosted, id, future)
+            self._leave(attempt, id, future)
             raise
         except asyncio.CancelledError:  # the caller disconnected
-            self._leave(request, hosted, id, future)
+            self._leave(attempt, id, future)
             raise
         except Damaged as error:
             raise await asyncio.to_thread(self._note_damage, error, versions) from error
@@ -174,9 +182,9 @@ class Inference:
             await asyncio.to_thread(self._note_soundness, versions)
         return _answer_of(hosted, request.model, answer, (time.monotonic() - begun) * 1000)
 
-    def _leave(self, request: InferRequest, hosted: HostedModel, id: int, future: Future[HostAnswer]) -> None:
-        hosted.host.cancel(id)
-        future.add_done_callback(partial(self._judge_left, request, hosted, id))
+    def _leave(self, attempt: _Attempt, id: int, future: Future[HostAnswer]) -> None:
+        attempt.hosted.host.cancel(id)
+        future.add_done_callback(partial(self._judge_left, attempt.request, attempt.hosted, id))
 
     def drop_gone(self) -> None:
         """Evict the versions that the snapshot no longer has, once no request uses them."""
@@ -185,21 +193,13 @@ class Inference:
         for hosted in self._hosts.all_hosted():
             hosted.forget([version for version in hosted.known if not is_there(view, version)])
 
-    def _hand_over(
-        self,
-        request: InferRequest,
-        hosted: HostedModel,
-        alone: bool,
-        streamed: StreamedTexts | None,
-        traced: InferenceTrace,
-        metered: MeteredCall,
-        admitted: Admitted,
-    ) -> tuple[int, Future[HostAnswer], tuple[AdapterVersion, ...]]:
+    def _hand_over(self, attempt: _Attempt) -> tuple[int, Future[HostAnswer], tuple[AdapterVersion, ...]]:
+        request, hosted, streamed = attempt.request, attempt.hosted, attempt.streamed
         with self._leases.admission() as removed:
             caller = current_caller()
             if not caller.may_use(request.model):
                 raise NotFound(f"There is no base model {request.model!r}.")
-            with traced.resolving():
+            with attempt.traced.resolving():
                 view = seen(without(self._snapshot.view, removed))
                 selections = select(view, request.model, request.adapters, request.routing_key)
             versions = distinct_versions(selections)
@@ -210,15 +210,15 @@ class Inference:
                 request.chat,
                 per_row=isinstance(request.adapters, tuple),
                 remaining_s=_remaining(request.deadline),
-                alone=alone,
+                alone=attempt.alone,
                 team=caller.team,
             )
             if streamed is not None:
                 streamed.begin(selections, hosted.built.call_form)
-            id, future = hosted.infer(call, selections, traced.watch(streamed and streamed.hear))
+            id, future = hosted.infer(call, selections, attempt.traced.watch(streamed and streamed.hear))
             self._leases.acquire(future, versions)
-            metered.follow(selections, future)
-            admitted.follow(future)
+            attempt.metered.follow(selections, future)
+            attempt.admitted.follow(future)
             self._rollouts.follow(view, request, hosted, call, selections, future)
         return id, future, versions
 
