@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from service.client.hub_layout import CARD
 from service.client.records import Version
 
-CARD = "README.md"
 _MARK = "<!-- Written by adapter-service, which replaces it with the next pull. -->"
 
 
