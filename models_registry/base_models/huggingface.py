@@ -48,8 +48,8 @@ from models_registry.base_models.token_ids import (
     LIKE_TOKENS,
     TOKEN_INPUTS,
     Tables,
+    require_tokens,
     tables_of,
-    text_faults,
     token_faults,
 )
 from models_registry.base_models.vision import Vision, has_images, need_vision, read_vision
@@ -138,8 +138,7 @@ class HuggingFaceSpec:
         if inputs.has_text:
             text = self._need_text(("inputs", "text"))
             rows = text.rows(inputs, self._limit(text))
-            if faults := list(text_faults(self._tables, rows["input_ids"])):
-                raise Invalid("The tokenizer and the model don't belong together.", faults)
+            require_tokens(self._tables, inputs, rows["input_ids"])
             tensors = {name: tensor for name, tensor in rows.items() if name in self._signature.names}
             return Rows(to_module(tensors, model), inputs.count, True, self._padding.of_rows(tensors))
         count = count_rows(inputs.tensors)

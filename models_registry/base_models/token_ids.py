@@ -7,11 +7,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from models_registry.base_models.position_tables import position_limit
+from models_registry.errors import Invalid
+from models_registry.inputs.values import Inputs
 from models_registry.records import Fault, Location
 
 TOKEN_INPUTS = ("input_ids", "decoder_input_ids")
 LIKE_TOKENS = ("attention_mask", "token_type_ids", "position_ids")
 SEGMENT_TABLE = "token_type_embeddings"
+_ADDED = "tokens were added to the tokenizer alone. Put the tokenizer that belongs to the model beside it."
+_FOREIGN = "another model's tokenizer made it. Send the text (in langchain-openai: check_embedding_ctx_length=False)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +75,19 @@ def token_faults(tables: Tables, tensors: Mapping[str, Tensor]) -> Iterator[Faul
             yield Fault(("inputs", name), message)
 
 
-def text_faults(tables: Tables, ids: Tensor) -> Iterator[Fault]:
-    """Every text [rows, tokens] that the tokenizer gave a token for that the model has no row for."""
+def require_tokens(tables: Tables, inputs: Inputs, ids: Tensor) -> None:
+    """Raises `Invalid` naming every text that has a token [rows, tokens] for which the model has no row: the tokenizer
+    gave it, or the caller did."""
     bound = tables.inputs.tokens
-    for row, wrong in _outside(ids, bound) if bound is not None else ():
-        yield Fault(
-            ("inputs", "text", row),
-            f"It has token {wrong}, but the model's embedding has {bound} rows: tokens were added to the "
-            "tokenizer alone. Put the tokenizer that belongs to the model beside it.",
-        )
+    wrong = list(_outside(ids, bound)) if bound is not None else []
+    if not wrong:
+        return
+    if inputs.tokens:
+        detail, reason = "These are not the model's token ids.", _FOREIGN
+    else:
+        detail, reason = "The tokenizer and the model don't belong together.", _ADDED
+    message = f"but the model's embedding has {bound} rows: {reason}"
+    raise Invalid(detail, [Fault(("inputs", "text", row), f"It has token {token}, {message}") for row, token in wrong])
 
 
 def _table_of(part: nn.Module) -> Table:

@@ -11,9 +11,8 @@ from models_registry.base_models.detokenizer import Detokenizer
 from models_registry.base_models.encoder_decoder import start_token_of
 from models_registry.base_models.generation import GenerationParameters, end_ids
 from models_registry.base_models.text import Text
-from models_registry.base_models.token_ids import Tables, text_faults
+from models_registry.base_models.token_ids import Tables, require_tokens
 from models_registry.call_forms import MARKS, CallForm, call_form_of
-from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs
 
 
@@ -69,8 +68,7 @@ def prompts_of(
     """The texts as tokens, of which a model with these `tables` takes at most `limit`, `new_tokens` included. Raises
     `Invalid`."""
     rows = text.rows(inputs, limit, "left", new_tokens)
-    if faults := list(text_faults(tables, rows["input_ids"])):
-        raise Invalid("The tokenizer and the model don't belong together.", faults)
+    require_tokens(tables, inputs, rows["input_ids"])
     own = (ids[mask.bool()].tolist() for ids, mask in zip(rows["input_ids"], rows["attention_mask"], strict=True))
     length = parameters.length
     return tuple(Prompt(tuple(ids), length if limit is None else min(length, limit - len(ids))) for ids in own)

@@ -17,13 +17,13 @@ from torch import Tensor
 from models_registry.base_models.generation import parse_parameters
 from models_registry.base_models.spec import BaseModelSpec
 from models_registry.base_models.writing import Writer
-from models_registry.errors import DeadlinePassed, Invalid, RowsLost, TooLong
+from models_registry.errors import DeadlinePassed, Invalid, RowsLost
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.injection.routing.routing import without_routing
-from models_registry.records import Fault
 from service.host.device import give_memory_back
 from service.host.execution.model_runner import OutOfMemory, acting, blame_on_inputs, require_coverage
 from service.host.generation.answer import TextAnswer
+from service.host.generation.capacity import require_capacity
 from service.host.generation.prefixes import Prefixes
 from service.host.generation.proof import example_prompts, writes_as_generate
 from service.host.generation.sampler import Sampler, draw
@@ -108,16 +108,11 @@ class Engine:
         return self._is_proven and self._adapted.routes_rows(job.keys)
 
     def begin(self, answer: TextAnswer) -> None:
-        """Write these texts from the next step on. Raises `Invalid` for texts that the slots can never hold."""
+        """Write these texts from the next step on. Raises `TooLong` for texts that the slots can never
+        hold."""
         job = answer.job
         self._schedule.max_positions = self._max_positions
-        for row, prompt in enumerate(job.prompts):
-            if not self._schedule.fits(prompt.length):
-                message = (
-                    f"It has {len(prompt.ids)} tokens; with the {prompt.room} that may follow, these are more than the "
-                    f"{self._schedule.longest} that fit into ADAPTER_SERVICE_MAX_CACHE_BYTES."
-                )
-                raise TooLong("A text doesn't fit into memory.", [Fault(("inputs", "text", job.start + row), message)])
+        require_capacity(self._schedule, job)
         parameters = parse_parameters(job.request.parameters or {})
         selections = job.selections * job.size if len(job.selections) == 1 else job.selections
         writer, device = self._writer, self._writer.model.device

@@ -29,6 +29,11 @@ def room_for(length: int) -> int:
     return max(FEWEST_POSITIONS, 1 << (length - 1).bit_length())
 
 
+def positions_of(count: int, longest: int) -> int:
+    """Of all slots, for so many texts."""
+    return rows_for(count) * room_for(longest)
+
+
 class Schedulable(Protocol):
     """A text as the schedule sees it: `computed` positions of the `prompt_length` that it began with are in its slot,
     and it never has more than `most_positions`. One that is `alone` shares no step. It is written for its `team`."""
@@ -94,9 +99,9 @@ class Schedule(Generic[T]):
         """Teams whose texts wait for slots; no more of theirs may begin."""
         return self._waiting.teams
 
-    def fits(self, most_positions: int) -> bool:
-        """Whether a text of so many positions can ever run."""
-        return self._fit(1, most_positions)
+    def fits(self, most_positions: int, count: int = 1) -> bool:
+        """Whether so many texts of so many positions can ever run at once."""
+        return self._fit(count, most_positions)
 
     @property
     def longest(self) -> int:
@@ -108,7 +113,7 @@ class Schedule(Generic[T]):
         """Positions of all slots, once each text has as many as it may need."""
         if not self._running:
             return 0
-        return rows_for(len(self._running)) * room_for(max(sequence.most_positions for sequence in self._running))
+        return positions_of(len(self._running), max(sequence.most_positions for sequence in self._running))
 
     def add(self, sequences: Iterable[T]) -> None:
         for sequence in sequences:
@@ -195,4 +200,4 @@ class Schedule(Generic[T]):
         return count <= self._max_rows and self._fit(count, longest)
 
     def _fit(self, count: int, longest: int) -> bool:
-        return self.max_positions is None or rows_for(count) * room_for(longest) <= self.max_positions
+        return self.max_positions is None or positions_of(count, longest) <= self.max_positions

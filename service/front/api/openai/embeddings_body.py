@@ -10,6 +10,7 @@ from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import Fault
 from service.front.api.infer_body import Choice, Composition
+from service.front.api.openai.given_texts import GivenTexts
 from service.front.api.openai.places import Places
 from service.front.api.openai.text_request import IGNORED
 from service.front.requests import AdapterChoices
@@ -27,7 +28,8 @@ class EmbeddingsBody(BaseModel):
         examples=["minilm", "tone@prod"],
     )
     input: str | list[str] | list[int] | list[list[int]] = Field(
-        description="A text, or several; token ids are not taken.", examples=["Why is the sea salty?"]
+        description="A text, or several; each as a string, or as the model's own token ids.",
+        examples=["Why is the sea salty?"],
     )
     adapter: Composition | list[Choice] | None = Field(
         default=None,
@@ -52,7 +54,7 @@ class EmbeddingsBody(BaseModel):
 
     @property
     def places(self) -> Places:
-        return Places("input", not isinstance(self.input, str))
+        return Places("input", GivenTexts.of(self.input).is_list)
 
     @property
     def choices(self) -> AdapterChoices:
@@ -60,15 +62,7 @@ class EmbeddingsBody(BaseModel):
 
     def inputs(self) -> Inputs:
         """Raises `Invalid`."""
-        given = [self.input] if isinstance(self.input, str) else self.input
-        texts = tuple(text for text in given if isinstance(text, str))
-        if len(texts) < len(given) or not texts:
-            message = (
-                "must be a text, or a list of texts: token ids of another tokenizer mean nothing to this model (in "
-                "langchain-openai, set check_embedding_ctx_length=False)"
-            )
-            raise Invalid("There is no text to embed.", [Fault(("input",), message)])
-        return Inputs(texts=texts)
+        return GivenTexts.of(self.input).inputs("input", "embed")
 
     def shortened(self, embeddings: OutputValue) -> Tensor:
         """Float32 [texts, dimensions]. Raises `Invalid` for more dimensions than there are."""

@@ -8,7 +8,7 @@ import torch
 from engines import TIMEOUT_S
 from writing import WritingHost
 
-from models_registry.errors import Conflict, Invalid, Unavailable
+from models_registry.errors import Conflict, Invalid, TooLong, Unavailable
 from service.host.generation import prefixes, schedule
 from service.protocol.types import BASE, HostLimits, Selection
 from tests.service.host.generation.steps import PROMPTS, Steps
@@ -86,4 +86,20 @@ def test_the_refusal_of_a_text_that_never_fits_has_both_numbers(tmp_path: Path) 
     assert "3 tokens" in fault.message
     assert "20 that may follow" in fault.message
     assert "64 that fit" in fault.message
+    writing.host.end(Conflict("the test is over"))
+
+
+def test_several_texts_of_one_prompt_that_never_fit_together_are_refused(
+    tmp_path: Path,
+) -> None:
+    writing = WritingHost(tmp_path, HostLimits("cpu", max_cache_bytes=SMALLEST))
+    assert len(writing.write(*["a b"] * 4, max_new_tokens=2)) == 4
+    assert len(writing.write(*PROMPTS[:5], max_new_tokens=2)) == 5
+    with pytest.raises(TooLong) as caught:
+        writing.write("c", *["a b"] * 5, max_new_tokens=20)
+    (fault,) = caught.value.faults
+    assert fault.loc == ("inputs", "text", 1)
+    assert "5 texts of this prompt's 2 tokens and the 20 that may follow" in fault.message
+    assert "take 1024 positions" in fault.message
+    assert "512 fit" in fault.message
     writing.host.end(Conflict("the test is over"))

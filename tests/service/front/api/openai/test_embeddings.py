@@ -66,6 +66,17 @@ def test_an_adapter_is_named_by_model_or_for_each_text(client: OpenAI, texts: ht
     assert raw.headers["x-adapter"] == "tone@1"
 
 
+def test_token_ids_are_the_models_own(client: OpenAI, texts: httpx.Client) -> None:
+    tokenizer = word_tokenizer()
+    first, second = tokenizer("a b").input_ids, tokenizer("c").input_ids
+    expected = ours(texts, "tone", "a b", "c")
+    several = client.embeddings.create(model="tone", input=[first, second])
+    assert np.allclose([one.embedding for one in several.data], expected, atol=1e-6)
+    assert several.usage.prompt_tokens == len(first) + len(second)
+    one = client.embeddings.create(model="tone", input=first)
+    assert np.allclose([one.data[0].embedding], expected[:1], atol=1e-6)
+
+
 def test_usage_counts_the_texts_own_tokens(client: OpenAI) -> None:
     usage = client.embeddings.create(model="encoder", input=["a b c", "d"]).usage
     assert (usage.prompt_tokens, usage.total_tokens) == (4, 4)
@@ -80,7 +91,10 @@ def test_fewer_dimensions_have_length_one_again(client: OpenAI) -> None:
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({"input": [1, 2]}, "input"),
+        ({"input": [1, 9999]}, "input"),
+        ({"input": [[1], [-2]]}, "input"),
+        ({"input": [[1], []]}, "input"),
+        ({"input": [[1], [9999]]}, "input[1]"),
         ({"input": []}, "input"),
         ({"input": ["a", ""]}, "input[1]"),
         ({"dimensions": 17}, "dimensions"),

@@ -28,8 +28,8 @@ def test_a_chat_and_its_stream_are_read(address: str, http: httpx.Client, script
     assert "".join(str(chunk.content) for chunk in chunks) == "Yo ho"
 
 
-def test_embeddings_of_token_ids_are_refused_with_the_way_out(address: str, http: httpx.Client) -> None:
-    embeddings = OpenAIEmbeddings(model="mlp", base_url=f"{address}/v1", api_key=KEY, http_client=http)
+def test_another_models_token_ids_are_refused_with_the_way_out(address: str, http: httpx.Client) -> None:
+    embeddings = OpenAIEmbeddings(model="caller", base_url=f"{address}/v1", api_key=KEY, http_client=http)
     with pytest.raises(BadRequestError) as raised:
-        embeddings.client.create(model="mlp", input=[[1, 2]])
+        embeddings.client.create(model="caller", input=[[1, 99_999]])
     assert "check_embedding_ctx_length=False" in raised.value.message
