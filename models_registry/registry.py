@@ -7,6 +7,7 @@ names it, so a crash leaves no row without its bytes.
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from hashlib import sha256
 from typing import Unpack
 
 from models_registry.adapter_searches import AdapterSearch, FoundAdapter, PlaceInList
@@ -187,8 +188,20 @@ class Registry(RegistryAliases):
         digest = self._put_to_extend(name, if_match, made_for, content["weights"])
         with self._write() as session:
             adapter, fingerprint = adapter_rows.find_to_extend(session, name, if_match, made_for)
-            same = adapter_rows.find_same(session, name, digest, content)
-            return same or adapter_rows.append_version(session, adapter, fingerprint, digest, content), same is None
+            if (same := adapter_rows.find_same(session, name, digest, content)) is not None:
+                return adapter_rows.keep_version(session, same), False
+            return adapter_rows.append_version(session, adapter, fingerprint, digest, content), True
+
+    def plan_version(
+        self, name: str, *, if_match: IfMatch = None, made_for: str | None = None, **content: Unpack[VersionContent]
+    ) -> tuple[int, AdapterVersion | None]:
+        """The number that `add_version` would give now, and the version that `change_weights` would answer with where
+        it would change nothing. Raises what both would; stores nothing."""
+        with self._database.read() as session:
+            adapter, _ = adapter_rows.find_to_extend(session, name, if_match, made_for)
+            team_quotas.require_room(session, name, content["weights"])
+            same = adapter_rows.find_same(session, name, sha256(content["weights"]).hexdigest(), content)
+            return adapter.last_version + 1, same
 
     def require_room(self, name: str, weights: bytes) -> None:
         """Raises `LimitReached` if the team of the adapter `name`, a new one or not, may not store a version of these

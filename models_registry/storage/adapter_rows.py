@@ -84,12 +84,15 @@ def require_newest(session: Session, name: str, if_match: Collection[str] | None
 
 
 def find_same(session: Session, name: str, digest: str, content: VersionContent) -> AdapterVersion | None:
-    """The newest version, if it has this digest and config. The blob was put just now, as in `append_version`."""
+    """The newest version, if it has this digest and config."""
     newest = find_adapter(session, name).newest
-    if newest.digest != digest or newest.config != content["config"]:
-        return None
-    mark_sound(session, digest)
-    return replace(newest, damaged=False)
+    return newest if newest.digest == digest and newest.config == content["config"] else None
+
+
+def keep_version(session: Session, version: AdapterVersion) -> AdapterVersion:
+    """The blob was put just now, as in `append_version`."""
+    mark_sound(session, version.digest)
+    return replace(version, damaged=False)
 
 
 def append_version(

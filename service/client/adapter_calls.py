@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 
@@ -47,25 +46,36 @@ def upload_adapter(
     watch: Watch | None,
     dry_run: bool = False,
 ) -> Call[Pushed]:
-    form = {"name": name, "metadata": json.dumps(dict(metadata)), "dry_run": "true" if dry_run else "false"}
+    form = {"name": name, "metadata": json.dumps(dict(metadata)), **_only_checked(dry_run)}
     return _upload(path("models", model, "adapters"), files, form, watch)
 
 
 def upload_version(
-    name: str, files: CheckpointFiles, metadata: Mapping[str, Any], reason: str | None, watch: Watch | None
+    name: str,
+    files: CheckpointFiles,
+    metadata: Mapping[str, Any],
+    reason: str | None,
+    watch: Watch | None,
+    dry_run: bool = False,
 ) -> Call[Pushed]:
-    form = {"metadata": json.dumps(dict(metadata))}
+    form = {"metadata": json.dumps(dict(metadata)), **_only_checked(dry_run)}
     return replace(_upload(path("adapters", name, "versions"), files, form, watch), params=because(reason))
 
 
 def put_state(
-    name: str, weights: bytes | Path, metadata: Mapping[str, Any], reason: str | None, watch: Watch | None
+    name: str,
+    weights: bytes | Path,
+    metadata: Mapping[str, Any],
+    reason: str | None,
+    watch: Watch | None,
+    dry_run: bool = False,
 ) -> Call[Pushed]:
+    notes = {"metadata": json.dumps(dict(metadata))} if metadata else {}
     return Call(
         "PUT",
         path("adapters", name, "state"),
         _pushed,
-        params=because(reason) | ({"metadata": json.dumps(dict(metadata))} if metadata else {}),
+        params={**because(reason), **_only_checked(dry_run), **notes},
         headers={"Content-Type": SAFETENSORS},
         content=weights,
         watch=watch,
@@ -74,20 +84,7 @@ def put_state(
 
 def check(name: str, files: CheckpointFiles, model: str, watch: Watch | None) -> Plan[Pushed]:
     """What a push would do, without storing anything: its warnings, and the version it would make."""
-    try:
-        stored: Adapter = yield get_adapter(name)
-    except NotFound:
-        return (yield upload_adapter(name, files, model, {}, watch, dry_run=True))
-    # A name that is free, because the service checks no version that is not to be stored.
-    pushed: Pushed = yield upload_adapter(f"check-{uuid4().hex}", files, stored.model, {}, watch, dry_run=True)
-    number = stored.newest.version + 1
-    version = replace(pushed.version, version=number, reference=f"{name}@{number}")
-    if pushed.version.digest != stored.newest.digest:
-        return replace(pushed, name=name, version=version)
-    config: dict[str, Any] = yield get_config(name)
-    if not _computes_the_same(config, json.loads(files.config)):
-        return replace(pushed, name=name, version=version)
-    return replace(pushed, name=name, version=stored.newest, unchanged=True)
+    return _store(name, files, model, {}, None, watch, dry_run=True)
 
 
 def push(
@@ -114,14 +111,15 @@ def _store(
     metadata: Mapping[str, Any],
     reason: str | None,
     watch: Watch | None,
+    dry_run: bool = False,
 ) -> Plan[Pushed]:
     try:
         stored = yield get_config(name)
     except NotFound:
-        return (yield replace(upload_adapter(name, files, model, metadata, watch), params=because(reason)))
+        return (yield replace(upload_adapter(name, files, model, metadata, watch, dry_run), params=because(reason)))
     if _computes_the_same(stored, json.loads(files.config)):
-        return (yield put_state(name, files.weights, metadata, reason, watch))
-    return (yield upload_version(name, files, metadata, reason, watch))
+        return (yield put_state(name, files.weights, metadata, reason, watch, dry_run))
+    return (yield upload_version(name, files, metadata, reason, watch, dry_run))
 
 
 def get_config(reference: str) -> Call[dict[str, Any]]:
@@ -189,6 +187,10 @@ def load_adapter(name: str, model: str, pin: bool) -> Call[Adapter]:
 
 def unload_adapter(name: str, model: str) -> Call[Adapter]:
     return Call("POST", path("models", model, "adapters", name, "unload"), _adapter)
+
+
+def _only_checked(dry_run: bool) -> dict[str, str]:
+    return {"dry_run": "true"} if dry_run else {}
 
 
 def _upload(address: str, files: CheckpointFiles, form: Mapping[str, str], watch: Watch | None) -> Call[Pushed]:

@@ -138,8 +138,7 @@ if (upload) {
 }
 
 function mayStore(checked) {
-  const check = upload.querySelector("[value=check]");
-  if (check) upload.querySelector("[value=store]").disabled = !checked;
+  upload.querySelector("[value=store]").disabled = !checked;
 }
 
 function bring(event) {

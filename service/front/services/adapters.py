@@ -2,20 +2,14 @@
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from models_registry.adapters.absent_heads import labels_of
-from models_registry.adapters.cancellation import Stopped
-from models_registry.adapters.catalog import parse_config, parse_stored
 from models_registry.errors import Damaged, NotFound, RegistryError
 from models_registry.records import Adapter, AdapterVersion, AdapterWords, Once
 from models_registry.references import pick_removable
 from models_registry.registry import Registry
-from models_registry.safetensors_files import read_safetensors
-from service.front.access.names import seen
 from service.front.admission.version_leases import VersionLeases
 from service.front.hosts.host_manager import HostManager
 from service.front.hosts.hosted_model import HostedModel
@@ -25,25 +19,22 @@ from service.front.requests import (
     Accepted,
     AdapterStatus,
     CreatedAdapter,
-    ModelModules,
     NewAdapter,
     NewComposition,
 )
 from service.front.resolution.registry_snapshot import (
     Snapshot,
     find_adapter,
-    first_adapter,
     is_there,
-    require_free,
     resolve,
 )
 from service.front.services.beside_hosts import BesideHosts
+from service.front.services.drafts import Drafts
 from service.front.services.idempotency import create_once
-from service.front.services.merge_builder import draft_composition
 from service.front.services.models import Models
 from service.front.services.statuses import adapter_status
-from service.front.services.version_builder import VersionCandidate, draft_upload
-from service.protocol.types import HostLimits, Merged, MergeOrder
+from service.front.services.version_builder import VersionCandidate
+from service.protocol.types import HostLimits
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +60,11 @@ class Adapters:
         merges: MergeRunner,
     ) -> None:
         self._registry = registry
-        self._limits = limits
         self._snapshot = snapshot
         self._hosts = hosts
-        self._models = models
         self._leases = leases
-        self._merges = merges
         self._beside_hosts = BesideHosts(registry, hosts)
+        self._drafts = Drafts(registry, limits, snapshot, models, merges, self._beside_hosts)
 
     # ---- creating -------------------------------------------------------------------------------------------
 
@@ -87,11 +76,11 @@ class Adapters:
         nothing is stored.
         """
         put = partial(self._registry.create_adapter, new.model, new.name, once=once)
-        return create_once(once, self._recall, lambda: self._store(new.model, new.name, self._draft(new), put))
+        return create_once(once, self._recall, lambda: self._store(new.model, new.name, self._drafts.new(new), put))
 
     def check(self, new: NewAdapter) -> CreatedAdapter:
         """The dry run: all of `create` but storing and attaching. Version 1 as it would be."""
-        draft = self._draft(new)
+        draft = self._drafts.new(new)
         self._registry.require_room(new.name, draft.content["weights"])
         return CreatedAdapter(draft.as_version(new.model, new.name, 1), draft.checkpoint.warnings)
 
@@ -100,7 +89,7 @@ class Adapters:
         Raises `NotFound` (all references at once), `Damaged`, and what `create` does."""
         put = partial(self._registry.create_adapter, new.model, new.name, once=once)
         return create_once(
-            once, self._recall, lambda: self._store(new.model, new.name, self._draft_composition(new), put)
+            once, self._recall, lambda: self._store(new.model, new.name, self._drafts.composition(new), put)
         )
 
     def add_version(
@@ -121,15 +110,30 @@ class Adapters:
         """
 
         def add() -> CreatedAdapter:
-            newest = self._registry.find_adapter(name).newest
-            parsed = parse_stored(newest.config) if config is None else parse_config(config, accept.unknown)
-            # What the newest version's config names and the base model lacks was accepted with it.
-            lenient = accept.unmatched or config is None
-            draft = draft_upload(parsed, self._modules(newest.model), weights, metadata or {}, lenient)
+            model, draft = self._drafts.version(name, config, weights, metadata, accept)
             put = partial(self._registry.add_version, name, if_match=if_match, once=once)
-            return self._store(newest.model, name, draft, put)
+            return self._store(model, name, draft, put)
 
         return create_once(once, self._recall, add)
+
+    def check_version(
+        self,
+        name: str,
+        *,
+        config: Mapping[str, Any] | None = None,
+        weights: bytes | Path,
+        metadata: Mapping[str, Any] | None = None,
+        accept: Accepted = STRICT,
+        if_match: Collection[str] | None = None,
+        force: bool = True,
+    ) -> CreatedAdapter:
+        """The dry run of `add_version`, or, without `force`, of `change_weights`: all of it but storing and
+        attaching."""
+        model, draft = self._drafts.version(name, config, weights, metadata, accept)
+        number, same = self._registry.plan_version(name, if_match=if_match, made_for=draft.fingerprint, **draft.content)
+        if same is not None and not force:
+            return _kept(same, draft.checkpoint.warnings, metadata)
+        return CreatedAdapter(draft.as_version(model, name, number), draft.checkpoint.warnings)
 
     def change_weights(
         self,
@@ -141,11 +145,8 @@ class Adapters:
     ) -> CreatedAdapter:
         """As `add_version` with the newest version's own config; but that version, `unchanged`, where it has these
         weights already: `metadata` of other content is then not stored, which is a warning."""
-        newest = self._registry.find_adapter(name).newest
-        # What its config names and the base model lacks was accepted with it.
-        config, modules = parse_stored(newest.config), self._modules(newest.model)
-        draft = draft_upload(config, modules, weights, metadata or {}, accept_unmatched=True)
-        hosted = self._beside_hosts.prepare(newest.model, name, draft)
+        model, draft = self._drafts.version(name, None, weights, metadata)
+        hosted = self._beside_hosts.prepare(model, name, draft)
         version, changed = self._registry.change_weights(
             name, if_match=if_match, made_for=draft.fingerprint, **draft.content
         )
@@ -153,9 +154,7 @@ class Adapters:
         warnings = draft.checkpoint.warnings
         if changed:
             return CreatedAdapter(version, (*warnings, *self._attach(version, hosted)))
-        if metadata is not None and metadata != version.metadata:
-            warnings = (*warnings, f"{version.reference} has these weights already, so the metadata was not stored.")
-        return CreatedAdapter(version, warnings, unchanged=True)
+        return _kept(version, warnings, metadata)
 
     # ---- reading --------------------------------------------------------------------------------------------
 
@@ -245,32 +244,6 @@ class Adapters:
             raise NotFound(f"The adapter {version.adapter!r} belongs to model {version.model!r}, not to {model!r}.")
         return version
 
-    def _draft(self, new: NewAdapter) -> VersionCandidate:
-        modules = self._modules(new.model)
-        require_free(self._snapshot.view, new.name, new.model)
-        return self._beside_hosts.draft(new, modules, self._limits.max_adapter_bytes)
-
-    def _modules(self, model: str) -> ModelModules:
-        """As of the model. A head that only adapters bring has as many classes as the first one's, if nobody said."""
-        modules = self._models.modules(model)
-        head = modules.architecture.absent_head
-        if head is None or head.labels is not None or (first := first_adapter(self._snapshot.view, model)) is None:
-            return modules
-        labels = labels_of(head, read_safetensors(self._registry.read_weights(first.versions[0])))
-        return replace(modules, architecture=replace(modules.architecture, absent_head=replace(head, labels=labels)))
-
-    def _draft_composition(self, new: NewComposition) -> VersionCandidate:
-        modules = self._models.modules(new.model)
-        require_free(self._snapshot.view, new.name, new.model)
-        return draft_composition(new, modules, seen(self._snapshot.view), self._merge, self._limits.max_adapter_bytes)
-
-    def _merge(self, order: MergeOrder, stopped: Stopped) -> Merged:
-        try:
-            return self._merges.merge(order, stopped)
-        except Damaged as error:
-            damaged = next(version for version, _ in order.parts if version.digest == error.digest)
-            raise self._registry.damage.note_damage(damaged, error) from error
-
     def _recall(self, once: Once) -> CreatedAdapter | None:
         created = self._registry.find_created(once)
         self._snapshot.refresh()
@@ -305,3 +278,10 @@ class Adapters:
             return False
         hosted.remove([version])
         return True
+
+
+def _kept(version: AdapterVersion, warnings: tuple[str, ...], metadata: Mapping[str, Any] | None) -> CreatedAdapter:
+    """Of weights that the newest version has already."""
+    if metadata is not None and metadata != version.metadata:
+        warnings = (*warnings, f"{version.reference} has these weights already, so the metadata was not stored.")
+    return CreatedAdapter(version, warnings, unchanged=True)

@@ -76,6 +76,19 @@ def test_a_check_stores_nothing(client: Client, tmp_path: Path) -> None:
         client.adapters.get("checked")
 
 
+def test_a_check_says_what_a_push_over_an_adapter_would_do(client: Client, tmp_path: Path) -> None:
+    for number in (1, 2):
+        trained(tmp_path / str(number), number)
+    client.adapters.push("known", tmp_path / "1", model="mlp")
+    assert client.adapters.check("known", tmp_path / "1", model="mlp").unchanged
+    would_be = client.adapters.check("known", tmp_path / "2", model="mlp")
+    assert (would_be.version.reference, would_be.unchanged) == ("known@2", False)
+    config = tmp_path / "2" / "adapter_config.json"
+    config.write_text(config.read_text().replace('"lora_alpha": ', '"lora_alpha": 1'))
+    assert client.adapters.check("known", tmp_path / "2", model="mlp").version.reference == "known@2"
+    assert len(client.adapters.get("known").versions) == 1
+
+
 def test_a_composition_is_an_adapter_of_its_own(client: Client) -> None:
     for name in ("one", "two"):
         client.adapters.create(f"composed-{name}", {**LORA, "init_lora_weights": False}, model="mlp", seed=1)

@@ -75,6 +75,8 @@ def test_an_upload_is_checked_before_it_is_stored(client: TestClient) -> None:
     expect(bring(client, "/models/mlp/adapters", LORA, good, name="brought"), 200)
     assert expect(client.get("/adapters/brought"), 200)["digest"] == checked["digest"]
     other = safetensors(**{name: tensor * 2 for name, tensor in WEIGHTS.items()})
+    would_be = expect(bring(client, "/adapters/brought/versions", LORA, other, dry_run="true"), 200)
+    assert (would_be["reference"], client.get("/adapters/brought").json()["version"]) == ("brought@2", 1)
     assert expect(bring(client, "/adapters/brought/versions", LORA, other), 200)["version"] == 2
 
 

@@ -76,6 +76,7 @@ class _AdapterBody(BaseModel):
         description="Accept, with a warning, that the config names modules which the base model lacks, as PEFT does.",
         examples=[True],
     )
+    dry_run: bool = Field(default=False, description="Check everything, store nothing.", examples=[True])
 
 
 class FreshAdapterBody(_AdapterBody):
@@ -85,7 +86,6 @@ class FreshAdapterBody(_AdapterBody):
     seed: int | None = Field(
         default=None, strict=True, ge=0, lt=2**63, description="Makes the weights the same each time.", examples=[1]
     )
-    dry_run: bool = Field(default=False, description="Check everything, store nothing.", examples=[True])
 
 
 class UploadedVersionBody(_AdapterBody):
@@ -102,7 +102,6 @@ class UploadedAdapterBody(UploadedVersionBody):
     """A trained adapter as PEFT saved it: its two files, of any media type, or one .zip with both."""
 
     name: Name = Field(description="Of the new adapter.", examples=["pirate"])
-    dry_run: bool = Field(default=False, description="Check everything, store nothing.", examples=[True])
 
 
 Upload = TypeVar("Upload", bound=UploadedVersionBody)

@@ -152,7 +152,10 @@ def describe_version(
 @router.post(
     "/adapters/{name}/versions",
     status_code=201,
-    responses=documented(400, 404, 409, 412, 413, 415, 422, 507),
+    responses={
+        200: {"model": CreatedAnswer, "description": "What the request would store without `dry_run`"},
+        **documented(400, 404, 409, 412, 413, 415, 422, 507),
+    },
     openapi_extra=reads({MULTIPART: UploadedVersionBody}),
     dependencies=[Reason],
 )
@@ -166,12 +169,17 @@ def add_version(
     key: IdempotencyKey = None,
 ) -> CreatedAnswer:
     """A new version with its own config: another rank, other targets, another method."""
+    accept = Accepted(body.accept_unknown, body.accept_unmatched)
+    if body.dry_run:
+        response.status_code = 200
+        check = engine.adapters.check_version
+        return show_created(check(name, config=body.config, weights=body.weights, accept=accept, if_match=if_match))
     created = engine.adapters.add_version(
         name,
         config=body.config,
         weights=body.weights,
         metadata=body.metadata,
-        accept=Accepted(body.accept_unknown, body.accept_unmatched),
+        accept=accept,
         if_match=if_match,
         once=asked_once(key, request, body),
     )

@@ -1,6 +1,7 @@
 """An adapter version's files: its state dict, its config, and both as a PEFT checkpoint."""
 
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 
 from models_registry.errors import NotFound
 from models_registry.references import named_by, pick_version, short_name
-from service.front.api.adapter_answers import CreatedAnswer, show_new_version
+from service.front.api.adapter_answers import CreatedAnswer, show_created, show_new_version
 from service.front.api.dependencies import (
     NAME_PATTERN,
     AdapterName,
@@ -97,6 +98,14 @@ async def _read_metadata(
     return validate(_Metadata, {"metadata": await json_reader_of(request).read(metadata.encode())}).metadata
 
 
+@dataclass(frozen=True, slots=True)
+class _HowToPut:
+    force: Annotated[
+        bool, Query(description="A new version also where the newest has these weights already.", examples=[True])
+    ] = False
+    dry_run: Annotated[bool, Query(description="Check everything, store nothing.", examples=[True])] = False
+
+
 _STATE_RESPONSES = {**_file_responses(SAFETENSORS), 307: {"description": "Where the blob store itself gives it"}}
 
 
@@ -136,7 +145,11 @@ def get_state(
     "/adapters/{name}/state",
     status_code=201,
     responses={
-        200: {"model": CreatedAnswer, "description": "The newest version, which has these weights already"},
+        200: {
+            "model": CreatedAnswer,
+            "description": "The newest version, which has these weights already, or what would be stored without "
+            "`dry_run`",
+        },
         **documented(400, 404, 409, 412, 413, 415, 422, 507),
     },
     openapi_extra=reads({SAFETENSORS: BINARY, OCTETS: BINARY}),
@@ -149,13 +162,16 @@ def put_state(
     weights: Annotated[bytes | Path, Depends(_read_state)],
     engine: TheEngine,
     response: Response,
-    force: Annotated[
-        bool, Query(description="A new version also where the newest has these weights already.", examples=[True])
-    ] = False,
+    how: Annotated[_HowToPut, Depends(_HowToPut)],
 ) -> CreatedAnswer:
     """A new version with other weights and the newest version's config: 201. Weights equal to the newest version's
-    are 200 with that version and `unchanged: true`, unless `force` is given."""
-    put = engine.adapters.add_version if force else engine.adapters.change_weights
+    are 200 with that version and `unchanged: true`, unless `force` is given. With `dry_run` all of it is only checked:
+    200, with the version as it would be."""
+    if how.dry_run:
+        response.status_code = 200
+        check = engine.adapters.check_version
+        return show_created(check(name, weights=weights, metadata=metadata, if_match=if_match, force=how.force))
+    put = engine.adapters.add_version if how.force else engine.adapters.change_weights
     created = put(name, weights=weights, metadata=metadata, if_match=if_match)
     response.status_code = 200 if created.unchanged else 201
     return show_new_version(created, response)

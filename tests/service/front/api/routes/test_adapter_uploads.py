@@ -52,6 +52,16 @@ def test_a_dry_run_checks_everything_and_stores_nothing(client: TestClient, form
     expect_problem(client.post(PATH, json=wrong), 422, "invalid")
 
 
+def test_a_dry_run_of_a_version_checks_everything_and_stores_nothing(client: TestClient) -> None:
+    expect(client.post(PATH, **as_form(CONFIG, WEIGHTS, name="next")), 201)
+    address = "/adapters/next/versions"
+    would_be = expect(client.post(address, **as_form(CONFIG, WEIGHTS, dry_run="true")), 200)
+    assert (would_be["reference"], would_be["target_count"]) == ("next@2", 2)
+    other = json.dumps({**LORA, "target_modules": ["third"]}).encode()
+    expect_problem(client.post(address, **as_form(other, WEIGHTS, dry_run="true")), 422, "invalid")
+    assert len(client.get("/adapters/next").json()["versions"]) == 1
+
+
 @pytest.mark.parametrize("accepted", ["flavour", "other,flavour", '["flavour"]', ["other", "flavour"]])
 def test_an_unknown_key_of_a_config_is_refused_unless_it_is_accepted(
     client: TestClient, accepted: str | list[str]

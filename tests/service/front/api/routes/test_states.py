@@ -223,6 +223,35 @@ def test_weights_that_the_newest_version_has_make_no_new_one(client: TestClient)
     assert (expect(forced, 201)["reference"], forced.json()["unchanged"]) == ("unchanged@4", False)
 
 
+def test_a_dry_run_says_which_version_new_weights_would_be(client: TestClient) -> None:
+    create(client, "tried")
+    state = state_of(client, "tried")
+    address = "/adapters/tried/state?dry_run=true"
+    would_be = expect(client.put(address, content=halved(state), headers=SAFETENSORS), 200)
+    assert (would_be["reference"], would_be["unchanged"]) == ("tried@2", False)
+    same = expect(client.put(address, content=state, headers=SAFETENSORS), 200)
+    assert (same["reference"], same["unchanged"]) == ("tried@1", True)
+    forced = expect(client.put(f"{address}&force=true", content=state, headers=SAFETENSORS), 200)
+    assert (forced["reference"], forced["unchanged"]) == ("tried@2", False)
+    stale = client.put(address, content=state, headers={**SAFETENSORS, "If-Match": '"0"'})
+    expect_problem(stale, 412, "stale")
+    wrong = client.put(address, content=save({"first.lora_A.weight": torch.ones(2, 5)}), headers=SAFETENSORS)
+    expect_problem(wrong, 422, "invalid")
+    assert [version["version"] for version in client.get("/adapters/tried").json()["versions"]] == [1]
+    stored = expect(client.put("/adapters/tried/state", content=halved(state), headers=SAFETENSORS), 201)
+    assert stored == would_be
+
+
+def test_a_dry_run_names_the_number_that_is_really_next(client: TestClient) -> None:
+    create(client, "numbered")
+    state = state_of(client, "numbered")
+    expect(client.put("/adapters/numbered/state", content=halved(state), headers=SAFETENSORS), 201)
+    assert client.delete("/adapters/numbered/versions/2").status_code == 204
+    tried = client.put("/adapters/numbered/state?dry_run=true", content=halved(state), headers=SAFETENSORS)
+    stored = client.put("/adapters/numbered/state", content=halved(state), headers=SAFETENSORS)
+    assert expect(tried, 200)["reference"] == expect(stored, 201)["reference"] == "numbered@3"
+
+
 def test_an_unchanged_state_must_build_on_the_newest_too(client: TestClient) -> None:
     create(client, "stale-same")
     headers = {**SAFETENSORS, "If-Match": '"0"'}
