@@ -24,7 +24,7 @@ from models_registry.storage.blobs import BlobStore, open_blob_store
 from models_registry.storage.database import migrate, open_database
 from models_registry.team_spending import TeamSpending
 from models_registry.usage import Usage
-from service.console.error_pages import AnswerInPages
+from service.console.error_pages import Pages
 from service.console.gate import ConsoleGate
 from service.console.routers import ROUTERS as CONSOLE
 from service.console.sessions import Sessions
@@ -182,7 +182,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(AnswerUnforeseen)
     app.add_middleware(AnswerInOtherWords, words=OPENAIS_WORDS)
     app.add_middleware(AnswerInOtherWords, words=THE_PROTOCOLS_WORDS)
-    app.add_middleware(AnswerInPages)
+    app.add_middleware(AnswerInOtherWords, words=Pages())
     app.add_middleware(TellGeneration)
     app.add_middleware(SetSecurityHeaders)
     if settings.cors_origins:

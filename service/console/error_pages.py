@@ -1,56 +1,23 @@
 """Problems as pages: what went wrong and what to do, for people in a browser."""
 
-import json
+from collections.abc import Mapping
 from typing import Any
 
-from starlette._utils import get_route_path
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from service.console.gate import is_page
 from service.console.pages import render
 from service.console.sessions import HERE
-from service.front.api.problems import PROBLEM_JSON
+from service.front.api.middleware.other_words import Wording, is_below
 
 
-class AnswerInPages:
-    """Turns every problem that a browser would show below `/console` into a page, whichever part wrote it. Scripts get
-    the problem itself."""
+class Pages:
+    """Of every problem that a browser would show below `/console`. Scripts get the problem itself."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def are_for(self, scope: Scope) -> bool:
+        return is_below(HERE, scope) and is_page(Request(scope))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = get_route_path(scope) if scope["type"] == "http" else ""
-        if (path != HERE and not path.startswith(f"{HERE}/")) or not is_page(Request(scope)):
-            await self._app(scope, receive, send)
-            return
-        start: Message | None = None
-        body = b""
-
-        async def translate(message: Message) -> None:
-            nonlocal start, body
-            if message["type"] == "http.response.start" and _is_problem(message):
-                start = message
-            elif start is None:
-                await send(message)
-            else:
-                body += message.get("body", b"")
-                if not message.get("more_body"):
-                    await _send_page(start, json.loads(body), scope, send)
-
-        await self._app(scope, receive, translate)
-
-
-def _is_problem(start: Message) -> bool:
-    return MutableHeaders(scope=start).get("content-type", "").startswith(PROBLEM_JSON)
-
-
-async def _send_page(start: Message, problem: dict[str, Any], scope: Scope, send: Send) -> None:
-    content = render("problem.html", scope, problem=problem).encode()
-    headers = MutableHeaders(scope=start)
-    headers["content-type"] = "text/html; charset=utf-8"
-    headers["content-length"] = str(len(content))
-    await send({**start, "headers": headers.raw})
-    await send({"type": "http.response.body", "body": content})
+    def translate(self, problem: Mapping[str, Any], scope: Scope) -> Wording:
+        content = render("problem.html", scope, problem=problem).encode()
+        return Wording(int(problem["status"]), "text/html; charset=utf-8", content)

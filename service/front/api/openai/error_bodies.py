@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from service.front.api.middleware.other_words import OtherWords
+from service.front.api.middleware.other_words import ApiWords
 from service.front.api.problem_words import message_of, place_of
 
 JSON = "application/json"
@@ -77,4 +77,4 @@ def _translate(problem: Mapping[str, Any], is_route: bool) -> tuple[int, dict[st
     return openai_status(problem), error_body(problem, is_route=is_route)
 
 
-OPENAIS_WORDS = OtherWords("/v1", _translate)
+OPENAIS_WORDS = ApiWords("/v1", _translate)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from service.front.api.middleware.other_words import OtherWords
+from service.front.api.middleware.other_words import ApiWords
 from service.front.api.problem_words import message_of
 
 JSON = "application/json"
@@ -35,4 +35,4 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-THE_PROTOCOLS_WORDS = OtherWords("/v2", _translate)
+THE_PROTOCOLS_WORDS = ApiWords("/v2", _translate)
