@@ -30,7 +30,7 @@ from models_registry.storage import (
     base_model_rows,
     team_quotas,
 )
-from models_registry.storage.adapter_rows import VersionContent
+from models_registry.storage.adapter_rows import NO_LABELS, VersionContent
 from models_registry.storage.base_model_rows import ARCHITECTURE, BaseModelOptions
 from models_registry.storage.creation_keys import (
     recall_base_model,
@@ -139,9 +139,10 @@ class Registry(RegistryAliases):
         made_for: str | None = None,
         once: Once | None = None,
         warnings: Sequence[str] = (),
+        labels: Mapping[str, str] = NO_LABELS,
         **content: Unpack[VersionContent],
     ) -> AdapterVersion:
-        """A new adapter with its version 1. `warnings` are kept with `once`.
+        """A new adapter with its version 1, which has these `labels`. `warnings` are kept with `once`.
 
         Raises `Invalid` for the name, `NotFound` for the model, `Conflict` if the name is taken, if the model was never
         built (nothing can be checked against it then) or if its fingerprint isn't `made_for`, `LimitReached`.
@@ -154,7 +155,7 @@ class Registry(RegistryAliases):
         with self._write() as session:
             fingerprint = adapter_rows.require_place(session, model, name, made_for)
             adapter = adapter_rows.add_adapter(session, model, name)
-            version = adapter_rows.append_version(session, adapter, fingerprint, digest, content)
+            version = adapter_rows.append_version(session, adapter, fingerprint, digest, content, labels)
             remember_version(session, once, version, warnings)
             return version
 
@@ -166,6 +167,7 @@ class Registry(RegistryAliases):
         made_for: str | None = None,
         once: Once | None = None,
         warnings: Sequence[str] = (),
+        labels: Mapping[str, str] = NO_LABELS,
         **content: Unpack[VersionContent],
     ) -> AdapterVersion:
         """The next version of an adapter. A number is never given twice, not even after its version was removed.
@@ -176,7 +178,7 @@ class Registry(RegistryAliases):
         digest = self._put_to_extend(name, if_match, made_for, content["weights"])
         with self._write() as session:
             adapter, fingerprint = adapter_rows.find_to_extend(session, name, if_match, made_for)
-            version = adapter_rows.append_version(session, adapter, fingerprint, digest, content)
+            version = adapter_rows.append_version(session, adapter, fingerprint, digest, content, labels)
             remember_version(session, once, version, warnings)
             return version
 

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, TypedDict
+from types import MappingProxyType
+from typing import Any, Final, TypedDict
 
 from sqlalchemy import Select, delete, select
 from sqlalchemy.orm import Session
@@ -20,6 +21,8 @@ from models_registry.storage.reading import find_adapter, find_base_model_row, r
 from models_registry.storage.stored_bytes import record_removed
 from models_registry.storage.tables import AdapterRow, AliasCountRow, AliasRow, VersionRow
 from models_registry.storage.team_quotas import require_another_adapter, require_bytes
+
+NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class VersionContent(TypedDict):
@@ -96,7 +99,12 @@ def keep_version(session: Session, version: AdapterVersion) -> AdapterVersion:
 
 
 def append_version(
-    session: Session, adapter: AdapterRow, fingerprint: str, digest: str, content: VersionContent
+    session: Session,
+    adapter: AdapterRow,
+    fingerprint: str,
+    digest: str,
+    content: VersionContent,
+    labels: Mapping[str, str] = NO_LABELS,
 ) -> AdapterVersion:
     """The blob was put just now, so that whatever was wrong with it is mended. Raises `LimitReached`."""
     require_bytes(session, adapter.name, content["weights"], digest)
@@ -111,6 +119,7 @@ def append_version(
         bytes=len(content["weights"]),
         targets=list(content["targets"]),
         notes=dict(content["metadata"]),
+        labels=dict(labels) or None,
         fingerprint=fingerprint,
         created_at=datetime.now(UTC),
         created_by=current_author().by,

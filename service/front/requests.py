@@ -102,8 +102,20 @@ class NewAdapter:
     weights: bytes | Path | None = None
     seed: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
     accept: Accepted = STRICT
     stopped: Stopped = never
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A version to add: `weights` as safetensors, in memory or in a file; `config` None keeps the newest's own."""
+
+    weights: bytes | Path
+    config: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    accept: Accepted = STRICT
 
 
 @dataclass(frozen=True, slots=True)

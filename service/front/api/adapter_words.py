@@ -1,6 +1,6 @@
 """What a team says of its adapter, as a caller sends it."""
 
-from typing import Annotated, cast
+from typing import Annotated, Final, cast
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -11,6 +11,7 @@ from service.front.api.http.bodies import JSON, media_type_of, read_json
 
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]{0,62}[A-Za-z0-9])?$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^([A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?)?$")]
+MOST_LABELS: Final = 64
 
 
 class AdapterWordsBody(BaseModel):
@@ -27,7 +28,7 @@ class AdapterWordsBody(BaseModel):
     )
     labels: dict[Label, LabelValue] = Field(
         default={},
-        max_length=64,
+        max_length=MOST_LABELS,
         description="Words for finding it, as Kubernetes has them; they replace all that it had.",
         examples=[{"stage": "prod", "lang": "de"}],
     )
@@ -42,7 +43,7 @@ class VersionWordsBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     labels: dict[Label, LabelValue] = Field(
-        max_length=64,
+        max_length=MOST_LABELS,
         description="Words for finding it, as Kubernetes has them; they replace all that it had.",
         examples=[{"stage": "canary"}],
     )

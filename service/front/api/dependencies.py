@@ -32,7 +32,16 @@ def _as_name(name: str) -> str:
     raise ValueError(f"must be 1 to 128 letters, digits, '.', '_' and '-', a letter or a digit first{suggestion}")
 
 
+def _as_written_name(name: str) -> str:
+    team, colon, own = name.rpartition(":")
+    return f"{_as_name(team)}:{_as_name(own)}" if colon else _as_name(name)
+
+
 Name = Annotated[str, AfterValidator(_as_name), Field(json_schema_extra={"pattern": NAME_PATTERN})]
+WrittenName = Annotated[
+    str, AfterValidator(_as_written_name), Field(json_schema_extra={"pattern": f"^{WRITTEN_NAME}$"})
+]
+"""An adapter's, another team's as `team:name`."""
 ModelId = Annotated[str, Path(pattern=NAME_PATTERN, description="A base model's id.", examples=["smollm2"])]
 AdapterName = Annotated[
     str,

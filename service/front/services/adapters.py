@@ -15,12 +15,11 @@ from service.front.hosts.host_manager import HostManager
 from service.front.hosts.hosted_model import HostedModel
 from service.front.hosts.merge_runner import MergeRunner
 from service.front.requests import (
-    STRICT,
-    Accepted,
     AdapterStatus,
     CreatedAdapter,
     NewAdapter,
     NewComposition,
+    NewVersion,
 )
 from service.front.resolution.registry_snapshot import (
     Snapshot,
@@ -75,14 +74,14 @@ class Adapters:
         `Unavailable` (its first build is under way), `Invalid`/`Unsupported` (config or weights), `NoRoom`; then
         nothing is stored.
         """
-        put = partial(self._registry.create_adapter, new.model, new.name, once=once)
+        put = partial(self._registry.create_adapter, new.model, new.name, once=once, labels=new.labels)
         return create_once(once, self._recall, lambda: self._store(new.model, new.name, self._drafts.new(new), put))
 
     def check(self, new: NewAdapter) -> CreatedAdapter:
         """The dry run: all of `create` but storing and attaching. Version 1 as it would be."""
         draft = self._drafts.new(new)
         self._registry.require_room(new.name, draft.content["weights"])
-        return CreatedAdapter(draft.as_version(new.model, new.name, 1), draft.checkpoint.warnings)
+        return CreatedAdapter(draft.as_version(new.model, new.name, 1, new.labels), draft.checkpoint.warnings)
 
     def compose(self, new: NewComposition, once: Once | None = None) -> CreatedAdapter:
         """Version 1, merged from stored adapters of the model, in memory or not; stored and attached as by `create`.
@@ -93,47 +92,30 @@ class Adapters:
         )
 
     def add_version(
-        self,
-        name: str,
-        *,
-        config: Mapping[str, Any] | None = None,
-        weights: bytes | Path,
-        metadata: Mapping[str, Any] | None = None,
-        accept: Accepted = STRICT,
-        if_match: Collection[str] | None = None,
-        once: Once | None = None,
+        self, name: str, new: NewVersion, *, if_match: Collection[str] | None = None, once: Once | None = None
     ) -> CreatedAdapter:
-        """The next version; `config` None keeps the newest's own. `if_match` are the digests (hex) of which the newest
-        version must have one.
+        """The next version. `if_match` are the digests (hex) of which the newest version must have one.
 
         Raises `NotFound`, `Stale`, and what `create` does of the rest; then nothing is stored.
         """
 
         def add() -> CreatedAdapter:
-            model, draft = self._drafts.version(name, config, weights, metadata, accept)
-            put = partial(self._registry.add_version, name, if_match=if_match, once=once)
+            model, draft = self._drafts.version(name, new)
+            put = partial(self._registry.add_version, name, if_match=if_match, once=once, labels=new.labels)
             return self._store(model, name, draft, put)
 
         return create_once(once, self._recall, add)
 
     def check_version(
-        self,
-        name: str,
-        *,
-        config: Mapping[str, Any] | None = None,
-        weights: bytes | Path,
-        metadata: Mapping[str, Any] | None = None,
-        accept: Accepted = STRICT,
-        if_match: Collection[str] | None = None,
-        force: bool = True,
+        self, name: str, new: NewVersion, *, if_match: Collection[str] | None = None, force: bool = True
     ) -> CreatedAdapter:
         """The dry run of `add_version`, or, without `force`, of `change_weights`: all of it but storing and
         attaching."""
-        model, draft = self._drafts.version(name, config, weights, metadata, accept)
+        model, draft = self._drafts.version(name, new)
         number, same = self._registry.plan_version(name, if_match=if_match, made_for=draft.fingerprint, **draft.content)
         if same is not None and not force:
-            return _kept(same, draft.checkpoint.warnings, metadata)
-        return CreatedAdapter(draft.as_version(model, name, number), draft.checkpoint.warnings)
+            return _kept(same, draft.checkpoint.warnings, new.metadata)
+        return CreatedAdapter(draft.as_version(model, name, number, new.labels), draft.checkpoint.warnings)
 
     def change_weights(
         self,
@@ -145,7 +127,7 @@ class Adapters:
     ) -> CreatedAdapter:
         """As `add_version` with the newest version's own config; but that version, `unchanged`, where it has these
         weights already: `metadata` of other content is then not stored, which is a warning."""
-        model, draft = self._drafts.version(name, None, weights, metadata)
+        model, draft = self._drafts.version(name, NewVersion(weights, metadata=metadata))
         hosted = self._beside_hosts.prepare(model, name, draft)
         version, changed = self._registry.change_weights(
             name, if_match=if_match, made_for=draft.fingerprint, **draft.content

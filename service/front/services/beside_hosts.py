@@ -41,7 +41,7 @@ class BesideHosts:
             return None
         self._registry.put_weights(draft.content["weights"])
         try:
-            hosted.host.prepare(draft.as_version(model, name, 0)).result()
+            hosted.host.prepare(draft.as_version(model, name, 0, {})).result()
         except HostLost:
             return hosted  # attaching fails too, with a warning
         except LEFT:

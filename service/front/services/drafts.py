@@ -1,9 +1,6 @@
 """Versions before they are stored, each checked against its base model as that is known now."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from models_registry.adapters.absent_heads import labels_of
 from models_registry.adapters.cancellation import Stopped
@@ -13,7 +10,7 @@ from models_registry.registry import Registry
 from models_registry.safetensors_files import read_safetensors
 from service.front.access.names import seen
 from service.front.hosts.merge_runner import MergeRunner
-from service.front.requests import STRICT, Accepted, ModelModules, NewAdapter, NewComposition
+from service.front.requests import ModelModules, NewAdapter, NewComposition, NewVersion
 from service.front.resolution.registry_snapshot import Snapshot, first_adapter, require_free
 from service.front.services.beside_hosts import BesideHosts
 from service.front.services.merge_builder import draft_composition
@@ -47,20 +44,14 @@ class Drafts:
         require_free(self._snapshot.view, new.name, new.model)
         return self._beside_hosts.draft(new, modules, self._limits.max_adapter_bytes)
 
-    def version(
-        self,
-        name: str,
-        config: Mapping[str, Any] | None,
-        weights: bytes | Path,
-        metadata: Mapping[str, Any] | None,
-        accept: Accepted = STRICT,
-    ) -> tuple[str, VersionCandidate]:
-        """The next one of an adapter, with its model's id. `config` None is the newest version's own."""
+    def version(self, name: str, new: NewVersion) -> tuple[str, VersionCandidate]:
+        """The next one of an adapter, with its model's id."""
         newest = self._registry.find_adapter(name).newest
-        parsed = parse_stored(newest.config) if config is None else parse_config(config, accept.unknown)
+        parsed = parse_stored(newest.config) if new.config is None else parse_config(new.config, new.accept.unknown)
         # What the newest version's config names and the base model lacks was accepted with it.
-        lenient = accept.unmatched or config is None
-        return newest.model, draft_upload(parsed, self._modules(newest.model), weights, metadata or {}, lenient)
+        lenient = new.accept.unmatched or new.config is None
+        modules = self._modules(newest.model)
+        return newest.model, draft_upload(parsed, modules, new.weights, new.metadata or {}, lenient)
 
     def composition(self, new: NewComposition) -> VersionCandidate:
         """Of a new adapter that is merged from stored ones. Raises `Damaged` where one of them is."""

@@ -13,7 +13,7 @@ from models_registry.errors import Invalid, NotFound, TooLarge
 from models_registry.records import Fault
 from service.front.access.caller import Forbidden
 from service.front.access.names import stored_own
-from service.front.requests import NewAdapter
+from service.front.requests import NewAdapter, NewVersion
 from service.front.services.adapters import Adapters
 from service.front.services.model_names import ModelNames
 
@@ -60,7 +60,7 @@ class LoraDirectories:
             self._adapters.create(NewAdapter(model, _own(order.name), config, weights, metadata=metadata))
         elif order.again:
             self._require_ours(order.name)
-            self._adapters.add_version(_own(order.name), config=config, weights=weights, metadata=metadata)
+            self._adapters.add_version(_own(order.name), NewVersion(weights, config, metadata))
         else:
             message = (
                 f"The lora adapter {order.name!r} has already been loaded. If you want to load the adapter in place, "

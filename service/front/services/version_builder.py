@@ -30,7 +30,7 @@ class VersionCandidate:
     fingerprint: str
     content: VersionContent
 
-    def as_version(self, model: str, name: str, number: int) -> AdapterVersion:
+    def as_version(self, model: str, name: str, number: int, labels: Mapping[str, str]) -> AdapterVersion:
         """The record that storing it would give."""
         content = self.content
         return AdapterVersion(
@@ -46,6 +46,7 @@ class VersionCandidate:
             metadata=content["metadata"],
             fingerprint=self.fingerprint,
             created_at=datetime.now(UTC),
+            labels=labels,
         )
 
 

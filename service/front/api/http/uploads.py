@@ -13,6 +13,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from models_registry.errors import Invalid
 from models_registry.records import Fault
+from service.front.api.adapter_words import MOST_LABELS, Label, LabelValue
 from service.front.api.dependencies import Name, TheSettings, json_reader_of
 from service.front.api.http.bodies import (
     BINARY,
@@ -31,7 +32,7 @@ from service.front.api.http.spool import MAX_JSON, RECEIVE, spool_of, temporary_
 from service.front.api.problems import TOO_LARGE, Refused
 from service.settings import Settings
 
-_JSON_PARTS = ("config", "metadata")
+_JSON_PARTS = ("config", "metadata", "labels")
 _FILE_PARTS = ("weights", "checkpoint")
 # PEFT's own words for the two, with and without their files' endings.
 _SPELLINGS = {
@@ -67,6 +68,12 @@ class _AdapterBody(BaseModel):
     )
     metadata: JsonObject = Field(
         default={}, description="Anything; it is kept and shown with the version.", examples=[{"run": "7"}]
+    )
+    labels: dict[Label, LabelValue] = Field(
+        default={},
+        max_length=MOST_LABELS,
+        description="Of the version, for finding it; as Kubernetes has them.",
+        examples=[{"stage": "canary"}],
     )
     accept_unknown: tuple[str, ...] = Field(
         default=(), description="Keys of the config to keep without knowing them.", examples=[["my_note"]]

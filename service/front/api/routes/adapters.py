@@ -34,7 +34,7 @@ from service.front.api.http.uploads import (
     UploadedVersionBody,
 )
 from service.front.api.problems import documented
-from service.front.requests import Accepted, NewAdapter
+from service.front.requests import Accepted, NewAdapter, NewVersion
 
 router = APIRouter(tags=["adapters"])
 
@@ -66,6 +66,7 @@ def create_adapter(
         weights=body.weights if isinstance(body, UploadedAdapterBody) else None,
         seed=body.seed if isinstance(body, FreshAdapterBody) else None,
         metadata=body.metadata,
+        labels=body.labels,
         accept=Accepted(body.accept_unknown, body.accept_unmatched),
         stopped=stopped,
     )
@@ -170,17 +171,9 @@ def add_version(
 ) -> CreatedAnswer:
     """A new version with its own config: another rank, other targets, another method."""
     accept = Accepted(body.accept_unknown, body.accept_unmatched)
+    new = NewVersion(body.weights, body.config, body.metadata, body.labels, accept)
     if body.dry_run:
         response.status_code = 200
-        check = engine.adapters.check_version
-        return show_created(check(name, config=body.config, weights=body.weights, accept=accept, if_match=if_match))
-    created = engine.adapters.add_version(
-        name,
-        config=body.config,
-        weights=body.weights,
-        metadata=body.metadata,
-        accept=accept,
-        if_match=if_match,
-        once=asked_once(key, request, body),
-    )
+        return show_created(engine.adapters.check_version(name, new, if_match=if_match))
+    created = engine.adapters.add_version(name, new, if_match=if_match, once=asked_once(key, request, body))
     return show_new_version(created, response)

@@ -25,6 +25,7 @@ from service.front.api.dependencies import (
     metrics_of,
     settings_of,
 )
+from service.front.api.http.accepted import accepts
 from service.front.api.http.bodies import (
     BINARY,
     COPIED,
@@ -96,7 +97,7 @@ async def _read_call(
     """Raises `Refused` (400, 415), `TooLarge`, and `Invalid` with every field or input that is wrong."""
     begun = time.monotonic()
     deadline = None if timeout is None else begun + timeout
-    binary = SAFETENSORS in ", ".join(request.headers.getlist("accept")).lower()
+    binary = accepts(request, SAFETENSORS)
     settings = settings_of(request)
     if media_type_of(request, JSON, SAFETENSORS) == SAFETENSORS:
         async with spooled(request, settings.max_upload_bytes) as body:

@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from models_registry.records import Role
 from service.front.access.caller import current_caller
-from service.front.api.dependencies import Name, Reason, TheKeys, TheSettings
+from service.front.api.dependencies import Name, Reason, TheKeys, TheSettings, WrittenName
 from service.front.api.http.bodies import JSON, media_type_of, read_json, reads
 from service.front.api.problems import documented
 
@@ -34,8 +34,11 @@ class NewKeyBody(BaseModel):
     models: list[Name] | None = Field(
         default=None, max_length=MOST_LISTED, description="The base models it is limited to.", examples=[["minilm"]]
     )
-    adapters: list[Name] | None = Field(
-        default=None, max_length=MOST_LISTED, description="The adapters it is limited to.", examples=[["pirate"]]
+    adapters: list[WrittenName] | None = Field(
+        default=None,
+        max_length=MOST_LISTED,
+        description="The adapters it is limited to; another team's shared one is `team:name`.",
+        examples=[["pirate"]],
     )
     expires_at: AwareDatetime | None = Field(
         default=None, description="From then on it is refused.", examples=["2027-01-01T00:00:00Z"]

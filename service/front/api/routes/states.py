@@ -21,12 +21,14 @@ from service.front.api.dependencies import (
     VersionNumber,
     json_reader_of,
 )
+from service.front.api.http.accepted import accepts
 from service.front.api.http.archive import as_peft, peft_config, zip_checkpoint
 from service.front.api.http.bodies import BINARY, OCTETS, SAFETENSORS, JsonObject, media_type_of, reads, validate
 from service.front.api.http.files import Download, File, serve_file, unchanged
 from service.front.api.http.preconditions import IfMatch
 from service.front.api.http.spool import spooled
 from service.front.api.problems import MALFORMED, Refused, documented
+from service.front.requests import NewVersion
 
 router = APIRouter(tags=["adapters"])
 
@@ -51,8 +53,7 @@ def _file_responses(media_type: str) -> dict[int | str, dict[str, Any]]:
 
 def _preferred(request: Request, media_type: str) -> str:
     """The file's own type, unless only that of any bytes is accepted, which every generated client understands."""
-    accepted = ", ".join(request.headers.getlist("accept")).lower()
-    return OCTETS if OCTETS in accepted and media_type not in accepted else media_type
+    return OCTETS if accepts(request, OCTETS) and not accepts(request, media_type) else media_type
 
 
 def _reference(
@@ -167,12 +168,14 @@ def put_state(
     """A new version with other weights and the newest version's config: 201. Weights equal to the newest version's
     are 200 with that version and `unchanged: true`, unless `force` is given. With `dry_run` all of it is only checked:
     200, with the version as it would be."""
+    new = NewVersion(weights, metadata=metadata)
     if how.dry_run:
         response.status_code = 200
-        check = engine.adapters.check_version
-        return show_created(check(name, weights=weights, metadata=metadata, if_match=if_match, force=how.force))
-    put = engine.adapters.add_version if how.force else engine.adapters.change_weights
-    created = put(name, weights=weights, metadata=metadata, if_match=if_match)
+        return show_created(engine.adapters.check_version(name, new, if_match=if_match, force=how.force))
+    if how.force:
+        created = engine.adapters.add_version(name, new, if_match=if_match)
+    else:
+        created = engine.adapters.change_weights(name, weights=weights, metadata=metadata, if_match=if_match)
     response.status_code = 200 if created.unchanged else 201
     return show_new_version(created, response)
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from service.front.access.caller import current_caller
 from service.front.api.dependencies import TheUsage
+from service.front.api.http.accepted import accepts
 from service.front.api.problems import documented
 from service.front.api.usage_answers import CSV, UsageAnswer, as_csv, as_items
 from service.front.api.usage_query import UsageAsked, read_usage_query
@@ -31,6 +32,6 @@ def report_usage(
     """What the caller's own team used, for an admin what all used; for a key that is limited to models or adapters,
     what it used itself. Usage of this process is complete; that of others may be some seconds old."""
     sums = usage.report(current_caller(), asked.by, asked.since, asked.until)
-    if CSV in ", ".join(request.headers.getlist("accept")).lower():
+    if accepts(request, CSV):
         return Response(as_csv(asked.by, sums), media_type=CSV)
     return UsageAnswer(items=as_items(asked.by, sums))

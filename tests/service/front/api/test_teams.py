@@ -65,6 +65,21 @@ def test_every_name_in_the_list_of_models_is_found_by_it(service: TestClient) ->
             assert expect(service.get(f"/v1/models/{name}", headers=who), 200)["id"] == name
 
 
+def test_a_key_may_be_limited_to_a_shared_adapter_of_another_team(service: TestClient) -> None:
+    fraud = member(service, "fraud")
+    create(service, fraud, "tone")
+    for name in ("tone", "style"):
+        create(service, member(service, "search"), name)
+    only = member(service, "search", "caller", adapters=["fraud:tone", "style"])
+    assert names(service, only) == ["style"]
+    share(service, fraud, "tone")
+    assert names(service, only) == ["fraud:tone", "style"]
+    assert expect(infer(service, only, "fraud:tone"), 200)["adapter"] == ["fraud:tone@1"] * 2
+    expect_problem(infer(service, only, "tone"), 404, "not-found")
+    body = {"name": "test", "role": "caller", "adapters": ["a:b:c"]}
+    expect_problem(service.post("/keys", json=body), 422, "invalid")
+
+
 def test_an_admin_sees_all_and_others_see_their_own(service: TestClient) -> None:
     fraud, search = member(service, "fraud"), member(service, "search")
     create(service, fraud, "tone")

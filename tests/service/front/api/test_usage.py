@@ -212,6 +212,12 @@ def test_csv_has_a_line_for_each_group(service: TestClient) -> None:
     assert [list(line) for line in lines] == [list(item) for item in items]
 
 
+@pytest.mark.parametrize("accept", ["text/csv;q=0", "application/json, text/csv; q=0.0", "*/*", "text/csvx"])
+def test_csv_that_is_refused_or_not_named_is_not_sent(service: TestClient, accept: str) -> None:
+    answer = service.get("/usage", headers={"accept": accept})
+    assert answer.headers["content-type"] == "application/json"
+
+
 def test_everything_that_is_wrong_with_the_query_is_said(service: TestClient) -> None:
     query = {"group_by": "team,colour,team", "from": "2026-11-02", "to": "2026-11-01T00:00:00Z"}
     problem = expect_problem(service.get("/usage", params=query), 400, "malformed")

@@ -19,6 +19,7 @@ from torch import nn
 
 from models_registry.errors import Conflict, NotFound
 from models_registry.records import PythonSource
+from service.front.requests import NewVersion
 from service.front.resolution import registry_poller as watcher
 from service.front.resolution.registry_snapshot import Snapshot
 
@@ -55,7 +56,7 @@ def test_a_new_version_is_the_newest_everywhere(here: Running, there: Running) -
     there.create("a", LORA)
     here.engine.catch_up()
     assert here.answer("a").adapter == ("a@1",) * 3
-    there.engine.adapters.add_version("a", weights=lora_weights())
+    there.engine.adapters.add_version("a", NewVersion(lora_weights()))
     here.engine.catch_up()
     assert here.answer("a").adapter == ("a@2",) * 3
 

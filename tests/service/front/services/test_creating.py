@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models_registry.adapter_searches import AdapterSearch
 from models_registry.errors import Conflict, Invalid, NotFound, Stale, Unavailable
-from service.front.requests import Accepted, NewAdapter
+from service.front.requests import Accepted, NewAdapter, NewVersion
 from service.protocol.types import HostLimits
 
 
@@ -119,23 +119,23 @@ def test_a_new_version_is_what_the_name_means_and_the_old_one_still_answers(runn
     running.host()
     first = running.engine.adapters.create(NewAdapter("m", "a", LORA, lora_weights())).version
     old = running.output("a")
-    second = running.engine.adapters.add_version("a", weights=lora_weights(3.0), if_match=first.digest).version
+    second = running.engine.adapters.add_version("a", NewVersion(lora_weights(3.0)), if_match=first.digest).version
     assert (second.reference, second.config) == ("a@2", first.config)
     assert running.answer("a").adapter == ("a@2",) * 3
     assert not torch.equal(running.output("a"), old)
     assert torch.equal(running.output("a@1"), old)
     with pytest.raises(Stale, match="a@2"):
-        running.engine.adapters.add_version("a", weights=lora_weights(), if_match=first.digest)
+        running.engine.adapters.add_version("a", NewVersion(lora_weights()), if_match=first.digest)
 
 
 def test_a_new_version_may_bring_its_own_config(running: Running) -> None:
     running.host()
     running.engine.adapters.create(NewAdapter("m", "a", LORA, lora_weights()))
-    loud = running.engine.adapters.add_version("a", config={**LORA, "lora_alpha": 40}, weights=lora_weights()).version
+    loud = running.engine.adapters.add_version("a", NewVersion(lora_weights(), {**LORA, "lora_alpha": 40})).version
     assert loud.config["lora_alpha"] == 40
     assert not torch.allclose(running.output("a@2"), running.output("a@1"))
     with pytest.raises(Invalid):
-        running.engine.adapters.add_version("a", config=IA3, weights=lora_weights())
+        running.engine.adapters.add_version("a", NewVersion(lora_weights(), IA3))
 
 
 def test_an_accepted_unknown_key_is_kept_and_does_not_stop_later_loads(running: Running) -> None:
@@ -147,7 +147,7 @@ def test_an_accepted_unknown_key_is_kept_and_does_not_stop_later_loads(running: 
     assert json.loads(json.dumps(dict(running.engine.adapters.find("a").adapter.newest.config)))["invented"] == 1
     running.engine.adapters.unload("m", "a")
     assert running.answer("a").adapter == ("a@1",) * 3
-    running.engine.adapters.add_version("a", weights=lora_weights())
+    running.engine.adapters.add_version("a", NewVersion(lora_weights()))
 
 
 def test_no_room_in_memory_is_a_warning_for_the_adapter_exists_from_its_commit_on(start: Start) -> None:

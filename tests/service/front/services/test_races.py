@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models_registry.errors import Conflict, NotFound, RegistryError, Unavailable
 from models_registry.references import named_by
-from service.front.requests import Digest, NewAdapter
+from service.front.requests import Digest, NewAdapter, NewVersion
 from service.protocol.types import HostLimits
 
 ROUNDS = 25
@@ -43,7 +43,7 @@ def test_answers_match_their_digests_while_names_are_added_and_removed(start: St
         engine.adapters.create(NewAdapter("m", f"n{turn % 2}", LORA, lora_weights(scale)))
 
     def add(turn: int) -> None:
-        engine.adapters.add_version(f"n{turn % 2}", weights=lora_weights(SCALES[turn % len(SCALES)]))
+        engine.adapters.add_version(f"n{turn % 2}", NewVersion(lora_weights(SCALES[turn % len(SCALES)])))
 
     def remove(turn: int) -> None:
         engine.adapters.remove(f"n{turn % 2}")

@@ -12,7 +12,7 @@ from gated import Gate
 from torch import Tensor
 
 from models_registry.errors import Conflict, NotFound
-from service.front.requests import NewAdapter
+from service.front.requests import NewAdapter, NewVersion
 from service.host import model_host
 
 SCALES = (0.25, 0.5, 1.0)
@@ -37,7 +37,7 @@ def gated_tone(running: Running, gate: Gate) -> Running:
 def add_versions(running: Running) -> None:
     running.engine.adapters.create(NewAdapter("m", "tone", LORA, lora_weights(SCALES[0])))
     for scale in SCALES[1:]:
-        running.engine.adapters.add_version("tone", weights=lora_weights(scale))
+        running.engine.adapters.add_version("tone", NewVersion(lora_weights(scale)))
 
 
 @contextmanager

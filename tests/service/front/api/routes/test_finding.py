@@ -1,10 +1,11 @@
 """Lists of adapters over HTTP: filters, order, pages and counts."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from apps import ROWS, create, expect, expect_problem, host, places, settings_in
+from apps import RANDOM_LORA, ROWS, create, expect, expect_problem, host, places, settings_in
 from starlette.testclient import TestClient
 
 from service.bootstrap import create_app
@@ -113,6 +114,26 @@ def test_a_cursor_belongs_to_its_sort(found_in: TestClient) -> None:
     expect_problem(found_in.get("/adapters", params={"cursor": cursor}), 400, "malformed")
     by_name = expect(found_in.get("/adapters?limit=1"), 200)["next_cursor"]
     expect_problem(found_in.get("/adapters", params={"cursor": by_name, "sort": "used"}), 400, "malformed")
+
+
+def test_versions_are_made_with_labels(client: TestClient) -> None:
+    labels = {"stage": "canary"}
+    body = {"name": "fresh", "config": RANDOM_LORA, "seed": 1, "labels": labels}
+    tried = expect(client.post("/models/mlp/adapters", json={**body, "dry_run": True}), 200)
+    made = expect(client.post("/models/mlp/adapters", json=body), 201)
+    assert tried["digest"] == made["digest"]
+    parts = {
+        "config": json.dumps(RANDOM_LORA).encode(),
+        "weights": client.get("/adapters/fresh/state").content,
+        "labels": json.dumps({"stage": "prod"}).encode(),
+    }
+    files = {name: (name, content) for name, content in parts.items()}
+    expect(client.post("/adapters/fresh/versions", files=files), 201)
+    versions = client.get("/adapters/fresh/versions").json()["versions"]
+    assert [one["labels"] for one in versions] == [labels, {"stage": "prod"}]
+    assert client.get("/adapters/fresh").json()["labels"] == {}
+    wrong = expect_problem(client.post("/models/mlp/adapters", json={**body, "labels": {"a b": "c"}}), 422, "invalid")
+    assert wrong["errors"][0]["loc"][0] == "labels"
 
 
 def test_versions_have_labels_of_their_own(client: TestClient) -> None:
