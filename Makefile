@@ -83,10 +83,13 @@ clean:  ## remove the environment and the default data folder
 PIP_INSTALL := $(BIN)/pip install --disable-pip-version-check --no-color --progress-bar off
 ONLY_ERRORS := > >(awk '/^ *Downloading .*[MG]B\)/ { sub(/^ */, "  "); print; fflush() }') 2> >(grep -v ^WARNING: >&2 || true)
 
+# The service's own packages; `cluster` has Ray's besides, for docker/Dockerfile.
+EXTRAS ?= server
+
 $(VENV)/.service: pyproject.toml
 	@echo "Installing the service into $(VENV) (the first time takes a minute or two) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP_INSTALL) -e ".[server]" $(ONLY_ERRORS)
+	@$(PIP_INSTALL) -e ".[$(EXTRAS)]" $(ONLY_ERRORS)
 	@touch $@
 
 $(VENV)/.demo: $(VENV)/.service

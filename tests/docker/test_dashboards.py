@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from apps import ROWS, create, expect, host, settings_in
+from manifests import read
 from prometheus_client.parser import text_string_to_metric_families
 from promql_parser import Expr, VectorSelector, parse, walk
 from starlette.testclient import TestClient
@@ -73,6 +74,18 @@ def test_each_query_asks_for_what_there_is(query: str, labels_of: dict[str, set[
         assert {matcher.name for matcher in selector.matchers.matchers} <= labels_of[selector.name]
     grouped = {label.strip() for labels in re.findall(r"by \(([^)]*)\)", query) for label in labels.split(",")}
     assert grouped <= set().union(*(labels_of[selector.name or ""] for selector in selectors(query)))
+
+
+def test_the_autoscaler_asks_for_a_figure_that_each_front_has(labels_of: dict[str, set[str]]) -> None:
+    (metric,) = read("autoscaling/autoscaler.yaml")["spec"]["metrics"]
+    (rule,) = read("autoscaling/prometheus-adapter.yaml")["rules"]["custom"]
+    name, query = metric["pods"]["metric"]["name"], rule["metricsQuery"]
+    assert labels_of[name] == {"model"}
+    assert rule["seriesQuery"].startswith(f"{name}{{")
+    # As prometheus-adapter fills it in. The sum is over models, whose label is the one that the pod's figure lacks.
+    filled = query.replace("<<.Series>>", name).replace("<<.LabelMatchers>>", 'pod="a"').replace("<<.GroupBy>>", "pod")
+    assert [selector.name for selector in selectors(filled)] == [name]
+    assert filled.startswith("sum(")
 
 
 def test_each_alert_says_what_is_wrong_and_what_to_do() -> None:

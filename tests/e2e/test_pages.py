@@ -27,7 +27,7 @@ FOLLOWED = {
 }
 """Each is one story, from an empty machine on: test_days.py follows it."""
 LANGUAGES = {"sh", "python", "json", "yaml", "toml", "text"}
-MOST_NOT_RUN = 12
+MOST_NOT_RUN = 14
 """Blocks that start services of their own, or need other machines."""
 VARIABLE = re.compile(r"""(?:\$|environ\[")([A-Z]+)\b""")
 ADMIN_KEY = "ask_of-the-docs-and-nobody-else"
