@@ -41,6 +41,8 @@ from service.protocol.types import BuildOrder, HostLimits, HostStatus
 # slowly hold up others: there are more than enough threads to wait in.
 READERS = min(4, os.cpu_count() or 1)
 STAGERS = 64
+MOST_COPIED = 2 << 30
+"""Bytes of the copies that running texts share; never more than adapters may take."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,7 +127,9 @@ def build(order: BuildOrder, spec: BaseModelSpec, read_blob: ReadBlob, watch: Wa
     arithmetic = run_with_low_priority(partial(arithmetic_of, base, spec, module))
     room = a_quarter_of_memory(device) if limits.max_resident_bytes is None else limits.max_resident_bytes
     merged = room // 8 if limits.max_merged_bytes is None else limits.max_merged_bytes
-    adapted = AdaptedModel(module, architecture, KernelTable(max_merged_bytes=merged))
+    adapted = AdaptedModel(
+        module, architecture, KernelTable(max_paged_bytes=min(MOST_COPIED, room), max_merged_bytes=merged)
+    )
     adapted.calibrate()
     if base.example_inputs is not None:
         check_example(base.example_inputs, spec, module)

@@ -59,7 +59,8 @@ class AdapterStats:
 @dataclass(frozen=True, slots=True)
 class TextStats:
     """Texts that are `running`, written token by token; tokens that were drawn, tokens of prompts that were begun and,
-    of these, those that were in memory already; what keys and values take and may take there."""
+    of these, those that were in memory already; what keys and values take and may take there, and what the copies of
+    adapters that they share do."""
 
     running: int = 0
     tokens: int = 0
@@ -67,6 +68,8 @@ class TextStats:
     cached_tokens: int = 0
     cache_bytes: int = 0
     max_cache_bytes: int = 0
+    copied_bytes: int = 0
+    max_copied_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,10 +74,13 @@ class LayerPages:
             self.drop()
         return bool(gone)
 
+    @property
+    def bytes(self) -> int:
+        return 0 if self._table is None else self._table.blocks * self._table.block_bytes
+
     def drop(self) -> None:
         """Give the memory back. What is still needed is copied again."""
-        if self._table is not None:
-            self._room.give(self._table.blocks * self._table.block_bytes)
+        self._room.give(self.bytes)
         self._table, self._pages, self._free = None, {}, []
 
     def _make_room(self, table: PagedLoRA, count: int, wanted: Collection[CompositionKey]) -> None:
@@ -161,6 +164,15 @@ class Pages:
         """Give up what the adapter has part in, at every layer. Whether any was there."""
         were_there = [pages.forget(name) for pages in self._layers.values()]
         return any(were_there)
+
+    @property
+    def bytes(self) -> int:
+        return sum(pages.bytes for pages in self._layers.values())
+
+    def drop_all(self) -> None:
+        """Give all memory back. What is still needed is copied again."""
+        for pages in self._layers.values():
+            pages.drop()
 
     def drop(self, layer: object) -> None:
         """Give up a layer that has no adapters any more."""

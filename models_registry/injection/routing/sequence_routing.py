@@ -68,6 +68,19 @@ class SequenceRouting:
             made = self._made[rows] = self._make(rows)
         return routing(self._model, made)
 
+    @property
+    def bytes(self) -> int:
+        """What the copies of low-rank parts take."""
+        return self._pages.bytes
+
+    def release(self) -> bool:
+        """Give the copies' memory back; what rows still need is copied again at the next step. Whether there was
+        any."""
+        held = self._pages.bytes
+        self._pages.drop_all()
+        self._made.clear()
+        return held > 0
+
     def forget(self, name: str) -> None:
         """Give up what was copied of an adapter, which has been ejected or replaced."""
         if self._pages.forget(name) or any(name == own for row in self._rows for own, _ in row):

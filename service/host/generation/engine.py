@@ -140,6 +140,8 @@ class Engine:
             running=len(self._schedule.running),
             cache_bytes=self._slots.bytes + self._prefixes.bytes,
             max_cache_bytes=self._max_bytes,
+            copied_bytes=self._routing.bytes,
+            max_copied_bytes=self._adapted.kernels.max_paged_bytes,
         )
         return len(decoding)
 
@@ -280,7 +282,9 @@ class Engine:
     def _make_room(self) -> bool:
         """What is kept for others is dropped; one text gives its slot back and is computed again later. Whether that
         may help."""
-        yielding, kept = self._schedule.first_to_yield, self._prefixes.bytes
+        yielding = self._schedule.first_to_yield
+        kept = self._prefixes.bytes > 0
+        kept = self._routing.release() or kept
         self._prefixes.limit(0)
         if yielding is not None:
             yielding.computed = 0
@@ -288,7 +292,7 @@ class Engine:
         longest = max((sequence.computed + 1 for sequence in self._schedule.running), default=0)
         self._slots.shrink(len(self._schedule.running), longest)
         give_memory_back()
-        return yielding is not None or kept > 0
+        return yielding is not None or kept
 
     def _fail(self, sequence: TextSequence, error: BaseException) -> None:
         """Its job's other texts end too, because a request has one answer."""

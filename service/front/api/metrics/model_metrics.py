@@ -26,6 +26,8 @@ _GAUGES: Mapping[str, tuple[str, Callable[[HostStats], int]]] = {
     "running_texts": ("Texts that are written token by token.", lambda f: f.texts.running),
     "cache_bytes": ("What keys and values of texts take.", lambda f: f.texts.cache_bytes),
     "cache_limit_bytes": ("What keys and values of texts may take.", lambda f: f.texts.max_cache_bytes),
+    "copied_bytes": ("What copies of running texts' adapters take.", lambda f: f.texts.copied_bytes),
+    "copied_limit_bytes": ("What copies of running texts' adapters may take.", lambda f: f.texts.max_copied_bytes),
     "merged_limit_bytes": ("What layers' copies with hot adapters in them may take.", lambda f: f.max_merged_bytes),
 }
 _COUNTERS: Mapping[str, tuple[str, Callable[[HostStats], int]]] = {

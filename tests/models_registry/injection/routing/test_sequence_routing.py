@@ -111,6 +111,22 @@ def test_rows_that_no_table_has_room_for_are_answered_as_alone(most: int) -> Non
         assert_each_is_alone(adapted, step(adapted, sequences), rows)
 
 
+def test_copies_are_counted_and_given_up_at_any_step() -> None:
+    adapted = adapt()
+    sequences = adapted.sequence_routing(ROWS)
+    rows = COMPOSITIONS[1 : 1 + ROWS]
+    for row, composition in enumerate(rows):
+        sequences.place(row, composition)
+    assert (sequences.bytes, sequences.release()) == (0, False)
+    before = step(adapted, sequences)
+    held = sequences.bytes
+    assert 0 < held <= adapted.kernels.max_paged_bytes
+    assert sequences.release()
+    assert sequences.bytes == 0
+    assert torch.equal(step(adapted, sequences), before)
+    assert sequences.bytes == held
+
+
 def test_prompts_are_never_answered_by_merged_copies() -> None:
     adapted = adapt(("lora",))
     adapted.kernels = KernelTable(max_merged_bytes=1 << 20)

@@ -22,7 +22,7 @@ def test_counters_of_a_model_start_at_zero(start: Start) -> None:
     for counter in (*counters, "generated_tokens", "prompt_tokens", "cached_prompt_tokens"):
         assert fresh[f"{counter}_total mlp"] == 0
     gauges = ("waiting_requests", "waiting_rows", "pinned_adapter_versions", "adapter_bytes", "merged_bytes")
-    for gauge in (*gauges, "running_texts", "cache_bytes"):
+    for gauge in (*gauges, "running_texts", "cache_bytes", "copied_bytes"):
         assert fresh[f"{gauge} mlp"] == 0
     assert fresh["adapter_limit_bytes mlp"] == 100_000
     assert fresh["merged_limit_bytes mlp"] == 12_345
