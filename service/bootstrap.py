@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from models_registry.access import Access
 from models_registry.base_models.sources import SourcePolicy
 from models_registry.registry import Registry
-from models_registry.storage.blobs import BlobStore, open_blob_store
+from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import migrate, open_database
 from models_registry.team_spending import TeamSpending
 from models_registry.usage import Usage
@@ -78,7 +78,6 @@ from service.front.api.telemetry import is_traced, telemetry_of
 from service.front.api.v2.errors import THE_PROTOCOLS_WORDS
 from service.front.api.v2.routers import OPEN_INFERENCE
 from service.front.engine import Engine
-from service.front.hosts.times import HostTimes
 from service.front.periodic import Periodic
 from service.front.services.keys import Keys
 from service.front.services.lora_directories import LoraDirectories
@@ -87,13 +86,9 @@ from service.front.services.teams import Teams
 from service.front.services.usage import UsageReports
 from service.front.services.usage_flusher import UsageFlusher
 from service.front.services.usage_meter import UsageMeter
-from service.protocol.host import Transport
-from service.protocol.types import HostLimits
+from service.hosting import OpenTransport, limits_of, open_transport, times_of
 from service.secret_values import redactor_of, secret_of
 from service.settings import Settings
-from service.transports.local_process import PRELOADED, HostSettings, LocalProcess
-from service.transports.processes.environment import host_environment
-from service.transports.processes.launchers import open_launcher
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -131,8 +126,8 @@ SERVERS = [
 """For those who read the document beside a running service, and from a file."""
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """The service's ASGI app. Starts nothing: its lifespan does."""
+def create_app(settings: Settings, open_transport: OpenTransport = open_transport) -> FastAPI:
+    """The service's ASGI app. Starts nothing: its lifespan does, also the transport."""
     tracing = _tracing()
     app = FastAPIOffline(
         title="Adapter Service",
@@ -149,6 +144,7 @@ def create_app(settings: Settings) -> FastAPI:
         swagger_ui_parameters={"validatorUrl": None},  # else the page shows the document to a site of its makers'
     )
     app.state.settings = settings
+    app.state.open_transport = open_transport
     app.state.tracing = tracing
     app.state.metrics = Metrics()
     app.state.drain = Drain()
@@ -229,19 +225,10 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     flusher = UsageFlusher(meter, usage_store, timedelta(days=settings.usage_retention))
     engine = Engine(
         Registry(database, blobs),
-        open_transport(settings, blobs),
+        app.state.open_transport(settings, blobs),
         SourcePolicy(settings.model_roots, settings.factories),
-        HostLimits(
-            settings.device,
-            settings.max_resident_bytes,
-            settings.max_batch_rows,
-            settings.max_queue,
-            settings.max_upload_bytes,  # an adapter that is made here may be as large as one that is sent
-            settings.max_merged_bytes,
-            settings.max_request_rows,
-            settings.max_cache_bytes,
-        ),
-        HostTimes(settings.load_timeout, settings.forward_timeout),
+        limits_of(settings),
+        times_of(settings),
         app.state.redact,
         Observers(tracer or NoOpTracer(), meter),
     )
@@ -300,24 +287,6 @@ def _tracing() -> "TracerProvider | None":
     from service.tracing import open_tracing
 
     return open_tracing()
-
-
-def open_transport(settings: Settings, blobs: BlobStore) -> Transport:
-    """How hosts are started and spoken to. Raises `Unavailable` where this system can't keep processes apart."""
-    if settings.transport == "in_process":
-        # Only here, because the front of hosts in processes of their own must not load what runs models.
-        from service.transports.in_process import InProcess
-
-        return InProcess(blobs.get)
-    environment = host_environment(
-        os.environ, settings.host_environment, blobs_in_s3=settings.blob_url.startswith("s3:")
-    )
-    launcher = open_launcher(settings.device, PRELOADED, environment)
-    launcher.start()
-    # A plain number, because pydantic's own kind of one can't be sent.
-    memory_bytes = None if settings.host_memory is None else int(settings.host_memory)
-    hosts = HostSettings(settings.blob_url, settings.s3_endpoint, memory_bytes, settings.log_format, settings.log_level)
-    return LocalProcess(hosts, launcher, settings.parallel_loads)
 
 
 def _operation_id(route: APIRoute) -> str:

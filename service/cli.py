@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from models_registry.errors import RegistryError
-from service import access_commands, store_commands
+from service import access_commands, cluster_commands, store_commands
 from service.banner import banner
 from service.command_settings import settings_of
 from service.listening import bound_sockets
@@ -35,6 +35,7 @@ app = typer.Typer(
 store_commands.add_to(app)
 app.add_typer(access_commands.keys, name="keys")
 app.add_typer(access_commands.teams, name="teams")
+app.add_typer(cluster_commands.cluster, name="cluster")
 
 
 def _print_version(asked: bool) -> None:

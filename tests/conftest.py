@@ -17,7 +17,7 @@ from stores import STORES, S3Server, directory_url, running_s3
 from models_registry.storage.database import Database, migrate, open_database
 
 TESTS = Path(__file__).parent
-SHARED = ("demo_models", "pair", "shared_house")
+SHARED = ("demo_models", "pair", "shared_house", "cluster")
 """Fixtures that take long: all tests that use one run in one worker."""
 
 LAYER_OF_FOLDER = {"e2e": "e2e", "parity": "integration", "transports": "integration"}

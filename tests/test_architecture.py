@@ -94,7 +94,7 @@ SERVICE_MAY_IMPORT = {
     # Its hosts live where it does; other transports start theirs in a child.
     "service.transports.in_process": {"service.transports", "service.protocol", "service.host"},
 }
-ASSEMBLY = ("service.bootstrap", "service.cli")
+ASSEMBLY = ("service.bootstrap", "service.cli", "service.hosting", "service.cluster")
 LONGEST_FILE = 330
 MACHINE_PATH = re.compile(r"[\"'](/(home|root|work|Users)/|[A-Z]:\\)")
 # What only a host needs, of which the front may import `base_models.sources`, and the files that still do.
@@ -253,7 +253,7 @@ def test_the_front_imports_nothing_that_runs_a_model() -> None:
 
 
 def test_fastapi_stays_in_the_app_and_the_api() -> None:
-    rooms = ("service.bootstrap", "service.front.api", "service.console")
+    rooms = ("service.bootstrap", "service.front.api", "service.console", "service.cluster.front")
     assert not offenders(*rooms, to=("fastapi", "starlette"))
 
 

@@ -52,6 +52,18 @@ def frame(head: bytes, tensors: Sequence[Tensor] = ()) -> list[bytes | memoryvie
     return [_LENGTHS.pack(len(head), length) + head, *buffers]
 
 
+def joined_frame(head: bytes, tensors: Sequence[Tensor] = ()) -> bytes:
+    """A frame in one piece, for what carries messages whole."""
+    return b"".join(frame(head, tensors))
+
+
+def split_frame(content: bytes) -> tuple[bytes, bytearray]:
+    """The head and the payload of a `joined_frame`."""
+    head_length, _ = _LENGTHS.unpack_from(content)
+    begin = _LENGTHS.size + head_length
+    return content[_LENGTHS.size : begin], bytearray(memoryview(content)[begin:])
+
+
 def read_tensors(heads: Iterable[TensorHead], payload: bytearray) -> list[Tensor]:
     """The tensors of a frame, in order; they share the payload's memory."""
     tensors: list[Tensor] = []

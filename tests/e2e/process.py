@@ -98,6 +98,10 @@ class Service:
             self.kill()
 
     @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         return self._running.pid
 

@@ -151,7 +151,10 @@ class Inference:
                 self._suspects.strike(request, hosted.life)
 
     async def _until_it_is_back(self, request: InferRequest, died: HostedModel) -> None:
-        """Raises `DeadlinePassed`; returns where it takes longer than anybody waits."""
+        """At once where others of its model's processes go on. Raises `DeadlinePassed`; returns where it takes longer
+        than anybody waits."""
+        if not died.host.lost.done():
+            return
         until = time.monotonic() + RETURN_S
         while time.monotonic() < until:
             place = self._hosts.place(request.model)

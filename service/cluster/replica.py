@@ -1,0 +1,142 @@
+"""A replica of a base model: a Ray actor that holds a host as a front does on one machine, in a child process."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from ray import serve
+
+from models_registry.records import AdapterVersion, BaseModel
+from service.cluster.process_log import begin_log
+from service.cluster.replica_build import build_host
+from service.cluster.replica_requests import ReplicaRequests
+from service.hosting import limits_of, open_local_process, times_of
+from service.protocol import codec
+from service.protocol.errors import HostLost
+from service.protocol.host import ModelHost
+from service.protocol.messages import Failed
+from service.protocol.replicas import Done, Inferred, Lost, Said
+from service.protocol.types import BuildOrder, FreshWeights
+
+log = logging.getLogger(__name__)
+
+
+class HostReplica:
+    """Relays the verbs of its host. Made by Serve, with the settings of its machine's environment.
+
+    A build that fails leaves it healthy, so that whoever asks is told why. One whose host has ended is not: Serve
+    replaces it.
+    """
+
+    def __init__(self, base: BaseModel) -> None:
+        settings = begin_log()
+        self.name = serve.get_replica_context().replica_id.unique_id
+        roots = tuple(map(str, settings.model_roots))
+        self._order = BuildOrder(base, roots, settings.factories, limits_of(settings))
+        self._transport = open_local_process(settings)
+        self._times = times_of(settings)
+        self._host: ModelHost | None = None
+        self._building = asyncio.Lock()
+        self._built: Said | None = None
+        self._requests = ReplicaRequests()
+        self._build()
+
+    # ---- building -----------------------------------------------------------------------------------------------
+
+    async def built(self) -> Said:
+        """What was built, or why nothing was; who asks after they were told tries it again."""
+        async with self._building:
+            if self._built is None:
+                await asyncio.to_thread(self._build)
+            said = self._built
+            assert said is not None, "it was built just now, or before"
+            if isinstance(said, Failed):
+                self._built = None
+            return said
+
+    def _build(self) -> None:
+        try:
+            self._host, built = build_host(self._transport, self._order, self._times.load_s)
+        except BaseException as error:  # a factory may raise anything, even SystemExit: it is this model's failure
+            log.warning("model %s failed: %s", self._order.base.id, error)
+            self._built = codec.failed_message(0, error)
+        else:
+            self._built = Done(built)
+
+    def check_health(self) -> None:
+        """Raises once its host has ended."""
+        if self._host is not None and self._host.lost.done():
+            raise RuntimeError(f"The host of the base model {self._order.base.id!r} has ended.")
+
+    # ---- inference ----------------------------------------------------------------------------------------------
+
+    async def infer(self, front: str, content: bytes, versions: tuple[AdapterVersion, ...]) -> Inferred:
+        """The frame that answers a front's request; with the versions that it thinks are new here."""
+        if self._host is None:
+            return Lost("its model was not built")
+        return await self._requests.infer(self._host, front, content, versions)
+
+    async def stream(
+        self, front: str, content: bytes, versions: tuple[AdapterVersion, ...]
+    ) -> AsyncGenerator[Inferred, None]:
+        """As `infer`, the parts of its texts before that."""
+        if self._host is None:
+            yield Lost("its model was not built")
+            return
+        async for said in self._requests.stream(self._host, front, content, versions):
+            yield said
+
+    async def cancel(self, front: str, id: int) -> Said:
+        if self._host is not None:
+            self._requests.cancel(self._host, front, id)
+        return Done()
+
+    # ---- other verbs --------------------------------------------------------------------------------------------
+
+    async def profile(self) -> Said:
+        return await self._said(self._live.profile())
+
+    async def prepare(self, version: AdapterVersion) -> Said:
+        return await self._said(self._live.prepare(version))
+
+    async def attach(self, version: AdapterVersion) -> Said:
+        return await self._said(self._live.attach(version))
+
+    async def load(self, version: AdapterVersion, pin: bool) -> Said:
+        return await self._said(self._live.load(version, pin))
+
+    async def unload(self, keys: tuple[str, ...]) -> Said:
+        return await self._said(self._live.unload(keys))
+
+    async def status(self, keys: tuple[str, ...]) -> Said:
+        return await self._said(self._live.status(keys))
+
+    async def initial_weights(self, front: str, id: int, fresh: FreshWeights) -> Said:
+        return await self._said(self._live.initial_weights(self._requests.number(front, id), fresh))
+
+    async def forget(self, keys: tuple[str, ...]) -> Said:
+        self._live.forget(keys)
+        self._requests.forget(keys)
+        return Done()
+
+    async def share_resident(self, shares: Mapping[str, float]) -> Said:
+        self._live.share_resident(shares)
+        return Done()
+
+    # ---- inside -------------------------------------------------------------------------------------------------
+
+    @property
+    def _live(self) -> ModelHost:
+        if self._host is None:
+            raise RuntimeError(f"The base model {self._order.base.id!r} was not built.")
+        return self._host
+
+    async def _said(self, future: Future[Any]) -> Said:
+        try:
+            return Done(await asyncio.wrap_future(future))
+        except HostLost as error:
+            return Lost(error.reason)
+        except Exception as error:  # whoever asked raises it
+            return codec.failed_message(0, error)

@@ -1,0 +1,47 @@
+"""`adapterctl cluster up`: a Ray of its own or one that runs, with the service on it until a signal."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+from ray import serve
+
+from service.cluster.app import ClusterArguments, build
+from service.environment import PREFIX
+from service.settings import Settings
+
+log = logging.getLogger(__name__)
+
+NAME = "adapter-service"
+"""The application's, in Serve."""
+OBJECT_STORE_BYTES = 256 << 20
+"""Of a Ray that is started here. Requests and answers pass through it, adapters don't."""
+
+
+def run_cluster(
+    settings: Settings, arguments: Mapping[str, int], address: str | None, cpus: int | None, flags: Mapping[str, Any]
+) -> None:
+    """Returns after SIGINT or SIGTERM, once the requests that ran have their answers. Raises `Invalid`."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's processes inherit the environment, and read the settings there.
+    os.environ.update({f"{PREFIX}{name}".upper(): str(value) for name, value in flags.items()})
+    application = build(ClusterArguments(**arguments))
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    if address is None:
+        ray.init(num_cpus=cpus, object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False)
+    else:
+        ray.init(address)
+    try:
+        serve.start(http_options={"host": settings.host, "port": settings.port})
+        serve.run(application, name=NAME, route_prefix=settings.root_path or "/")
+        log.info("the cluster answers on %s:%d", settings.host, settings.port)
+        ended.wait()
+    finally:
+        serve.shutdown()
+        ray.shutdown()
