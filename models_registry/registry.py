@@ -182,8 +182,16 @@ class Registry(RegistryAliases):
             remember_version(session, once, version, warnings)
             return version
 
-    def change_weights(
-        self, name: str, *, if_match: IfMatch = None, made_for: str | None = None, **content: Unpack[VersionContent]
+    def add_if_changed(
+        self,
+        name: str,
+        *,
+        if_match: IfMatch = None,
+        made_for: str | None = None,
+        once: Once | None = None,
+        warnings: Sequence[str] = (),
+        labels: Mapping[str, str] = NO_LABELS,
+        **content: Unpack[VersionContent],
     ) -> tuple[AdapterVersion, bool]:
         """As `add_version`, with whether anything changed: where the newest version has this config and these weights
         already, it is the answer, and only its blob was stored anew."""
@@ -192,12 +200,14 @@ class Registry(RegistryAliases):
             adapter, fingerprint = adapter_rows.find_to_extend(session, name, if_match, made_for)
             if (same := adapter_rows.find_same(session, name, digest, content)) is not None:
                 return adapter_rows.keep_version(session, same), False
-            return adapter_rows.append_version(session, adapter, fingerprint, digest, content), True
+            version = adapter_rows.append_version(session, adapter, fingerprint, digest, content, labels)
+            remember_version(session, once, version, warnings)
+            return version, True
 
     def plan_version(
         self, name: str, *, if_match: IfMatch = None, made_for: str | None = None, **content: Unpack[VersionContent]
     ) -> tuple[int, AdapterVersion | None]:
-        """The number that `add_version` would give now, and the version that `change_weights` would answer with where
+        """The number that `add_version` would give now, and the version that `add_if_changed` would answer with where
         it would change nothing. Raises what both would; stores nothing."""
         with self._database.read() as session:
             adapter, _ = adapter_rows.find_to_extend(session, name, if_match, made_for)

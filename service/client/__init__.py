@@ -24,6 +24,7 @@ from service.client.errors import (
     Unavailable,
     Unreachable,
     Unsupported,
+    UploadBroken,
 )
 from service.client.event_calls import Event
 from service.client.records import Adapter, Answer, Model, Pushed, Version
@@ -73,6 +74,7 @@ __all__ = [
     "Unreachable",
     "Unsupported",
     "Upload",
+    "UploadBroken",
     "Used",
     "Version",
     "VersionCounts",

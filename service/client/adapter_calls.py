@@ -8,9 +8,10 @@ from typing import Any
 
 import httpx
 
+from service.client.broken_uploads import SentSoFar
 from service.client.calls import SAFETENSORS, Call, Plan, nothing, once, path
 from service.client.checkpoints import CONFIG, WEIGHTS, CheckpointFiles
-from service.client.errors import ClientError, NotFound
+from service.client.errors import ClientError, NotFound, Unreachable
 from service.client.model_cards import write_card
 from service.client.paging import Pages, read_page
 from service.client.records import Adapter, Pushed
@@ -58,7 +59,8 @@ def upload_version(
     watch: Watch | None,
     dry_run: bool = False,
 ) -> Call[Pushed]:
-    form = {"metadata": json.dumps(dict(metadata)), **_only_checked(dry_run)}
+    # A config that leaves defaults out differs from the stored one, and may still be the same.
+    form = {"metadata": json.dumps(dict(metadata)), "if_changed": "true", **_only_checked(dry_run)}
     return replace(_upload(path("adapters", name, "versions"), files, form, watch), params=because(reason))
 
 
@@ -114,12 +116,21 @@ def _store(
     dry_run: bool = False,
 ) -> Plan[Pushed]:
     try:
-        stored = yield get_config(name)
+        stored: Mapping[str, Any] | None = yield get_config(name)
     except NotFound:
-        return (yield replace(upload_adapter(name, files, model, metadata, watch, dry_run), params=because(reason)))
-    if _computes_the_same(stored, json.loads(files.config)):
-        return (yield put_state(name, files.weights, metadata, reason, watch, dry_run))
-    return (yield upload_version(name, files, metadata, reason, watch, dry_run))
+        stored = None
+    sent = SentSoFar(watch)
+    if stored is None:
+        adapter = upload_adapter(name, files, model, metadata, sent.watch, dry_run)
+        upload = replace(adapter, params=because(reason))
+    elif _computes_the_same(stored, json.loads(files.config)):
+        upload = put_state(name, files.weights, metadata, reason, sent.watch, dry_run)
+    else:
+        upload = upload_version(name, files, metadata, reason, sent.watch, dry_run)
+    try:
+        return (yield upload)
+    except Unreachable as error:
+        raise sent.explain(error, dry_run) from error
 
 
 def get_config(reference: str) -> Call[dict[str, Any]]:

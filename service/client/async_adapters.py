@@ -35,7 +35,8 @@ class AsyncAdapters:
         """Store a trained adapter: a new one, or the next version of the one that has this name.
 
         Where the newest version has the same config and bytes already, nothing is stored (`unchanged`). A file is read
-        as it is sent. A connection that breaks is begun anew; a push that raises has stored nothing.
+        as it is sent. An upload whose connection breaks is begun anew; a push that raises has stored nothing, except
+        where `UploadBroken` says that it may have, and repeating it is safe. Labels are set after it.
 
         Args:
             checkpoint: the directory that PEFT's `save_pretrained` wrote, a `PeftModel` (its active adapter), a state
@@ -48,6 +49,7 @@ class AsyncAdapters:
         Raises:
             FileNotFoundError: the directory lacks one of PEFT's two files.
             Invalid: it doesn't fit the base model; `errors` lists everything.
+            UploadBroken: the connection broke in its last attempt, too.
         """
         with opened(checkpoint) as files:
             plan = adapter_calls.push(name, files, model, metadata or {}, labels or {}, reason, progress)

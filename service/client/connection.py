@@ -14,7 +14,7 @@ import httpx
 
 from service.client.calls import Call
 from service.client.errors import OtherVersion, Unreachable
-from service.client.uploads import SentFile, Watch
+from service.client.uploads import SentBytes, SentFile, Watch
 
 T = TypeVar("T")
 
@@ -52,8 +52,10 @@ async def sent_async(http: httpx.AsyncClient, call: Call[Any]) -> AsyncGenerator
 def request_of(http: httpx.Client | httpx.AsyncClient, call: Call[Any], files: ExitStack) -> httpx.Request:
     """The call as a request; what it reads is closed with `files`."""
 
-    def opened(body: bytes | Path) -> bytes | SentFile:
-        return files.enter_context(SentFile(body, call.watch)) if isinstance(body, Path) else body
+    def opened(body: bytes | Path) -> SentBytes | SentFile:
+        return files.enter_context(
+            SentFile(body, call.watch) if isinstance(body, Path) else SentBytes(body, call.watch)
+        )
 
     headers = dict(call.headers)
     options: dict[str, Any] = {"params": dict(call.params), "headers": headers}
@@ -61,7 +63,7 @@ def request_of(http: httpx.Client | httpx.AsyncClient, call: Call[Any], files: E
         options["json"] = call.json
     if call.content is not None:
         body = options["content"] = opened(call.content)
-        if isinstance(body, SentFile) and isinstance(http, httpx.AsyncClient):
+        if isinstance(http, httpx.AsyncClient):
             headers["Content-Length"] = str(body.bytes)
             options["content"] = _blocks(body)
     if call.files is not None:
@@ -125,6 +127,6 @@ def _tell(answer: httpx.Response, watch: Watch | None) -> None:
         watch(answer.num_bytes_downloaded, int(answer.headers.get("Content-Length", 0)))
 
 
-async def _blocks(file: SentFile) -> AsyncIterator[bytes]:
+async def _blocks(file: SentBytes | SentFile) -> AsyncIterator[bytes]:
     while block := file.read(_BLOCK):
         yield block

@@ -3,6 +3,7 @@
 ClientError
 ├── OtherVersion           the service answered what this client doesn't read
 ├── Unreachable            nobody answered at that address, or the connection broke
+│   └── UploadBroken       it broke in an upload; says whether that may be stored
 └── ProblemError           the service answered with a problem (RFC 9457)
     ├── BadRequest         400: a header, query or body that can't be parsed
     ├── Unauthorized       401: no valid key
@@ -45,6 +46,21 @@ class ClientError(Exception):
 
 class Unreachable(ClientError):
     """Nobody answered, or the connection broke and the call may not be repeated. Check the address and the service."""
+
+
+class UploadBroken(Unreachable):
+    """The connection broke in an upload, also in its last attempt. Repeating it is safe: what is there already isn't
+    stored twice.
+
+    `sent` bytes of `total` were handed to the connection. `may_be_stored`: these were all, and only the answer is
+    missing; otherwise nothing is stored.
+    """
+
+    def __init__(self, text: str, sent: int, total: int, may_be_stored: bool) -> None:
+        super().__init__(text)
+        self.sent = sent
+        self.total = total
+        self.may_be_stored = may_be_stored
 
 
 class OtherVersion(ClientError):

@@ -29,6 +29,21 @@ class SentFile(io.FileIO):
         return data
 
 
+class SentBytes(io.BytesIO):
+    """As `SentFile`, for bytes in memory."""
+
+    def __init__(self, body: bytes, watch: Watch | None) -> None:
+        super().__init__(body)
+        self.bytes = len(body)
+        self._watch = watch
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if self._watch is not None:
+            self._watch(self.tell(), self.bytes)
+        return data
+
+
 class Upload:
     """A push in a thread of its own. Entering begins it, leaving waits for it and raises what it raised.
 

@@ -45,12 +45,12 @@ def test_a_team_stores_at_most_so_many_bytes(access: Access, registry: Registry,
     for refused in (
         lambda: registry.create_adapter("base", "fraud:b", **content(b"3" * 6)),
         lambda: registry.add_version("fraud:a", **content(b"3" * 6)),
-        lambda: registry.change_weights("fraud:a", **content(b"3" * 6)),
+        lambda: registry.add_if_changed("fraud:a", **content(b"3" * 6)),
     ):
         with pytest.raises(LimitReached, match="has stored 20 bytes, and its limit `stored_bytes` is 25: 6 more"):
             refused()
     assert {blob.digest for blob in blobs.list_blobs()} == kept
-    registry.change_weights("fraud:a", **content(b"3" * 5))
+    registry.add_if_changed("fraud:a", **content(b"3" * 5))
     assert access.stored_use("fraud") == StoredUse(1, 25)
 
 

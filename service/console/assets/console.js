@@ -150,14 +150,19 @@ function bring(event) {
   if (part(".json")) form.append("config", part(".json"));
   if (part(".safetensors")) form.append("weights", part(".safetensors"));
   if (document.getElementById("unmatched").checked) form.append("accept_unmatched", "true");
-  if (!adapter) form.append("name", document.getElementById("name").value);
+  if (adapter) form.append("if_changed", "true");
+  else form.append("name", document.getElementById("name").value);
   if (isCheck) form.append("dry_run", "true");
   const target = adapter ? `adapters/${encodeURIComponent(adapter)}/versions` : `models/${encodeURIComponent(document.getElementById("model").value)}/adapters`;
   const sent = document.getElementById("sent"), request = new XMLHttpRequest(); // fetch says nothing of what was sent
   request.open("POST", `${here}/${target}`);
   request.setRequestHeader("X-CSRF-Token", document.querySelector("meta[name=csrf]").content);
   request.upload.onprogress = (progress) => { sent.hidden = false; sent.max = progress.total; sent.value = progress.loaded; };
-  request.onerror = () => say("The upload broke off. Nothing was stored; send it again.");
+  let isSent = false;
+  request.upload.onload = () => { isSent = true; };
+  request.onerror = () => say(isSent && !isCheck
+    ? "All of it was sent, but the answer is missing: it may be stored. Look at the adapter before you send it again."
+    : "The upload broke off. Nothing was stored; send it again.");
   request.onload = () => {
     sent.hidden = true;
     const answer = JSON.parse(request.responseText);
@@ -171,7 +176,7 @@ function outcome(good, answer, isCheck, address) {
   const card = document.createElement("section"), title = document.createElement("h2"), list = document.createElement("ul");
   card.className = "card";
   title.className = good ? "same" : "wrong";
-  title.textContent = !good ? answer.detail : isCheck ? `${answer.reference} would be stored` : answer.unchanged ? `${answer.reference} was there already` : `${answer.reference} is stored`;
+  title.textContent = !good ? answer.detail : answer.unchanged ? `${answer.reference} has these bytes and this config already` : isCheck ? `${answer.reference} would be stored` : `${answer.reference} is stored`;
   const lines = good
     ? [`${answer.method}, ${answer.parameters} numbers, ${answer.target_count} targets`, answer.digest, ...answer.warnings]
     : [...(answer.errors || []).map((error) => `${error.loc.join(".")}: ${error.message}`), ...(answer.hint ? [answer.hint] : [])];

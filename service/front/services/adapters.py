@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from models_registry.errors import Damaged, NotFound, RegistryError
@@ -109,7 +108,7 @@ class Adapters:
     def check_version(
         self, name: str, new: NewVersion, *, if_match: Collection[str] | None = None, force: bool = True
     ) -> CreatedAdapter:
-        """The dry run of `add_version`, or, without `force`, of `change_weights`: all of it but storing and
+        """The dry run of `add_version`, or, without `force`, of `add_if_changed`: all of it but storing and
         attaching."""
         model, draft = self._drafts.version(name, new)
         number, same = self._registry.plan_version(name, if_match=if_match, made_for=draft.fingerprint, **draft.content)
@@ -117,26 +116,24 @@ class Adapters:
             return _kept(same, draft.checkpoint.warnings, new.metadata)
         return CreatedAdapter(draft.as_version(model, name, number, new.labels), draft.checkpoint.warnings)
 
-    def change_weights(
-        self,
-        name: str,
-        *,
-        weights: bytes | Path,
-        metadata: Mapping[str, Any] | None = None,
-        if_match: Collection[str] | None = None,
+    def add_if_changed(
+        self, name: str, new: NewVersion, *, if_match: Collection[str] | None = None, once: Once | None = None
     ) -> CreatedAdapter:
-        """As `add_version` with the newest version's own config; but that version, `unchanged`, where it has these
-        weights already: `metadata` of other content is then not stored, which is a warning."""
-        model, draft = self._drafts.version(name, NewVersion(weights, metadata=metadata))
-        hosted = self._beside_hosts.prepare(model, name, draft)
-        version, changed = self._registry.change_weights(
-            name, if_match=if_match, made_for=draft.fingerprint, **draft.content
-        )
-        self._snapshot.refresh()
-        warnings = draft.checkpoint.warnings
-        if changed:
-            return CreatedAdapter(version, (*warnings, *self._attach(version, hosted)))
-        return _kept(version, warnings, metadata)
+        """As `add_version`; but the newest version, `unchanged`, where it has this config and these weights already:
+        metadata of other content is then not stored, which is a warning, nor are labels."""
+
+        def add() -> CreatedAdapter:
+            model, draft = self._drafts.version(name, new)
+            hosted = self._beside_hosts.prepare(model, name, draft)
+            warnings, content, labels = draft.checkpoint.warnings, draft.content, new.labels
+            put = partial(self._registry.add_if_changed, if_match=if_match, made_for=draft.fingerprint, once=once)
+            version, changed = put(name, warnings=warnings, labels=labels, **content)
+            self._snapshot.refresh()
+            if changed:
+                return CreatedAdapter(version, (*warnings, *self._attach(version, hosted)))
+            return _kept(version, warnings, new.metadata)
+
+        return create_once(once, self._recall, add)
 
     # ---- reading --------------------------------------------------------------------------------------------
 

@@ -77,7 +77,7 @@ def test_an_upload_is_checked_before_it_is_stored(client: TestClient) -> None:
     other = safetensors(**{name: tensor * 2 for name, tensor in WEIGHTS.items()})
     would_be = expect(bring(client, "/adapters/brought/versions", LORA, other, dry_run="true"), 200)
     assert (would_be["reference"], client.get("/adapters/brought").json()["version"]) == ("brought@2", 1)
-    assert expect(bring(client, "/adapters/brought/versions", LORA, other), 200)["version"] == 2
+    assert expect(bring(client, "/adapters/brought/versions", LORA, other), 201)["version"] == 2
 
 
 def test_a_wrong_upload_lists_everything_that_is_wrong(client: TestClient) -> None:

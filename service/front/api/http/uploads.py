@@ -105,6 +105,17 @@ class UploadedVersionBody(_AdapterBody):
     )
 
 
+class NextVersionBody(UploadedVersionBody):
+    """A new version of an adapter, which may be wanted only where it differs from the newest one."""
+
+    if_changed: bool = Field(
+        default=False,
+        description="Store nothing where the newest version has this config and these weights already: 200, "
+        "`unchanged`.",
+        examples=[True],
+    )
+
+
 class UploadedAdapterBody(UploadedVersionBody):
     """A trained adapter as PEFT saved it: its two files, of any media type, or one .zip with both."""
 
@@ -128,15 +139,15 @@ async def read_new_adapter(
             yield body
 
 
-async def read_new_version(request: Request, settings: TheSettings) -> AsyncGenerator[UploadedVersionBody]:
+async def read_new_version(request: Request, settings: TheSettings) -> AsyncGenerator[NextVersionBody]:
     """Raises as `read_new_adapter` does."""
     media_type_of(request, MULTIPART)
-    async with _read_upload(UploadedVersionBody, request, settings) as body:
+    async with _read_upload(NextVersionBody, request, settings) as body:
         yield body
 
 
 NewAdapterBody = Annotated[FreshAdapterBody | UploadedAdapterBody, Depends(read_new_adapter)]
-NewVersionBody = Annotated[UploadedVersionBody, Depends(read_new_version)]
+NewVersionBody = Annotated[NextVersionBody, Depends(read_new_version)]
 
 
 @asynccontextmanager

@@ -30,8 +30,8 @@ from service.front.api.http.uploads import (
     FreshAdapterBody,
     NewAdapterBody,
     NewVersionBody,
+    NextVersionBody,
     UploadedAdapterBody,
-    UploadedVersionBody,
 )
 from service.front.api.problems import documented
 from service.front.requests import Accepted, NewAdapter, NewVersion
@@ -154,10 +154,13 @@ def describe_version(
     "/adapters/{name}/versions",
     status_code=201,
     responses={
-        200: {"model": CreatedAnswer, "description": "What the request would store without `dry_run`"},
+        200: {
+            "model": CreatedAnswer,
+            "description": "What would be stored without `dry_run`, or the newest version where it is the same",
+        },
         **documented(400, 404, 409, 412, 413, 415, 422, 507),
     },
-    openapi_extra=reads({MULTIPART: UploadedVersionBody}),
+    openapi_extra=reads({MULTIPART: NextVersionBody}),
     dependencies=[Reason],
 )
 def add_version(
@@ -174,6 +177,9 @@ def add_version(
     new = NewVersion(body.weights, body.config, body.metadata, body.labels, accept)
     if body.dry_run:
         response.status_code = 200
-        return show_created(engine.adapters.check_version(name, new, if_match=if_match))
-    created = engine.adapters.add_version(name, new, if_match=if_match, once=asked_once(key, request, body))
+        force = not body.if_changed
+        return show_created(engine.adapters.check_version(name, new, if_match=if_match, force=force))
+    add = engine.adapters.add_if_changed if body.if_changed else engine.adapters.add_version
+    created = add(name, new, if_match=if_match, once=asked_once(key, request, body))
+    response.status_code = 200 if created.unchanged else 201
     return show_new_version(created, response)

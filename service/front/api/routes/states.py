@@ -172,10 +172,8 @@ def put_state(
     if how.dry_run:
         response.status_code = 200
         return show_created(engine.adapters.check_version(name, new, if_match=if_match, force=how.force))
-    if how.force:
-        created = engine.adapters.add_version(name, new, if_match=if_match)
-    else:
-        created = engine.adapters.change_weights(name, weights=weights, metadata=metadata, if_match=if_match)
+    put = engine.adapters.add_version if how.force else engine.adapters.add_if_changed
+    created = put(name, new, if_match=if_match)
     response.status_code = 200 if created.unchanged else 201
     return show_new_version(created, response)
 

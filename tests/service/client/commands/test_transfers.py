@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from apps import LORA
+from breaking import breaking_way
 from safetensors.torch import load_file
 
-from service.client import Client
+from service.client import CheckpointFiles, Client
 
 from .conftest import Command
 
@@ -75,3 +76,18 @@ def test_without_torch_the_way_is_named(command: Command, pickled: Path, monkeyp
     assert ran.code == 1
     assert "pip install torch" in ran.err
     assert "has no adapter_model.bin" in command("convert", str(pickled.parent)).err
+
+
+def test_a_push_that_breaks_off_says_that_nothing_was_stored_and_may_be_repeated(
+    command: Command, client: Client, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = {"first.lora_A.weight": torch.ones(43_000, 4), "first.lora_B.weight": torch.ones(8, 43_000)}
+    directory = CheckpointFiles.of({**LORA, "target_modules": ["first"], "r": 43_000}, weights).save(tmp_path / "wide")
+    with breaking_way(address) as way:
+        monkeypatch.setenv("ADAPTERS_URL", way.address)
+        way.after = 1_000_000
+        broken = command("push", str(directory), "cut-here", "--base", "mlp", "--yes")
+        assert (broken.code, broken.out) == (3, "")
+        assert "nothing was stored" in broken.err
+        way.after = None
+        assert command("push", str(directory), "cut-here", "--base", "mlp", "--yes").out == "cut-here@1\n"

@@ -62,6 +62,20 @@ def test_a_dry_run_of_a_version_checks_everything_and_stores_nothing(client: Tes
     assert len(client.get("/adapters/next").json()["versions"]) == 1
 
 
+def test_a_version_can_be_wanted_only_where_it_differs(client: TestClient) -> None:
+    expect(client.post(PATH, **as_form(CONFIG, WEIGHTS, name="differing")), 201)
+    address = "/adapters/differing/versions"
+    for more in ({}, {"dry_run": "true"}):
+        same = expect(client.post(address, **as_form(CONFIG, WEIGHTS, if_changed="true", **more)), 200)
+        assert (same["reference"], same["unchanged"]) == ("differing@1", True)
+    other = json.dumps({**json.loads(CONFIG), "lora_alpha": 3}).encode()
+    keyed = {"Idempotency-Key": "differing"}
+    for _ in range(2):
+        changed = client.post(address, headers=keyed, **as_form(other, WEIGHTS, if_changed="true"))
+        assert expect(changed, 201)["reference"] == "differing@2"
+    assert expect(client.post(address, **as_form(other, WEIGHTS)), 201)["reference"] == "differing@3"
+
+
 @pytest.mark.parametrize("accepted", ["flavour", "other,flavour", '["flavour"]', ["other", "flavour"]])
 def test_an_unknown_key_of_a_config_is_refused_unless_it_is_accepted(
     client: TestClient, accepted: str | list[str]
