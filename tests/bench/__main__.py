@@ -24,6 +24,7 @@ from tests.bench.hop import hopping
 from tests.bench.hostile import attacking
 from tests.bench.injection import injecting, loading
 from tests.bench.joining import joining
+from tests.bench.overlap import overlapping
 from tests.bench.pairs import pairing
 from tests.bench.persisting import persisting
 from tests.bench.registry import registering
@@ -41,6 +42,7 @@ BENCHES: Mapping[str, Callable[[Path], Iterator[Figure | Count]]] = {
     "joining": joining,
     "computing": computing,
     "writing": writing,
+    "overlapping": overlapping,
     "calling": calling,
     "comparing": comparing,
     "residing": residing,

@@ -6,7 +6,7 @@ with routing.active(4) as made:     # a step of rows 0 to 3; those without a com
     model(rows)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from models_registry.injection.kernels.kernel_table import KernelTable, Stacking
@@ -81,6 +81,14 @@ class SequenceRouting:
         self._made.clear()
         return held > 0
 
+    def apart(self, compositions: Sequence[Composition]) -> AbstractContextManager[Routing]:
+        """Forwards inside the `with` are of a batch that has one row of tokens for each of these `compositions`, such
+        as prompts. Each row is computed by itself, and has the bits that it has alone. Raises as `place` does."""
+        for composition in compositions:
+            self._check(composition)
+        own = [tuple(composition.items()) for composition in compositions]
+        return routing(self._model, Routing(len(own), _apart(own), Stacking.of(ONE_BY_ONE), NO_COPIES))
+
     def forget(self, name: str) -> None:
         """Give up what was copied of an adapter, which has been ejected or replaced."""
         if self._pages.forget(name) or any(name == own for row in self._rows for own, _ in row):
@@ -97,8 +105,11 @@ class SequenceRouting:
             self._made.clear()
 
     def _make(self, rows: int) -> Routing:
-        """Every row a segment of its own: neighbours that have the same composition are not computed together, for then
-        they would have other bits than alone."""
         own = (*self._rows[:rows], *((),) * (rows - len(self._rows)))
-        segments = tuple(Segment(slice(row, row + 1), key) for row, key in enumerate(own) if key)
-        return Routing(rows, segments, Stacking.of(ONE_BY_ONE), NO_COPIES, Paging(self._pages, own))
+        return Routing(rows, _apart(own), Stacking.of(ONE_BY_ONE), NO_COPIES, Paging(self._pages, own))
+
+
+def _apart(compositions: Sequence[CompositionKey]) -> tuple[Segment, ...]:
+    """Every row a segment of its own: neighbours that have the same composition are not computed together, for then
+    they would have other bits than alone."""
+    return tuple(Segment(slice(row, row + 1), key) for row, key in enumerate(compositions) if key)

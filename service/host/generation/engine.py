@@ -1,14 +1,15 @@
 """Writes texts step by step: any number of them at once, each by its own adapters, while others begin and end.
 
-Runs on the model's own thread. Each step admits waiting texts, computes at most one chunk of one prompt, and then the
-next token of every text whose prompt is computed.
+Runs on the model's own thread. Each step admits waiting texts, computes at most one chunk of prompts, and then the next
+token of every text whose prompt is computed.
 """
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import torch
@@ -25,7 +26,7 @@ from service.host.execution.model_runner import OutOfMemory, acting, blame_on_in
 from service.host.generation.answer import TextAnswer
 from service.host.generation.capacity import require_capacity
 from service.host.generation.prefixes import Prefixes
-from service.host.generation.proof import example_prompts, writes_as_generate
+from service.host.generation.proof import example_prompts, reads_together, writes_as_generate
 from service.host.generation.sampler import Sampler, draw
 from service.host.generation.schedule import Schedule, rows_for
 from service.host.generation.sequence import TextSequence
@@ -95,7 +96,9 @@ class Engine:
         """Find out whether it writes what the model's own `generate` writes. Before, and where it doesn't, it takes no
         job."""
         with without_routing(self._adapted):
-            self._is_proven = writes_as_generate(self._stepper, self._writer, example_prompts(spec))
+            prompts = example_prompts(spec)
+            self._is_proven = writes_as_generate(self._stepper, self._writer, prompts)
+            self._schedule.reads_together = self._is_proven and reads_together(self._stepper, prompts)
         self._slots.shrink(0, 0)
 
     @property
@@ -130,9 +133,10 @@ class Engine:
         with torch.inference_mode():
             self._drop()
             self._admit()
-            self._prefill()
+            ends = {chunk.sequence: chunk.end for chunk in self._schedule.next_chunks()}
+            self._compute(partial(self._prefill, ends), tuple(ends))
             decoding = self._schedule.decoding
-            self._decode(decoding)
+            self._compute(self._decode, decoding)
             if not self._schedule.running:
                 self._slots.shrink(0, 0)
         self._stats = replace(
@@ -147,9 +151,10 @@ class Engine:
 
     def fail_all(self, error: BaseException) -> None:
         """Write none of its texts any further, because of this."""
-        for answer in {sequence.answer: None for sequence in self._schedule.all}:
-            explain(self._name, answer.job, error)
-            self._end(answer, CancelledError())
+        with torch.inference_mode():
+            for answer in {sequence.answer: None for sequence in self._schedule.all}:
+                explain(self._name, answer.job, error)
+                self._end(answer, CancelledError())
 
     @property
     def _max_positions(self) -> int:
@@ -182,28 +187,7 @@ class Engine:
                     cached_tokens=self._stats.cached_tokens + sequence.cached,
                 )
 
-    def _prefill(self) -> None:
-        chunk = self._schedule.next_chunk()
-        if chunk is None:
-            return
-        sequence, begun = chunk.sequence, time.monotonic()
-        try:
-            with blame_on_inputs(), acting(self._adapted, self._adapted.routed_alone(sequence.composition)):
-                ids = sequence.prompt.ids[chunk.start : chunk.end]
-                logits = self._stepper.prefill(chunk.slot, ids, chunk.start)
-            require_coverage(self._adapted, [sequence.selection])
-        except OutOfMemory as error:
-            if not self._make_room():
-                self._fail(sequence, error)
-            return
-        except BaseException as error:  # a module may raise anything
-            self._fail(sequence, error)
-            return
-        sequence.computed = chunk.end
-        self._prefixes.keep(chunk.slot, sequence.composition_key, sequence.prompt.ids[: chunk.end])
-        self._draw([sequence], logits, begun)
-
-    def _decode(self, sequences: Sequence[TextSequence]) -> None:
+    def _compute(self, forward: Callable[[Sequence[TextSequence]], Tensor], sequences: Sequence[TextSequence]) -> None:
         """Together; if that fails in two halves, and so on: an error is then only the text's that caused it."""
         running = self._schedule.running
         sequences = [sequence for sequence in sequences if sequence in running]
@@ -212,7 +196,7 @@ class Engine:
         begun = time.monotonic()
         try:
             with blame_on_inputs():
-                logits = self._forward(running, sequences)
+                logits = forward(sequences)
         except OutOfMemory as error:
             if not self._make_room():
                 self._fail(sequences[0], error)
@@ -223,31 +207,49 @@ class Engine:
             if len(sequences) == 1:
                 self._fail(sequences[0], error)
                 return
-            log.debug("model %s writes %d texts in halves", self._name, len(sequences), exc_info=error)
+            log.debug("model %s computes %d texts in halves", self._name, len(sequences), exc_info=error)
         else:
-            for sequence in sequences:
-                sequence.computed += 1
             self._draw(sequences, logits, begun)
             return
         # Only here, for the error would keep alive what the forward took.
         middle = (len(sequences) + 1) // 2
-        self._decode(sequences[:middle])
-        self._decode(sequences[middle:])
+        self._compute(forward, sequences[:middle])
+        self._compute(forward, sequences[middle:])
 
-    def _forward(self, running: Sequence[TextSequence], sequences: Sequence[TextSequence]) -> Tensor:
-        """Logits of `sequences` [rows, vocabulary]. Those of the others that are `running` are rows of the base; what
-        is put into their slots lies where their own next token will be."""
-        chosen = set(sequences)
-        ids = [sequence.next_id if sequence in chosen else 0 for sequence in running]
-        rows = rows_for(len(running))
+    def _prefill(self, ends: Mapping[TextSequence, int], sequences: Sequence[TextSequence]) -> Tensor:
+        """Logits of `sequences` [rows, vocabulary] behind what is computed of their prompts now, up to `ends`."""
+        start = sequences[0].computed
+        slots = [self._schedule.slot_of(sequence) for sequence in sequences]
+        with acting(self._adapted, self._routing.apart([sequence.composition for sequence in sequences])):
+            chunks = [sequence.prompt.ids[start : ends[sequence]] for sequence in sequences]
+            logits = self._stepper.prefill(slots, chunks, start)
+        require_coverage(self._adapted, [sequence.selection for sequence in sequences])
+        for slot, sequence in zip(slots, sequences, strict=True):
+            sequence.computed = ends[sequence]
+            self._prefixes.keep(slot, sequence.composition_key, sequence.prompt.ids[: sequence.computed])
+        for sequence in sequences:
+            if sequence.computed == sequence.prompt_length and (places := self._schedule.end_reading(sequence)):
+                longest = max(self._schedule.running[slot].computed for slot in places)
+                self._slots.swap(*places, longest)
+        return logits
+
+    def _decode(self, sequences: Sequence[TextSequence]) -> Tensor:
+        """Logits of `sequences` [rows, vocabulary], whose next tokens are computed. Those of the others that decode are
+        rows of the base; what is put into their slots lies where their own next token will be."""
+        decoding, chosen = self._schedule.decoding, set(sequences)
+        rows = rows_for(len(decoding))
         for row in range(rows):
-            is_chosen = row < len(running) and running[row] in chosen
-            self._routing.place(row, running[row].composition if is_chosen else {})
+            is_chosen = row < len(decoding) and decoding[row] in chosen
+            self._routing.place(row, decoding[row].composition if is_chosen else {})
+        ids = [sequence.next_id if sequence in chosen else 0 for sequence in decoding]
+        positions = [sequence.computed for sequence in self._schedule.running]
         with self._routing.active(rows):
-            logits = self._stepper.decode(ids, [sequence.computed for sequence in running])
-        if len(sequences) == len(running):
+            logits = self._stepper.decode(ids, positions[: len(ids)], positions[len(ids) :])
+        for sequence in sequences:
+            sequence.computed += 1
+        if len(sequences) == len(decoding):
             return logits
-        own = [row for row, sequence in enumerate(running) if sequence in chosen]
+        own = [row for row, sequence in enumerate(decoding) if sequence in chosen]
         return logits[torch.tensor(own, device=logits.device)]
 
     def _draw(self, sequences: Sequence[TextSequence], logits: Tensor, begun: float) -> None:
@@ -312,9 +314,8 @@ class Engine:
     def _remove(self, sequence: TextSequence) -> None:
         self._move(self._schedule.remove(sequence))
 
-    def _move(self, moved: tuple[int, int] | None) -> None:
-        if moved is not None:
-            source, slot = moved
+    def _move(self, moves: Iterable[tuple[int, int]]) -> None:
+        for source, slot in moves:
             self._slots.move(source, slot, self._schedule.running[slot].computed)
 
 

@@ -32,10 +32,20 @@ def writes_as_generate(stepper: Stepper, writer: Writer, prompts: Sequence[Promp
     return [_cut(row, ends) for row in ours] == [_cut(row, ends) for row in theirs]
 
 
+def reads_together(stepper: Stepper, prompts: Sequence[Prompt]) -> bool:
+    """Whether a prompt has the same logits, bit by bit, whether it is read alone or with another."""
+    with torch.inference_mode():
+        alone = [_read(stepper, [slot], [prompt]) for slot, prompt in enumerate(prompts)]
+        together = _read(stepper, range(len(prompts)), prompts)
+    return torch.equal(torch.cat(alone), together)
+
+
+def _read(stepper: Stepper, slots: Sequence[int], prompts: Sequence[Prompt]) -> Tensor:
+    return stepper.prefill(slots, [prompt.ids for prompt in prompts], 0)
+
+
 def _on_slots(stepper: Stepper, prompts: Sequence[Prompt]) -> list[list[int]]:
-    rows: list[list[int]] = []
-    for slot, prompt in enumerate(prompts):
-        rows.append([int(stepper.prefill(slot, prompt.ids, 0)[0].argmax())])
+    rows = [[int(_read(stepper, [slot], [prompt])[0].argmax())] for slot, prompt in enumerate(prompts)]
     for step in range(TOKENS - 1):
         positions = [len(prompt.ids) + step for prompt in prompts]
         logits = stepper.decode([row[-1] for row in rows], positions)

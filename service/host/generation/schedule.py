@@ -1,8 +1,9 @@
 """Which texts run, in which slots, and what each step computes. Pure Python: it sees lengths, never tensors.
 
-Running texts have the slots 0, 1, …; a text that ends is replaced by the last one. A text is read in chunks of `CHUNK`
-tokens from position 0, one chunk a step, and then written token by token together with all others. So what is computed
-for a text follows from the text alone. Teams take turns: for slots, and for the chunk of each step.
+Running texts have the slots 0, 1, …: first those that are written token by token, which share each step, then those
+whose prompts are still read. A prompt is read in chunks of `CHUNK` tokens from position 0; chunks of a few lengths, so
+that several short ones share a step. So what is computed for a text follows from the text alone. Teams take turns: for
+slots, and for the chunks of each step.
 """
 
 from collections import Counter
@@ -15,12 +16,25 @@ from service.host.scheduling.team_turns import TeamTurns
 CHUNK: Final = 128
 FEWEST_ROWS: Final = 4
 """With fewer rows, a processor's matrix products give a row other bits than with more."""
+FEWEST_TOKENS: Final = 8
 FEWEST_POSITIONS: Final = 128
 
 
 def rows_for(count: int) -> int:
-    """How many rows a decode step for so many texts has: one of a fixed set, so that a text's bits don't depend on how
-    many others there are."""
+    """How many rows a decode step for so many texts has. Multiples, so that a text's bits don't depend on how many
+    others there are: threads that share the rows get as many each, and no fewer than `FEWEST_ROWS`."""
+    return max(1, -(-count // FEWEST_ROWS)) * FEWEST_ROWS
+
+
+def tokens_for(count: int) -> int:
+    """How many tokens are computed for a chunk of so many: one of a few lengths. Chunks of one length can share a step,
+    in which each has the bits that it has alone."""
+    multiple = max(FEWEST_TOKENS, 1 << max(0, (count - 1).bit_length() - 2))
+    return -(-count // multiple) * multiple
+
+
+def slots_for(count: int) -> int:
+    """How many slots there are for so many texts."""
     return max(FEWEST_ROWS, 1 << (count - 1).bit_length())
 
 
@@ -31,7 +45,7 @@ def room_for(length: int) -> int:
 
 def positions_of(count: int, longest: int) -> int:
     """Of all slots, for so many texts."""
-    return rows_for(count) * room_for(longest)
+    return slots_for(count) * room_for(longest)
 
 
 class Schedulable(Protocol):
@@ -58,9 +72,13 @@ class Chunk(Generic[T]):
     """Positions of a prompt that are computed next."""
 
     sequence: T
-    slot: int
     start: int
     end: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Those of one shape can be computed together."""
+        return self.start, tokens_for(self.end - self.start)
 
 
 class Schedule(Generic[T]):
@@ -69,8 +87,12 @@ class Schedule(Generic[T]):
     def __init__(self, max_rows: int, max_positions: int | None = None) -> None:
         self._max_rows = max_rows
         self.max_positions = max_positions
+        self.reads_together = True
+        """Whether a step may read chunks of several prompts."""
         self._waiting: TeamTurns[T] = TeamTurns()
         self._running: list[T] = []
+        self._read = 0
+        """The prompts of so many running texts are computed: of the first ones."""
         self._turns: dict[T, int] = {}
         self._turn = 0
         self._read_at: dict[str, int] = {}
@@ -130,46 +152,66 @@ class Schedule(Generic[T]):
             admitted.append(sequence)
         return tuple(admitted)
 
-    def next_chunk(self) -> Chunk[T] | None:
-        """Of the text that has waited longest among those whose prompts aren't computed yet: of the team whose last
-        chunk is longest ago."""
-        unread = [
-            (self._read_at.get(sequence.team, -1), self._turns[sequence], slot)
-            for slot, sequence in enumerate(self._running)
-            if sequence.computed < sequence.prompt_length
-        ]
+    def next_chunks(self) -> tuple[Chunk[T], ...]:
+        """The first is that of the text that has waited longest among those whose prompts aren't computed yet: of the
+        team whose last chunk is longest ago. Others are of its shape; all together have at most `CHUNK` tokens."""
+        unread = sorted(
+            self._running[self._read :], key=lambda one: (self._read_at.get(one.team, -1), self._turns[one])
+        )
         if not unread:
-            return None
-        *_, slot = min(unread)
-        sequence = self._running[slot]
-        self._chunks += 1
-        self._read_at[sequence.team] = self._chunks
+            return ()
+        chunks = [self._chunk_of(sequence) for sequence in unread]
+        alike = [chunk for chunk in chunks if chunk.shape == chunks[0].shape]
+        _, tokens = chunks[0].shape
+        chosen = alike[: max(1, CHUNK // tokens) if self.reads_together else 1]
+        for chunk in chosen:
+            self._chunks += 1
+            self._read_at[chunk.sequence.team] = self._chunks
+        return tuple(chosen)
+
+    @staticmethod
+    def _chunk_of(sequence: T) -> Chunk[T]:
         start = sequence.computed
-        return Chunk(sequence, slot, start, min(sequence.prompt_length, start - start % CHUNK + CHUNK))
+        return Chunk(sequence, start, min(sequence.prompt_length, start - start % CHUNK + CHUNK))
+
+    def end_reading(self, sequence: T) -> tuple[int, int] | None:
+        """Its prompt is computed: it takes part in decode steps from now on. Returns two slots whose texts change
+        places; None where none has to."""
+        slot, first = self.slot_of(sequence), self._read
+        self._read += 1
+        self._running[slot], self._running[first] = self._running[first], sequence
+        return None if slot == first else (slot, first)
 
     @property
     def decoding(self) -> tuple[T, ...]:
-        """Those that take part in a decode step, by slot."""
-        return tuple(sequence for sequence in self._running if sequence.computed >= sequence.prompt_length)
+        """Those that take part in a decode step, by slot. They have the first ones."""
+        return tuple(self._running[: self._read])
 
     def slot_of(self, sequence: T) -> int:
         return self._running.index(sequence)
 
-    def remove(self, sequence: T) -> tuple[int, int] | None:
-        """It has ended. Returns the slot of the last text and the one that it moves to; None where none has to move."""
+    def remove(self, sequence: T) -> tuple[tuple[int, int], ...]:
+        """It has ended. Returns the slots of texts that move, and where to, in this order."""
         self._is_short = False
         if sequence not in self._turns:
             self._waiting.remove(sequence.team, sequence)
-            return None
-        slot, last = self.slot_of(sequence), len(self._running) - 1
+            return ()
+        hole = self.slot_of(sequence)
+        ends = [len(self._running) - 1]
+        if hole < self._read:
+            self._read -= 1
+            ends.insert(0, self._read)
+        moves: list[tuple[int, int]] = []
+        for last in ends:
+            if hole != last:
+                self._running[hole] = self._running[last]
+                moves.append((last, hole))
+            hole = last
+        self._running.pop()
         del self._turns[sequence]
-        moved = self._running.pop()
-        if not any(other.team == sequence.team for other in (moved, *self._running) if other is not sequence):
+        if all(other.team != sequence.team for other in self._running):
             self._read_at.pop(sequence.team, None)
-        if slot == last:
-            return None
-        self._running[slot] = moved
-        return last, slot
+        return tuple(moves)
 
     @property
     def first_to_yield(self) -> T | None:
@@ -182,13 +224,13 @@ class Schedule(Generic[T]):
             positions[sequence.team] += sequence.most_positions
         return max(self._running, key=lambda sequence: (positions[sequence.team], self._turns[sequence]))
 
-    def put_back(self, sequence: T) -> tuple[int, int] | None:
+    def put_back(self, sequence: T) -> tuple[tuple[int, int], ...]:
         """Take its slot for lack of memory. It is the next one of its team to get another, once a text has ended.
         Returns as `remove`."""
-        moved = self.remove(sequence)
+        moves = self.remove(sequence)
         self._waiting.add_first(sequence.team, sequence)
         self._is_short = True
-        return moved
+        return moves
 
     def _admits(self, sequence: T) -> bool:
         if not self._running:

@@ -1,7 +1,7 @@
 """Keys and values of the texts that are being written, as the cache that a transformers model writes to.
 
 Each text has a slot and begins at its position 0, so no row is padded on the left. In a forward, the cache holds either
-one slot's next positions or the next position of each of the first slots.
+the next positions of some slots or the next position of each of the first ones.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from service.host.generation.schedule import room_for, rows_for
+from service.host.generation.schedule import room_for, slots_for
 
 VIEW: Final = 64
 """Attention looks at so many positions, or a multiple."""
@@ -20,15 +20,15 @@ VIEW: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Positions `start` to `end` of one slot."""
+    """Positions `start` to `end` of these `slots` [rows]."""
 
-    slot: int
+    slots: Tensor
     start: int
     end: int
 
     def write(self, kept: Tensor, new: Tensor) -> Tensor:
-        kept[self.slot : self.slot + 1, :, self.start : self.end] = new
-        return kept[self.slot : self.slot + 1, :, : self.end]
+        kept[self.slots, :, self.start : self.end] = new
+        return kept[self.slots, :, : self.end] if self.start else new
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,9 @@ class KeyValueSlots(Cache):
     """`count` slots of `room` positions; memory is taken at the first forward. Use it under `torch.inference_mode`."""
 
     def __init__(self, layers: int) -> None:
-        self.count = rows_for(1)
+        self.count = slots_for(1)
         self.room = room_for(1)
-        self.forward: Chunk | Step = Chunk(0, 0, 0)
+        self.forward: Chunk | Step = Chunk(torch.empty(0, dtype=torch.long), 0, 0)
         self._layers = [SlotLayer(self) for _ in range(layers)]
         super().__init__(layers=list[Any](self._layers))
 
@@ -116,24 +116,31 @@ class KeyValueSlots(Cache):
         """What one position of one slot takes; 0 before the first forward."""
         return self.bytes // (self.count * self.room)
 
-    def place(self, slot: int, start: int, end: int) -> None:
-        """The next forward computes these positions of one slot."""
-        self._reserve(slot + 1, end)
-        self.forward = Chunk(slot, start, end)
+    def place(self, slots: Tensor, start: int, end: int) -> None:
+        """The next forward computes these positions of `slots` [rows]."""
+        self._reserve(int(slots.max()) + 1, end)
+        self.forward = Chunk(slots, start, end)
 
     def view(self, positions: Tensor, longest: int) -> int:
-        """The next forward computes one position of each of the first slots, `positions` [rows], at most `longest`.
-        Returns how many positions attention looks at."""
-        self._reserve(len(positions), longest + 1)
+        """The next forward computes one position of each of the first slots, `positions` [rows], of which the texts'
+        are at most `longest`. Returns how many positions attention looks at."""
+        self._reserve(len(positions), int(positions.max()) + 1)
         view = min(-(-(longest + 1) // VIEW) * VIEW, self.room)
         self.forward = Step(torch.arange(len(positions), device=positions.device), positions, view)
         return view
 
     def move(self, source: int, slot: int, length: int) -> None:
-        """The text of `length` positions in slot `source` is now in `slot`."""
-        for layer in self._layers:
+        """The text of `length` positions in slot `source` is now in `slot`. One of none may have a slot that no forward
+        has needed yet."""
+        for layer in self._layers if length else ():
             for tensor in layer.tensors:
                 tensor[slot, :, :length] = tensor[source, :, :length]
+
+    def swap(self, slot: int, other: int, length: int) -> None:
+        """Two texts, of at most `length` positions, change places."""
+        for layer in self._layers:
+            for tensor in layer.tensors:
+                tensor[[slot, other], :, :length] = tensor[[other, slot], :, :length]
 
     def clear(self, slot: int) -> None:
         """A forward may have left numbers there that aren't finite: hidden ones would still spoil a text."""
@@ -155,12 +162,12 @@ class KeyValueSlots(Cache):
 
     def shrink(self, count: int, longest: int) -> None:
         """Only so many slots of so many positions are needed: give the rest of the memory back."""
-        count, room = rows_for(count), room_for(longest)
+        count, room = slots_for(count), room_for(longest)
         if (count, room) != (self.count, self.room):
             self._resize(count, room)
 
     def _reserve(self, count: int, length: int) -> None:
-        count, room = max(self.count, rows_for(count)), max(self.room, room_for(length))
+        count, room = max(self.count, slots_for(count)), max(self.room, room_for(length))
         if (count, room) != (self.count, self.room):
             self._resize(count, room)
 

@@ -1,4 +1,4 @@
-"""Runs a causal language model on slots: a part of one prompt, or the next token of every text.
+"""Runs a causal language model on slots: parts of prompts, or the next token of every text.
 
 The model's own code and attention stay as they are; positions and masks are given to it. Knows no adapters.
 """
@@ -12,8 +12,9 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from service.host.generation.chunk_ends import ChunkEnds
 from service.host.generation.masks import Masks
-from service.host.generation.schedule import rows_for
+from service.host.generation.schedule import rows_for, tokens_for
 from service.host.generation.slots import KeyValueSlots
 
 CACHE_NAMES: Final = ("cache", "past_key_values")
@@ -23,36 +24,42 @@ PLAIN_LAYERS: Final = (DynamicLayer, DynamicSlidingWindowLayer)
 class Stepper:
     """Forwards of `model`, whose keys and values are in `slots`. Use it under `torch.inference_mode`."""
 
-    def __init__(self, model: PreTrainedModel, masks: Masks, cache_name: str, keeps_logits: bool) -> None:
+    def __init__(self, model: PreTrainedModel, masks: Masks, cache_name: str) -> None:
         config: Any = model.config.get_text_config()
         self.slots: Final = KeyValueSlots(config.num_hidden_layers)
         self._model = model
         self._masks = masks
+        self._ends = ChunkEnds(model.get_output_embeddings())
         self._more: dict[str, Any] = {cache_name: self.slots, "use_cache": True, "return_dict": True}
-        if keeps_logits:
-            self._more["logits_to_keep"] = 1
 
-    def prefill(self, slot: int, ids: Sequence[int], start: int) -> Tensor:
-        """Compute `ids` at the positions of `slot` from `start`; before them all must be computed. Returns the logits
-        [1, vocabulary] behind the last."""
-        end = start + len(ids)
-        self.slots.place(slot, start, end)
-        return self._forward(torch.tensor([ids]), torch.arange(start, end)[None], end)
+    def prefill(self, slots: Sequence[int], chunks: Sequence[Sequence[int]], start: int) -> Tensor:
+        """Compute the ids of `chunks` at the positions of `slots` from `start`; before them all must be computed.
+        Returns the logits [chunks, vocabulary] behind the last of each.
 
-    def decode(self, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
-        """Compute one token of each of the first slots, at its own position. Returns logits [rows, vocabulary]; rows
-        are filled up with the first tokens of slots that are free."""
-        idle = [0] * (rows_for(len(ids)) - len(ids))
-        at = torch.tensor([*positions, *idle], device=self._model.device)
+        All are filled up to one length. What fills them lies behind a chunk, where nothing looks before it is computed
+        again, and has the last position's embedding, for a model may have no further one."""
+        length = tokens_for(max(map(len, chunks)))
+        ends = torch.tensor([len(chunk) - 1 for chunk in chunks])
+        ids = torch.tensor([[*chunk, *[0] * (length - len(chunk))] for chunk in chunks])
+        positions = start + torch.arange(length).minimum(ends[:, None])
+        self.slots.place(torch.tensor(slots, device=self._model.device), start, start + length)
+        with self._ends.only(ends.to(self._model.device)):
+            return self._ends.of(self._forward(ids, positions, start + length))
+
+    def decode(self, ids: Sequence[int], positions: Sequence[int], idle: Sequence[int] = ()) -> Tensor:
+        """Compute one token of each of the first slots, at its own position. Returns logits [rows, vocabulary]. Rows
+        are filled up: those of the slots behind write to their positions in `idle`, or to 0."""
+        more = rows_for(len(ids)) - len(ids)
+        at = torch.tensor([*positions, *[*idle, *[0] * more][:more]], device=self._model.device)
         view = self.slots.view(at, max(positions))
-        return self._forward(torch.tensor([*ids, *idle])[:, None], at[:, None], view)[: len(ids)]
+        return self._forward(torch.tensor([*ids, *[0] * more])[:, None], at[:, None], view)[: len(ids), -1]
 
     def _forward(self, ids: Tensor, positions: Tensor, view: int) -> Tensor:
         device = self._model.device
         positions = positions.to(device)
         masks = self._masks.of(positions, view)
         outputs: Any = self._model(input_ids=ids.to(device), position_ids=positions, attention_mask=masks, **self._more)
-        logits: Tensor = outputs.logits[:, -1]
+        logits: Tensor = outputs.logits
         return logits.float()
 
 
@@ -68,7 +75,7 @@ def stepper_for(model: PreTrainedModel) -> Stepper | None:
         return None
     if not hasattr(model.config.get_text_config(), "num_hidden_layers") or not _is_plain(model):
         return None
-    return Stepper(model, masks, cache_name, "logits_to_keep" in names)
+    return Stepper(model, masks, cache_name)
 
 
 def _is_plain(model: PreTrainedModel) -> bool:

@@ -14,7 +14,7 @@ from writing import WritingHost
 
 from models_registry.errors import Conflict, DeadlinePassed, Invalid, Unavailable
 from models_registry.inputs.values import Inputs
-from service.host.generation import engine
+from service.host.generation import engine, schedule
 from service.host.generation.stepper import Stepper
 from service.protocol.stats import TextStats
 from service.protocol.texts import TextPart
@@ -159,7 +159,7 @@ def test_texts_that_share_steps_share_their_time(
     asked = writing.ask("a b c", "d e", max_new_tokens=6)
     steps.let_go()
     (used,) = asked.result(TIMEOUT_S).used
-    prompts = 2
+    prompts = 1  # read together
     assert used.forward_s == pytest.approx(prompts + len(steps.rows))
     assert 2 in steps.rows
 
@@ -179,6 +179,36 @@ def test_a_text_that_fails_fails_alone(writing: WritingHost, steps: Steps) -> No
         bad.result(TIMEOUT_S)
     together = [asked.result(TIMEOUT_S).outputs["text"] for asked in good]
     assert together == [writing.write(text, max_new_tokens=6) for text in ("a b c", "d e", "f g")]
+
+
+def test_an_error_in_no_forward_fails_the_texts_and_not_the_model(
+    writing: WritingHost, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    asked = writing.ask("a b c", "d e f", "g", max_new_tokens=20)
+    steps.wait_for_one()
+    with monkeypatch.context() as broken:
+        broken.setattr(engine.Engine, "_admit", fail)
+        steps.let_go()
+        with pytest.raises(RuntimeError, match="nobody foresaw this"):
+            asked.result(TIMEOUT_S)
+    assert writing.write("a b c", max_new_tokens=4)
+
+
+def test_texts_that_wait_to_be_read_move_to_free_slots(
+    writing: WritingHost, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "CHUNK", 8)  # one prompt a step
+
+    def ask(place: int) -> Future[HostAnswer]:
+        return writing.ask(PROMPTS[place % len(PROMPTS)], max_new_tokens=1 + place % 2, ignore_eos=True)
+
+    asked = [ask(place) for place in range(12)]
+    steps.let_go()
+    together = [one.result(TIMEOUT_S).outputs for one in asked]
+    assert together == [ask(place).result(TIMEOUT_S).outputs for place in range(12)]
 
 
 def test_a_text_whose_time_is_over_ends(writing: WritingHost, steps: Steps) -> None:
@@ -220,7 +250,7 @@ def test_a_host_that_gives_up_answers_at_once(writing: WritingHost, steps: Steps
 def test_a_model_that_does_not_write_on_slots_as_it_generates_is_left_to_generate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Stepper, "decode", lambda self, ids, positions: torch.zeros(len(ids), 31))
+    monkeypatch.setattr(Stepper, "decode", lambda self, ids, positions, idle=(): torch.zeros(len(ids), 31))
     writing = WritingHost(tmp_path)
     assert len(writing.write("a b c", max_new_tokens=6)[0].split()) > 1
     assert not writing.engine.jobs
@@ -255,8 +285,8 @@ def test_a_text_whose_logits_are_no_numbers_fails_alone(
 ) -> None:
     decode = Stepper.decode
 
-    def broken(stepper: Stepper, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
-        logits = decode(stepper, ids, positions)
+    def broken(stepper: Stepper, ids: Sequence[int], positions: Sequence[int], idle: Sequence[int] = ()) -> Tensor:
+        logits = decode(stepper, ids, positions, idle)
         logits[[position > 20 for position in positions]] = torch.nan
         return logits
 

@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from service.host.generation.schedule import CHUNK, Schedule, room_for, rows_for
+from service.host.generation.schedule import CHUNK, FEWEST_TOKENS, Schedule, room_for, rows_for, slots_for, tokens_for
 
 
 @dataclass(eq=False)
@@ -21,8 +21,28 @@ def texts(names: str, **how: int | bool | str) -> list[Text]:
     return [Text(name, **how) for name in names]  # pyright: ignore[reportArgumentType] - each has its own type
 
 
-def test_a_step_has_one_of_a_few_row_counts() -> None:
-    assert [rows_for(count) for count in (1, 4, 5, 8, 9, 17, 33, 64)] == [4, 4, 8, 8, 16, 32, 64, 64]
+def read(schedule: Schedule[Text]) -> str:
+    """Compute the chunks of one step."""
+    chunks = schedule.next_chunks()
+    for chunk in chunks:
+        chunk.sequence.computed = chunk.end
+        if chunk.end == chunk.sequence.prompt_length:
+            schedule.end_reading(chunk.sequence)
+    return "".join(chunk.sequence.name for chunk in chunks)
+
+
+def test_the_rows_of_a_step_are_a_multiple_of_four() -> None:
+    assert [rows_for(count) for count in (0, 1, 4, 5, 8, 9, 33, 64)] == [4, 4, 4, 8, 8, 12, 36, 64]
+
+
+def test_a_chunk_is_filled_up_to_one_of_a_few_lengths() -> None:
+    lengths = [tokens_for(count) for count in range(1, CHUNK + 1)]
+    assert sorted(set(lengths)) == [8, 16, 24, 32, 48, 64, 96, 128]
+    assert all(count <= length < count + max(FEWEST_TOKENS, count / 2) for count, length in enumerate(lengths, 1))
+
+
+def test_there_are_few_numbers_of_slots() -> None:
+    assert [slots_for(count) for count in (0, 1, 4, 5, 9, 33, 64)] == [4, 4, 4, 8, 16, 64, 64]
 
 
 def test_slots_grow_by_doubling() -> None:
@@ -38,15 +58,38 @@ def test_texts_begin_in_their_order_as_slots_are_free() -> None:
     assert schedule.admit() == (third,)
 
 
-def test_who_ends_is_replaced_by_the_last_one() -> None:
+def test_a_text_that_ends_is_replaced_by_the_last_one() -> None:
     schedule: Schedule[Text] = Schedule(8)
     first, *_, last = waiting = texts("abcd")
     schedule.add(waiting)
     schedule.admit()
-    assert schedule.remove(first) == (3, 0)
+    assert schedule.remove(first) == ((3, 0),)
     assert running(schedule) == "dbc"
-    assert schedule.remove(schedule.running[2]) is None
-    assert schedule.remove(last) == (1, 0)
+    assert schedule.remove(schedule.running[2]) == ()
+    assert schedule.remove(last) == ((1, 0),)
+
+
+def test_texts_that_decode_have_the_first_slots() -> None:
+    schedule: Schedule[Text] = Schedule(8)
+    schedule.add([*texts("ab"), *texts("cd", prompt_length=3 * CHUNK), *texts("ef")])
+    schedule.admit()
+    assert read(schedule) == "abef"
+    assert running(schedule) == "abefcd"
+    assert "".join(text.name for text in schedule.decoding) == "abef"
+    assert schedule.remove(schedule.running[1]) == ((3, 1), (5, 3))
+    assert running(schedule) == "afedc"
+    assert "".join(text.name for text in schedule.decoding) == "afe"
+
+
+def test_a_prompt_that_is_read_before_earlier_ones_changes_places() -> None:
+    schedule: Schedule[Text] = Schedule(8)
+    long, *_, short = waiting = [*texts("ab", prompt_length=3 * CHUNK), *texts("c")]
+    schedule.add(waiting)
+    schedule.admit()
+    assert schedule.end_reading(short) == (2, 0)
+    assert running(schedule) == "cba"
+    assert schedule.end_reading(long) == (2, 1)
+    assert schedule.decoding == (short, long)
 
 
 def test_a_prompt_is_read_in_chunks_that_end_at_fixed_positions() -> None:
@@ -55,26 +98,37 @@ def test_a_prompt_is_read_in_chunks_that_end_at_fixed_positions() -> None:
     schedule.add(waiting)
     schedule.admit()
     chunks: list[tuple[int, int]] = []
-    while chunk := schedule.next_chunk():
-        chunks.append((chunk.start, chunk.end))
-        text.computed = chunk.end
+    while chosen := schedule.next_chunks():
+        ((start, end),) = [(chunk.start, chunk.end) for chunk in chosen]
+        chunks.append((start, end))
+        text.computed = end
+        if end == text.prompt_length:
+            schedule.end_reading(text)
     assert chunks == [(0, CHUNK), (CHUNK, 2 * CHUNK), (2 * CHUNK, 2 * CHUNK + 3)]
 
 
-def test_prompts_are_read_one_after_another_and_only_then_decoded() -> None:
+def test_prompts_are_only_then_decoded_when_all_of_them_is_read() -> None:
     schedule: Schedule[Text] = Schedule(8)
-    first, second = waiting = texts("ab")
-    schedule.add(waiting)
+    schedule.add([*texts("a", prompt_length=CHUNK + 1), *texts("b")])
     schedule.admit()
-    chunk = schedule.next_chunk()
-    assert chunk is not None
-    assert chunk.sequence is first
     assert schedule.decoding == ()
-    first.computed = 5
-    chunk = schedule.next_chunk()
-    assert chunk is not None
-    assert (chunk.sequence, chunk.slot) == (second, 1)
-    assert schedule.decoding == (first,)
+    assert [read(schedule) for _ in range(4)] == ["a", "a", "b", ""]
+    assert running(schedule) == "ab"
+
+
+def test_chunks_of_one_shape_are_read_together_up_to_the_chunks_tokens() -> None:
+    schedule: Schedule[Text] = Schedule(64)
+    schedule.add([*texts("a", prompt_length=30), *texts("x"), *texts("bcdef", prompt_length=25)])
+    schedule.admit()
+    assert [read(schedule) for _ in range(3)] == ["abcd", "x", "ef"]
+
+
+def test_prompts_are_read_one_by_one_where_they_do_not_stay_apart() -> None:
+    schedule: Schedule[Text] = Schedule(8)
+    schedule.reads_together = False
+    schedule.add(texts("abc"))
+    schedule.admit()
+    assert [read(schedule) for _ in range(3)] == ["a", "b", "c"]
 
 
 def test_a_text_waits_until_its_most_positions_fit_beside_the_others() -> None:
@@ -97,7 +151,7 @@ def test_texts_that_began_last_lose_their_slots_first() -> None:
     schedule.add(waiting)
     schedule.admit()
     assert schedule.first_to_yield is third
-    assert schedule.put_back(third) is None
+    assert schedule.put_back(third) == ()
     assert schedule.first_to_yield is second
     assert schedule.admit() == ()
     schedule.remove(first)
@@ -138,11 +192,17 @@ def test_the_chunks_of_steps_go_round_the_teams() -> None:
     schedule: Schedule[Text] = Schedule(8)
     schedule.add([*texts("ab", team="A", prompt_length=3 * CHUNK), *texts("x", team="B", prompt_length=2 * CHUNK)])
     schedule.admit()
-    read = ""
-    while chunk := schedule.next_chunk():
-        read += chunk.sequence.name
-        chunk.sequence.computed = chunk.end
-    assert read == "axaxabbb"
+    assert [read(schedule) for _ in range(8)] == [*"axaxabbb"]
+
+
+def test_a_quiet_teams_prompt_is_read_before_a_busy_ones_many() -> None:
+    schedule: Schedule[Text] = Schedule(64)
+    schedule.add(texts("abcd", team="A", prompt_length=CHUNK // 2))
+    schedule.admit()
+    assert read(schedule) == "ab"
+    schedule.add(texts("x", team="B", prompt_length=CHUNK // 2))
+    schedule.admit()
+    assert [read(schedule) for _ in range(2)] == ["xc", "d"]
 
 
 def test_the_team_that_uses_most_gives_a_slot_back_first() -> None:

@@ -57,7 +57,7 @@ def test_each_row_gets_the_logits_of_its_own_text(name: str) -> None:
     steps = stepper(made)
     texts = [list(ids) for ids in PROMPTS]
     for slot, ids in enumerate(texts):
-        torch.testing.assert_close(steps.prefill(slot, ids, 0)[0], expected(made, ids))
+        torch.testing.assert_close(steps.prefill([slot], [ids], 0)[0], expected(made, ids))
     for token in range(TOKENS):
         positions = [len(ids) for ids in texts]
         for ids in texts:
@@ -74,19 +74,62 @@ def test_a_prompt_may_be_read_in_chunks(name: str) -> None:
     steps = stepper(made)
     ids = [3 + place % 30 for place in range(20)]
     for start in range(0, 18, 6):
-        steps.prefill(1, ids[start : start + 6], start)
-    torch.testing.assert_close(steps.prefill(1, ids[18:], 18)[0], expected(made, ids))
+        steps.prefill([1], [ids[start : start + 6]], start)
+    torch.testing.assert_close(steps.prefill([1], [ids[18:]], 18)[0], expected(made, ids))
+
+
+@pytest.mark.parametrize("name", MODELS)
+@torch.inference_mode()
+def test_prompts_that_are_read_together_have_the_bits_that_each_has_alone(name: str) -> None:
+    steps = stepper(model(name).float())
+    prompts = [[3 + (place + 5 * row) % 25 for place in range(9 + row)] for row in range(6)]
+    together = steps.prefill(range(6), prompts, 0)
+    kept = [steps.slots.read(slot, 0, len(ids)) for slot, ids in enumerate(prompts)]
+    for ids, logits, own in zip(prompts, together, kept, strict=True):
+        assert torch.equal(steps.prefill([7], [ids], 0)[0], logits)
+        assert all(map(torch.equal, steps.slots.read(7, 0, len(ids)), own))
+
+
+@torch.inference_mode()
+def test_a_text_has_the_same_bits_at_every_number_of_rows() -> None:
+    steps = stepper(model("llama").float())
+    logits: list[Tensor] = []
+    for rows in (1, 5, 9, 20):
+        for slot in range(rows):
+            steps.prefill([slot], [[3, 4, 5 + slot]], 0)
+        logits.append(steps.decode([7] * rows, [3] * rows)[0])
+    assert all(torch.equal(logits[0], others) for others in logits[1:])
+
+
+@torch.inference_mode()
+def test_slots_behind_those_of_a_step_keep_their_texts() -> None:
+    made = model("llama")
+    steps = stepper(made)
+    steps.prefill([0, 1], [[3, 4], [5, 6, 7]], 0)
+    steps.decode([9], [2], [3])
+    torch.testing.assert_close(steps.prefill([1], [[8]], 3)[0], expected(made, [5, 6, 7, 8]))
+
+
+@torch.inference_mode()
+def test_two_texts_change_places() -> None:
+    made = model("llama")
+    steps = stepper(made)
+    steps.prefill([0, 1], [[3, 4], [5, 6, 7]], 0)
+    steps.slots.swap(0, 1, 3)
+    first, second = steps.decode([9, 8], [3, 2])
+    torch.testing.assert_close(first, expected(made, [5, 6, 7, 9]))
+    torch.testing.assert_close(second, expected(made, [3, 4, 8]))
 
 
 @torch.inference_mode()
 def test_a_text_goes_on_in_another_slot_and_in_larger_ones() -> None:
     made = model("llama")
     steps = stepper(made)
-    steps.prefill(0, [9, 9], 0)
-    steps.prefill(1, [3, 4, 5], 0)
+    steps.prefill([0], [[9, 9]], 0)
+    steps.prefill([1], [[3, 4, 5]], 0)
     steps.slots.move(1, 0, 3)
     room = steps.slots.room
-    steps.prefill(7, [6] * (room + 1), 0)
+    steps.prefill([7], [[6] * (room + 1)], 0)
     assert (steps.slots.count, steps.slots.room) == (8, 2 * room)
     torch.testing.assert_close(steps.decode([6], [3])[0], expected(made, [3, 4, 5, 6]))
     steps.slots.shrink(1, 4)
@@ -98,19 +141,19 @@ def test_a_text_goes_on_in_another_slot_and_in_larger_ones() -> None:
 def test_a_prefix_that_was_read_serves_another_slot() -> None:
     made = model("llama")
     steps = stepper(made)
-    steps.prefill(0, [3, 4, 5, 6], 0)
+    steps.prefill([0], [[3, 4, 5, 6]], 0)
     steps.slots.write(2, 0, steps.slots.read(0, 0, 3))
-    torch.testing.assert_close(steps.prefill(2, [9], 3)[0], expected(made, [3, 4, 5, 9]))
+    torch.testing.assert_close(steps.prefill([2], [[9]], 3)[0], expected(made, [3, 4, 5, 9]))
 
 
 @torch.inference_mode()
 def test_what_is_not_a_number_stays_in_its_slot_until_it_is_cleared() -> None:
     made = model("llama")
     steps = stepper(made)
-    steps.prefill(0, [3, 4, 5], 0)
+    steps.prefill([0], [[3, 4, 5]], 0)
     steps.slots.write(0, 0, [torch.full_like(tensor, torch.nan) for tensor in steps.slots.read(0, 0, 3)])
     steps.slots.clear(0)
-    steps.prefill(0, [3, 4], 0)
+    steps.prefill([0], [[3, 4]], 0)
     torch.testing.assert_close(steps.decode([5], [2])[0], expected(made, [3, 4, 5]))
 
 
