@@ -19,7 +19,8 @@ from tests.bench.crowd import crowding
 from tests.bench.deaths import dying
 from tests.bench.downloads import downloading
 from tests.bench.fairness import being_fair
-from tests.bench.figures import Count, Figure
+from tests.bench.figures import Count, Figure, Share
+from tests.bench.fleet import simulating
 from tests.bench.hop import hopping
 from tests.bench.hostile import attacking
 from tests.bench.injection import injecting, loading
@@ -35,7 +36,7 @@ from tests.bench.statements import asking
 from tests.bench.texts import writing
 
 MODELS = Path("var/models")
-BENCHES: Mapping[str, Callable[[Path], Iterator[Figure | Count]]] = {
+BENCHES: Mapping[str, Callable[[Path], Iterator[Figure | Count | Share]]] = {
     "injecting": injecting,
     "loading": loading,
     "mixing": mixing,
@@ -60,6 +61,7 @@ BENCHES: Mapping[str, Callable[[Path], Iterator[Figure | Count]]] = {
     "hostile": attacking,
     "fairness": being_fair,
     "authenticating": authenticating,
+    "fleet": simulating,
 }
 
 

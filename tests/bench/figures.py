@@ -39,6 +39,20 @@ class Count:
         return f"{self.work:<52} {self.ours:>10}      {self.note:<69} goal {self.goal:<7} {verdict}"
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One line of the table that is a part of a whole, which is to be at least its goal."""
+
+    work: str
+    ours: float
+    note: str
+    goal: float
+
+    def __str__(self) -> str:
+        verdict = "met" if self.ours >= self.goal else "MISSED"
+        return f"{self.work:<52} {self.ours:>10.1%}      {self.note:<69} goal {self.goal:<7.1%} {verdict}"
+
+
 def medians(works: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Seconds of each work, its median over `rounds`; the works take turns within a round."""
     taken: dict[str, list[float]] = {name: [] for name in works}
