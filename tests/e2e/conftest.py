@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from e2e.documents import README, blocks_of, run_block
 from e2e.process import ROOT, Service
 
 from service.demo.base_models import prepare_base_models
@@ -30,3 +31,18 @@ def service(demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="session")
 def http(service: Service) -> httpx.Client:
     return service.http
+
+
+@pytest.fixture(scope="session")
+def terminal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the README's calls are pasted: like the checkout, it has the demo's files, and it may be written to."""
+    directory = tmp_path_factory.mktemp("terminal")
+    for name in ("service", ".venv"):
+        (directory / name).symlink_to(ROOT / name)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def printed(service: Service, terminal: Path) -> list[str]:
+    """What the README's calls and its snippet print, pasted as they stand; the service has their `pirate` then."""
+    return [run_block(service, block, terminal) for block in blocks_of(README) if block.runs]

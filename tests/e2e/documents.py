@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.process import Service
+from e2e.process import ROOT, Service
 
+README = ROOT / "README.md"
 BLOCK = re.compile(r"^(?:<!-- (.*) -->\n)?```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 IMPORT = re.compile(r"^(?:from|import) .*\n", re.MULTILINE)
 ADDRESS = re.compile(r"(?:127\.0\.0\.1|localhost):8000")

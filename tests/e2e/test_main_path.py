@@ -5,28 +5,11 @@ import re
 from pathlib import Path
 
 import httpx
-import pytest
-from e2e.documents import blocks_of, run_block, shown_keys
+from e2e.documents import README, blocks_of, shown_keys
 from e2e.process import ROOT, Service
 from safetensors.torch import load
 
-README = ROOT / "README.md"
 PROMPT = "Tell me about the sea."
-
-
-@pytest.fixture(scope="module")
-def terminal(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the calls are pasted: like the checkout, it has the demo's files, and it may be written to."""
-    directory = tmp_path_factory.mktemp("terminal")
-    for name in ("service", ".venv"):
-        (directory / name).symlink_to(ROOT / name)
-    return directory
-
-
-@pytest.fixture(scope="module")
-def printed(service: Service, terminal: Path) -> list[str]:
-    """What the three calls and the snippet print, pasted as they stand."""
-    return [run_block(service, block, terminal) for block in blocks_of(README) if block.runs]
 
 
 def test_both_demo_models_are_ready(http: httpx.Client) -> None:

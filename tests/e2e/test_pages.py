@@ -52,12 +52,12 @@ BESIDE = {f"decisions/{page.name}" for page in (DOCS / "decisions").glob("0*.md"
 
 
 @pytest.fixture(scope="module")
-def open_service(service: Service) -> Service:
-    """Without keys; it has what the pages take for granted."""
+def open_service(service: Service, printed: list[str]) -> Service:
+    """Without keys; it has what the pages take for granted, also what a reader of the README has pasted."""
+    assert printed
     save(tiny_llama(), word_tokenizer(), service.own_root / "my-model")
     shutil.copytree(PIRATE, service.own_root / "mate")
     _like_a_checkout(service)
-    service.run(f"adapters --url {service.address} push {PIRATE} pirate --base smollm2 --yes")
     return service
 
 

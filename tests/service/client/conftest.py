@@ -12,9 +12,9 @@ from service.bootstrap import create_app
 from service.client import Client
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A service with no base model."""
+    """A service of the file's own, with no base model."""
     listener = socket.create_server(("127.0.0.1", 0))
     app = create_app(settings_in(tmp_path_factory.mktemp("client")))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None))
@@ -25,7 +25,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     thread.join()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def client(address: str) -> Iterator[Client]:
     """Hosts `mlp`; adapters have names of their own."""
     with Client(address) as client:
