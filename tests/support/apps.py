@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from databases import sqlite_url, write_migrated
 from safetensors.torch import load, save
 from starlette.testclient import TestClient
 from torch import Tensor
@@ -21,10 +22,14 @@ SAFETENSORS = {"content-type": "application/vnd.safetensors"}
 
 
 def settings_in(directory: Path, **others: Any) -> Settings:
-    """Hosts share the test's process, which takes less time; tests/e2e has them in processes of their own."""
+    """Hosts share the test's process and the database is migrated already, which takes less time; tests/e2e has
+    processes and databases as operators do."""
+    file = directory / "registry.db"
+    if "database_url" not in others and not file.exists():
+        write_migrated(file)
     return Settings(
         transport=others.pop("transport", "in_process"),
-        database_url=others.pop("database_url", f"sqlite:///{directory}/registry.db"),
+        database_url=others.pop("database_url", sqlite_url(file)),
         blob_url=f"file:{directory}/blobs",
         model_roots=(directory / "models",),
         factories=("bases:*", "gated:*"),

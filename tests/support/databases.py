@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -48,6 +49,19 @@ read -r _
 
 def sqlite_url(file: Path) -> str:
     return f"sqlite:///{file}"
+
+
+def write_migrated(file: Path) -> None:
+    """A SQLite database at this code's schema; migrating each anew takes longer."""
+    file.write_bytes(_migrated())
+
+
+@cache
+def _migrated() -> bytes:
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "registry.db"
+        migrate(sqlite_url(file))
+        return file.read_bytes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,10 @@
 """Fixtures of tests that speak to an engine: a conftest.py imports those that its folder uses."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from databases import write_migrated
 from engines import Running, Start
 from gated import GATES, Gate, gate_named
 
@@ -12,9 +12,9 @@ from service.protocol.types import HostLimits
 
 
 @pytest.fixture
-def start(tmp_path: Path, migrated_file: Path) -> Iterator[Start]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """Starts engines on one registry, and closes them at the end."""
-    shutil.copyfile(migrated_file, tmp_path / "registry.db")
+    write_migrated(tmp_path / "registry.db")
     running: list[Running] = []
 
     def start(limits: HostLimits | None = None) -> Running:

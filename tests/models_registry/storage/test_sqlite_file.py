@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from databases import sqlite_url
+from databases import sqlite_url, write_migrated
 from sqlalchemy import select, update
 
 from models_registry.errors import Unavailable
@@ -16,8 +16,9 @@ from models_registry.storage.tables import GenerationRow
 
 
 @pytest.fixture
-def file(tmp_path: Path, migrated_file: Path) -> Path:
-    return Path(shutil.copyfile(migrated_file, tmp_path / "registry.db"))
+def file(tmp_path: Path) -> Path:
+    write_migrated(tmp_path / "registry.db")
+    return tmp_path / "registry.db"
 
 
 @pytest.fixture

@@ -1,5 +1,4 @@
 import itertools
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from databases import sqlite_url
+from databases import sqlite_url, write_migrated
 from engines import IA3, TIMEOUT_S, Running
 from gated import Gate
 from registering import build
@@ -69,9 +68,9 @@ def test_a_step_by_step_view_is_the_registry_itself(registry: Registry, snapshot
 
 
 @pytest.fixture
-def unwatched(tmp_path: Path, migrated_file: Path) -> Iterator[Registry]:
+def unwatched(tmp_path: Path) -> Iterator[Registry]:
     """A registry that no engine looks at."""
-    shutil.copyfile(migrated_file, tmp_path / "unwatched.db")
+    write_migrated(tmp_path / "unwatched.db")
     with closing(open_database(sqlite_url(tmp_path / "unwatched.db"))) as database:
         registry = Registry(database, open_blob_store(f"file:{tmp_path}/unwatched"))
         build(registry, "m")
