@@ -6,7 +6,7 @@ from e2e.process import Service, until
 from e2e.replicas.pair import LORA, MODEL, Pair, answered_by
 
 REFUSED = {401, 429}
-"""An unknown key; and after ten requests with such ones in a minute, whichever tests sent them, one that has to wait."""
+"""An unknown key; and after ten requests with such ones in a minute, of whichever test, one that has to wait."""
 
 
 def member(service: Service, team: str) -> dict[str, Any]:
