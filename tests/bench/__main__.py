@@ -31,6 +31,7 @@ from tests.bench.persisting import persisting
 from tests.bench.registry import registering
 from tests.bench.residency import residing
 from tests.bench.serving import serving
+from tests.bench.sizing import sizing
 from tests.bench.starting import starting
 from tests.bench.statements import asking
 from tests.bench.texts import writing
@@ -52,6 +53,7 @@ BENCHES: Mapping[str, Callable[[Path], Iterator[Figure | Count | Share]]] = {
     "pairing": pairing,
     "dying": dying,
     "starting": starting,
+    "sizing": sizing,
     "crowding": crowding,
     "sending": sending,
     "downloading": downloading,
