@@ -93,6 +93,7 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
+    from service.console.identity_provider import IdentityProvider
     from service.front.access.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -239,7 +240,7 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     app.state.engine = engine
     app.state.loras = LoraDirectories(engine.adapters, engine.names, settings.lora_root, settings.max_upload_bytes)
     app.state.key_ring = ring
-    app.state.tokens = _open_tokens(settings, ring)
+    app.state.tokens, app.state.identity_provider = _open_identity(settings, ring)
     app.state.refusals = refusals = Refusals(access)
     exchange = LimitExchange(TeamSpending(database), engine.admission.teams).exchange
     bookkeeping = Periodic("bookkeeping of access", BOOKKEEPING_S, refusals.flush, ring.flush, exchange)
@@ -263,9 +264,9 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
             await run_in_threadpool(tracing.shutdown)
 
 
-def _open_tokens(settings: Settings, ring: KeyRing) -> "Tokens | None":
+def _open_tokens(settings: Settings, ring: KeyRing, audience: str | None) -> "Tokens | None":
     """None where no identity provider is set."""
-    if settings.oidc_issuer is None or settings.oidc_audience is None:
+    if settings.oidc_issuer is None or audience is None:
         return None
     # Only here, because cryptography is a large library that keys don't need.
     from service.front.access.issuer_keys import IssuerKeys
@@ -273,12 +274,28 @@ def _open_tokens(settings: Settings, ring: KeyRing) -> "Tokens | None":
 
     rules = TokenRules(
         settings.oidc_issuer,
-        settings.oidc_audience,
+        audience,
         settings.oidc_algorithms,
         settings.oidc_team_claim,
         settings.oidc_role_claim,
     )
     return Tokens(rules, IssuerKeys(settings.oidc_issuer), ring)
+
+
+def _open_identity(settings: Settings, ring: KeyRing) -> "tuple[Tokens | None, IdentityProvider | None]":
+    return _open_tokens(settings, ring, settings.oidc_audience), _open_identity_provider(settings, ring)
+
+
+def _open_identity_provider(settings: Settings, ring: KeyRing) -> "IdentityProvider | None":
+    """For the console's login. None where no identity provider is set, or the service has no name there."""
+    tokens = _open_tokens(settings, ring, settings.oidc_client_id)
+    if tokens is None or settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    from service.console.identity_provider import IdentityProvider, Registration
+
+    secret = secret_of(settings.oidc_client_secret)
+    registration = Registration(settings.oidc_issuer, settings.oidc_client_id, secret, settings.oidc_scopes)
+    return IdentityProvider(registration, tokens)
 
 
 def _tracing() -> "TracerProvider | None":

@@ -107,6 +107,13 @@ class Settings(BaseSettings):
     """The claim of a token that names its caller's team; `a.b` is a member of `a`."""
     oidc_role_claim: str = Field(default="role", min_length=1)
     """The claim of a token that names its caller's role, or several of which the highest counts."""
+    oidc_client_id: str | None = Field(default=None, min_length=1)
+    """What the service is called at the identity provider: with it, people [sign in to the
+    console](../guides/console.md#by-an-identity-provider) there."""
+    oidc_client_secret: SecretStr | None = Field(default=None, min_length=1)
+    """The secret that goes with it, where the provider gave one."""
+    oidc_scopes: Names = ("openid",)
+    """What the console's login asks the provider for, split at `,`; those that bring the claims of team and role."""
     oidc_algorithms: Algorithms = ("RS256", "ES256")
     """Signatures that tokens may have, split at `,`; also `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES384`,
     `ES512`, `EdDSA`."""
@@ -137,6 +144,8 @@ class Settings(BaseSettings):
         if self.oidc_issuer is not None and self.oidc_audience is None:
             # Without one, a token that somebody got for another application would be good here.
             raise ValueError("with an issuer, ADAPTER_SERVICE_OIDC_AUDIENCE must say for whom its tokens are made")
+        if self.oidc_client_id is not None and self.oidc_issuer is None:
+            raise ValueError("ADAPTER_SERVICE_OIDC_CLIENT_ID needs ADAPTER_SERVICE_OIDC_ISSUER")
         return self
 
     @property

@@ -10,13 +10,18 @@ from typing import Any
 
 from service.client.checkpoints import CONFIG, PICKLE, WEIGHTS
 from service.client.tensors import encode_arrays
+from service.client.uploads import Watch
+
+_BLOCK = 1 << 20
+"""Bytes."""
 
 # What the restricted unpickler raises for bytes that no pickle has, beside its refusals.
 _UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ArithmeticError, LookupError, TypeError, ValueError)
 
 
-def convert(directory: Path) -> Path:
-    """Write the weights as safetensors beside the pickle, which stays; gives the new file.
+def convert(directory: Path, progress: Watch | None = None) -> Path:
+    """Write the weights as safetensors beside the pickle, which stays; gives the new file. `progress` is called with
+    the bytes that were written, and with how many there are.
 
     Raises:
         FileNotFoundError: there is no pickle, or no config.
@@ -32,7 +37,11 @@ def convert(directory: Path) -> Path:
     json.loads((directory / CONFIG).read_bytes())
     weights = encode_arrays(_tensors(source))
     partial = target.with_name(f".{target.name}.partial")
-    partial.write_bytes(weights)
+    with partial.open("wb") as out:
+        for begin in range(0, len(weights), _BLOCK):
+            out.write(weights[begin : begin + _BLOCK])
+            if progress is not None:
+                progress(out.tell(), len(weights))
     partial.replace(target)
     return target
 

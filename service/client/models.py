@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from service.client import model_calls
-from service.client.calls import Send, SendAsync
+from service.client.calls import Send, SendAsync, follow, follow_async
+from service.client.model_calls import Steps
 from service.client.paging import items, items_async
 from service.client.records import Model
 
@@ -30,9 +31,10 @@ class Models:
         """
         return self._send(model_calls.register_model(id, source, options, wait_s))
 
-    def load(self, id: str) -> Model:
-        """Begin to load it into memory."""
-        return self._send(model_calls.load_model(id))
+    def load(self, id: str, *, wait_s: float = 0.0, progress: Steps | None = None) -> Model:
+        """Begin to load it into memory, and wait until it is there, for `wait_s` seconds at most; `progress` is called
+        with the step and with how much is done. Raises `Invalid` where it fails meanwhile."""
+        return follow(self._send, model_calls.load_model(id, wait_s, progress))
 
     def unload(self, id: str) -> Model:
         """Take it out of memory; its registration and its adapters stay."""
@@ -64,9 +66,10 @@ class AsyncModels:
         """
         return await self._send(model_calls.register_model(id, source, options, wait_s))
 
-    async def load(self, id: str) -> Model:
-        """Begin to load it into memory."""
-        return await self._send(model_calls.load_model(id))
+    async def load(self, id: str, *, wait_s: float = 0.0, progress: Steps | None = None) -> Model:
+        """Begin to load it into memory, and wait until it is there, for `wait_s` seconds at most; `progress` is called
+        with the step and with how much is done. Raises `Invalid` where it fails meanwhile."""
+        return await follow_async(self._send, model_calls.load_model(id, wait_s, progress))
 
     async def unload(self, id: str) -> Model:
         """Take it out of memory; its registration and its adapters stay."""

@@ -4,7 +4,7 @@ allowed. A browser that shows neither is led to the login.
 Stands outside of the authentication, which takes the caller from here and checks what their role may do.
 """
 
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import quote
 
 from starlette._utils import get_route_path
@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.console.pages import render
-from service.console.sessions import COOKIE, HERE, IDLE_S, LOGIN, SESSION, Session, Sessions
+from service.console.sessions import COOKIE, HERE, IDLE_S, LOGIN, SESSION, Person, Session, Sessions
 from service.front.access.caller import Caller
 from service.front.access.key_ring import KeyRing, Unknown
 from service.front.access.route_roles import is_open
@@ -24,8 +24,14 @@ HTMX: Final = "hx-request"
 """The header of what a page asks for by itself."""
 
 
+class PersonsCallers(Protocol):
+    """What an identity provider says of whom it named."""
+
+    def recall(self, person: Person) -> Caller | None: ...
+
+
 class ConsoleGate:
-    """`app.state.key_ring` is the service's."""
+    """`app.state.key_ring` is the service's, and so is `app.state.identity_provider`, None where there is none."""
 
     def __init__(self, app: ASGIApp, sessions: Sessions) -> None:
         self._app = app
@@ -40,7 +46,7 @@ class ConsoleGate:
         ring: KeyRing = scope["app"].state.key_ring
         session = self._sessions.read(request.cookies.get(COOKIE))
         scope[SESSION] = session or self._sessions.begin()
-        caller = self._caller(request, session, ring)
+        caller = self._caller(request, session, ring, scope["app"].state.identity_provider)
         if caller is not None:
             scope[CALLER] = caller
         elif is_page(request) and not is_open(path) and not _has_key(request.headers):
@@ -65,10 +71,14 @@ class ConsoleGate:
         is_asset = path.startswith(f"{HERE}/assets/")
         await self._app(scope, receive, send if is_asset else keep)
 
-    def _caller(self, request: Request, session: Session | None, ring: KeyRing) -> Caller | None:
+    def _caller(
+        self, request: Request, session: Session | None, ring: KeyRing, provider: "PersonsCallers | None"
+    ) -> Caller | None:
         """None where it is the authentication's turn to look for a key."""
         if session is not None and (caller := self._sessions.caller_of(session, ring)) is not None:
             return caller
+        if session is not None and session.person is not None and provider is not None:
+            return provider.recall(session.person)
         if _has_key(request.headers):
             return None
         try:

@@ -45,7 +45,7 @@ def render(template: str, scope: Scope, **values: Any) -> str:
             here=here,
             path=scope["path"],
             token="" if session is None else session.token,
-            signed_in=session is not None and session.key is not None,
+            signed_in=session is not None and session.is_signed_in,
             caller=caller,
             menu=[(address, title) for address, title, needed in MENU if caller.may(needed)],
             **values,

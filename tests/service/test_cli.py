@@ -18,7 +18,7 @@ from service import cli, command_settings, server
 from service.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("quiet_cli")
-SECRETS = {"admin_key", "metrics_token", "console_secret"}
+SECRETS = {"admin_key", "metrics_token", "console_secret", "oidc_client_secret"}
 
 
 @pytest.fixture

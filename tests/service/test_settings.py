@@ -53,6 +53,9 @@ def test_the_defaults_are_the_contracts() -> None:
         "oidc_audience": None,
         "oidc_team_claim": "team",
         "oidc_role_claim": "role",
+        "oidc_client_id": None,
+        "oidc_client_secret": None,
+        "oidc_scopes": ("openid",),
         "oidc_algorithms": ("RS256", "ES256"),
         "metrics_token": None,
         "console_secret": None,
@@ -252,6 +255,11 @@ def test_an_issuer_needs_an_audience_and_signatures_that_only_it_can_make(monkey
         read_settings()
     monkeypatch.setenv("ADAPTER_SERVICE_OIDC_AUDIENCE", "adapters")
     assert read_settings().oidc_algorithms == ("RS256", "ES256")
+    monkeypatch.delenv("ADAPTER_SERVICE_OIDC_ISSUER")
+    monkeypatch.setenv("ADAPTER_SERVICE_OIDC_CLIENT_ID", "console")
+    with pytest.raises(Invalid, match="ADAPTER_SERVICE_OIDC_CLIENT_ID needs"):
+        read_settings()
+    monkeypatch.setenv("ADAPTER_SERVICE_OIDC_ISSUER", "https://login.example.org/realm")
     for algorithms in ("none", "HS256", "RS256,none"):
         monkeypatch.setenv("ADAPTER_SERVICE_OIDC_ALGORITHMS", algorithms)
         with pytest.raises(Invalid, match="ADAPTER_SERVICE_OIDC_ALGORITHMS"):

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from service.client.commands.output import AsFormat, Format, counted, print_items, print_table
+from service.client.commands.progress import step_bar
 from service.client.commands.session import Session, client_of, config_path, session_of
 from service.client.usage_calls import Used
 
@@ -25,6 +26,8 @@ def add_to(app: typer.Typer) -> None:
     app.command()(login)
     app.command()(config)
     app.command()(models)
+    app.command()(load)
+    app.command()(unload)
     app.command()(usage)
     app.command()(doctor)
 
@@ -76,6 +79,35 @@ def models(context: typer.Context, shape: AsFormat = Format.TABLE) -> None:
     """The base models that the service hosts."""
     found = client_of(context).models.list()
     print_items(found, shape, ("MODEL", "STATE", "TASK", "REASON"), lambda m: (m.id, m.state, m.task, m.reason))
+
+
+def load(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="The base model.")],
+    adapter: Annotated[str | None, typer.Argument(help="An adapter on it, whose newest version is loaded too.")] = None,
+    pin: Annotated[bool, typer.Option("--pin", help="The adapter stays in memory until it is unloaded.")] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the model.")] = 600.0,
+) -> None:
+    """Bring a base model into memory, and an adapter, and wait until they are there."""
+    client = client_of(context)
+    with step_bar(f"Loading {model}") as watch:
+        state = client.models.load(model, wait_s=wait, progress=watch).state
+    if state == "ready" and adapter is not None:
+        state = str(client.adapters.load(adapter, model=model, pin=pin).raw["residency"])
+    typer.echo(f"{adapter or model} is {state}")
+
+
+def unload(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="The base model.")],
+    adapter: Annotated[str | None, typer.Argument(help="Only this adapter on it.")] = None,
+) -> None:
+    """Take a base model, or one adapter on it, out of memory. What is stored stays."""
+    client = client_of(context)
+    if adapter is None:
+        typer.echo(f"{model} is {client.models.unload(model).state}")
+    else:
+        typer.echo(f"{adapter} is {client.adapters.unload(adapter, model=model).raw['residency']}")
 
 
 def doctor(context: typer.Context) -> None:

@@ -58,7 +58,9 @@ def pull(
 
 def convert(directory: Annotated[Path, typer.Argument(help="One with adapter_model.bin.")]) -> None:
     """Write adapter_model.safetensors beside a pickle, here and with a restricted reader; nothing in it is run."""
-    typer.echo(convert_weights(directory))
+    with progress_bar("Converting") as watch:
+        written = convert_weights(directory, watch)
+    typer.echo(written)
 
 
 def _plan_of(planned: Pushed) -> str:

@@ -34,6 +34,7 @@ class Claims:
     roles: tuple[str, ...]
     until: float
     edition: int
+    nonce: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +68,18 @@ class Tokens:
         """Whose it is, where that is known already: from memory. Raises `Forbidden`."""
         with self._lock:
             claims = self._known.get(digest_of(token))
-        return self._caller(claims) if claims is not None and claims.edition == self._keys.edition else None
+        return self.caller_of(claims) if claims is not None and claims.edition == self._keys.edition else None
 
     def verify(self, token: str) -> Caller:
         """Whose it is; may block. Raises `Unknown` for one that isn't valid, `Forbidden` for one whose claims name no
         team of ours or no role, `Unavailable` while the issuer is away and its key isn't known."""
-        claims = self._verify(token)
+        claims = self.verify_claims(token)
         with self._lock:
             self._known[digest_of(token)] = claims
-        return self._caller(claims)
+        return self.caller_of(claims)
 
-    def _verify(self, token: str) -> Claims:
+    def verify_claims(self, token: str) -> Claims:
+        """What it says; may block. Raises `Unknown`, `Unavailable`."""
         try:
             header = jwt.get_unverified_header(token)
         except jwt.PyJWTError as error:
@@ -101,9 +103,12 @@ class Tokens:
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
             raise Unknown from error
         teams, roles = (_listed(found, claim) for claim in (self._rules.team_claim, self._rules.role_claim))
-        return Claims(found["sub"], teams, roles, float(found["exp"]) + CLOCK_SKEW_S, key.edition)
+        nonce = found.get("nonce")
+        until = float(found["exp"]) + CLOCK_SKEW_S
+        return Claims(found["sub"], teams, roles, until, key.edition, nonce if isinstance(nonce, str) else None)
 
-    def _caller(self, claims: Claims) -> Caller:
+    def caller_of(self, claims: Claims) -> Caller:
+        """Who that is now. Raises `Forbidden` where they name no team of ours, or no role."""
         if not claims.subject.isprintable() or not 0 < len(claims.subject) <= LONGEST_SUBJECT:
             raise Forbidden(f"The token's `sub` must be 1 to {LONGEST_SUBJECT} characters that print.")
         return Caller(self._team(claims.teams), self._role(claims.roles), SUBJECT + claims.subject)

@@ -96,6 +96,14 @@ def test_usage_counts_what_was_asked(client: TestClient) -> None:
     assert '<th scope="row">tone@1</th>' in page
 
 
+def test_each_models_load_is_drawn_by_hours(client: TestClient) -> None:
+    before = sum(item["requests"] for item in expect(client.get("/usage?group_by=model"), 200)["items"])
+    expect(client.post("/models/mlp/infer", json={"inputs": {"x": ROWS}}), 200)
+    page = get(client, "")
+    assert f'aria-label="Requests to mlp in the last 24 hours: {before + 1}"' in page
+    assert page.count("<rect") == 24
+
+
 def test_a_key_is_made_shown_once_and_revoked(start: Start) -> None:
     client = start(admin_key=KEY)
     sign_in(client, KEY)

@@ -95,9 +95,7 @@ class FreshAdapterBody(_AdapterBody):
     )
 
 
-class UploadedVersionBody(_AdapterBody):
-    """A new version of an adapter, with its own config: PEFT's two files, or one .zip with both."""
-
+class _UploadedBody(_AdapterBody):
     model_config = ConfigDict(extra="forbid", json_schema_extra=_or_a_checkpoint)
 
     weights: Annotated[bytes | Path, WithJsonSchema(dict(BINARY))] = Field(
@@ -105,8 +103,8 @@ class UploadedVersionBody(_AdapterBody):
     )
 
 
-class NextVersionBody(UploadedVersionBody):
-    """A new version of an adapter, which may be wanted only where it differs from the newest one."""
+class UploadedVersionBody(_UploadedBody):
+    """A new version of an adapter, with its own config: PEFT's two files, or one .zip with both."""
 
     if_changed: bool = Field(
         default=False,
@@ -116,13 +114,13 @@ class NextVersionBody(UploadedVersionBody):
     )
 
 
-class UploadedAdapterBody(UploadedVersionBody):
+class UploadedAdapterBody(_UploadedBody):
     """A trained adapter as PEFT saved it: its two files, of any media type, or one .zip with both."""
 
     name: Name = Field(description="Of the new adapter.", examples=["pirate"])
 
 
-Upload = TypeVar("Upload", bound=UploadedVersionBody)
+Upload = TypeVar("Upload", bound=_UploadedBody)
 
 
 # Each is a generator, for the file in which large weights lie is there until the endpoint is done.
@@ -139,15 +137,15 @@ async def read_new_adapter(
             yield body
 
 
-async def read_new_version(request: Request, settings: TheSettings) -> AsyncGenerator[NextVersionBody]:
+async def read_new_version(request: Request, settings: TheSettings) -> AsyncGenerator[UploadedVersionBody]:
     """Raises as `read_new_adapter` does."""
     media_type_of(request, MULTIPART)
-    async with _read_upload(NextVersionBody, request, settings) as body:
+    async with _read_upload(UploadedVersionBody, request, settings) as body:
         yield body
 
 
 NewAdapterBody = Annotated[FreshAdapterBody | UploadedAdapterBody, Depends(read_new_adapter)]
-NewVersionBody = Annotated[NextVersionBody, Depends(read_new_version)]
+NewVersionBody = Annotated[UploadedVersionBody, Depends(read_new_version)]
 
 
 @asynccontextmanager

@@ -30,8 +30,8 @@ from service.front.api.http.uploads import (
     FreshAdapterBody,
     NewAdapterBody,
     NewVersionBody,
-    NextVersionBody,
     UploadedAdapterBody,
+    UploadedVersionBody,
 )
 from service.front.api.problems import documented
 from service.front.requests import Accepted, NewAdapter, NewVersion
@@ -160,7 +160,7 @@ def describe_version(
         },
         **documented(400, 404, 409, 412, 413, 415, 422, 507),
     },
-    openapi_extra=reads({MULTIPART: NextVersionBody}),
+    openapi_extra=reads({MULTIPART: UploadedVersionBody}),
     dependencies=[Reason],
 )
 def add_version(

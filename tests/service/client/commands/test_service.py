@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from apps import LORA
 from ports import hold_port, number_of
 
 from service.client import Client
@@ -52,6 +53,16 @@ def test_the_doctor_names_version_health_and_models(command: Command) -> None:
     said = command("doctor").out
     assert "all is well" in said
     assert "mlp: ready" in said
+
+
+def test_a_model_and_an_adapter_are_brought_into_memory_and_out_of_it(command: Command, client: Client) -> None:
+    client.adapters.create("brought", LORA, model="mlp")
+    assert command("unload", "mlp").out == "mlp is unloaded\n"
+    assert command("load", "mlp").out == "mlp is ready\n"
+    assert command("load", "mlp", "brought", "--pin").out == "brought is resident\n"
+    assert client.adapters.get("brought").newest.raw["pinned"] is True
+    assert command("unload", "mlp", "brought").out == "brought is stored\n"
+    assert command("load", "nobody").code == 1
 
 
 def test_nobody_answering_is_said_without_a_stack_trace(command: Command) -> None:

@@ -12,6 +12,7 @@ from breaking import breaking_way
 from safetensors.torch import load_file
 
 from service.client import CheckpointFiles, Client
+from service.client.conversion import convert
 
 from .conftest import Command
 
@@ -36,6 +37,10 @@ def test_a_pickle_is_refused_converted_and_then_pushed(command: Command, client:
     assert refused.code == 1
     assert f"adapters convert {pickled}" in refused.err
     assert command("convert", str(pickled)).out == f"{pickled}/adapter_model.safetensors\n"
+    (pickled / "adapter_model.safetensors").unlink()
+    told: list[tuple[int, int]] = []
+    size = convert(pickled, lambda *step: told.append(step)).stat().st_size
+    assert told == [(size, size)]
     written = load_file(pickled / "adapter_model.safetensors")
     assert written.keys() == WEIGHTS.keys()
     assert all(

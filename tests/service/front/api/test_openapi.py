@@ -1,6 +1,7 @@
 """The OpenAPI document: committed as it is, and telling the truth about every answer."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,24 @@ def operations() -> dict[str, dict[str, Any]]:
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     }
+
+
+def test_whatever_the_document_refers_to_is_in_it() -> None:
+    text = COMMITTED.read_text(encoding="utf-8")
+    named = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+    assert named <= json.loads(text)["components"]["schemas"].keys()
+
+
+def test_the_reference_names_every_header_that_a_request_may_have(operations: dict[str, dict[str, Any]]) -> None:
+    page = (COMMITTED.parents[1] / "docs" / "reference" / "http.md").read_text(encoding="utf-8").lower()
+    headers = {
+        parameter["name"]
+        for operation in operations.values()
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "header"
+    }
+    assert len(headers) > 5
+    assert not [name for name in headers if f"`{name.lower()}`" not in page]
 
 
 def test_the_committed_document_is_the_apps() -> None:
