@@ -145,13 +145,25 @@ Visibility: TypeAlias = Literal["private", "shared"]
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaResources:
+    """How many replicas a base model has on several machines, and what each is given: cores and GPUs, which may be
+    fractions, and bytes of memory. None: what the service gives all of them."""
+
+    min_replicas: int = 1
+    max_replicas: int = 1
+    cpus: float | None = None
+    gpus: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class BaseModel:
     """A registered base model. `hosted` is what its owner wants (in memory or not), and survives a restart.
 
     `dtype`, `device`, `task` and `num_labels` are as asked for: None means the source's own, the service's, the
     architecture's, the config's.
     `fingerprint`, `parameters` and `bytes` are None until it was built once; `failure` is the last build's reason.
-    `teams` are those that may use it; None: all.
+    `teams` are those that may use it; None: all. `resources` None: those of the service.
     """
 
     id: str
@@ -168,6 +180,7 @@ class BaseModel:
     failure: str | None = None
     num_labels: int | None = None
     teams: tuple[str, ...] | None = None
+    resources: ReplicaResources | None = None
 
 
 @dataclass(frozen=True, slots=True)

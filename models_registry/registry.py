@@ -31,7 +31,7 @@ from models_registry.storage import (
     team_quotas,
 )
 from models_registry.storage.adapter_rows import NO_LABELS, VersionContent
-from models_registry.storage.base_model_rows import ARCHITECTURE, BaseModelOptions
+from models_registry.storage.base_model_rows import ARCHITECTURE, BaseModelChange, BaseModelOptions
 from models_registry.storage.creation_keys import (
     recall_base_model,
     recall_version,
@@ -108,10 +108,10 @@ class Registry(RegistryAliases):
             stored = find_base_model_row(session, id).architecture
             return None if stored is None else ARCHITECTURE.validate_json(stored)
 
-    def restrict_base_model(self, id: str, teams: Sequence[str] | None) -> BaseModel:
-        """Only these teams may use it from now on; None: all. Raises `NotFound`, `Invalid` for unknown teams."""
+    def change_base_model(self, id: str, change: BaseModelChange) -> BaseModel:
+        """What is left out stays as it is. Raises `NotFound`, `Invalid` for unknown teams."""
         with self._write() as session:
-            return base_model_record(base_model_rows.restrict(session, id, teams))
+            return base_model_record(base_model_rows.change(session, id, change))
 
     def list_base_models(
         self, limit: int, after: str | None = None, among: Collection[str] | None = None, hidden: Collection[str] = ()

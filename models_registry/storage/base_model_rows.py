@@ -9,11 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models_registry.errors import Conflict, Invalid, NotFound
-from models_registry.records import Architecture, Fault, Once, Source
+from models_registry.records import Architecture, Fault, Once, ReplicaResources, Source
 from models_registry.storage.adapter_rows import remove_adapters
 from models_registry.storage.creation_keys import forget_key
 from models_registry.storage.events import SHA256, log
-from models_registry.storage.reading import SOURCE, find_base_model_row
+from models_registry.storage.reading import RESOURCES, SOURCE, find_base_model_row
 from models_registry.storage.tables import AdapterRow, BaseModelRow, TeamRow
 
 ARCHITECTURE = TypeAdapter(Architecture)
@@ -33,7 +33,15 @@ class BaseModelOptions(TypedDict, total=False):
     num_labels: int | None
     example_inputs: Mapping[str, Any] | None
     teams: Sequence[str] | None
+    resources: ReplicaResources | None
     replacing: datetime | None
+
+
+class BaseModelChange(TypedDict, total=False):
+    """`teams` are all that may use it, None everybody; `resources` None are the service's own."""
+
+    teams: Sequence[str] | None
+    resources: ReplicaResources | None
 
 
 def add_base_model(session: Session, id: str, source: Source, wishes: BaseModelOptions) -> BaseModelRow:
@@ -55,6 +63,7 @@ def add_base_model(session: Session, id: str, source: Source, wishes: BaseModelO
         hosted=True,
         created_at=datetime.now(UTC),
         teams=None if teams is None else sorted(set(teams)),
+        resources=_stored_resources(wishes.get("resources")),
     )
     session.add(row)
     log(session, "model.registered", id, source=row.source, **({} if teams is None else {"teams": row.teams}))
@@ -92,14 +101,28 @@ def note_hosted(session: Session, id: str, hosted: bool) -> BaseModelRow:
     return row
 
 
-def restrict(session: Session, id: str, teams: Sequence[str] | None) -> BaseModelRow:
+def change(session: Session, id: str, change: BaseModelChange) -> BaseModelRow:
     row = find_base_model_row(session, id)
+    if "teams" in change:
+        _restrict(session, row, change["teams"])
+    if "resources" in change:
+        _change_resources(session, row, change["resources"])
+    return row
+
+
+def _restrict(session: Session, row: BaseModelRow, teams: Sequence[str] | None) -> None:
     _require_teams(session, teams)
     after = None if teams is None else sorted(set(teams))
     if row.teams != after:
-        log(session, "model.restricted", id, before=row.teams, after=after)
+        log(session, "model.restricted", row.id, before=row.teams, after=after)
     row.teams = after
-    return row
+
+
+def _change_resources(session: Session, row: BaseModelRow, resources: ReplicaResources | None) -> None:
+    after = _stored_resources(resources)
+    if row.resources != after:
+        log(session, "model.resources", row.id, before=row.resources, after=after)
+    row.resources = after
 
 
 def withdraw_base_model(session: Session, id: str, registered_at: datetime, once: Once | None) -> bool:
@@ -124,6 +147,10 @@ def remove_base_model(session: Session, id: str, cascade: bool) -> None:
         raise Conflict(f"The base model {id!r} has adapters: {names}. Remove them first, or ask for a cascade.")
     session.delete(row)
     log(session, "model.removed", id)
+
+
+def _stored_resources(resources: ReplicaResources | None) -> dict[str, Any] | None:
+    return None if resources is None else RESOURCES.dump_python(resources, mode="json")
 
 
 def _require_teams(session: Session, teams: Sequence[str] | None) -> None:

@@ -10,10 +10,11 @@ from sqlalchemy import ColumnElement, Select, Text, cast, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from models_registry.errors import NotFound
-from models_registry.records import DEFAULT_TEAM, Adapter, AdapterVersion, BaseModel, Rollout, Source
+from models_registry.records import DEFAULT_TEAM, Adapter, AdapterVersion, BaseModel, ReplicaResources, Rollout, Source
 from models_registry.storage.tables import AdapterRow, AliasRow, BaseModelRow, DamagedBlobRow, VersionRow
 
 SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
+RESOURCES = TypeAdapter(ReplicaResources)
 
 
 def find_base_model_row(session: Session, id: str) -> BaseModelRow:
@@ -160,6 +161,7 @@ def base_model_record(row: BaseModelRow) -> BaseModel:
         failure=row.failure,
         num_labels=row.num_labels,
         teams=None if row.teams is None else tuple(row.teams),
+        resources=None if row.resources is None else RESOURCES.validate_python(row.resources),
     )
 
 

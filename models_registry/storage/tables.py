@@ -88,6 +88,8 @@ class BaseModelRow(Row):
     failure: Mapped[str | None] = mapped_column(Text)
     # Those that may use it; null: all.
     teams: Mapped[list[str] | None]
+    # As `ReplicaResources` has them; null: the service's.
+    resources: Mapped[dict[str, Any] | None]
     # Hundreds of kilobytes of JSON: read only where it is needed.
     architecture: Mapped[str | None] = mapped_column(Text, deferred=True)
 

@@ -1,19 +1,26 @@
 """One application of Serve's for each hosted base model, as the deployer wants them and as Serve has them."""
 
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
 from uuid import uuid4
 
 from ray import serve
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.schema import ApplicationStatus
 
-from models_registry.records import BaseModel
+from models_registry.records import BaseModel, ReplicaResources
+from service.cluster.autoscaling import ByWaitingWork
 from service.cluster.replica import HostReplica
-from service.hosting import limits_of
 from service.settings import Settings
 from service.transports.ray_replicas import DEPLOYMENT
 
 PREFIX = "model_"
 SPARE_REQUESTS = 256
 """Beyond the queue of a replica's host, which refuses with words of its own: calls that aren't inference."""
+
+UP_AFTER_S, DOWN_AFTER_S = 10.0, 300.0
+"""So long work must wait, or be away, before there are more replicas or fewer."""
 
 
 def registration_of(base: BaseModel) -> str:
@@ -45,24 +52,50 @@ class Applications:
         """The registrations of all, also of those whose replicas are ending."""
         return {name.rpartition("_")[0] for name in serve.status().applications if name.startswith(PREFIX)}
 
-    def run(self, base: BaseModel) -> str:
-        """Start its replicas in an application of a new name, because routers remember those that are gone. Returns
-        the name, before they are there."""
-        name = f"{registration_of(base)}_{uuid4().hex[:8]}"
-        settings = self._settings
+    def run(self, base: BaseModel, name: str | None = None) -> str:
+        """Start its replicas, or give those of the application `name` what its resources say: only a change of what
+        each is given replaces them, one by one. A new application has a new name, because routers remember those that
+        are gone. Returns the name, before the replicas are there."""
+        name = name or f"{registration_of(base)}_{uuid4().hex[:8]}"
+        resources = base.resources or ReplicaResources(self._replicas, self._replicas)
         deployment = serve.deployment(
             name=DEPLOYMENT,
-            num_replicas=self._replicas,
-            max_ongoing_requests=limits_of(settings).max_queue + SPARE_REQUESTS,
+            ray_actor_options=_actor_options(resources),
+            max_ongoing_requests=self._settings.max_queue + SPARE_REQUESTS,
             health_check_period_s=1.0,
             graceful_shutdown_timeout_s=30.0,
             graceful_shutdown_wait_loop_s=0.5,
             logging_config={"enable_access_log": False},
+            **self._number(resources),
         )(HostReplica)
-        target = serve.RunTarget(deployment.bind(base), name, route_prefix=None)
+        # Where nobody says one, Serve takes each call for a change of the code.
+        deployment = deployment.options(version=f"{version('adapter-service')} {name}", _internal=True)
+        target = serve.RunTarget(deployment.bind(replace(base, resources=None)), name, route_prefix=None)
         serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
         return name
 
     def delete(self, application: str) -> None:
         """End its replicas once their requests have ended; returns before that."""
         serve.delete(application, _blocking=False)
+
+    def _number(self, resources: ReplicaResources) -> dict[str, Any]:
+        if resources.min_replicas == resources.max_replicas:
+            return {"num_replicas": resources.min_replicas}
+        policy = AutoscalingPolicy(
+            policy_function=ByWaitingWork, policy_kwargs={"target": self._settings.max_batch_rows}
+        )
+        scaling = AutoscalingConfig(
+            min_replicas=resources.min_replicas,
+            max_replicas=resources.max_replicas,
+            upscale_delay_s=UP_AFTER_S,
+            downscale_delay_s=DOWN_AFTER_S,
+            look_back_period_s=UP_AFTER_S,
+            metrics_interval_s=1.0,
+            policy=policy,
+        )
+        return {"autoscaling_config": scaling}
+
+
+def _actor_options(resources: ReplicaResources) -> dict[str, Any]:
+    given = {"num_cpus": resources.cpus, "num_gpus": resources.gpus, "memory": resources.memory_bytes}
+    return {name: value for name, value in given.items() if value is not None}

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 
 from models_registry.errors import NotFound, RegistryError
-from models_registry.records import BaseModel
+from models_registry.records import BaseModel, ReplicaResources
 from models_registry.registry import Registry
 from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import migrate, open_database
@@ -24,6 +24,8 @@ PAGE = 256
 SETTLE_S = 45.0
 """So long a replica is waited for that ends: Serve ends it by force after 30 s."""
 LOOKING_S = 0.2
+UNSAID = ReplicaResources(max_replicas=0)
+"""No resources of a base model's."""
 
 
 class Deployer:
@@ -36,6 +38,8 @@ class Deployer:
         database = open_database(settings.database_url)
         self._registry = Registry(database, open_blob_store(settings.blob_url, settings.s3_endpoint))
         self._applications = Applications(settings, replicas)
+        self._given: dict[str, ReplicaResources | None] = {}
+        """The resources that each application was started with, by registration."""
         self._following = threading.Lock()
         threading.Thread(target=self._run, name="deployer", daemon=True).start()
 
@@ -61,7 +65,11 @@ class Deployer:
         if base is None or not base.hosted:
             return None
         with self._following:
-            return self._applications.present().get(registration_of(base)) or self._applications.run(base)
+            return self._applications.present().get(registration_of(base)) or self._begin(base)
+
+    def _begin(self, base: BaseModel, name: str | None = None) -> str:
+        self._given[registration_of(base)] = base.resources
+        return self._applications.run(base, name)
 
     def _follow(self) -> None:
         with self._following:
@@ -70,8 +78,13 @@ class Deployer:
             for registration in present.keys() - wanted.keys():
                 log.info("application %s is ended", present[registration])
                 self._applications.delete(present[registration])
+                self._given.pop(registration, None)
             for registration in wanted.keys() - present.keys():
-                log.info("application %s is started", self._applications.run(wanted[registration]))
+                log.info("application %s is started", self._begin(wanted[registration]))
+            for registration in wanted.keys() & present.keys():
+                # Said once again after this one's own start, which changes nothing where Serve has it so.
+                if self._given.get(registration, UNSAID) != (base := wanted[registration]).resources:
+                    log.info("application %s has other resources", self._begin(base, present[registration]))
 
     def _find(self, model: str) -> BaseModel | None:
         try:

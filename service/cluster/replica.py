@@ -9,6 +9,7 @@ from typing import Any
 from ray import serve
 
 from models_registry.records import AdapterVersion, BaseModel
+from service.cluster.autoscaling import WORK, waiting_work
 from service.cluster.process_log import begin_log
 from service.cluster.replica_build import build_host
 from service.cluster.replica_requests import ReplicaRequests
@@ -69,6 +70,12 @@ class HostReplica:
         """Raises once its host has ended."""
         if self._host is not None and self._host.lost.done():
             raise RuntimeError(f"The host of the base model {self._order.base.id!r} has ended.")
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What `ByWaitingWork` goes by."""
+        if self._host is None:
+            return {WORK: 0.0}
+        return {WORK: waiting_work((await asyncio.wrap_future(self._host.status())).stats)}
 
     # ---- inference ----------------------------------------------------------------------------------------------
 

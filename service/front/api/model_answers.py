@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from models_registry.adapters.catalog import METHODS
 from models_registry.arithmetic import Arithmetic, Form
 from models_registry.records import HuggingFaceSource, ModuleInfo, PythonSource, Source
+from models_registry.registry import BaseModelChange
 from service.front.access.caller import current_caller
 from service.front.api.dependencies import Name
 from service.front.api.http.bodies import JsonObject
+from service.front.api.resources_body import ResourcesBody, show_resources
 from service.front.requests import HostReport, ModelModules, ModelProgress, ModelState, ModelStatus
 
 MAX_LABELS = 1 << 20
@@ -84,14 +86,45 @@ class NewModelBody(BaseModel):
         description="All that may use it, besides admins; for others it isn't there. By default it is everybody's.",
         examples=[["fraud"]],
     )
+    resources: ResourcesBody | None = Field(
+        title="Resources",
+        default=None,
+        description="How many replicas it has on several machines, and what each is given.",
+        examples=[{"min_replicas": 1, "max_replicas": 4}],
+    )
 
 
-class ModelTeamsBody(BaseModel):
+class ModelChangeBody(BaseModel):
+    """What is left out stays as it is."""
+
     model_config = ConfigDict(extra="forbid")
 
     teams: list[Name] | None = Field(
-        max_length=MOST_TEAMS, description="All that may use it from now on; null: everybody.", examples=[["fraud"]]
+        default=None,
+        max_length=MOST_TEAMS,
+        description="All that may use it from now on; null: everybody.",
+        examples=[["fraud"]],
     )
+    resources: ResourcesBody | None = Field(
+        title="Resources",
+        default=None,
+        description="How many replicas it has from now on, and what each is given; null: the service's own.",
+        examples=[{"min_replicas": 1, "max_replicas": 4}],
+    )
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("nothing is to change; say `teams` or `resources`")
+        return self
+
+    def change(self) -> BaseModelChange:
+        change = BaseModelChange()
+        if "teams" in self.model_fields_set:
+            change["teams"] = self.teams
+        if "resources" in self.model_fields_set:
+            change["resources"] = self.resources and self.resources.resources()
+        return change
 
 
 class ProgressAnswer(BaseModel):
@@ -164,6 +197,11 @@ class ModelAnswer(BaseModel):
     teams: list[str] | None = Field(
         description="All that may use it, for admins; null: everybody, or the caller is no admin.", examples=[["fraud"]]
     )
+    resources: ResourcesBody | None = Field(
+        title="Resources",
+        description="How many replicas it has on several machines, and what each is given; null: the service's own.",
+        examples=[{"min_replicas": 1, "max_replicas": 4, "cpus": 2.0, "gpus": None, "memory_bytes": None}],
+    )
 
 
 class HostAnswer(BaseModel):
@@ -225,6 +263,7 @@ def show_model(status: ModelStatus) -> ModelAnswer:
         resident=list(status.resident),
         warnings=list(status.warnings),
         progress=_show_progress(status.progress),
+        resources=show_resources(base.resources),
         teams=list(base.teams) if base.teams is not None and current_caller().may("admin") else None,
     )
 

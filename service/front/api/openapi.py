@@ -13,7 +13,7 @@ from service.front.api.adapter_words import AdapterWordsBody, VersionWordsBody
 from service.front.api.http.uploads import FreshAdapterBody, UploadedAdapterBody, UploadedVersionBody
 from service.front.api.infer_answer import InferAnswerBody
 from service.front.api.infer_body import InferBody
-from service.front.api.model_answers import ModelTeamsBody
+from service.front.api.model_answers import ModelChangeBody
 from service.front.api.openai.chat_answer import ChatAnswer, ChatChunk
 from service.front.api.openai.chat_body import ChatBody
 from service.front.api.openai.completion_answer import CompletionAnswer
@@ -54,7 +54,7 @@ _OURS: tuple[type[pydantic.BaseModel], ...] = (
     InferenceBody,
     InferenceError,
     LoadLoraBody,
-    ModelTeamsBody,
+    ModelChangeBody,
     NewKeyBody,
     NewModelBody,
     NewTeamBody,

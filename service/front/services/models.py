@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Unpack
@@ -11,7 +11,7 @@ from models_registry.errors import Conflict, NotFound, Unavailable
 from models_registry.inputs.json_inputs import decode_inputs
 from models_registry.records import Architecture, BaseModel, Once, Source
 from models_registry.references import named_by, require_name
-from models_registry.registry import BaseModelOptions, Registry
+from models_registry.registry import BaseModelChange, BaseModelOptions, Registry
 from service.front.access.caller import current_caller
 from service.front.access.names import finds, hidden_models, shown
 from service.front.hosts.host_manager import HostManager
@@ -138,9 +138,9 @@ class Models:
         self._snapshot.refresh()
         return self._status(base)
 
-    def restrict(self, model: str, teams: Sequence[str] | None) -> ModelStatus:
-        """Only these teams may use it from now on; None: all. Raises `NotFound`, `Invalid` for unknown teams."""
-        base = self._registry.restrict_base_model(model, teams)
+    def change(self, model: str, change: BaseModelChange) -> ModelStatus:
+        """Say who may use it, and how many replicas it has. Raises `NotFound`, `Invalid` for unknown teams."""
+        base = self._registry.change_base_model(model, change)
         self._snapshot.refresh()
         return self._status(base)
 

@@ -16,7 +16,7 @@ from service.front.api.http.paging import Page, PagingQuery
 from service.front.api.model_answers import (
     HostAnswer,
     ModelAnswer,
-    ModelTeamsBody,
+    ModelChangeBody,
     ModulesAnswer,
     NewModelBody,
     show_host,
@@ -35,9 +35,9 @@ async def _read_new_model(request: Request, settings: TheSettings) -> NewModelBo
     return await read_json(NewModelBody, request, settings.max_json_bytes)
 
 
-async def _read_teams(request: Request, settings: TheSettings) -> ModelTeamsBody:
+async def _read_change(request: Request, settings: TheSettings) -> ModelChangeBody:
     media_type_of(request, JSON)
-    return await read_json(ModelTeamsBody, request, settings.max_json_bytes)
+    return await read_json(ModelChangeBody, request, settings.max_json_bytes)
 
 
 async def _register(
@@ -57,6 +57,7 @@ async def _register(
             num_labels=body.num_labels,
             example_inputs=body.example_inputs,
             teams=body.teams,
+            resources=body.resources and body.resources.resources(),
         )
         if not wait:
             return status
@@ -148,14 +149,15 @@ def get_model(model_id: ModelId, engine: TheEngine) -> ModelAnswer:
 @router.patch(
     "/models/{model_id}",
     responses=documented(404, 413, 415, 422, 507),
-    openapi_extra=reads({JSON: ModelTeamsBody}),
+    openapi_extra=reads({JSON: ModelChangeBody}),
     dependencies=[Reason],
 )
-def restrict_model(
-    model_id: ModelId, body: Annotated[ModelTeamsBody, Depends(_read_teams)], engine: TheEngine
+def change_model(
+    model_id: ModelId, body: Annotated[ModelChangeBody, Depends(_read_change)], engine: TheEngine
 ) -> ModelAnswer:
-    """Say which teams may use a base model; for others it isn't there from now on, nor are their adapters of it."""
-    return show_model(engine.models.restrict(model_id, body.teams))
+    """Say which teams may use a base model (for others it isn't there from now on, nor are their adapters of it), and
+    how many replicas it has on several machines."""
+    return show_model(engine.models.change(model_id, body.change()))
 
 
 @router.get("/models/{model_id}/host", tags=["models"], responses=documented(404))
