@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= passive
 # Most of the tests' processes would compile our code anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run unit test test-oldest test-deep lint format bench docs openapi settings statements migrate clean browser
+.PHONY: help run unit test test-cluster test-oldest test-deep lint format bench docs openapi settings statements migrate clean browser
 .DEFAULT_GOAL := run
 
 help:  ## what can be made
@@ -24,7 +24,7 @@ run: $(VENV)/.demo  ## the service with its demo base models, on 127.0.0.1:8000
 
 # Whole files go to a worker, in their order: those with processes of their own take longest and come first.
 PYTEST := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
-unit test test-deep test-oldest: export OMP_NUM_THREADS ?= 1
+unit test test-cluster test-deep test-oldest: export OMP_NUM_THREADS ?= 1
 # Older processors' kernels on this one: torch's own, oneDNN's and MKL's.
 OLDEST := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
@@ -41,8 +41,15 @@ test-oldest: $(VENV)/.test  ## a part of what computes, as on a processor withou
 	$(OLDEST) $(PYTEST) -m "not deep" $(PARITY)/test_{attention,layers,compose}.py \
 		$(INJECTION)/test_{architectures,layer,precision}.py $(INJECTION)/{kernels,merged}
 
+# What every caller relies on, whichever form the service has.
+IN_CLUSTER := $(addprefix tests/e2e/,cluster test_rows.py test_states.py test_openai.py test_texts_together.py test_leaving.py teams)
+
+test-cluster: $(VENV)/.test  ## inference, generation, registry and teams of tests/e2e on a cluster, with a real Ray
+	$(PYTEST) --cluster $(IN_CLUSTER) $(ARGS)
+
 test-deep: $(VENV)/.test browser  ## the long ones too: large grids, many random steps, many kills; computing also as elsewhere
 	$(PYTEST) $(ARGS)
+	$(PYTEST) --cluster $(IN_CLUSTER)
 	$(OLDEST) $(PYTEST) $(PARITY) $(INJECTION)
 	$(AVX2) $(PYTEST) $(PARITY) $(INJECTION)
 

@@ -36,6 +36,14 @@ STARTING = {
 """A module that has one of these names starts processes, the app or an engine."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--cluster",
+        action="store_true",
+        help="Run the services of tests/e2e as clusters on Ray Serve (make test-cluster).",
+    )
+
+
 def layer_of(item: pytest.Item) -> str:
     """`unit`, `integration` or `e2e`."""
     folder = item.path.relative_to(TESTS).parts[0]

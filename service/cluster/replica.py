@@ -4,22 +4,26 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from ray import serve
+from ray.util import get_node_ip_address
 
 from models_registry.records import AdapterVersion, BaseModel
 from service.cluster.autoscaling import WORK, waiting_work
 from service.cluster.process_log import begin_log
 from service.cluster.replica_build import build_host
+from service.cluster.replica_pins import ReplicaPins
 from service.cluster.replica_requests import ReplicaRequests
 from service.hosting import limits_of, open_local_process, times_of
 from service.protocol import codec
 from service.protocol.errors import HostLost
 from service.protocol.host import ModelHost
 from service.protocol.messages import Failed
-from service.protocol.replicas import Done, Inferred, Lost, Said
-from service.protocol.types import BuildOrder, FreshWeights
+from service.protocol.replicas import Done, Inferred, Lost, PinWish, ReplicaPlace, Said
+from service.protocol.stats import HostStats, ProcessStats, ReplicaStats
+from service.protocol.types import BuildOrder, FreshWeights, HostStatus
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +46,8 @@ class HostReplica:
         self._building = asyncio.Lock()
         self._built: Said | None = None
         self._requests = ReplicaRequests()
+        self._pins = ReplicaPins()
+        self._node = get_node_ip_address()
         self._build()
 
     # ---- building -----------------------------------------------------------------------------------------------
@@ -111,14 +117,47 @@ class HostReplica:
     async def attach(self, version: AdapterVersion) -> Said:
         return await self._said(self._live.attach(version))
 
-    async def load(self, version: AdapterVersion, pin: bool) -> Said:
-        return await self._said(self._live.load(version, pin))
+    async def place(self) -> Said:
+        return Done(ReplicaPlace(self.name, self._pins.pinned, self._pins.wishes) if self._host is not None else None)
+
+    async def wish(self, wish: PinWish, again: bool) -> Said:
+        self._pins.wish(wish, again)
+        return Done()
+
+    async def load(self, version: AdapterVersion, pin: bool, names: tuple[str, ...], again: bool) -> Said:
+        """Where this is one of the replicas that are meant. `again`: for a wish that may be over."""
+        if self.name not in names or (again and self._pins.is_over(version.key)):
+            return Done()
+        said = await self._said(self._live.load(version, pin))
+        if pin and isinstance(said, Done):
+            self._pins.pin(version.key)
+        return said
 
     async def unload(self, keys: tuple[str, ...]) -> Said:
+        self._pins.unpin(keys)
         return await self._said(self._live.unload(keys))
 
     async def status(self, keys: tuple[str, ...]) -> Said:
-        return await self._said(self._live.status(keys))
+        said = await self._said(self._live.status(keys))
+        process = self._live.process
+        if not isinstance(said, Done) or process is None:
+            return said
+        status: HostStatus = said.value
+        return Done(replace(status, stats=replace(status.stats, replicas=(self._stats(status.stats, process),))))
+
+    def _stats(self, stats: HostStats, process: ProcessStats) -> ReplicaStats:
+        return ReplicaStats(
+            self.name,
+            self._node,
+            process.pid,
+            process.rss_bytes,
+            process.age_s,
+            stats.queue.requests,
+            stats.texts.running,
+            stats.adapters.resident,
+            stats.adapters.bytes,
+            stats.adapters.pinned,
+        )
 
     async def initial_weights(self, front: str, id: int, fresh: FreshWeights) -> Said:
         return await self._said(self._live.initial_weights(self._requests.number(front, id), fresh))
@@ -126,6 +165,7 @@ class HostReplica:
     async def forget(self, keys: tuple[str, ...]) -> Said:
         self._live.forget(keys)
         self._requests.forget(keys)
+        self._pins.unpin(keys)
         return Done()
 
     async def share_resident(self, shares: Mapping[str, float]) -> Said:

@@ -13,7 +13,7 @@ from models_registry.call_forms import CallForm
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
 from models_registry.records import Adapter, AdapterVersion, Architecture, BaseModel
-from service.protocol.stats import HostStats, ProcessStats
+from service.protocol.stats import HostStats, ProcessStats, ReplicaStats
 from service.protocol.texts import WrittenText
 from service.protocol.types import VersionResidency
 
@@ -162,7 +162,7 @@ class ModelStatus:
     """`reason` says why a build failed. `dtype`, `device` and `task` are those of the hosted module, or as asked for
     while it is not in memory; `resident` lists the references of the adapters that are in memory with it. `error` is
     the `reason` in its parts. `warnings` are about what its owner gave, all there will be once it `is_probed`.
-    `arithmetic` is known of a hosted module only."""
+    `arithmetic` is known of a hosted module only, `replicas` where there are several machines."""
 
     base: BaseModel
     state: ModelState
@@ -176,6 +176,7 @@ class ModelStatus:
     is_probed: bool = True
     progress: "ModelProgress | None" = None
     arithmetic: Arithmetic | None = None
+    replicas: tuple[ReplicaStats, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,7 +171,7 @@ class TorchHost:
     def attach(self, version: AdapterVersion) -> Future[None]:
         return self._submit(partial(self._attach, version))
 
-    def load(self, version: AdapterVersion, pin: bool) -> Future[None]:
+    def load(self, version: AdapterVersion, pin: bool, replicas: int | None = None) -> Future[None]:
         def bring() -> None:
             model = self._live
             self._require_known([version.key])

@@ -84,9 +84,10 @@ class ModelHost(Protocol):
         where the model is busy for long."""
         ...
 
-    def load(self, version: AdapterVersion, pin: bool) -> Future[None]:
+    def load(self, version: AdapterVersion, pin: bool, replicas: int | None = None) -> Future[None]:
         """Make a stored version resident, and keep it so where `pin`. Raises as staging does, and `NoRoom` where it
-        doesn't fit beside what is pinned."""
+        doesn't fit beside what is pinned. Where several processes run the model: on so many `replicas`, None: on all.
+        """
         ...
 
     def unload(self, keys: Collection[str]) -> Future[bool]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from models_registry.records import AdapterVersion
 from service.protocol.messages import Failed
 
 
@@ -27,6 +28,23 @@ class Unknown:
     """The replica has begun nothing, because it hasn't learnt these versions: ask again, with them."""
 
     keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PinWish:
+    """A version that is to be pinned on so many replicas; None: on all."""
+
+    version: AdapterVersion
+    replicas: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaPlace:
+    """A replica by its name, the keys of the versions that are pinned there, and all wishes that it knows."""
+
+    name: str
+    pinned: frozenset[str]
+    wishes: tuple[PinWish, ...]
 
 
 Said: TypeAlias = Done | Failed | Lost

@@ -73,8 +73,26 @@ class TextStats:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaStats:
+    """One of several processes that run a model, on the machine `node`: requests that wait there, texts that are
+    written, versions that are resident and their bytes, how many are pinned."""
+
+    name: str
+    node: str
+    pid: int
+    rss_bytes: int
+    age_s: float
+    waiting: int
+    texts: int
+    resident: int
+    bytes: int
+    pinned: int
+
+
+@dataclass(frozen=True, slots=True)
 class HostStats:
-    """Since the model was loaded; `rows` and `adapters` are those that shared a forward, the base not counted."""
+    """Since the model was loaded; `rows` and `adapters` are those that shared a forward, the base not counted.
+    `replicas` are there where several processes, or one on another machine, run the model."""
 
     queue: QueueStats
     adapters: AdapterStats
@@ -83,6 +101,7 @@ class HostStats:
     rows_per_forward: SizeStats
     adapters_per_forward: SizeStats
     texts: TextStats = TextStats()
+    replicas: tuple[ReplicaStats, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

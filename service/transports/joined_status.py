@@ -38,6 +38,7 @@ def joined_stats(stats: Sequence[HostStats]) -> HostStats:
         rows_per_forward=_added_sizes([one.rows_per_forward for one in stats]),
         adapters_per_forward=_added_sizes([one.adapters_per_forward for one in stats]),
         texts=_added([one.texts for one in stats]),
+        replicas=tuple(replica for one in stats for replica in one.replicas),
     )
 
 

@@ -37,6 +37,7 @@ from service.protocol.types import (
 )
 from service.transports.joined_status import joined_status
 from service.transports.loop_thread import LoopThread
+from service.transports.ray_pins import PinKeeper
 from service.transports.ray_replicas import Replicas
 
 T = TypeVar("T")
@@ -78,6 +79,8 @@ class RayActorHost:
         self._beside = beside
         self._calls = calls
         self._replicas = Replicas(model)
+        self._pins = PinKeeper(self._replicas)
+        self._keeping: Future[None] | None = None
         self._changing = threading.Lock()
         self._waiting: dict[Future[Any], Future[Any]] = {}
         """What callers wait for, with what makes it."""
@@ -115,7 +118,9 @@ class RayActorHost:
             if application is None:
                 raise Conflict(f"The base model {self._model!r} was unloaded; load it first.")
             self._replicas.open(application)
-            return await self._replicas.one("built")
+            built: Built = await self._replicas.one("built")
+            self._keeping = self._calls.run(self._pins.keep())
+            return built
 
         return self._begin(find())
 
@@ -150,12 +155,8 @@ class RayActorHost:
     def attach(self, version: AdapterVersion) -> Future[None]:
         return self._begin(self._replicas.one("attach", version))
 
-    def load(self, version: AdapterVersion, pin: bool) -> Future[None]:
-        async def load() -> None:
-            for said in await self._replicas.all("load", version, pin):
-                self._replicas.value_of(said)
-
-        return self._begin(load())
+    def load(self, version: AdapterVersion, pin: bool, replicas: int | None = None) -> Future[None]:
+        return self._begin(self._pins.load(version, pin, replicas))
 
     def unload(self, keys: Collection[str]) -> Future[bool]:
         async def unload() -> bool:
@@ -192,7 +193,7 @@ class RayActorHost:
         """Replicas of several models share a machine as Ray places them, and not by how many models there are."""
 
     def share_resident(self, shares: Mapping[str, float]) -> None:
-        self._calls.run(self._replicas.all("share_resident", dict(shares)))
+        self._calls.run(self._pins.share(dict(shares)))
 
     # ---- the end of this front's view ---------------------------------------------------------------------------
 
@@ -207,7 +208,7 @@ class RayActorHost:
     def close(self, reason: RegistryError) -> Future[None]:
         """Waits for this front's requests, then for the deployer, which drains the replicas where the registry says
         that they are to end."""
-        self._reason = reason
+        self._leave(reason)
 
         async def finish() -> None:
             while self._waiting:
@@ -221,11 +222,16 @@ class RayActorHost:
         self.end(HostLost(self._model, reason))
 
     def end(self, reason: RegistryError) -> bool:
-        self._reason = self._reason or reason
+        self._leave(reason)
         self.give_up(reason)
         return True
 
     # ---- inside -------------------------------------------------------------------------------------------------
+
+    def _leave(self, reason: RegistryError) -> None:
+        self._reason = self._reason or reason
+        if self._keeping is not None:
+            self._keeping.cancel()
 
     def _begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """A future that only what is made ends, or what gives it up: a caller can't cancel it, for it may run."""

@@ -127,7 +127,7 @@ class RemoteHost:
     def attach(self, version: AdapterVersion) -> Future[None]:
         return self._ask("attach", codec.VERSIONS.dump_json((version,)), codec.NOTHING)
 
-    def load(self, version: AdapterVersion, pin: bool) -> Future[None]:
+    def load(self, version: AdapterVersion, pin: bool, replicas: int | None = None) -> Future[None]:
         return self._ask("load", codec.PINNED.dump_json((version, pin)), codec.NOTHING)
 
     def unload(self, keys: Collection[str]) -> Future[bool]:

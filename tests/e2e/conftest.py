@@ -1,10 +1,13 @@
 """One real service with both demo models for the whole suite; tests that end theirs start their own."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
+from databases import Postgres
+from e2e.cluster.clusters import Cluster
 from e2e.documents import README, blocks_of, run_block
 from e2e.process import ROOT, Service
 
@@ -20,12 +23,21 @@ def demo_models() -> Path:
 
 
 @pytest.fixture(scope="session")
-def service(demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Begun as `make run` does: the demo is seeded, then the service hosts what its registry holds."""
-    service = Service(tmp_path_factory.mktemp("service"), demo_models)
-    service.run("python -m service.demo")
-    yield service.start().wait_until_ready()
-    service.close()
+def service(
+    request: pytest.FixtureRequest, demo_models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """Begun as `make run` does: the demo is seeded, then the service hosts what its registry holds. With `--cluster` it
+    is two fronts and the models' replicas."""
+    directory: Path = tmp_path_factory.mktemp("service")
+    with ExitStack() as stack:
+        if request.config.getoption("--cluster"):
+            postgres: Postgres = request.getfixturevalue("postgres")
+            service = Cluster(directory, demo_models, stack.enter_context(postgres.database()))
+        else:
+            service = Service(directory, demo_models)
+        stack.callback(service.close)
+        service.run("python -m service.demo")
+        yield service.start().wait_until_ready()
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from models_registry.registry import BaseModelChange
 from service.front.access.caller import current_caller
 from service.front.api.dependencies import Name
 from service.front.api.http.bodies import JsonObject
+from service.front.api.replica_answers import ReplicaAnswer, show_replica
 from service.front.api.resources_body import ResourcesBody, show_resources
 from service.front.requests import HostReport, ModelModules, ModelProgress, ModelState, ModelStatus
 
@@ -197,6 +198,9 @@ class ModelAnswer(BaseModel):
     teams: list[str] | None = Field(
         description="All that may use it, for admins; null: everybody, or the caller is no admin.", examples=[["fraud"]]
     )
+    replicas: list[ReplicaAnswer] = Field(
+        description="The processes that run it on several machines; none on one.", examples=[[]]
+    )
     resources: ResourcesBody | None = Field(
         title="Resources",
         description="How many replicas it has on several machines, and what each is given; null: the service's own.",
@@ -263,6 +267,7 @@ def show_model(status: ModelStatus) -> ModelAnswer:
         resident=list(status.resident),
         warnings=list(status.warnings),
         progress=_show_progress(status.progress),
+        replicas=[show_replica(one) for one in status.replicas],
         resources=show_resources(base.resources),
         teams=list(base.teams) if base.teams is not None and current_caller().may("admin") else None,
     )

@@ -92,10 +92,10 @@ class HostedModel:
         self._remember([version])
         self.host.attach(version).result()
 
-    def load(self, version: AdapterVersion, pin: bool) -> None:
+    def load(self, version: AdapterVersion, pin: bool, replicas: int | None = None) -> None:
         """Raises as the verb does."""
         self._remember([version])
-        self.host.load(version, pin).result()
+        self.host.load(version, pin, replicas).result()
         if pin:
             self._pinned[version.key] = version
 

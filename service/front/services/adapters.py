@@ -167,12 +167,13 @@ class Adapters:
 
     # ---- in and out of memory -------------------------------------------------------------------------------
 
-    def load(self, model: str, name: str, pin: bool = False) -> AdapterStatus:
-        """Make `name` resident; with `pin` so until it is unloaded. Raises `NotFound`, `NoRoom`, `Conflict`."""
+    def load(self, model: str, name: str, pin: bool = False, replicas: int | None = None) -> AdapterStatus:
+        """Make `name` resident, where its model has several processes on so many `replicas` (None: all); with `pin` so
+        until it is unloaded. Raises `NotFound`, `NoRoom`, `Conflict`."""
         hosted = self._hosts.find(model)
         version = self._resolve(model, name)
         try:
-            hosted.load(version, pin)
+            hosted.load(version, pin, replicas)
         except Damaged as error:
             raise self._registry.damage.note_damage(version, error) from error
         self._registry.damage.note_soundness(version)

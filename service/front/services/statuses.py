@@ -36,6 +36,7 @@ def model_status(base: BaseModel, place: Place) -> ModelStatus:
         task=hosted.built.task,
         arithmetic=hosted.built.arithmetic,
         resident=now.resident,
+        replicas=now.stats.replicas,
         error=place.error,
         warnings=now.warnings,
         is_probed=base.example_inputs is None or now.is_probed,

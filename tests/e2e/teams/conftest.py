@@ -7,25 +7,34 @@ from pathlib import Path
 
 import pytest
 from databases import DIALECTS, Postgres
+from e2e.cluster.clusters import Cluster
 from e2e.gate import Turnstile
 from e2e.process import PATIENCE_S, Service, until
 from e2e.teams.two_teams import ADMIN, MAX_QUEUE, TURNED, WORDS, House
 from word_models import save, tiny_llama, word_tokenizer
 
+CLUSTER = "cluster"
 MEMORY = 4 << 20
 """For adapters, of each model."""
 
 
-@pytest.fixture(scope="session", params=DIALECTS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """With `--cluster` the one service is a cluster."""
+    if "shared_house" in metafunc.fixturenames:
+        forms = (CLUSTER,) if metafunc.config.getoption("--cluster") else DIALECTS
+        metafunc.parametrize("shared_house", forms, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
 def shared_house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     root: Path = tmp_path_factory.mktemp("teams")
     save(tiny_llama(), word_tokenizer(), root / "models" / WORDS)
     with ExitStack() as stack:
         urls: Sequence[str | None] = [None]
-        if request.param == "postgres":
+        if request.param != "sqlite":
             postgres: Postgres = request.getfixturevalue("postgres")
-            urls = [stack.enter_context(postgres.database())] * 2
-        doors = [_service(root, number, url) for number, url in enumerate(urls)]
+            urls = [stack.enter_context(postgres.database())] * (1 if request.param == CLUSTER else 2)
+        doors = [_service(root, number, url, request.param == CLUSTER) for number, url in enumerate(urls)]
         for door in doors:
             stack.callback(door.close)
         with ThreadPoolExecutor(len(doors)) as starters:
@@ -47,10 +56,15 @@ def closed(shared_house: House) -> Generator[House]:
         shared_house.turnstile.open()
 
 
-def _service(root: Path, number: int, url: str | None) -> Service:
+def _service(root: Path, number: int, url: str | None, is_cluster: bool) -> Service:
     directory = root / f"process-{number}"
     directory.mkdir()
-    service = Service(directory, root / "models")
+    # One front: a key is taken by all of them within two seconds, and tests ask at once.
+    service = (
+        Cluster(directory, root / "models", url, fronts=1)
+        if is_cluster and url
+        else Service(directory, root / "models")
+    )
     service.environment |= {
         "ADAPTER_SERVICE_FACTORIES": "e2e.gate:turned_forward",
         "ADAPTER_SERVICE_ADMIN_KEY": ADMIN["x-api-key"],

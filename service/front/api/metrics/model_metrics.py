@@ -1,6 +1,6 @@
 """What Prometheus reads of the base models, collected at every scrape.
 
-Labels are models, states and tiers, of which there are few; never adapters.
+Labels are models, their replicas, states and tiers, of which there are few; never adapters.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from service.front.requests import ModelState, ModelStats
-from service.protocol.stats import BOUNDS, HostStats, SizeStats
+from service.protocol.stats import BOUNDS, HostStats, ReplicaStats, SizeStats
 
 Watch: TypeAlias = Callable[[], Mapping[str, ModelStats]]
 """Gives each model's stats."""
@@ -39,6 +39,13 @@ _COUNTERS: Mapping[str, tuple[str, Callable[[HostStats], int]]] = {
     "cached_prompt_tokens": ("Of these, the tokens that were in memory already.", lambda f: f.texts.cached_tokens),
     "queue_full": ("Requests refused because too many waited (429).", lambda f: f.queue.refused),
 }
+_OF_REPLICAS: Mapping[str, tuple[str, Callable[[ReplicaStats], float]]] = {
+    "replica_rss_bytes": ("Memory of a replica's process.", lambda r: r.rss_bytes),
+    "replica_waiting_requests": ("Requests that wait at a replica.", lambda r: r.waiting),
+    "replica_running_texts": ("Texts that a replica writes.", lambda r: r.texts),
+    "replica_resident_adapter_versions": ("Adapter versions in a replica's memory.", lambda r: r.resident),
+    "replica_adapter_bytes": ("What adapters take in a replica's memory.", lambda r: r.bytes),
+}
 _HISTOGRAMS: Mapping[str, tuple[str, Callable[[HostStats], SizeStats]]] = {
     "forward_rows": ("Rows that shared a forward.", lambda f: f.rows_per_forward),
     "forward_adapters": ("Adapter versions that shared a forward.", lambda f: f.adapters_per_forward),
@@ -54,7 +61,9 @@ class ModelMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         models = self._watch()
         yield from _of_all(models)
-        yield from _of_hosted({model: figures.hosted for model, figures in models.items() if figures.hosted})
+        hosted = {model: figures.hosted for model, figures in models.items() if figures.hosted}
+        yield from _of_hosted(hosted)
+        yield from _of_replicas(hosted)
 
 
 def _of_all(models: Mapping[str, ModelStats]) -> Iterator[Metric]:
@@ -90,6 +99,15 @@ def _of_processes(models: Mapping[str, ModelStats]) -> Iterator[Metric]:
             age.add_metric([model], figures.process.age_s)
             restarts.add_metric([model], figures.restarts)
     yield from (memory, age, restarts)
+
+
+def _of_replicas(models: Mapping[str, HostStats]) -> Iterator[Metric]:
+    for name, (what, figure) in _OF_REPLICAS.items():
+        gauge = GaugeMetricFamily(f"adapter_service_{name}", what, labels=["model", "replica"])
+        for model, figures in models.items():
+            for replica in figures.replicas:
+                gauge.add_metric([model, replica.name], figure(replica))
+        yield gauge
 
 
 def _of_hosted(models: Mapping[str, HostStats]) -> Iterator[Metric]:

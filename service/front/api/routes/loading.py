@@ -30,9 +30,14 @@ async def load_adapter(
     pin: Annotated[
         bool, Query(description="Keep it in memory until it is unloaded or the service ends.", examples=[True])
     ] = False,
+    replicas: Annotated[
+        int | None,
+        Query(ge=1, description="On so many of its model's replicas; by default on all.", examples=[2]),
+    ] = None,
 ) -> AdapterAnswer:
-    """Make the newest version resident now, rather than at its first request; 507 where pinned ones leave no room."""
-    return show_adapter(await loads.run(partial(engine.adapters.load, model_id, name, pin)))
+    """Make the newest version resident now, rather than at its first request; 507 where pinned ones leave no room.
+    Where its model has replicas on several machines a pin is kept on as many of them, whichever end."""
+    return show_adapter(await loads.run(partial(engine.adapters.load, model_id, name, pin, replicas)))
 
 
 @router.post(
