@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from models_registry.errors import RegistryError, Unavailable
+import httpx
+
+from models_registry.errors import Conflict, RegistryError, Unavailable
 from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import newest_schema, read_schema, sqlite_path
 from service.banner import banner
@@ -54,8 +56,26 @@ def _blobs(settings: Settings) -> str:
 
 
 def _port(settings: Settings) -> str:
-    with bound_sockets(settings.host, settings.port):
-        return f"{settings.port} of {settings.host} is free"
+    try:
+        with bound_sockets(settings.host, settings.port):
+            return f"{settings.port} of {settings.host} is free"
+    except Conflict:
+        if (running := _version_at(settings)) is None:
+            raise
+    return (
+        f"{settings.port} of {settings.host} has an Adapter Service {running}, which has to end before this one starts"
+    )
+
+
+def _version_at(settings: Settings) -> str | None:
+    """Of the Adapter Service that listens where this one would; None where it is something else."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    try:
+        with httpx.Client(base_url=f"http://{host}:{settings.port}", timeout=2.0, trust_env=False) as client:
+            live, version = client.get("/health/live"), client.get("/version")
+            return str(version.json()["version"]) if live.json() == {"status": "live"} else None
+    except (httpx.HTTPError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _warnings(settings: Settings) -> Iterator[str]:

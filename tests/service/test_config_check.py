@@ -1,7 +1,9 @@
 """`adapterctl check-config`: everything that is wrong at once, and what `serve` would do."""
 
 import socket
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -58,6 +60,28 @@ def test_all_that_keeps_the_service_from_starting_is_said(stores: Path, tmp_path
     assert f"port: Port {port} of 127.0.0.1 is taken" in done.output
     assert done.output.splitlines()[-1] == "serve would not start."
     assert "s3cret" not in done.output
+
+
+class Answering(BaseHTTPRequestHandler):
+    """As a service that runs does."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        answers = {"/health/live": b'{"status": "live"}', "/version": b'{"version": "9.8.7"}'}
+        self.wfile.write(answers[self.path])
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """The test's own output stays its own."""
+
+
+def test_a_port_of_a_service_that_runs_is_said_to_be_its(stores: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        Thread(target=server.serve_forever).start()
+        done = check("--port", str(server.server_port))
+        server.shutdown()
+    assert "has an Adapter Service 9.8.7, which has to end before this one starts" in done.output
+    assert done.exit_code == 0, done.output
 
 
 def test_a_database_of_another_schema_needs_a_migration(stores: Path, database_url: str) -> None:
