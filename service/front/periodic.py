@@ -12,7 +12,7 @@ JOIN_S = 5.0
 class Periodic:
     """Constructing it starts nothing."""
 
-    def __init__(self, name: str, period_s: float, *work: Callable[[], None]) -> None:
+    def __init__(self, name: str, period_s: float, *work: Callable[[], object]) -> None:
         self._period_s = period_s
         self._work = work
         self._stopped = threading.Event()

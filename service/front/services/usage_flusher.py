@@ -1,13 +1,13 @@
 """One thread that adds what this process counts to the database, every few seconds and at the end."""
 
 import logging
-import threading
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from models_registry.errors import RegistryError
 from models_registry.usage import Usage
 from models_registry.usage_records import hour_of
+from service.front.periodic import Periodic
 from service.front.services.usage_meter import UsageMeter
 from service.front.trouble_log import TroubleLog
 
@@ -15,8 +15,6 @@ log = logging.getLogger(__name__)
 
 PERIOD_S: Final = 2.0
 LAST_ATTEMPTS: Final = 3
-# A write that is stuck in the database can't be cancelled; `stop` waits for it this long.
-JOIN_S: Final = 10.0
 
 
 class UsageFlusher:
@@ -27,18 +25,16 @@ class UsageFlusher:
         self._meter = meter
         self._usage = usage
         self._kept = kept
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
+        self._flushing = Periodic("usage", PERIOD_S, self._try)
         self._troubles = TroubleLog(log, "usage is added to the database again")
         self._tidied: datetime | None = None
 
     def start(self) -> None:
-        self._thread.start()
+        self._flushing.start()
 
     def stop(self) -> None:
         """Once nothing is counted any more: add the rest."""
-        self._stopped.set()
-        self._thread.join(JOIN_S)
+        self._flushing.stop()
         for _ in range(LAST_ATTEMPTS):
             if self._try():
                 return
@@ -51,11 +47,6 @@ class UsageFlusher:
             if (batch := self._meter.next_batch()) is not None:
                 self._usage.add(self._meter.process, batch)
                 self._meter.added()
-
-    def _run(self) -> None:
-        self._try()
-        while not self._stopped.wait(PERIOD_S):
-            self._try()
 
     def _try(self) -> bool:
         """Whether everything that was counted is in the database."""
