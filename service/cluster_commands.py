@@ -34,3 +34,21 @@ def up(
     with explained():
         run_cluster(settings, {"fronts": fronts, "replicas": replicas}, address, cpus, flags)
     sys.exit(0)
+
+
+@cluster.command("roll")
+def roll(
+    *,
+    address: Annotated[str, typer.Option(help="The running Ray, as host:port.")],
+    fronts: Annotated[int, typer.Option(min=1, help="Processes that answer callers.")] = 2,
+    replicas: Annotated[int, typer.Option(min=1, help="Of each base model that says nothing of its own.")] = 1,
+) -> None:
+    """Replace all processes of a running cluster by ones with the code that is installed now, a few at a time, while
+    it goes on answering."""
+    settings = settings_of()
+    try:
+        from service.cluster.rolling import roll_cluster
+    except ModuleNotFoundError as error:
+        fail(f"A cluster needs Ray Serve ({error.name} is missing): pip install 'adapter-service[cluster]'")
+    with explained():
+        roll_cluster(settings, {"fronts": fronts, "replicas": replicas}, address)

@@ -5,6 +5,7 @@ from ray import serve
 from ray.serve import Application
 
 from models_registry.errors import Invalid
+from service.cluster.applications import SILENT_S
 from service.cluster.deployer import Deployer
 from service.cluster.front import Front
 from service.settings import Settings, read_settings
@@ -38,6 +39,7 @@ def build(arguments: ClusterArguments) -> Application:
         num_replicas=arguments.fronts,
         max_ongoing_requests=MOST_REQUESTS,
         ray_actor_options={"num_cpus": arguments.front_cpus},
+        health_check_timeout_s=SILENT_S,
         logging_config=quiet,
     )(serve.ingress()(Front))
     return front.bind(deployer.bind(arguments.replicas))

@@ -16,6 +16,8 @@ from service.settings import Settings
 from service.transports.ray_replicas import DEPLOYMENT
 
 PREFIX = "model_"
+SILENT_S = 5.0
+"""A replica that says nothing three times for so long is replaced, and what it was asked runs elsewhere."""
 SPARE_REQUESTS = 256
 """Beyond the queue of a replica's host, which refuses with words of its own: calls that aren't inference."""
 
@@ -52,10 +54,11 @@ class Applications:
         """The registrations of all, also of those whose replicas are ending."""
         return {name.rpartition("_")[0] for name in serve.status().applications if name.startswith(PREFIX)}
 
-    def run(self, base: BaseModel, name: str | None = None) -> str:
+    def run(self, base: BaseModel, name: str | None = None, code: str = "") -> str:
         """Start its replicas, or give those of the application `name` what its resources say: only a change of what
         each is given replaces them, one by one. A new application has a new name, because routers remember those that
-        are gone. Returns the name, before the replicas are there."""
+        are gone. Another `code` than the last has all of them replaced. Returns the name, before the replicas are
+        there."""
         name = name or f"{registration_of(base)}_{uuid4().hex[:8]}"
         resources = base.resources or ReplicaResources(self._replicas, self._replicas)
         deployment = serve.deployment(
@@ -63,16 +66,22 @@ class Applications:
             ray_actor_options=_actor_options(resources),
             max_ongoing_requests=self._settings.max_queue + SPARE_REQUESTS,
             health_check_period_s=1.0,
+            health_check_timeout_s=SILENT_S,
             graceful_shutdown_timeout_s=30.0,
             graceful_shutdown_wait_loop_s=0.5,
             logging_config={"enable_access_log": False},
             **self._number(resources),
         )(HostReplica)
         # Where nobody says one, Serve takes each call for a change of the code.
-        deployment = deployment.options(version=f"{version('adapter-service')} {name}", _internal=True)
+        deployment = deployment.options(version=f"{version('adapter-service')} {name} {code}", _internal=True)
         target = serve.RunTarget(deployment.bind(replace(base, resources=None)), name, route_prefix=None)
         serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
         return name
+
+    def is_running(self, application: str) -> bool:
+        """Whether all its replicas are there, and none of an earlier `run`; also true of one that is gone."""
+        found = serve.status().applications.get(application)
+        return found is None or found.status == ApplicationStatus.RUNNING
 
     def delete(self, application: str) -> None:
         """End its replicas once their requests have ended; returns before that."""

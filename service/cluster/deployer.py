@@ -8,6 +8,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
+from uuid import uuid4
 
 from models_registry.errors import NotFound, RegistryError
 from models_registry.records import BaseModel, ReplicaResources
@@ -58,6 +59,16 @@ class Deployer:
                 return
             await asyncio.sleep(LOOKING_S)
 
+    async def roll(self) -> tuple[str, ...]:
+        """Replace the replicas of all hosted base models, one model after the other. Returns the models' ids once all
+        new ones are there."""
+        rolled = [base for base in await asyncio.to_thread(lambda: tuple(self._all_bases())) if base.hosted]
+        for base in rolled:
+            name = await asyncio.to_thread(self._run_anew, base)
+            while not await asyncio.to_thread(self._applications.is_running, name):
+                await asyncio.sleep(LOOKING_S)
+        return tuple(base.id for base in rolled)
+
     # ---- inside -------------------------------------------------------------------------------------------------
 
     def _application(self, model: str) -> str | None:
@@ -70,6 +81,10 @@ class Deployer:
     def _begin(self, base: BaseModel, name: str | None = None) -> str:
         self._given[registration_of(base)] = base.resources
         return self._applications.run(base, name)
+
+    def _run_anew(self, base: BaseModel) -> str:
+        with self._following:
+            return self._applications.run(base, self._applications.present().get(registration_of(base)), uuid4().hex)
 
     def _follow(self) -> None:
         with self._following:

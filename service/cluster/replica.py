@@ -16,6 +16,7 @@ from service.cluster.process_log import begin_log
 from service.cluster.replica_build import build_host
 from service.cluster.replica_pins import ReplicaPins
 from service.cluster.replica_requests import ReplicaRequests
+from service.front.hosts.host_monitor import HostMonitor
 from service.hosting import limits_of, open_local_process, times_of
 from service.protocol import codec
 from service.protocol.errors import HostLost
@@ -45,9 +46,11 @@ class HostReplica:
         self._host: ModelHost | None = None
         self._building = asyncio.Lock()
         self._built: Said | None = None
-        self._requests = ReplicaRequests()
         self._pins = ReplicaPins()
         self._node = get_node_ip_address()
+        self._requests = ReplicaRequests(self.name)
+        # Here, because it alone sees which requests its forward runs.
+        HostMonitor(self._ready_hosts, self._times.forward_s).start()
         self._build()
 
     # ---- building -----------------------------------------------------------------------------------------------
@@ -173,6 +176,9 @@ class HostReplica:
         return Done()
 
     # ---- inside -------------------------------------------------------------------------------------------------
+
+    def _ready_hosts(self) -> Mapping[str, ModelHost]:
+        return {} if self._host is None else {self._order.base.id: self._host}
 
     @property
     def _live(self) -> ModelHost:

@@ -23,7 +23,9 @@ MOST_CANCELLED = 10_000
 class ReplicaRequests:
     """For one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str) -> None:
+        """`host` is what its replica is called, which has only one in its life."""
+        self._host = host
         self._numbers = count(1)
         self._mine: dict[tuple[str, int], int] = {}
         self._theirs: dict[int, tuple[str, int]] = {}
@@ -75,7 +77,7 @@ class ReplicaRequests:
             host.cancel(number)
             raise
         except HostLost as error:
-            return Lost(error.reason, self._as_seen_by(front, error.running))
+            return Lost(error.reason, self._as_seen_by(front, error.running), self._host)
         except Exception as error:  # whoever asked raises it
             return joined_frame(codec.encode(codec.failed_message(id, error, infers=True)))
         finally:

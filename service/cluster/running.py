@@ -11,6 +11,7 @@ import ray
 from ray import serve
 
 from service.cluster.app import ClusterArguments, build
+from service.cluster.proxy import IMPORT_PATH as PROXY_CALLBACK
 from service.environment import PREFIX
 from service.settings import Settings
 
@@ -18,6 +19,13 @@ log = logging.getLogger(__name__)
 
 NAME = "adapter-service"
 """The application's, in Serve."""
+RAYS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": PROXY_CALLBACK,
+    # What has lost its host, or hangs, has nothing to finish.
+    "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
+}
+"""Ray's own settings; it reads them when it starts."""
 OBJECT_STORE_BYTES = 256 << 20
 """Of a Ray that is started here. Requests and answers pass through it, adapters don't."""
 
@@ -26,7 +34,8 @@ def run_cluster(
     settings: Settings, arguments: Mapping[str, int], address: str | None, cpus: int | None, flags: Mapping[str, Any]
 ) -> None:
     """Returns after SIGINT or SIGTERM, once the requests that ran have their answers. Raises `Invalid`."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in RAYS.items():
+        os.environ.setdefault(name, value)
     # Ray's processes inherit the environment, and read the settings there.
     os.environ.update({f"{PREFIX}{name}".upper(): str(value) for name, value in flags.items()})
     application = build(ClusterArguments(**arguments))

@@ -41,7 +41,7 @@ from service.front.services.observers import Observers
 from service.front.services.rollouts import Rollouts
 from service.front.services.shadows import Shadows
 from service.front.services.streamed_texts import StreamedTexts
-from service.protocol.host import Transport
+from service.protocol.host import ModelHost, Transport
 from service.protocol.types import BuildOrder, HostLimits
 
 OK: Final = "ok"
@@ -75,7 +75,7 @@ class Engine:
             return BuildOrder(base, tuple(map(str, policy.model_roots)), policy.factories, limits)
 
         self._hosts = HostManager(registry, transport, order_of, times, limits.max_resident_bytes is not None, redact)
-        self._monitor = HostMonitor(self._hosts, times.forward_s)
+        self._monitor = HostMonitor(self._ready_hosts, times.forward_s)
         uses = LastUses(registry)
         counted = AliasMeter(registry)
         self._shadows = Shadows(counted, lambda version: is_there(self._snapshot.view, version))
@@ -93,6 +93,10 @@ class Engine:
         self.aliases: Final = Aliases(registry, self._snapshot)
         self.adapter_lists: Final = AdapterLists(registry, self._snapshot, self._hosts, uses)
         self._flusher = Periodic("counts of adapters", FLUSH_S, uses.flush, counted.flush)
+
+    def _ready_hosts(self) -> Mapping[str, ModelHost]:
+        places = self._hosts.all_places()
+        return {model: place.hosted.host for model, place in places.items() if place.hosted is not None}
 
     def add_follower(self, follow: Callable[[], None]) -> None:
         """Have `follow` called whenever the registry has changed, whichever process changed it."""

@@ -17,10 +17,11 @@ class Done:
 @dataclass(frozen=True, slots=True)
 class Lost:
     """The replica's host has ended. `running` are the ids of the requests whose forward it ran in that moment, as the
-    front that is told numbers them; those of other fronts are negative."""
+    front that is told numbers them; those of other fronts are negative. `host` is that of this one replica."""
 
     reason: str
     running: tuple[int, ...] = ()
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ class Replicas:
             case Done():
                 return said.value
             case Lost():
-                raise HostLost(self._model, said.reason, said.running)
+                raise HostLost(self._model, said.reason, said.running, said.host)
             case Failed():
                 raise codec.error_of(said)
 
@@ -104,7 +104,7 @@ class Replicas:
                 case Lost():
                     reason = said.reason
                     if heard or id in said.running:
-                        raise HostLost(self._model, reason, said.running)
+                        raise HostLost(self._model, reason, said.running, said.host)
                 case bytes():
                     self._told |= versions.keys()
                     return _answer_in(said, selections)

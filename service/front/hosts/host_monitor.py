@@ -4,11 +4,10 @@ more for so long, whatever they are at."""
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from service.front.hosts.host_manager import HostManager
 from service.protocol.host import ModelHost
 from service.protocol.types import HostStatus
 
@@ -28,10 +27,10 @@ class _Call:
 
 
 class HostMonitor:
-    """Constructing it starts nothing."""
+    """Of those that `ready` gives, by model, at each look. Constructing it starts nothing."""
 
-    def __init__(self, hosts: HostManager, forward_s: float) -> None:
-        self._hosts = hosts
+    def __init__(self, ready: Callable[[], Mapping[str, ModelHost]], forward_s: float) -> None:
+        self._ready = ready
         self._forward_s = forward_s
         self._calls: dict[ModelHost, _Call] = {}
         self._stopped = threading.Event()
@@ -65,10 +64,6 @@ class HostMonitor:
             return "it said nothing for longer" if now - call.at > self._forward_s else None
         self._calls[host] = _Call(host.status())
         return None
-
-    def _ready(self) -> Mapping[str, ModelHost]:
-        places = self._hosts.all_places()
-        return {model: place.hosted.host for model, place in places.items() if place.hosted is not None}
 
     def _run(self) -> None:
         while not self._stopped.wait(min(MOST_LOOKS_S, self._forward_s / LOOKS)):

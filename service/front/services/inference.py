@@ -138,7 +138,7 @@ class Inference:
         time: whether it ends the host again is for its caller to find out."""
         if not died.ran:
             return False
-        self._suspects.strike(request, died.hosted.life)
+        self._suspects.strike(request, died.loss.host or died.hosted.life)
         if died.ran_alone:
             raise died.loss
         return True
@@ -148,7 +148,7 @@ class Inference:
         with suppress(CancelledError, RequestEndsHost):
             error = future.exception()
             if isinstance(error, HostLost) and id in error.running:
-                self._suspects.strike(request, hosted.life)
+                self._suspects.strike(request, error.host or hosted.life)
 
     async def _until_it_is_back(self, request: InferRequest, died: HostedModel) -> None:
         """At once where others of its model's processes go on. Raises `DeadlinePassed`; returns where it takes longer

@@ -5,25 +5,11 @@ from typing import cast
 
 import pytest
 
-from service.front.hosts.host_manager import HostManager
 from service.front.hosts.host_monitor import HostMonitor
-from service.front.hosts.hosted_model import HostedModel
-from service.front.hosts.place import Place
-from service.protocol.types import Built, HostStatus, Work
+from service.protocol.types import HostStatus, Work
 from tests.service.front.hosts.puppets import Puppet
 
 FORWARD_S = 600.0
-
-
-class Hosting:
-    """One model that is ready."""
-
-    def __init__(self, puppet: Puppet) -> None:
-        hosted = HostedModel(puppet.as_host, cast(Built, None), cast(HostStatus, None))
-        self.places = {"m": Place("ready", host=puppet.as_host, hosted=hosted)}
-
-    def all_places(self) -> dict[str, Place]:
-        return self.places
 
 
 @pytest.fixture
@@ -33,7 +19,7 @@ def puppet() -> Puppet:
 
 @pytest.fixture
 def monitor(puppet: Puppet) -> HostMonitor:
-    return HostMonitor(cast(HostManager, Hosting(puppet)), FORWARD_S)
+    return HostMonitor(lambda: {"m": puppet.as_host}, FORWARD_S)
 
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
