@@ -253,7 +253,13 @@ def test_the_front_imports_nothing_that_runs_a_model() -> None:
 
 
 def test_fastapi_stays_in_the_app_and_the_api() -> None:
-    rooms = ("service.bootstrap", "service.front.api", "service.console", "service.cluster.front")
+    rooms = (
+        "service.bootstrap",
+        "service.front.api",
+        "service.console",
+        "service.cluster.front",
+        "service.cluster.proxy",
+    )
     assert not offenders(*rooms, to=("fastapi", "starlette"))
 
 

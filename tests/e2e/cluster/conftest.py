@@ -1,4 +1,5 @@
-"""One cluster for all tests that don't end parts of it: two fronts, a model with two replicas, and one that writes."""
+"""One cluster for all tests: two fronts, a model with two replicas, and one that writes. Who ends parts of it waits
+until they are there again."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,21 +8,32 @@ import pytest
 from databases import Postgres
 from e2e.cluster.clusters import Cluster
 from e2e.replicas.pair import MODEL, SOURCE
+from stores import S3Server
 from word_models import save, tiny_llama, word_tokenizer
 
 WORDS = "words"
 POSITIONS = 4096
 """A text of so many tokens takes longer than any test waits for."""
+FORWARD_S = 10
+"""After so long a host is stuck."""
 
 
 @pytest.fixture(scope="session")
-def cluster(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(postgres: Postgres, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     directory: Path = tmp_path_factory.mktemp("cluster")
     tokenizer = word_tokenizer()
     tokenizer.model_max_length = POSITIONS
     save(tiny_llama(positions=POSITIONS), tokenizer, directory / "models" / WORDS)
     with postgres.database() as url:
         cluster = Cluster(directory, directory / "models", url)
+        cluster.environment |= {
+            **s3_server.environment,
+            "ADAPTER_SERVICE_BLOB_URL": s3_server.new_url(),
+            "ADAPTER_SERVICE_FACTORIES": f"{cluster.environment['ADAPTER_SERVICE_FACTORIES']},e2e.cluster.victims:*",
+            "ADAPTER_SERVICE_FORWARD_TIMEOUT": str(FORWARD_S),
+            # Keys that tests make don't shut out those that send none.
+            "ADAPTER_SERVICE_ALLOW_ANONYMOUS": "admin",
+        }
         try:
             cluster.start()
             for id, source, replicas in (
