@@ -12,6 +12,7 @@ from ray.serve.schema import ApplicationStatus
 from models_registry.records import BaseModel, ReplicaResources
 from service.cluster.autoscaling import ByWaitingWork
 from service.cluster.replica import HostReplica
+from service.cluster.router import routing_by_warmth
 from service.settings import Settings
 from service.transports.ray_replicas import DEPLOYMENT
 
@@ -71,6 +72,7 @@ class Applications:
             graceful_shutdown_wait_loop_s=0.5,
             logging_config={"enable_access_log": False},
             **self._number(resources),
+            request_router_config=routing_by_warmth(),
         )(HostReplica)
         # Where nobody says one, Serve takes each call for a change of the code.
         deployment = deployment.options(version=f"{version('adapter-service')} {name} {code}", _internal=True)

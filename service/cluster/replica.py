@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from ray import serve
@@ -17,6 +18,7 @@ from service.cluster.process_log import begin_log
 from service.cluster.replica_build import build_host
 from service.cluster.replica_pins import ReplicaPins
 from service.cluster.replica_requests import ReplicaRequests
+from service.cluster.routing_report import routing_stats
 from service.front.hosts.host_monitor import HostMonitor
 from service.hosting import limits_of, open_local_process, times_of
 from service.protocol import codec
@@ -52,6 +54,7 @@ class HostReplica:
         self._requests = ReplicaRequests(self.name)
         # Here, because it alone sees which requests its forward runs.
         HostMonitor(self._ready_hosts, self._times.forward_s).start()
+        self._reports = count(1)
         self._build()
 
     # ---- building -----------------------------------------------------------------------------------------------
@@ -93,6 +96,13 @@ class HostReplica:
         if self._host is None:
             return {WORK: 0.0}
         return {WORK: waiting_work((await asyncio.wrap_future(self._host.status())).stats)}
+
+    async def record_routing_stats(self) -> dict[str, Any]:
+        """For the routers, which Serve hands it to."""
+        if self._host is None or self._host.lost.done():
+            return {}
+        status = await asyncio.wrap_future(self._host.status())
+        return routing_stats(status, next(self._reports), self._order.limits.max_batch_rows)
 
     # ---- inference ----------------------------------------------------------------------------------------------
 
