@@ -15,6 +15,7 @@ from tests.bench.authentication import authenticating
 from tests.bench.batches import mixing
 from tests.bench.binary import sending
 from tests.bench.callers import calling
+from tests.bench.cluster import clustering
 from tests.bench.crowd import crowding
 from tests.bench.deaths import dying
 from tests.bench.downloads import downloading
@@ -64,6 +65,7 @@ BENCHES: Mapping[str, Callable[[Path], Iterator[Figure | Count | Share]]] = {
     "fairness": being_fair,
     "authenticating": authenticating,
     "fleet": simulating,
+    "cluster": clustering,
 }
 
 
