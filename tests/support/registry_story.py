@@ -14,7 +14,7 @@ from models_registry.authors import Author, authored_by
 from models_registry.errors import Conflict, LimitReached
 from models_registry.event_records import EventFilter, Refusal
 from models_registry.label_selectors import Requirement
-from models_registry.records import Key, Once, Rollout
+from models_registry.records import Key, Once, ReplicaResources, Rollout
 from models_registry.registry import Registry
 from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import Database
@@ -70,8 +70,8 @@ def _base_models(registry: Registry) -> None:
         registry.record_built("base", OTHER_WEIGHTS)
     registry.find_registered(once)
     registry.set_hosted("base", False)
-    registry.restrict_base_model("base", ["fraud"])
-    registry.restrict_base_model("base", None)
+    registry.change_base_model("base", {"teams": ["fraud"], "resources": ReplicaResources()})
+    registry.change_base_model("base", {"teams": None, "resources": None})
     registry.find_architecture(made.id)
     withdrawn = registry.register_base_model("withdrawn", SOURCE, once=Once("default:other", "2" * 64), teams=["risk"])
     registry.withdraw_base_model(withdrawn, Once("default:other", "2" * 64))
