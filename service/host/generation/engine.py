@@ -174,7 +174,8 @@ class Engine:
 
     def _admit(self) -> None:
         self._schedule.max_positions = self._max_positions
-        admitted = self._schedule.admit()
+        admitted, schedule = self._schedule.admit(), self._schedule
+        self._slots.make_way(len(schedule.running), schedule.present, schedule.most, self._max_positions)
         self._prefixes.limit(max(0, self._max_bytes - self._schedule.reserved * self._slots.position_bytes))
         for sequence in admitted:
             slot, ids = self._schedule.slot_of(sequence), sequence.prompt.ids
@@ -291,8 +292,7 @@ class Engine:
         if yielding is not None:
             yielding.computed = 0
             self._move(self._schedule.put_back(yielding))
-        longest = max((sequence.computed + 1 for sequence in self._schedule.running), default=0)
-        self._slots.shrink(len(self._schedule.running), longest)
+        self._slots.shrink(len(self._schedule.running), self._schedule.present)
         give_memory_back()
         return yielding is not None or kept
 

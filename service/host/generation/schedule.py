@@ -131,11 +131,19 @@ class Schedule(Generic[T]):
         return 1 << (((self.max_positions or 0) // FEWEST_ROWS).bit_length() - 1)
 
     @property
+    def present(self) -> int:
+        """The positions of the longest text that runs, with its next one."""
+        return max((sequence.computed + 1 for sequence in self._running), default=0)
+
+    @property
+    def most(self) -> int:
+        """The most positions that one that runs may get."""
+        return max((sequence.most_positions for sequence in self._running), default=0)
+
+    @property
     def reserved(self) -> int:
         """Positions of all slots, once each text has as many as it may need."""
-        if not self._running:
-            return 0
-        return positions_of(len(self._running), max(sequence.most_positions for sequence in self._running))
+        return positions_of(len(self._running), self.most) if self._running else 0
 
     def add(self, sequences: Iterable[T]) -> None:
         for sequence in sequences:

@@ -166,6 +166,12 @@ class KeyValueSlots(Cache):
         if (count, room) != (self.count, self.room):
             self._resize(count, room)
 
+    def make_way(self, count: int, longest: int, most: int, max_positions: int) -> None:
+        """For `count` texts that have `longest` positions and may get `most`: give back what others had before, if with
+        it the slots would have more than `max_positions`, although these texts need no more."""
+        if max(self.count, slots_for(count)) * max(self.room, room_for(most)) > max_positions:
+            self.shrink(count, longest)
+
     def _reserve(self, count: int, length: int) -> None:
         count, room = max(self.count, slots_for(count)), max(self.room, room_for(length))
         if (count, room) != (self.count, self.room):

@@ -138,6 +138,19 @@ def test_a_text_goes_on_in_another_slot_and_in_larger_ones() -> None:
 
 
 @torch.inference_mode()
+def test_slots_that_many_short_texts_had_make_way_for_a_long_one() -> None:
+    made = model("llama")
+    steps = stepper(made)
+    steps.prefill(range(16), [[3, 4]] * 16, 0)
+    room = steps.slots.room
+    steps.slots.make_way(1, 3, 2 * room, 32 * room)
+    assert (steps.slots.count, steps.slots.room) == (16, room)
+    steps.slots.make_way(1, 3, 8 * room, 32 * room)
+    assert (steps.slots.count, steps.slots.room) == (4, room)
+    torch.testing.assert_close(steps.decode([9], [2])[0], expected(made, [3, 4, 9]))
+
+
+@torch.inference_mode()
 def test_a_prefix_that_was_read_serves_another_slot() -> None:
     made = model("llama")
     steps = stepper(made)
