@@ -134,6 +134,11 @@ class Engine:
         self._flusher.stop()
         self._transport.close()
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether a base model is being built."""
+        return bool(self._hosts.all_in("loading"))
+
     def readiness(self) -> Readiness:
         """Never raises: what is away is said in `reasons` and `degraded`."""
         reasons = [f"The base model {model!r} is still loading." for model in self._hosts.all_in("loading")]
