@@ -1,5 +1,6 @@
 """A base model's host as the front knows it: the verbs, with what may be in its memory remembered."""
 
+import time
 from collections.abc import Collection, Iterable
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -131,6 +132,14 @@ class HostedModel:
         """As `forget`, and returns when their memory is free, or after a second where requests use them."""
         self.forget(versions)
         self.unload(versions)
+
+    def drain(self, versions: Collection[AdapterVersion], patience_s: float) -> None:
+        """As `remove`, and waits so long for requests that use them: also those of other fronts on the same replicas,
+        of which this front has no lease."""
+        self.forget(versions)
+        until = time.monotonic() + patience_s
+        while not self.unload(versions) and time.monotonic() < until:
+            time.sleep(LOOKING_S)
 
     def in_use(self) -> tuple[tuple[AdapterVersion, ...], tuple[AdapterVersion, ...]]:
         """Versions that requests use at this moment, and those that are pinned."""

@@ -195,13 +195,14 @@ class Adapters:
     def remove(self, name: str, drain: bool = False) -> None:
         """Out of the registry and out of memory. Raises `NotFound`, and `Conflict` while requests hold it or aliases
         point to it. With `drain` its aliases go too and running requests are waited for, while new ones are answered as
-        if it were gone; `Conflict` if some still run after 30 seconds, and then nothing was changed."""
+        if it were gone; `Conflict` if some still run after 30 seconds, and then nothing was changed. Those of other
+        fronts are waited for as long once it is removed."""
         adapter = self._find(name)
         with self._leases.removing(name, DRAIN_S if drain else 0.0):
             self._registry.remove_adapter(name, with_aliases=drain)
             self._snapshot.refresh()
         if hosted := self._hosts.hosted(adapter.model):
-            hosted.remove(adapter.versions)
+            hosted.drain(adapter.versions, DRAIN_S if drain else 0.0)
 
     def remove_version(self, name: str, number: int, drain: bool = False) -> None:
         """As `remove`, for one of several versions. Raises `Conflict` for the only one, too."""
@@ -210,7 +211,7 @@ class Adapters:
             self._registry.remove_version(name, number, with_aliases=drain)
             self._snapshot.refresh()
         if hosted := self._hosts.hosted(version.model):
-            hosted.remove([version])
+            hosted.drain([version], DRAIN_S if drain else 0.0)
 
     # ---- inside ---------------------------------------------------------------------------------------------
 
