@@ -29,6 +29,8 @@ from e2e.replicas.pair import LORA, MODEL, SOURCE, infer, put_state
 from stores import S3Server
 from word_models import save, tiny_llama, word_tokenizer
 
+pytestmark = pytest.mark.deep  # a real Ray
+
 MODEL_IN_USE = "watched"
 MANY = 8
 TWO = {"min_replicas": 2, "max_replicas": 2}
@@ -96,7 +98,6 @@ def test_a_killed_replica_has_its_requests_run_once_more_elsewhere(cluster: Clus
     wait_for_others(cluster, replica_of(MODEL_IN_USE), 2, replica)
 
 
-@pytest.mark.deep
 def test_a_host_that_hangs_is_ended_and_its_neighbours_answer(cluster: Cluster, folder: Folder) -> None:
     folder.shut()
     folder.open()
@@ -114,7 +115,6 @@ def test_a_host_that_hangs_is_ended_and_its_neighbours_answer(cluster: Cluster, 
     wait_for_others(cluster, replica_of(MODEL_IN_USE), 2)
 
 
-@pytest.mark.deep
 def test_a_replica_that_hangs_is_replaced_and_its_requests_run_elsewhere(cluster: Cluster, folder: Folder) -> None:
     with ThreadPoolExecutor() as threads:
         pid, begun, waiting = begin_one_and_queue_many(cluster, folder, threads)
@@ -125,7 +125,6 @@ def test_a_replica_that_hangs_is_replaced_and_its_requests_run_elsewhere(cluster
     wait_for_others(cluster, replica_of(MODEL_IN_USE), 2, replica)
 
 
-@pytest.mark.deep
 def test_a_text_whose_replica_ends_is_told_so_at_its_end(cluster: Cluster) -> None:
     tokenizer = word_tokenizer()
     tokenizer.model_max_length = POSITIONS
@@ -163,7 +162,6 @@ def test_a_killed_front_loses_what_it_was_answering_and_nothing_acknowledged(clu
     assert {infer(cluster, "kept").status_code for _ in range(MANY)} == {200}
 
 
-@pytest.mark.deep
 @pytest.mark.parametrize("title", [DEPLOYER, CONTROLLER])
 def test_what_follows_the_registry_may_end_and_is_missed_by_no_caller(cluster: Cluster, title: str) -> None:
     (killed,) = processes(cluster, title)
@@ -176,7 +174,6 @@ def test_what_follows_the_registry_may_end_and_is_missed_by_no_caller(cluster: C
     wait_for_others(cluster, title, 1, killed)
 
 
-@pytest.mark.deep
 def test_a_killed_proxy_is_back_by_itself(cluster: Cluster) -> None:
     (killed,) = processes(cluster, PROXY)
     killed.kill()

@@ -9,6 +9,8 @@ from e2e.process import until
 from e2e.replicas.pair import LORA, MODEL, SOURCE, answered_by, infer, put_state, weights
 from safetensors.torch import load
 
+pytestmark = pytest.mark.deep  # a real Ray
+
 ASKED: Final = 8
 """More often than there are fronts and replicas: each is asked sooner or later."""
 
@@ -81,7 +83,6 @@ def test_a_model_that_cannot_be_built_says_why(cluster: Cluster) -> None:
     assert cluster.http.get("/models/broken").status_code == 404
 
 
-@pytest.mark.deep  # two builds
 def test_a_model_is_unloaded_and_loaded_again(cluster: Cluster) -> None:
     cluster.register("coming", SOURCE)
 

@@ -9,6 +9,8 @@ from e2e.cluster.clusters import Cluster
 from e2e.process import until
 from e2e.replicas.pair import LORA, MODEL, SOURCE, infer
 
+pytestmark = pytest.mark.deep  # a real Ray
+
 
 def replicas(cluster: Cluster, model: str = MODEL) -> list[dict[str, Any]]:
     return cluster.http.get(f"/models/{model}").json()["replicas"]
@@ -50,7 +52,6 @@ def test_a_pin_is_kept_when_its_replica_ends(cluster: Cluster) -> None:
     assert cluster.http.post(f"/models/{MODEL}/adapters/kept/unload").status_code == 200
 
 
-@pytest.mark.deep  # two builds
 def test_resources_change_how_many_replicas_there_are(cluster: Cluster) -> None:
     cluster.register("growing", SOURCE)
     (first,) = replicas(cluster, "growing")

@@ -19,6 +19,8 @@ from service.protocol import codec
 from service.protocol.frames import joined_frame
 from service.protocol.types import BASE, InferCall, Part, Selection
 
+pytestmark = pytest.mark.deep  # a real Ray
+
 PATIENCE = 2_000
 """So many requests may be sent until routers know what replicas reported."""
 

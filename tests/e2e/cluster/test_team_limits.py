@@ -3,9 +3,12 @@
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 from e2e.cluster.clusters import Cluster
 from e2e.process import until
 from e2e.replicas.pair import infer
+
+pytestmark = pytest.mark.deep  # a real Ray
 
 FRONTS, PER_MINUTE, ASKED = 2, 30, 90
 

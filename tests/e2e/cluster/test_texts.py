@@ -4,9 +4,12 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 from e2e.cluster.clusters import Cluster
 from e2e.cluster.conftest import WORDS
 from e2e.process import until
+
+pytestmark = pytest.mark.deep  # a real Ray
 
 ASKED: dict[str, Any] = {"inputs": {"text": ["a b c"]}, "parameters": {"max_new_tokens": 12, "min_new_tokens": 12}}
 ENDLESS: dict[str, Any] = {

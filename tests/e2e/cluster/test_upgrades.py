@@ -12,6 +12,8 @@ from e2e.cluster.clusters import Cluster
 from e2e.cluster.processes import DEPLOYER, FRONT, processes, ray_address, replica_of
 from e2e.replicas.pair import LORA, MODEL, infer
 
+pytestmark = pytest.mark.deep  # a real Ray
+
 CALLERS = 2
 
 
@@ -38,7 +40,6 @@ def callers(cluster: Cluster, adapter: str | None) -> Generator[Counter[str]]:
             one.result()
 
 
-@pytest.mark.deep
 def test_new_code_is_rolled_out_without_a_failed_request(cluster: Cluster) -> None:
     body = {"name": "rolled", "config": LORA, "seed": 1}
     assert cluster.http.post(f"/models/{MODEL}/adapters", json=body).status_code == 201
