@@ -173,7 +173,11 @@ class HostReplica:
         )
 
     async def initial_weights(self, front: str, id: int, fresh: FreshWeights) -> Said:
-        return await self._said(self._live.initial_weights(self._requests.number(front, id), fresh))
+        number = self._requests.number(front, id)
+        try:
+            return await self._said(self._live.initial_weights(number, fresh))
+        finally:
+            self._requests.release(front, id)
 
     async def forget(self, keys: tuple[str, ...]) -> Said:
         self._live.forget(keys)

@@ -38,6 +38,10 @@ class ReplicaRequests:
         self._theirs[number] = (front, id)
         return number
 
+    def release(self, front: str, id: int) -> None:
+        """It has its answer."""
+        self._theirs.pop(self._mine.pop((front, id), 0), None)
+
     def cancel(self, host: ModelHost, front: str, id: int) -> None:
         if (number := self._mine.get((front, id))) is not None:
             host.cancel(number)
@@ -81,8 +85,7 @@ class ReplicaRequests:
         except Exception as error:  # whoever asked raises it
             return joined_frame(codec.encode(codec.failed_message(id, error, infers=True)))
         finally:
-            self._mine.pop((front, id), None)
-            self._theirs.pop(number, None)
+            self.release(front, id)
 
     async def stream(
         self, host: ModelHost, front: str, content: bytes, versions: Collection[AdapterVersion]

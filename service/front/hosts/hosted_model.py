@@ -128,14 +128,9 @@ class HostedModel:
             self._known.pop(key, None)
             self._pinned.pop(key, None)
 
-    def remove(self, versions: Collection[AdapterVersion]) -> None:
-        """As `forget`, and returns when their memory is free, or after a second where requests use them."""
-        self.forget(versions)
-        self.unload(versions)
-
-    def drain(self, versions: Collection[AdapterVersion], patience_s: float) -> None:
-        """As `remove`, and waits so long for requests that use them: also those of other fronts on the same replicas,
-        of which this front has no lease."""
+    def remove(self, versions: Collection[AdapterVersion], patience_s: float = 0.0) -> None:
+        """As `forget`, and returns when their memory is free. Requests that use them are waited for so long, a second
+        at least: also those of other fronts on the same replicas, of which this front has no lease."""
         self.forget(versions)
         until = time.monotonic() + patience_s
         while not self.unload(versions) and time.monotonic() < until:

@@ -202,7 +202,7 @@ class Adapters:
             self._registry.remove_adapter(name, with_aliases=drain)
             self._snapshot.refresh()
         if hosted := self._hosts.hosted(adapter.model):
-            hosted.drain(adapter.versions, DRAIN_S if drain else 0.0)
+            hosted.remove(adapter.versions, DRAIN_S if drain else 0.0)
 
     def remove_version(self, name: str, number: int, drain: bool = False) -> None:
         """As `remove`, for one of several versions. Raises `Conflict` for the only one, too."""
@@ -211,7 +211,7 @@ class Adapters:
             self._registry.remove_version(name, number, with_aliases=drain)
             self._snapshot.refresh()
         if hosted := self._hosts.hosted(version.model):
-            hosted.drain([version], DRAIN_S if drain else 0.0)
+            hosted.remove([version], DRAIN_S if drain else 0.0)
 
     # ---- inside ---------------------------------------------------------------------------------------------
 

@@ -38,11 +38,11 @@ def hosted(host: Puppet) -> HostedModel:
 
 def test_a_draining_removal_waits_for_other_fronts_requests() -> None:
     host = Shared(looks=2)
-    hosted(host).drain([VERSION], patience_s=600)
+    hosted(host).remove([VERSION], patience_s=600)
     assert host.said == ["forget", "unload", "unload", "unload"]
 
 
 def test_another_removal_looks_once() -> None:
     host = Shared(looks=2)
-    hosted(host).drain([VERSION], patience_s=0)
+    hosted(host).remove([VERSION], patience_s=0)
     assert host.said == ["forget", "unload"]
