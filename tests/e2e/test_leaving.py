@@ -3,17 +3,19 @@
 import json
 import socket
 
+from e2e.cluster.clusters import GENERATION
 from e2e.process import Service, until
 
 ENDLESS = {"max_new_tokens": 4096, "min_new_tokens": 4096}
-HEAD = "POST /models/smollm2/infer HTTP/1.1\r\nHost: e2e\r\nContent-Type: application/json\r\nContent-Length: "
+HEAD = "POST /models/smollm2/infer HTTP/1.1\r\nHost: e2e\r\nContent-Type: application/json"
 
 
-def begin(service: Service) -> socket.socket:
-    """A caller who asks for more text than anybody would wait for."""
+def begin(service: Service, generation: str) -> socket.socket:
+    """A caller who asks for more text than anybody would wait for, of a front that has this generation."""
     body = json.dumps({"adapter": "leaving", "inputs": {"text": ["Count."]}, "parameters": ENDLESS}).encode()
     caller = socket.create_connection(("127.0.0.1", service.port))
-    caller.sendall(f"{HEAD}{len(body)}\r\n\r\n".encode() + body)
+    head = f"{HEAD}\r\n{GENERATION}: {generation}\r\nContent-Length: {len(body)}\r\n\r\n"
+    caller.sendall(head.encode() + body)
     return caller
 
 
@@ -24,8 +26,9 @@ def test_text_that_nobody_waits_for_any_more_is_not_written_to_its_end(service: 
         return sum(version["in_flight"] for version in listed["versions"])
 
     adapter = {"name": "leaving", "config": {"peft_type": "LORA", "target_modules": ["q_proj"]}}
-    assert service.http.post("/models/smollm2/adapters", json=adapter).status_code == 201
-    callers = [begin(service) for _ in range(3)]
+    created = service.http.post("/models/smollm2/adapters", json=adapter)
+    assert created.status_code == 201
+    callers = [begin(service, created.headers[GENERATION]) for _ in range(3)]
     until(lambda: written() == 3)
     for caller in callers:
         caller.close()

@@ -40,16 +40,16 @@ def test_a_pin_counts_on_as_many_replicas_as_it_names(cluster: Cluster) -> None:
 
 def test_a_pin_is_kept_when_its_replica_ends(cluster: Cluster) -> None:
     until(lambda: len(replicas(cluster)) == 2)
-    pin(cluster, "kept", replicas=1)
+    pin(cluster, "pinned-once", replicas=1)
     (holder,) = [replica for replica in replicas(cluster) if replica["pinned"]]
 
     os.kill(holder["pid"], signal.SIGKILL)
 
-    assert {infer(cluster, "kept").status_code for _ in range(8)} == {200}
+    assert {infer(cluster, "pinned-once").status_code for _ in range(8)} == {200}
     until(lambda: holder["name"] not in {replica["name"] for replica in replicas(cluster)} and pinned(cluster) == 1)
     until(lambda: len(replicas(cluster)) == 2)
     assert pinned(cluster) == 1
-    assert cluster.http.post(f"/models/{MODEL}/adapters/kept/unload").status_code == 200
+    assert cluster.http.post(f"/models/{MODEL}/adapters/pinned-once/unload").status_code == 200
 
 
 def test_resources_change_how_many_replicas_there_are(cluster: Cluster) -> None:

@@ -2,15 +2,20 @@
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import ray
 import torch
+from e2e.process import until
 from engines import version_of
 from ray import serve
+from ray.cloudpickle import register_pickle_by_value
 from ray.exceptions import RayActorError
 
 from models_registry.inputs.values import Inputs
@@ -50,9 +55,9 @@ class Replicas:
     def until(self, holds: Callable[[], bool]) -> None:
         assert any(holds() for _ in range(PATIENCE // 10))
 
-    def hold(self, is_held: bool) -> None:
-        """Requests wait meanwhile."""
-        self._all("hold", is_held)
+    def hold(self, folder: Path) -> None:
+        """Requests leave a file there, and wait until it is gone: a replica that is full takes no other call."""
+        self._all("hold", str(folder))
 
     def end(self, name: str) -> None:
         self._all("end", name)
@@ -61,11 +66,47 @@ class Replicas:
         return [one for one in self._handle.broadcast(verb, *arguments).results(return_exceptions=True) if one]
 
 
+class Host:
+    """Says who it is, and of itself what a test had it say."""
+
+    def __init__(self) -> None:
+        self._name = serve.get_replica_context().replica_id.unique_id
+        self._number = 0
+        self._said: dict[str, Any] = {"resident": [], "load": 0}
+        self._held: str | None = None
+
+    def record_routing_stats(self) -> dict[str, Any]:
+        self._number += 1
+        return {"number": self._number, "capacity": 16, "room": 0, **self._said}
+
+    def name(self) -> str:
+        return self._name
+
+    def say(self, name: str, resident: list[str], load: int) -> None:
+        if name == self._name:
+            self._said = {"resident": resident, "load": load}
+
+    def hold(self, folder: str) -> None:
+        self._held = folder
+
+    def end(self, name: str) -> None:
+        if name == self._name:
+            threading.Timer(0.1, lambda: os._exit(9)).start()
+
+    async def infer(self, front: str, content: bytes, versions: tuple[Any, ...]) -> str:
+        if self._held is not None:
+            (mark := Path(self._held, uuid4().hex)).touch()
+            while mark.exists():
+                await asyncio.sleep(0.01)
+        return self._name
+
+
 @pytest.fixture(scope="module")
 def real_ray() -> Iterator[None]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray.init(num_cpus=8, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
     serve.start(proxy_location="Disabled")
+    register_pickle_by_value(sys.modules[__name__])  # replicas can't import the tests
     yield
     serve.shutdown()
     ray.shutdown()
@@ -73,36 +114,6 @@ def real_ray() -> Iterator[None]:
 
 @pytest.fixture
 def replicas(real_ray: None) -> Iterator[Replicas]:
-    class Host:  # in here, so that it travels by value
-        def __init__(self) -> None:
-            self._name = serve.get_replica_context().replica_id.unique_id
-            self._number = 0
-            self._said: dict[str, Any] = {"resident": [], "load": 0}
-            self._free = asyncio.Event()
-            self._free.set()
-
-        def record_routing_stats(self) -> dict[str, Any]:
-            self._number += 1
-            return {"number": self._number, "capacity": 16, "room": 0, **self._said}
-
-        def name(self) -> str:
-            return self._name
-
-        def say(self, name: str, resident: list[str], load: int) -> None:
-            if name == self._name:
-                self._said = {"resident": resident, "load": load}
-
-        def hold(self, is_held: bool) -> None:
-            (self._free.clear if is_held else self._free.set)()
-
-        def end(self, name: str) -> None:
-            if name == self._name:
-                threading.Timer(0.1, lambda: os._exit(9)).start()
-
-        async def infer(self, front: str, content: bytes, versions: tuple[Any, ...]) -> str:
-            await self._free.wait()
-            return self._name
-
     deployment = serve.deployment(
         name="host",
         num_replicas=2,
@@ -131,14 +142,16 @@ def test_an_overloaded_replica_shares_what_it_has(replicas: Replicas) -> None:
     replicas.until(lambda: other in replicas.answering("tone"))
 
 
-def test_a_replica_that_refuses_is_passed_over(replicas: Replicas) -> None:
+def test_a_replica_that_refuses_is_passed_over(replicas: Replicas, tmp_path: Path) -> None:
     one, other = replicas.names
     replicas.report(one, ["tone@1"])
     replicas.report(other, ["rude@1"])
     replicas.until(lambda: replicas.answering("tone") == {one})
-    replicas.hold(True)
+    replicas.hold(tmp_path)
     asked = [replicas.ask("tone") for _ in range(4)]
-    replicas.hold(False)
+    until(lambda: len(list(tmp_path.iterdir())) == 4)
+    for mark in tmp_path.iterdir():
+        mark.unlink()
     assert {each.result() for each in asked} == {one, other}
 
 
