@@ -4,6 +4,7 @@ What a command needs is imported when it runs: torch and transformers take secon
 what it starts and has found out whether its port is free.
 """
 
+import gc
 import logging
 import os
 import socket
@@ -75,9 +76,11 @@ def _serve(settings: Settings, sockets: list[socket.socket]) -> None:
     from models_registry.storage.serving_lock import serving_lock
 
     with serving_lock(settings.database_url):
+        gc.disable()  # what is imported stays, and to look for garbage in it takes a sixth of the time
         from service.bootstrap import create_app
         from service.server import run_server
 
+        gc.enable()
         adopt_loggers("transformers", "accelerate")
         served = create_app(settings)
         run_server(served, served.state.drain, sockets, settings.drain_delay)
