@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
+from e2e.preloaded import SERVE, Preloaded
 
 from tests.support.ports import hold_port, number_of
 
@@ -59,7 +60,7 @@ class Service:
         limits = httpx.Limits(keepalive_expiry=1.0)
         self.http = httpx.Client(base_url=self.address, timeout=PATIENCE_S, limits=limits)
         self._log = directory / "serve.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Preloaded | None = None
 
     # ---- its life -----------------------------------------------------------------------------------------------
 
@@ -70,6 +71,13 @@ class Service:
             self._process = subprocess.Popen(
                 command, cwd=self.directory, env=self.environment, stdout=log, stderr=subprocess.STDOUT
             )
+        until(self._listens, self._lives)
+        return self
+
+    def start_preloaded(self, main: str = SERVE) -> "Service":
+        """As `start`, in a tenth of the time. `main`, as `module:function`, is called in the command's place."""
+        assert self._process is None
+        self._process = Preloaded(main, self.directory, self.environment, self._log)
         until(self._listens, self._lives)
         return self
 
@@ -130,7 +138,7 @@ class Service:
         assert answer.status_code == 201, answer.text
 
     @property
-    def _running(self) -> "subprocess.Popen[bytes]":
+    def _running(self) -> "subprocess.Popen[bytes] | Preloaded":
         assert self._process is not None, "the service is not running"
         return self._process
 

@@ -21,7 +21,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     service = Service(directory, directory / "models")
     service.environment["ADAPTER_SERVICE_ADMIN_KEY"] = KEY
     service.http.headers["x-api-key"] = KEY
-    service.start()
+    service.start_preloaded()
     service.register("writer", {"kind": "huggingface", "path": "writer"})
     for seed, path in enumerate(("/models/writer/adapters", "/models/writer/adapters")):
         body = {"name": ("parrot", "other")[seed], "config": LORA, "seed": seed}
@@ -153,7 +153,7 @@ def test_dragged_files_are_checked_then_stored(browser: Browser, guarded: Servic
 
 
 def test_a_service_without_keys_takes_the_forms_of_its_own_pages(chromium: Browser, tmp_path: Path) -> None:
-    service = Service(tmp_path, tmp_path / "no-models").start()
+    service = Service(tmp_path, tmp_path / "no-models").start_preloaded()
     try:
         chromium.open(f"{service.address}/console/access")
         chromium.fill("#team-name", "fraud")

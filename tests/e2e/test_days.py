@@ -95,7 +95,7 @@ def test_an_operator_starts_backs_up_and_restores(own: Service) -> None:
     _export(own, settings)
     listed = own.run(keys)
     assert "publisher  fraud  ci  valid, never used" in listed
-    own.start().wait_until_ready()
+    own.start_preloaded().wait_until_ready()
     assert "all is well" in own.run(known)
 
     secret = (own.directory / "admin.key").read_text().strip()
@@ -113,7 +113,7 @@ def test_an_operator_starts_backs_up_and_restores(own: Service) -> None:
     assert "Checked 1 blobs: 1 sound." in own.run(restored)
     _export(own, restored)
     own.run(revoked)
-    own.start().wait_until_ready()
+    own.start_preloaded().wait_until_ready()
     with Client(own.address, secret) as client:
         answer = client.infer("mlp", {"x": ROWS}, adapter="tone@prod")
         assert answer.adapter == ("tone@1",)

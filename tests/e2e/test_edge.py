@@ -25,7 +25,7 @@ def test_a_head_without_an_end_is_refused_while_it_arrives(service: Service, sta
 def test_the_process_that_reads_large_json_ends_with_a_service_that_is_killed(tmp_path: Path) -> None:
     service = Service(tmp_path, tmp_path / "no-models")
     try:
-        assert service.start().http.post("/models", json={"id": "a" * MIB}).status_code == 422
+        assert service.start_preloaded().http.post("/models", json={"id": "a" * MIB}).status_code == 422
         children = psutil.Process(service.pid).children()
         (reader,) = [child for child in children if "service.front.api.http.json_worker" in child.cmdline()]
         service.kill()

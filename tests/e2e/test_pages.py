@@ -67,7 +67,7 @@ def keyed_service(demo_models: Path, tmp_path_factory: pytest.TempPathFactory) -
     service.environment["ADAPTER_SERVICE_ADMIN_KEY"] = ADMIN_KEY
     service.http.headers["X-API-Key"] = ADMIN_KEY
     _like_a_checkout(service)
-    service.start().register("minilm", {"kind": "huggingface", "path": "minilm"})
+    service.start_preloaded().register("minilm", {"kind": "huggingface", "path": "minilm"})
     yield service
     service.close()
 

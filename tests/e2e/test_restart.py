@@ -23,7 +23,7 @@ class House:
     def __init__(self, service: Service, gate: Gate) -> None:
         self.service = service
         self.gate = gate
-        service.start().register("minilm", {"kind": "huggingface", "path": "minilm"})
+        service.start_preloaded().register("minilm", {"kind": "huggingface", "path": "minilm"})
         service.register("gated", {"kind": "python", "factory": "e2e.gate:gated", "kwargs": {"gate": str(gate.path)}})
         for name, config in CONFIGS.items():
             create(service.http, "minilm", f"{name}-fresh", config, seed=1)
@@ -73,7 +73,7 @@ def started_again(house: House) -> Start:
     known, answers = house.knows(), house.answers()
     service.kill()
     house.gate.close()
-    service.start()
+    service.start_preloaded()
     states = {model["id"]: model["state"] for model in http.get("/models").json()["items"]}
     ready, asked = http.get("/health/ready"), http.post("/models/gated/infer", json=NUMBERS)
     house.gate.open()
@@ -89,7 +89,7 @@ def killed_at_once(house: House, started_again: Start) -> Service:
     create(http, "minilm", "last-fresh", CONFIGS["adalora"], seed=1)
     upload(http, "minilm", "last-uploaded", CONFIGS["lora"], state(http, "lora")).raise_for_status()
     service.kill()
-    return service.start().wait_until_ready()
+    return service.start_preloaded().wait_until_ready()
 
 
 def test_a_model_is_called_loading_until_it_answers(started_again: Start) -> None:

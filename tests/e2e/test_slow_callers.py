@@ -27,7 +27,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     (directory / "temporary").mkdir()
     service.environment["TMPDIR"] = str(directory / "temporary")
     try:
-        service.start().wait_until_ready()
+        service.start_preloaded().wait_until_ready()
         service.register("mlp", {"kind": "python", "factory": "bases:mlp", "kwargs": {}})
         body = {"name": "large", "config": LORA}
         service.http.post("/models/mlp/adapters", json=body).raise_for_status()

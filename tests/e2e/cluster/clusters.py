@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+from e2e.preloaded import SERVE
 from e2e.process import PATIENCE_S, Service, until
 
 CPUS = 32
@@ -37,6 +38,10 @@ class Cluster(Service):
     def start(self, command: tuple[str, ...] | None = None) -> "Cluster":
         super().start(command or self._command)
         return self
+
+    def start_preloaded(self, main: str = SERVE) -> "Cluster":
+        """By its command: Ray starts the processes."""
+        return self.start()
 
     def wait_until_ready(self) -> "Cluster":
         for _ in range(LOOKS):

@@ -2,13 +2,12 @@
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Final
 
 from e2e.crashes.steps import watch_steps
 
-from service.cli import main
+from service import cli
 
 DIE_AT: Final = "die-at"
 
@@ -22,7 +21,6 @@ def step(name: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-if __name__ == "__main__":
+def main() -> None:
     watch_steps(step)
-    sys.argv = ["adapterctl", "serve"]
-    main()
+    cli.main()

@@ -26,7 +26,7 @@ AWAY = {503}
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     service = Service(tmp_path_factory.mktemp("killed"), tmp_path_factory.mktemp("models"))
-    yield service.start()
+    yield service.start_preloaded()
     service.close()
 
 

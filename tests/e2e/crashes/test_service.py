@@ -2,7 +2,6 @@
 
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from torch import Tensor
 
 MODEL, SOURCE = "mlp", {"kind": "python", "factory": "bases:mlp"}
 ROWS = torch.tensor([[1.0, 2.0, 3.0, 4.0], [-1.0, 0.5, 0.0, 2.0]])
-MORTAL = (sys.executable, "-m", "e2e.crashes.serve")
+MORTAL = "e2e.crashes.serve:main"
 
 
 def answer(http: httpx.Client, reference: str) -> Tensor:
@@ -92,7 +91,7 @@ def service(database_url: str, blob_url: str, tmp_path: Path) -> Iterator[Servic
         "ADAPTER_SERVICE_DATABASE_URL": database_url,
         "ADAPTER_SERVICE_BLOB_URL": blob_url,
     }
-    service.start(MORTAL).register(MODEL, SOURCE)
+    service.start_preloaded(MORTAL).register(MODEL, SOURCE)
     yield service
     service.close()
 
@@ -119,7 +118,7 @@ def test_a_kill_in_the_middle_of_an_upload_harms_nothing(service: Service, momen
             told.put("tone", seed)
         assert service.wait_for_the_end() == -signal.SIGKILL
         (service.directory / DIE_AT).unlink()
-        service.start(MORTAL).wait_until_ready()
+        service.start_preloaded(MORTAL).wait_until_ready()
         told.require_whole()
         told.put("tone", seed)  # who tries again gets a version: the one that was committed, or one of its own
         told.require_whole()
@@ -142,5 +141,5 @@ def test_kills_at_any_moment_under_load_harm_nothing(service: Service) -> None:
             service.kill()
         for one in uploads:
             one.result()
-        service.start(MORTAL).wait_until_ready()
+        service.start_preloaded(MORTAL).wait_until_ready()
         told.require_whole()

@@ -2,7 +2,6 @@
 kill, and nothing twice."""
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from models_registry.usage import Usage
 from models_registry.usage_records import UsageQuestion
 
 MODEL, SOURCE = "mlp", {"kind": "python", "factory": "bases:mlp"}
-MORTAL = (sys.executable, "-m", "e2e.crashes.serve")
+MORTAL = "e2e.crashes.serve:main"
 pytestmark = pytest.mark.parametrize(
     "dialect", ["sqlite", pytest.param("postgres", marks=pytest.mark.deep)], indirect=True
 )
@@ -29,7 +28,7 @@ def service(database_url: str, tmp_path: Path) -> Iterator[Service]:
     directory.mkdir()
     service = Service(directory, tmp_path / "no-models")
     service.environment["ADAPTER_SERVICE_DATABASE_URL"] = database_url
-    service.start(MORTAL).register(MODEL, SOURCE)
+    service.start_preloaded(MORTAL).register(MODEL, SOURCE)
     yield service
     service.close()
 
@@ -49,13 +48,13 @@ def test_an_end_loses_nothing_and_a_kill_only_what_was_being_added(service: Serv
     ask(service, 10)
     service.ask_to_end()
     assert service.wait_for_the_end() == 0
-    service.start(MORTAL).wait_until_ready()
+    service.start_preloaded(MORTAL).wait_until_ready()
     assert counted(service) == 10
     (service.directory / DIE_AT).write_text("INSERT INTO usage")  # behind its mark, before the commit
     ask(service, 1)
     assert service.wait_for_the_end() == -signal.SIGKILL
     (service.directory / DIE_AT).unlink()
-    service.start(MORTAL).wait_until_ready()
+    service.start_preloaded(MORTAL).wait_until_ready()
     assert counted(service) == 10
     ask(service, 3)
     assert counted(service) == 13
@@ -73,5 +72,5 @@ def test_a_kill_loses_nothing_that_is_in_the_database(service: Service, database
         until(is_stored)
     ask(service, 5)
     service.kill()
-    service.start(MORTAL).wait_until_ready()
+    service.start_preloaded(MORTAL).wait_until_ready()
     assert 10 <= counted(service) <= 15

@@ -29,7 +29,7 @@ def pair(replicas_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             # Keys that tests make don't shut out those that send none.
             service.environment["ADAPTER_SERVICE_ALLOW_ANONYMOUS"] = "admin"
         with ThreadPoolExecutor(2) as starters:
-            list(starters.map(Service.start, pair))
+            list(starters.map(Service.start_preloaded, pair))
         pair.one.register(MODEL, SOURCE)
         until(lambda: pair.other.http.get(f"/models/{MODEL}").json()["state"] == "ready")
         yield pair

@@ -38,7 +38,7 @@ def shared_house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         for door in doors:
             stack.callback(door.close)
         with ThreadPoolExecutor(len(doors)) as starters:
-            list(starters.map(Service.start, doors))
+            list(starters.map(lambda door: door.start_preloaded(), doors))
         (root / "turnstile").mkdir()
         house = House(doors, Turnstile(root / "turnstile"))
         house.turnstile.open()
