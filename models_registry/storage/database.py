@@ -29,6 +29,7 @@ from models_registry.redaction import redacted
 from models_registry.storage.files import make_directory, translated
 from models_registry.storage.query_spans import trace_queries
 from models_registry.storage.sqlite_file import SqliteFile
+from models_registry.storage.writer_turns import TOO_LONG, WriterTurns
 
 SCRIPTS = Path(__file__).parents[2] / "alembic"
 
@@ -52,6 +53,12 @@ class Database:
         self._reads = reads
         self._writes = writes
         self._file = file
+        self._turns = WriterTurns(BUSY_SECONDS)
+
+    @property
+    def waiting_writers(self) -> int:
+        """Threads of this process that wait for another one's change to end."""
+        return self._turns.waiting
 
     @contextmanager
     def read(self) -> Generator[Session]:
@@ -64,7 +71,7 @@ class Database:
     def write(self) -> Generator[Session]:
         """A session that commits at the end, or changes nothing. Raises `Conflict`, `NoRoom`, `Unavailable`."""
         self._require_same_file()
-        with translated_errors(), Session(self._writes) as session, session.begin():
+        with self._turns.take(), translated_errors(), Session(self._writes) as session, session.begin():
             yield session
             self._require_same_file()  # what is committed to a file that was moved away is lost
 
@@ -214,7 +221,7 @@ def translated_errors() -> Generator[None]:
         if _is(error.orig, sqlite3.SQLITE_FULL, psycopg.errors.DiskFull):
             raise NoRoom("No room left in the database; nothing changed. Free some space and try again.") from error
         if _is(error.orig, sqlite3.SQLITE_BUSY, psycopg.errors.LockNotAvailable):
-            raise Unavailable("Another change takes very long, so that this one was not made; try again.") from error
+            raise Unavailable(TOO_LONG) from error
         raise Unavailable(f"The database is away: {redacted(str(error.orig))}") from error
     except NoConnection as error:
         raise Unavailable("Every connection to the database is in use; try again.") from error

@@ -4,6 +4,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from models_registry.errors import Unavailable
+
 log = logging.getLogger(__name__)
 
 JOIN_S = 5.0
@@ -36,5 +38,7 @@ class Periodic:
         for do in self._work:
             try:
                 do()
+            except Unavailable as error:  # of a database that is away: nothing of ours is wrong
+                log.warning("%s: done later, because it failed: %s", self._thread.name, error.detail)
             except Exception:  # without this thread nothing would be done any more, in silence
                 log.exception("%s failed", self._thread.name)

@@ -211,18 +211,26 @@ def test_postgres_is_spoken_to_through_psycopg() -> None:
 
 def test_who_waits_for_a_writer_gives_up_after_a_while(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models_registry.storage.database.BOUNDED", "SET LOCAL lock_timeout = '50ms'")
-    with postgres.migrated_database() as url, closing(open_database(url)) as database:
+    with (
+        postgres.migrated_database() as url,
+        closing(open_database(url)) as database,
+        closing(open_database(url)) as other,
+    ):
         with database.write() as session:
             session.execute(update(GenerationRow).values(value=7))
             with pytest.raises(Unavailable, match="Another change takes very long"):
-                raise_generation(database)
+                raise_generation(other)
         assert generation_of(database) == 7
 
 
 def test_a_writer_that_is_stopped_loses_its_place_to_the_next(
     postgres: Postgres,
 ) -> None:
-    with postgres.migrated_database() as url, closing(open_database(url)) as database:
+    with (
+        postgres.migrated_database() as url,
+        closing(open_database(url)) as database,
+        closing(open_database(url)) as other,
+    ):
         before = generation_of(database)
 
         def stop_midway() -> None:
@@ -232,7 +240,7 @@ def test_a_writer_that_is_stopped_loses_its_place_to_the_next(
                 assert bound == "1min"
                 # Shorter, but only from here on: on a busy machine a writer may pause that long before its statement.
                 session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '50ms'"))
-                raise_generation(database)  # waits until the server has ended the other's session
+                raise_generation(other)  # waits until the server has ended the other's session
 
         with pytest.raises(Unavailable):
             stop_midway()
