@@ -41,15 +41,18 @@ test-oldest: $(VENV)/.test  ## a part of what computes, as on a processor withou
 	$(OLDEST) $(PYTEST) -m "not deep" $(PARITY)/test_{attention,layers,compose}.py \
 		$(INJECTION)/test_{architectures,layer,precision}.py $(INJECTION)/{kernels,merged}
 
-# What every caller relies on, whichever form the service has.
-IN_CLUSTER := $(addprefix tests/e2e/,cluster test_rows.py test_states.py test_openai.py test_texts_together.py test_leaving.py teams)
+# With a Ray, in one process, because each would start one: what there is of a cluster alone, and of what every caller
+# relies on, whichever form the service has.
+CLUSTER := $(PYTEST) -n 0 --cluster
+WITH_RAY := tests/e2e/cluster tests/service/cluster/test_router.py
+IN_CLUSTER := $(WITH_RAY) $(addprefix tests/e2e/,test_rows.py test_states.py test_openai.py test_texts_together.py test_leaving.py teams)
 
 test-cluster: $(VENV)/.test  ## inference, generation, registry and teams of tests/e2e on a cluster, with a real Ray
-	$(PYTEST) --cluster $(IN_CLUSTER) $(ARGS)
+	$(CLUSTER) $(IN_CLUSTER) $(ARGS)
 
 test-deep: $(VENV)/.test browser  ## the long ones too: large grids, many random steps, many kills; computing also as elsewhere
-	$(PYTEST) $(ARGS)
-	$(PYTEST) --cluster $(IN_CLUSTER)
+	$(PYTEST) $(addprefix --ignore=,$(WITH_RAY)) $(ARGS)
+	$(CLUSTER) $(IN_CLUSTER)
 	$(OLDEST) $(PYTEST) $(PARITY) $(INJECTION)
 	$(AVX2) $(PYTEST) $(PARITY) $(INJECTION)
 

@@ -17,8 +17,10 @@ from stores import STORES, S3Server, directory_url, running_s3
 from models_registry.storage.database import Database, open_database
 
 TESTS = Path(__file__).parent
-SHARED = ("demo_models", "pair", "shared_house", "cluster")
+SHARED = ("demo_models", "pair", "shared_house", "cluster", "real_ray")
 """Fixtures that take long: all tests that use one run in one worker."""
+RAYS, RAYS_IF_ASKED = ("cluster", "real_ray"), ("service", "shared_house")
+"""Fixtures that start a Ray; some only with `--cluster`."""
 
 LAYER_OF_FOLDER = {"e2e": "e2e", "parity": "integration", "transports": "integration"}
 """All other folders of tests/ are `unit`, but for tests that need the whole app, a server or a process."""
@@ -42,6 +44,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Run the services of tests/e2e as clusters on Ray Serve (make test-cluster).",
     )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Names in `ray_turn` the fixture that starts a Ray for this test."""
+    rays = (*RAYS, *RAYS_IF_ASKED) if metafunc.config.getoption("--cluster") else RAYS
+    if used := [name for name in rays if name in metafunc.fixturenames]:
+        metafunc.parametrize("ray_turn", used, indirect=True, ids=[pytest.HIDDEN_PARAM], scope="session")
 
 
 def layer_of(item: pytest.Item) -> str:
@@ -86,6 +95,20 @@ def spare_the_collector() -> None:
     collection, and to look through half a million objects takes longer than most tests."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def ray_turn() -> None:
+    """What starts a Ray needs it, and is ended when it is another one's turn: one at a time is enough for a machine."""
+
+
+@pytest.fixture(scope="session")
+def real_ray(ray_turn: None) -> Iterator[None]:
+    """A small Ray with Serve, and nothing of ours on it."""
+    from rays import running_ray
+
+    with running_ray():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ def demo_models() -> Path:
 
 @pytest.fixture(scope="session")
 def service(
-    request: pytest.FixtureRequest, demo_models: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, ray_turn: None, demo_models: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
     """Begun as `make run` does: the demo is seeded, then the service hosts what its registry holds. With `--cluster` it
     is two fronts and the models' replicas."""

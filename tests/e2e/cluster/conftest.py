@@ -19,7 +19,9 @@ FORWARD_S = 10
 
 
 @pytest.fixture(scope="session")
-def cluster(postgres: Postgres, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(
+    ray_turn: None, postgres: Postgres, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
     directory: Path = tmp_path_factory.mktemp("cluster")
     tokenizer = word_tokenizer()
     tokenizer.model_max_length = POSITIONS

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import ray
 import torch
 from e2e.process import until
 from engines import version_of
@@ -101,19 +100,9 @@ class Host:
         return self._name
 
 
-@pytest.fixture(scope="module")
-def real_ray() -> Iterator[None]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=8, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
-    serve.start(proxy_location="Disabled")
-    register_pickle_by_value(sys.modules[__name__])  # replicas can't import the tests
-    yield
-    serve.shutdown()
-    ray.shutdown()
-
-
 @pytest.fixture
 def replicas(real_ray: None) -> Iterator[Replicas]:
+    register_pickle_by_value(sys.modules[__name__])  # replicas can't import the tests
     deployment = serve.deployment(
         name="host",
         num_replicas=2,
