@@ -84,6 +84,10 @@ class KeyRing:
         limits = (_limit(key.models), _limit(key.adapters), key.expires_at is not None)
         return Caller(key.team, key.role, key.id, *limits)
 
+    def knows(self, sent: str) -> bool:
+        """Whether there ever was such a key, valid or not."""
+        return digest_of(sent) in self._keys
+
     def digest_of(self, id: str) -> str | None:
         """Of the key with this id; None where there is none."""
         if id == ADMIN_KEY:

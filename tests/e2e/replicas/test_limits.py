@@ -12,7 +12,7 @@ def member(pair: Pair, team: str, **limits: Any) -> dict[str, str]:
     pair.one.http.post("/teams", json={"name": team, "limits": limits}).raise_for_status()
     key = pair.one.http.post("/keys", json={"name": "test", "role": "publisher", "team": team}).json()["key"]
     headers = {"x-api-key": key}
-    until(lambda: pair.other.http.get("/adapters", headers=headers).status_code == 200)
+    assert pair.other.http.get("/adapters", headers=headers).status_code == 200
     return headers
 
 

@@ -19,7 +19,7 @@ def usage(service: Service, headers: dict[str, str], by: str = "") -> list[dict[
 
 def test_both_count_into_the_same_hours_without_losing_any(pair: Pair) -> None:
     key = member(pair.one, "counted")["headers"]
-    until(lambda: pair.other.http.get("/adapters", headers=key).status_code == 200)
+    assert pair.other.http.get("/adapters", headers=key).status_code == 200
     body = {"name": "counted", "config": LORA, "seed": 1}
     assert pair.one.http.post(f"/models/{MODEL}/adapters", json=body, headers=key).status_code == 201
     until(lambda: infer(pair.other, "counted", **key).status_code == 200)

@@ -9,7 +9,7 @@ import pytest
 from databases import DIALECTS, Postgres
 from e2e.cluster.clusters import Cluster
 from e2e.gate import Turnstile
-from e2e.process import PATIENCE_S, Service, until
+from e2e.process import PATIENCE_S, Service
 from e2e.teams.two_teams import ADMIN, MAX_QUEUE, TURNED, WORDS, House
 from word_models import save, tiny_llama, word_tokenizer
 
@@ -26,7 +26,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def shared_house(
+    request: pytest.FixtureRequest, ray_turn: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[House]:
     root: Path = tmp_path_factory.mktemp("teams")
     save(tiny_llama(), word_tokenizer(), root / "models" / WORDS)
     with ExitStack() as stack:
@@ -59,12 +61,8 @@ def closed(shared_house: House) -> Generator[House]:
 def _service(root: Path, number: int, url: str | None, is_cluster: bool) -> Service:
     directory = root / f"process-{number}"
     directory.mkdir()
-    # One front: a key is taken by all of them within two seconds, and tests ask at once.
-    service = (
-        Cluster(directory, root / "models", url, fronts=1)
-        if is_cluster and url
-        else Service(directory, root / "models")
-    )
+    models = root / "models"
+    service = Cluster(directory, models, url) if is_cluster and url else Service(directory, models)
     service.environment |= {
         "ADAPTER_SERVICE_FACTORIES": "e2e.gate:turned_forward",
         "ADAPTER_SERVICE_ADMIN_KEY": ADMIN["x-api-key"],
@@ -88,5 +86,6 @@ def _host(house: House, root: Path) -> None:
         answer = first.post("/models", params={"wait": PATIENCE_S}, json={"id": model, "source": source}, headers=ADMIN)
         assert answer.status_code == 201, answer.text
     for door in house.doors:
+        admin = house.admin.at(door)
         for model in sources:
-            until(lambda d=door, m=model: d.http.get(f"/models/{m}", headers=ADMIN).json().get("state") == "ready")
+            house.until_known(lambda a=admin, m=model: a.send("GET", f"/models/{m}").json().get("state"), "ready")

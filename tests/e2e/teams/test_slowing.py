@@ -7,6 +7,8 @@ from e2e.teams.two_teams import MAX_QUEUE, House, Member
 
 ROWS = 64
 """As many as a forward has at most."""
+FAR = 10_000
+"""What a team with limits has in flight is known to all processes."""
 
 
 def flood(members: ThreadPoolExecutor, member: Member, requests: int) -> list[Future[int]]:
@@ -17,7 +19,7 @@ def flood(members: ThreadPoolExecutor, member: Member, requests: int) -> list[Fu
 
 
 def test_a_quiet_team_passes_those_that_wait_of_a_flooding_one(closed: House) -> None:
-    loud, quiet = closed.member("loud"), closed.member("quiet")
+    loud, quiet = closed.member("loud", rows_in_flight=FAR), closed.member("quiet")
     closed.turnstile.open()
     assert loud.infer(rows=ROWS).status_code == 200  # at its first rows a model's forward runs more than once
     closed.turnstile.close()
@@ -35,7 +37,7 @@ def test_a_quiet_team_passes_those_that_wait_of_a_flooding_one(closed: House) ->
 
 
 def test_a_full_queue_is_full_for_the_team_that_fills_it(closed: House) -> None:
-    loud, quiet = closed.member("filling"), closed.member("waiting")
+    loud, quiet = closed.member("filling"), closed.member("waiting", rows_in_flight=FAR)
     with ThreadPoolExecutor(2 * MAX_QUEUE + 2) as callers:
         flooding = [callers.submit(lambda: loud.infer().status_code) for _ in range(2 * MAX_QUEUE)]
         until(lambda: any(answer.done() for answer in flooding))

@@ -1,11 +1,12 @@
-"""Two teams with keys of their own, before one process on SQLite or two on Postgres."""
+"""Two teams with keys of their own, before one process on SQLite, two on Postgres, or the two fronts of a cluster."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
+from e2e.cluster.clusters import LOOKS
 from e2e.gate import Turnstile
 from e2e.process import Service, until
 
@@ -87,20 +88,26 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """Each of its `doors` is a process; all are one service. Forwards of one of the models pass `turnstile`."""
+    """Each of its `doors` is a process, or a cluster's proxy before several; all are one service. Forwards of one of
+    the models pass `turnstile`."""
 
     doors: Sequence[Service]
     turnstile: Turnstile
 
+    @property
+    def admin(self) -> Member:
+        return Member(self.doors[0], "default", ADMIN)
+
+    def until_known(self, look: Callable[[], Any], value: Any) -> None:
+        """Returns once every process behind a door says so."""
+        until(lambda: {look() for _ in range(LOOKS)} == {value})
+
     def member(self, team: str, role: str = "publisher", **limits: Any) -> Member:
-        """One of a new team, known at every door."""
-        admin = Member(self.doors[0], "default", ADMIN)
+        """One of a new team."""
+        admin = self.admin
         admin.expect(201, "POST", "/teams", {"name": team, "limits": limits})
         made = admin.expect(201, "POST", "/keys", {"name": "test", "role": role, "team": team})
-        member = Member(self.doors[0], team, {"x-api-key": made["key"]})
-        for door in self.doors:
-            until(lambda door=door: member.at(door).send("GET", "/adapters").status_code == 200)
-        return member
+        return Member(self.doors[0], team, {"x-api-key": made["key"]})
 
     def waiting(self, door: Service) -> int:
         """How many requests are in the turned model's queue, without those that run."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from anyio import CapacityLimiter, to_thread
 from starlette._utils import get_route_path
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, State
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,6 +18,7 @@ from models_registry.errors import Unavailable
 from models_registry.references import team_of
 from service.front.access.caller import Caller, Forbidden, called_by
 from service.front.access.failed_logins import FailedLogins
+from service.front.access.fresh_keys import FreshKeys
 from service.front.access.key_ring import KeyRing, Unknown, digest_of
 from service.front.access.names import stored
 from service.front.access.route_roles import RouteRoles, is_open
@@ -58,6 +59,7 @@ class Authenticate:
         self._app = app
         self._metrics = metrics
         self._roles = RouteRoles()
+        self._fresh_keys = FreshKeys()
         self._verifications = CapacityLimiter(VERIFICATIONS)
         self._metrics_digest = None if metrics_token is None else digest_of(metrics_token)
 
@@ -72,7 +74,7 @@ class Authenticate:
             return
         state = scope["app"].state
         try:
-            caller = scope.get(CALLER) or await self._identify(state.key_ring, state.tokens, headers)
+            caller = scope.get(CALLER) or await self._identify(state, headers)
         except Unknown:
             await self._answer_stranger(scope, headers)(scope, receive, send)
             return
@@ -121,20 +123,22 @@ class Authenticate:
             return problem(FORBIDDEN, f"The adapter {adapter!r} belongs to another team, which alone changes it.")
         return None
 
-    async def _identify(self, ring: KeyRing, tokens: "Tokens | None", headers: Headers) -> Caller:
+    async def _identify(self, state: State, headers: Headers) -> Caller:
         """Raises `Unknown`, `ValueError` where it isn't clear which key is meant, and what `Tokens` raises."""
+        ring: KeyRing = state.key_ring
+        tokens: Tokens | None = state.tokens
         if ring.is_open:
             return ring.identify(None)
         authorization, own = headers.get("authorization"), headers.get("x-api-key")
         if authorization is not None and own is not None:
             raise ValueError("Send the key once: as Authorization, or as X-API-Key.")
         if authorization is None:
-            return ring.identify(own)
+            return await self._fresh_keys.identify(ring, own, state.engine.catch_up)
         bearer = _BEARER.fullmatch(authorization)
         if bearer is None:
             raise Unknown
         sent = bearer["key"]
         if tokens is None or not tokens.may_be(sent) or ring.is_admin_key(sent):
-            return ring.identify(sent)
+            return await self._fresh_keys.identify(ring, sent, state.engine.catch_up)
         # In threads of their own: the issuer may take seconds, in which the others serve everyone.
         return tokens.recall(sent) or await to_thread.run_sync(tokens.verify, sent, limiter=self._verifications)
