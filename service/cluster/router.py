@@ -12,7 +12,6 @@ from typing import Any
 from cachetools import FIFOCache
 from ray.serve.config import RequestRouterConfig
 from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
-from ray.util.metrics import Counter
 
 from service.cluster.request_needs import need_of
 from service.cluster.routing_report import report_of
@@ -38,26 +37,17 @@ class Routed:
 
     need: Need
     replica: str = ""
-    is_warm: bool = False
     is_taken: bool = False
     refused: tuple[str, ...] = ()
 
 
 class WarmRouter(RequestRouter):
-    """Counts `adapter_service_routes` among Ray's metrics, by `application` and `warmth` (warm, cold)."""
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._routing = WarmRouting()
         self._routed: FIFOCache[str, Routed] = FIFOCache(MOST_ROUTED)
         self._running: dict[str, RunningReplica] = {}
         self._reports: dict[str, int] = {}
-        self._counts = Counter(
-            "adapter_service_routes",
-            description="Inferences, by whether their replica had all their adapters in memory.",
-            tag_keys=("application", "warmth"),
-        )
-        self._counts.set_default_tags({"application": self.app_name})
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         self._running = {replica.replica_id.unique_id: replica for replica in replicas}
@@ -104,7 +94,6 @@ class WarmRouter(RequestRouter):
         if not has_ended:
             self._count_at(routed, name)
         routed.is_taken = True
-        self._counts.inc(tags={"warmth": "warm" if routed.is_warm else "cold"})
         if has_ended:
             self._drop(id)
 
@@ -129,7 +118,6 @@ class WarmRouter(RequestRouter):
             self._routing.complete(routed.replica, routed.need)
         routed.replica = name
         if name:
-            routed.is_warm = self._routing.is_warm(name, routed.need)
             self._routing.send(name, routed.need, time.monotonic())
 
     def _drop_cancelled(self, id: str, future: "Future[Any]") -> None:

@@ -119,11 +119,6 @@ class WarmRouting:
         """The replicas that have this version, as far as is known."""
         return frozenset(view.id for view in self._holders.get(key, ()))
 
-    def is_warm(self, id: str, need: Need) -> bool:
-        """Whether this replica has all that a request needs, as far as is known."""
-        view = self._replicas.get(id)
-        return view is not None and self._has_all(view, need)
-
     # ---- the decision -------------------------------------------------------------------------------------------
 
     def choose(self, need: Need, now: float, refused: Collection[str] = ()) -> Choice:

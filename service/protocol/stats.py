@@ -43,7 +43,7 @@ class QueueStats:
 @dataclass(frozen=True, slots=True)
 class AdapterStats:
     """Versions in memory and their bytes, those of the pinned ones apart; how often one was loaded, was evicted for
-    others, or failed to load."""
+    others, or failed to load. Of the requests that named any, the warm ones found all theirs in memory."""
 
     staged: int
     resident: int
@@ -54,6 +54,8 @@ class AdapterStats:
     loads: int
     evictions: int
     failures: int
+    warm_requests: int = 0
+    cold_requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,9 @@ class AdapterCache:
         """A request names these, until `release`."""
         now = datetime.now(UTC)
         with self._changed:
-            for version in versions:
-                entry = self._touch(version)
+            entries = [self._touch(version) for version in versions]
+            self._budget.count_request(entries)
+            for entry in entries:
                 entry.holders += 1
                 entry.use.last_used_at = now
                 self._budget.update_indexes(entry)

@@ -38,6 +38,7 @@ class MemoryBudget:
         self.failures = 0
         """How many loads failed."""
         self._loads = self._evictions = 0
+        self._warm = self._cold = 0
         self.absent: set[str] = set()
         """Keys that requests wait for."""
         self._unplaced: set[str] = set()
@@ -83,7 +84,15 @@ class MemoryBudget:
             loads=self._loads,
             evictions=self._evictions,
             failures=self.failures,
+            warm_requests=self._warm,
+            cold_requests=self._cold,
         )
+
+    def count_request(self, entries: Collection[CacheEntry]) -> None:
+        """One that names these arrives."""
+        is_warm = all(entry.in_memory for entry in entries)
+        self._warm += bool(entries) and is_warm
+        self._cold += not is_warm
 
     # ---- the steps of an entry ------------------------------------------------------------------------------
 

@@ -34,6 +34,8 @@ _COUNTERS: Mapping[str, tuple[str, Callable[[HostStats], int]]] = {
     "adapter_loads": ("Adapter versions that were loaded into memory.", lambda f: f.adapters.loads),
     "adapter_evictions": ("Adapter versions that were evicted for others.", lambda f: f.adapters.evictions),
     "adapter_load_failures": ("Adapter versions that failed to load.", lambda f: f.adapters.failures),
+    "warm_requests": ("Requests that found their adapters in memory.", lambda f: f.adapters.warm_requests),
+    "cold_requests": ("Requests that waited for an adapter to be loaded.", lambda f: f.adapters.cold_requests),
     "generated_tokens": ("Tokens that were written, step by step.", lambda f: f.texts.tokens),
     "prompt_tokens": ("Tokens of the texts that were begun.", lambda f: f.texts.prompt_tokens),
     "cached_prompt_tokens": ("Of these, the tokens that were in memory already.", lambda f: f.texts.cached_tokens),

@@ -19,7 +19,14 @@ def test_counters_of_a_model_start_at_zero(start: Start) -> None:
     host(client, "mlp", "bases:mlp")
     fresh = samples(client)
     counters = ("adapter_loads", "adapter_evictions", "adapter_load_failures", "queue_full", "deadlines_passed")
-    for counter in (*counters, "generated_tokens", "prompt_tokens", "cached_prompt_tokens"):
+    for counter in (
+        *counters,
+        "warm_requests",
+        "cold_requests",
+        "generated_tokens",
+        "prompt_tokens",
+        "cached_prompt_tokens",
+    ):
         assert fresh[f"{counter}_total mlp"] == 0
     gauges = ("waiting_requests", "waiting_rows", "pinned_adapter_versions", "adapter_bytes", "merged_bytes")
     for gauge in (*gauges, "running_texts", "cache_bytes", "copied_bytes"):
@@ -41,6 +48,18 @@ def test_counters_of_a_model_start_at_zero(start: Start) -> None:
     assert [told[f"forward_rows_bucket {bound} mlp"] for bound in ("1.0", "2.0", "+Inf")] == [0, 1, 1]
     assert (told["forward_rows_count mlp"], told["forward_rows_sum mlp"]) == (1, 2)
     assert [told[f"forward_adapters_bucket {bound} mlp"] for bound in ("0.0", "1.0", "+Inf")] == [0, 1, 1]
+
+
+def test_a_request_is_warm_where_all_its_adapters_are_in_memory(start: Start) -> None:
+    client = start()
+    host(client, "mlp", "bases:mlp")
+    for name in ("a", "b"):
+        create(client, name)
+    expect(client.post("/models/mlp/adapters/b/unload"), 200)
+    for adapter in (["a", "b"], ["b", "a"], "a", None):
+        expect(client.post("/models/mlp/infer", json={"adapter": adapter, "inputs": {"x": ROWS}}), 200)
+    told = samples(client)
+    assert [told[f"{kind}_requests_total mlp"] for kind in ("warm", "cold")] == [2, 1]
 
 
 def test_who_asks_one_adapter_again_and_again_sees_the_copies_that_are_made_for_it(start: Start) -> None:
