@@ -1,5 +1,7 @@
 """The cluster's application: `serve run service.cluster.app:build fronts=2`."""
 
+from uuid import uuid4
+
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 from ray.serve import Application
@@ -42,7 +44,7 @@ def build(arguments: ClusterArguments) -> Application:
         health_check_timeout_s=SILENT_S,
         logging_config=quiet,
     )(serve.ingress()(Front))
-    return front.bind(deployer.bind(arguments.replicas))
+    return front.bind(deployer.bind(arguments.replicas, uuid4().hex))
 
 
 def require_shared(settings: Settings) -> None:

@@ -22,6 +22,8 @@ SILENT_S = 5.0
 SPARE_REQUESTS = 256
 """Beyond the queue of a replica's host, which refuses with words of its own: calls that aren't inference."""
 
+ONE_MORE = 1
+"""In percent, rounded up to a whole replica: a single one ends once its successor is there."""
 UP_AFTER_S, DOWN_AFTER_S = 10.0, 300.0
 """So long work must wait, or be away, before there are more replicas or fewer."""
 
@@ -38,10 +40,11 @@ def is_of(registration: str, model: str) -> bool:
 class Applications:
     """What Serve has of ours. Calls to Serve's controller; they may block."""
 
-    def __init__(self, settings: Settings, replicas: int) -> None:
-        """`replicas` has a base model that says nothing of its own."""
+    def __init__(self, settings: Settings, replicas: int, code: str) -> None:
+        """`replicas` has a base model that says nothing of its own. Replicas of another `code` are replaced."""
         self._settings = settings
         self._replicas = replicas
+        self._code = code
 
     def present(self) -> dict[str, str]:
         """Those that run or start, by their registration."""
@@ -55,11 +58,10 @@ class Applications:
         """The registrations of all, also of those whose replicas are ending."""
         return {name.rpartition("_")[0] for name in serve.status().applications if name.startswith(PREFIX)}
 
-    def run(self, base: BaseModel, name: str | None = None, code: str = "") -> str:
+    def run(self, base: BaseModel, name: str | None = None) -> str:
         """Start its replicas, or give those of the application `name` what its resources say: only a change of what
-        each is given replaces them, one by one. A new application has a new name, because routers remember those that
-        are gone. Another `code` than the last has all of them replaced. Returns the name, before the replicas are
-        there."""
+        each is given, or of the code, replaces them, one by one. A new application has a new name, because routers
+        remember those that are gone. Returns the name, before the replicas are there."""
         name = name or f"{registration_of(base)}_{uuid4().hex[:8]}"
         resources = base.resources or ReplicaResources(self._replicas, self._replicas)
         deployment = serve.deployment(
@@ -70,12 +72,13 @@ class Applications:
             health_check_timeout_s=SILENT_S,
             graceful_shutdown_timeout_s=30.0,
             graceful_shutdown_wait_loop_s=0.5,
+            max_surge_percent=ONE_MORE if resources.min_replicas == 1 else 0,
             logging_config={"enable_access_log": False},
             **self._number(resources),
             request_router_config=routing_by_warmth(),
         )(HostReplica)
         # Where nobody says one, Serve takes each call for a change of the code.
-        deployment = deployment.options(version=f"{version('adapter-service')} {name} {code}", _internal=True)
+        deployment = deployment.options(version=f"{version('adapter-service')} {name} {self._code}", _internal=True)
         target = serve.RunTarget(deployment.bind(replace(base, resources=None)), name, route_prefix=None)
         serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
         return name

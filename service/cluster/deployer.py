@@ -8,15 +8,15 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator
-from uuid import uuid4
 
 from models_registry.errors import NotFound, RegistryError
-from models_registry.records import BaseModel, ReplicaResources
+from models_registry.records import BaseModel
 from models_registry.registry import Registry
 from models_registry.storage.blobs import open_blob_store
 from models_registry.storage.database import migrate, open_database
 from service.cluster.applications import Applications, is_of, registration_of
 from service.cluster.process_log import begin_log
+from service.cluster.rollout import Rollout
 
 log = logging.getLogger(__name__)
 
@@ -25,22 +25,21 @@ PAGE = 256
 SETTLE_S = 45.0
 """So long a replica is waited for that ends: Serve ends it by force after 30 s."""
 LOOKING_S = 0.2
-UNSAID = ReplicaResources(max_replicas=0)
-"""No resources of a base model's."""
 
 
 class Deployer:
     """A deployment of one replica."""
 
-    def __init__(self, replicas: int) -> None:
+    def __init__(self, replicas: int, code: str) -> None:
+        """`code` is another one for each `cluster up` and `cluster roll`, and the same for each that follows one which
+        has ended: replicas of other codes are replaced."""
         settings = begin_log()
         if settings.migrates_at_start:
             migrate(settings.database_url)
         database = open_database(settings.database_url)
         self._registry = Registry(database, open_blob_store(settings.blob_url, settings.s3_endpoint))
-        self._applications = Applications(settings, replicas)
-        self._given: dict[str, ReplicaResources | None] = {}
-        """The resources that each application was started with, by registration."""
+        self._applications = Applications(settings, replicas, code)
+        self._rollout = Rollout(self._applications)
         self._following = threading.Lock()
         threading.Thread(target=self._run, name="deployer", daemon=True).start()
 
@@ -59,15 +58,11 @@ class Deployer:
                 return
             await asyncio.sleep(LOOKING_S)
 
-    async def roll(self) -> tuple[str, ...]:
-        """Replace the replicas of all hosted base models, one model after the other. Returns the models' ids once all
-        new ones are there."""
-        rolled = [base for base in await asyncio.to_thread(lambda: tuple(self._all_bases())) if base.hosted]
-        for base in rolled:
-            name = await asyncio.to_thread(self._run_anew, base)
-            while not await asyncio.to_thread(self._applications.is_running, name):
-                await asyncio.sleep(LOOKING_S)
-        return tuple(base.id for base in rolled)
+    async def rolled(self) -> tuple[str, ...]:
+        """The ids of all hosted base models, once all of their replicas have this one's code."""
+        while (ids := await asyncio.to_thread(self._rolled)) is None:
+            await asyncio.sleep(PERIOD_S)
+        return ids
 
     # ---- inside -------------------------------------------------------------------------------------------------
 
@@ -76,30 +71,19 @@ class Deployer:
         if base is None or not base.hosted:
             return None
         with self._following:
-            return self._applications.present().get(registration_of(base)) or self._begin(base)
-
-    def _begin(self, base: BaseModel, name: str | None = None) -> str:
-        self._given[registration_of(base)] = base.resources
-        return self._applications.run(base, name)
-
-    def _run_anew(self, base: BaseModel) -> str:
-        with self._following:
-            return self._applications.run(base, self._applications.present().get(registration_of(base)), uuid4().hex)
+            return self._rollout.application(base)
 
     def _follow(self) -> None:
         with self._following:
-            wanted = {registration_of(base): base for base in self._all_bases() if base.hosted}
-            present = self._applications.present()
-            for registration in present.keys() - wanted.keys():
-                log.info("application %s is ended", present[registration])
-                self._applications.delete(present[registration])
-                self._given.pop(registration, None)
-            for registration in wanted.keys() - present.keys():
-                log.info("application %s is started", self._begin(wanted[registration]))
-            for registration in wanted.keys() & present.keys():
-                # Said once again after this one's own start, which changes nothing where Serve has it so.
-                if self._given.get(registration, UNSAID) != (base := wanted[registration]).resources:
-                    log.info("application %s has other resources", self._begin(base, present[registration]))
+            self._rollout.follow(self._hosted())
+
+    def _rolled(self) -> tuple[str, ...] | None:
+        with self._following:
+            hosted = self._hosted()
+            return tuple(base.id for base in hosted) if self._rollout.is_over(hosted) else None
+
+    def _hosted(self) -> tuple[BaseModel, ...]:
+        return tuple(base for base in self._all_bases() if base.hosted)
 
     def _find(self, model: str) -> BaseModel | None:
         try:

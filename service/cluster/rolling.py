@@ -20,7 +20,7 @@ def roll_cluster(settings: Settings, arguments: Mapping[str, int], address: str)
     try:
         serve.run(application, name=NAME, route_prefix=settings.root_path or "/")
         log.info("fronts and deployer are new")
-        rolled = serve.get_deployment_handle("deployer", NAME).roll.remote().result()
+        rolled = serve.get_deployment_handle("deployer", NAME).rolled.remote().result()
         log.info("so are the replicas of %d base models", len(rolled))
     finally:
         ray.shutdown()

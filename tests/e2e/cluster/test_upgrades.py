@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import httpx
 import pytest
 from e2e.cluster.clusters import Cluster
-from e2e.cluster.processes import DEPLOYER, FRONT, processes, ray_address, replica_of
+from e2e.cluster.processes import DEPLOYER, FRONT, processes, ray_address, replica_of, wait_for_others
+from e2e.process import until
 from e2e.replicas.pair import LORA, MODEL, infer
 
 pytestmark = pytest.mark.deep  # a real Ray
@@ -53,3 +54,20 @@ def test_new_code_is_rolled_out_without_a_failed_request(cluster: Cluster) -> No
         assert len(now) == count
         assert not now & before[title], f"some of {title} are still the old ones"
     assert (set(answered), set(beside)) == ({"rolled@1"}, {"None"}), (answered, beside)
+
+
+def test_a_deployer_that_ends_after_that_replaces_nothing(cluster: Cluster) -> None:
+    def names() -> set[str]:
+        return {replica["name"] for replica in cluster.http.get(f"/models/{MODEL}").json()["replicas"]}
+
+    until(lambda: len(names()) == 2)
+    before = names()
+    (killed,) = processes(cluster, DEPLOYER)
+    killed.kill()
+    wait_for_others(cluster, DEPLOYER, 1, killed)
+    for replicas in (3, 2):  # what it does for a change that it reads
+        resources = {"min_replicas": replicas, "max_replicas": replicas}
+        cluster.http.patch(f"/models/{MODEL}", json={"resources": resources}).raise_for_status()
+        until(lambda n=replicas: len(names()) == n)
+        if replicas == 3:
+            assert before < names()
