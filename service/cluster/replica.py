@@ -8,17 +8,20 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
+import ray
 from ray import serve
 from ray.util import get_node_ip_address
 
 from models_registry.records import AdapterVersion, BaseModel
 from service.cluster.autoscaling import WORK, waiting_work
+from service.cluster.node_mates import NodeMates
 from service.cluster.process_log import begin_log
 from service.cluster.replica_build import build_host
 from service.cluster.replica_pins import ReplicaPins
 from service.cluster.replica_requests import ReplicaRequests
 from service.cluster.routing_report import routing_stats
 from service.front.hosts.host_monitor import HostMonitor
+from service.front.periodic import Periodic
 from service.hosting import limits_of, open_local_process, times_of
 from service.protocol import codec
 from service.protocol.errors import HostLost
@@ -29,6 +32,9 @@ from service.protocol.stats import HostStats, ProcessStats, ReplicaStats
 from service.protocol.types import BuildOrder, FreshWeights, HostStatus
 
 log = logging.getLogger(__name__)
+
+SHARING_S = 1.0
+"""So often it looks who else shares its memory."""
 
 
 class HostReplica:
@@ -54,7 +60,10 @@ class HostReplica:
         # Here, because it alone sees which requests its forward runs.
         HostMonitor(self._ready_hosts, self._times.forward_s).start()
         self._reports = count(1)
+        self._mates = NodeMates(self.name, " ".join(ray.get_runtime_context().get_accelerator_ids().get("GPU", ())))
+        self._shared: tuple[ModelHost, int] | None = None
         self._build()
+        Periodic("sharing of memory", SHARING_S, self._share).start()
 
     # ---- building -----------------------------------------------------------------------------------------------
 
@@ -193,6 +202,12 @@ class HostReplica:
 
     def _ready_hosts(self) -> Mapping[str, ModelHost]:
         return {} if self._host is None else {self._order.base.id: self._host}
+
+    def _share(self) -> None:
+        """Limits that nobody set are divided by those that share the memory, as a front does on one machine."""
+        if (host := self._host) is not None and self._shared != (now := (host, self._mates.count)):
+            host.share(now[1])
+            self._shared = now
 
     @property
     def _live(self) -> ModelHost:

@@ -8,11 +8,12 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from models_registry.errors import Conflict, Invalid, NoRoom, NotFound, RegistryError, Unavailable
+from models_registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
 from models_registry.records import BaseModel, Fault
 from models_registry.registry import Registry
 from service.front.hosts.hosted_model import HostedModel
 from service.front.hosts.model_loader import DiedTooOften, ModelLoader, Opening
+from service.front.hosts.pinned_room import require_room_for_pins
 from service.front.hosts.place import UNKNOWN, Place
 from service.front.hosts.returning import Returning, bring_back
 from service.front.hosts.times import HostTimes
@@ -202,7 +203,7 @@ class HostManager:
         again is refused from now on, so that such a death doesn't count."""
         now = time.monotonic()
         deaths = tuple(death for death in place.deaths if now - death < DEATHS_S)
-        if counts := not hosted.died_of_suspects(loss):
+        if counts := loss.is_death and not hosted.died_of_suspects(loss):
             deaths = (*deaths, now)
         with self._table:
             if self._places.get(base.id) is not place:
@@ -260,18 +261,8 @@ class HostManager:
 
     def require_room(self, model: str) -> None:
         """Raises `NoRoom` where one more model would leave others' pinned adapters without room."""
-        if self._is_limited or self.place(model).state in {"ready", "loading", "restarting"}:
-            return
-        hosted = {name: place.hosted for name, place in self.all_places().items() if place.hosted}
-        for name, one in hosted.items():
-            adapters = one.status().stats.adapters
-            share = adapters.max_bytes * len(hosted) // (len(hosted) + 1)
-            if adapters.pinned_bytes > share:
-                raise NoRoom(
-                    f"With {model!r} in memory the adapters of each model may take {share} bytes, but the pinned "
-                    f"ones of {name!r} take {adapters.pinned_bytes}; unload some of these, or set "
-                    "ADAPTER_SERVICE_MAX_RESIDENT_BYTES."
-                )
+        if not self._is_limited and self.place(model).state not in {"ready", "loading", "restarting"}:
+            require_room_for_pins(model, {name: place.hosted for name, place in self.all_places().items()})
 
     # ---- inside -------------------------------------------------------------------------------------------------
 
