@@ -243,7 +243,9 @@ class Work:
 @dataclass(frozen=True, slots=True)
 class HostLoss:
     """Why a host ended without being asked to: a signal's name, an exit code, or that it was ended for being stuck.
-    `running` are the ids of the requests whose forward it ran in that moment."""
+    `running` are the ids of the requests whose forward it ran in that moment. `is_death`: it was its own end, and not
+    that of the machines that it was on."""
 
     reason: str
     running: tuple[int, ...] = ()
+    is_death: bool = True

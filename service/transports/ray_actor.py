@@ -1,7 +1,8 @@
 """A base model whose hosts are replicas of a Ray Serve deployment, as a front speaks to it.
 
 A front's view has no process: one replica's end is its requests' matter alone, and Serve replaces it. What had not
-begun there is asked of another replica; what had begun is `HostLost`.
+begun there is asked of another replica; what had begun is `HostLost`. Only where no replica is there for long is the
+view itself lost, as a process on one machine is; the one that follows it waits for a replica.
 """
 
 import asyncio
@@ -39,6 +40,7 @@ from service.transports.joined_status import joined_status
 from service.transports.loop_thread import LoopThread
 from service.transports.ray_pins import PinKeeper
 from service.transports.ray_replicas import Replicas
+from service.transports.ray_watch import ReplicaWatch
 
 T = TypeVar("T")
 
@@ -48,6 +50,7 @@ STATUS_S = 5.0
 """A replica that doesn't answer for so long is left out of a status."""
 CANCEL_S = 10.0
 """So long a cancelled request's answer, which says what it took, is waited for."""
+ABSENT = "no replica was there"
 
 
 class RayActors:
@@ -80,7 +83,8 @@ class RayActorHost:
         self._calls = calls
         self._replicas = Replicas(model)
         self._pins = PinKeeper(self._replicas)
-        self._keeping: Future[None] | None = None
+        self._watch = ReplicaWatch(model, self._replicas, self._pins, self._lose)
+        self._watching: Future[None] | None = None
         self._changing = threading.Lock()
         self._waiting: dict[Future[Any], Future[Any]] = {}
         """What callers wait for, with what makes it."""
@@ -119,7 +123,7 @@ class RayActorHost:
                 raise Conflict(f"The base model {self._model!r} was unloaded; load it first.")
             self._replicas.open(application)
             built: Built = await self._replicas.one("built")
-            self._keeping = self._calls.run(self._pins.keep())
+            self._watching = self._calls.run(self._watch.run())
             return built
 
         return self._begin(find())
@@ -190,7 +194,7 @@ class RayActorHost:
         return self._begin(look())
 
     def share(self, models: int) -> None:
-        """Replicas of several models share a machine as Ray places them, and not by how many models there are."""
+        """Each replica sees itself who else is on its machine."""
 
     def share_resident(self, shares: Mapping[str, float]) -> None:
         self._calls.run(self._pins.share(dict(shares)))
@@ -218,7 +222,7 @@ class RayActorHost:
         return self._calls.run(finish())
 
     def kill(self, reason: str) -> None:
-        self._lost.set_result(HostLoss(reason))
+        self._lost.set_result(HostLoss(reason))  # first, so that callers find the model restarting
         self.end(HostLost(self._model, reason))
 
     def end(self, reason: RegistryError) -> bool:
@@ -230,8 +234,13 @@ class RayActorHost:
 
     def _leave(self, reason: RegistryError) -> None:
         self._reason = self._reason or reason
-        if self._keeping is not None:
-            self._keeping.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+
+    def _lose(self) -> None:
+        if self._reason is None:
+            self._lost.set_result(HostLoss(ABSENT, is_death=False))
+            self.end(HostLost(self._model, ABSENT))
 
     def _begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
         """A future that only what is made ends, or what gives it up: a caller can't cancel it, for it may run."""

@@ -3,17 +3,13 @@
 Each replica remembers what is to be pinned, so that any front can see to it that a replica which starts gets its part.
 """
 
-import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from hashlib import sha256
 
 from models_registry.errors import Unavailable
 from models_registry.records import AdapterVersion
-from service.protocol.replicas import Done, PinWish, ReplicaPlace, Said
+from service.protocol.replicas import PinWish, ReplicaPlace
 from service.transports.ray_replicas import Replicas
-
-KEEP_S = 1.0
-"""How often a front looks whether pinned versions are where they should be."""
 
 
 class PinKeeper:
@@ -26,7 +22,7 @@ class PinKeeper:
 
     async def load(self, version: AdapterVersion, pin: bool, count: int | None) -> None:
         """On `count` replicas, None: all of them. Raises what the load raises, `Unavailable` while there is none."""
-        places = await self._places()
+        places = await self._replicas.places()
         if not places:
             raise Unavailable("The base model has no replica at this moment; try again.")
         if pin:
@@ -40,14 +36,8 @@ class PinKeeper:
         self._shares = shares
         await self._replicas.all("share_resident", shares)
 
-    async def keep(self) -> None:
-        """Until it is cancelled."""
-        while True:
-            await asyncio.sleep(KEEP_S)
-            await self._look()
-
-    async def _look(self) -> None:
-        places = await self._places()
+    async def look(self, places: Collection[ReplicaPlace]) -> None:
+        """See to it that these replicas, which are all that there are, have their parts of what is pinned."""
         names = {place.name for place in places}
         if names - self._seen and self._shares is not None:
             await self._replicas.all("share_resident", self._shares)
@@ -60,10 +50,6 @@ class PinKeeper:
                 # Those that start know of no wish yet; those that were told since that it is over forget none of that.
                 await self._replicas.all("wish", wish, True)
                 await self._replicas.all("load", wish.version, True, missing, True)
-
-    async def _places(self) -> list[ReplicaPlace]:
-        said: Iterable[Said] = await self._replicas.all("place")
-        return [one.value for one in said if isinstance(one, Done) and one.value is not None]
 
 
 def _chosen(places: Collection[ReplicaPlace], key: str, count: int | None) -> tuple[str, ...]:

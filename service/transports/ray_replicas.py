@@ -18,7 +18,7 @@ from service.protocol import codec
 from service.protocol.errors import HostLost
 from service.protocol.frames import joined_frame, split_frame
 from service.protocol.messages import Answered, Failed, Written
-from service.protocol.replicas import Done, Inferred, Lost, Said, Unknown
+from service.protocol.replicas import Done, Inferred, Lost, ReplicaPlace, Said, Unknown
 from service.protocol.texts import OnPart, TextPart
 from service.protocol.types import HostAnswer, InferCall, Selection, distinct_versions
 
@@ -57,6 +57,10 @@ class Replicas:
         except DeploymentUnavailableError:  # there is none at this moment
             return []
         return [one for one in said if isinstance(one, Said)]
+
+    async def places(self) -> list[ReplicaPlace]:
+        """Of every replica that has its model."""
+        return [one.value for one in await self.all("place") if isinstance(one, Done) and one.value is not None]
 
     def value_of(self, said: Said) -> Any:
         """Raises what the replica's host raised, and `HostLost` where it has ended."""

@@ -35,6 +35,8 @@ MODEL_IN_USE = "watched"
 MANY = 8
 TWO = {"min_replicas": 2, "max_replicas": 2}
 POSITIONS = 4096
+NO_MACHINE_HAS = 1000
+"""Cores."""
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +125,33 @@ def test_a_replica_that_hangs_is_replaced_and_its_requests_run_elsewhere(cluster
         folder.open()
         assert kinds([one.result() for one in (begun, *waiting)]) == {(200, "")}
     wait_for_others(cluster, replica_of(MODEL_IN_USE), 2, replica)
+
+
+def test_a_model_without_a_replica_is_restarting_until_one_is_there(cluster: Cluster) -> None:
+    name = "alone"
+    cluster.register(name, SOURCE)
+    assert cluster.http.patch(f"/models/{name}", json={"resources": {"cpus": NO_MACHINE_HAS}}).status_code == 200
+
+    def is_gone() -> bool:
+        for replica in processes(cluster, replica_of(name)):  # also what is started before the change is read
+            replica.kill()
+        return cluster.http.get(f"/models/{name}").json()["state"] == "restarting"
+
+    with ThreadPoolExecutor() as threads:
+        waiting = [threads.submit(infer, cluster, None, name) for _ in range(MANY)]
+        until(is_gone)
+        cluster.wait_for_model(name, "restarting")
+        assert cluster.http.get(f"/models/{name}").json()["replicas"] == []
+        answer = infer(cluster, None, name)
+        assert kinds([answer]) == {(503, "host-restarting")}
+        assert int(answer.headers["Retry-After"]) > 0
+        assert cluster.http.get("/health/ready").status_code == 200
+        cluster.http.patch(f"/models/{name}", json={"resources": {"cpus": 1}}).raise_for_status()
+        cluster.wait_for_model(name)
+        assert infer(cluster, None, name).status_code == 200
+        # None waits for ever; how long a replica takes to come is the machine's matter.
+        assert kinds([one.result() for one in waiting]) <= {(200, ""), (503, "host-restarting")}
+    assert cluster.http.delete(f"/models/{name}").status_code == 204
 
 
 def test_a_text_whose_replica_ends_is_told_so_at_its_end(cluster: Cluster) -> None:

@@ -56,11 +56,11 @@ class Mortal(Puppet):
             self.built.set_exception(reason)
         return super().end(reason)
 
-    def die(self) -> None:
+    def die(self, loss: HostLoss = LOSS) -> None:
         """As the transport reports it: a build that runs fails, then the loss is known."""
         if not self.built.done():
-            self.built.set_exception(HostLost("m", LOSS.reason))
-        self.lost.set_result(LOSS)
+            self.built.set_exception(HostLost("m", loss.reason))
+        self.lost.set_result(loss)
 
 
 @dataclass
@@ -125,6 +125,14 @@ def test_a_model_that_died_too_often_stays_failed_when_another_process_builds_it
     house.follow()
     assert house.state == "failed"
     assert len(house.hosts.started) == MOST_DEATHS
+
+
+def test_a_model_whose_machines_end_never_fails_of_it(house: House) -> None:
+    for number in range(1, MOST_DEATHS + 2):
+        house.build(number).die(HostLoss("no replica was there", is_death=False))
+        with pytest.raises(HostLost, match="no replica was there"):
+            house.manager.find("m")
+    house.build(MOST_DEATHS + 2)
 
 
 def test_a_model_that_died_in_each_build_stays_failed_when_another_process_builds_it(house: House) -> None:
