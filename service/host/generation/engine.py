@@ -6,7 +6,7 @@ token of every text whose prompt is computed.
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import replace
 from functools import partial
@@ -22,13 +22,14 @@ from models_registry.errors import DeadlinePassed, Invalid, RowsLost
 from models_registry.injection.adapted_model import AdaptedModel
 from models_registry.injection.routing.routing import without_routing
 from service.host.device import give_memory_back
-from service.host.execution.model_runner import OutOfMemory, acting, blame_on_inputs, require_coverage
+from service.host.execution.model_runner import OutOfMemory, blame_on_inputs
 from service.host.generation.answer import TextAnswer
 from service.host.generation.capacity import require_capacity
+from service.host.generation.forwards import Forwards
 from service.host.generation.prefixes import Prefixes
 from service.host.generation.proof import example_prompts, reads_together, writes_as_generate
 from service.host.generation.sampler import Sampler, draw
-from service.host.generation.schedule import Schedule, rows_for
+from service.host.generation.schedule import Schedule
 from service.host.generation.sequence import TextSequence
 from service.host.generation.stepper import Stepper, stepper_for
 from service.host.generation.text_stream import TextStream
@@ -60,10 +61,10 @@ class Engine:
         self._prefixes = Prefixes(self._slots)
         self._max_bytes = max_bytes
         self._schedule: Schedule[TextSequence] = Schedule(max_rows)
+        self._forwards = Forwards(adapted, stepper, self._schedule, self._prefixes, max_rows)
         self._jobs: tuple[Job, ...] = ()
         self._is_proven = False
         self._stats = TextStats()
-        self._routing = adapted.sequence_routing(rows_for(max_rows))
 
     # ---- any thread -----------------------------------------------------------------------------------------
 
@@ -134,9 +135,9 @@ class Engine:
             self._drop()
             self._admit()
             ends = {chunk.sequence: chunk.end for chunk in self._schedule.next_chunks()}
-            self._compute(partial(self._prefill, ends), tuple(ends))
+            self._compute(partial(self._forwards.prefill, ends), tuple(ends))
             decoding = self._schedule.decoding
-            self._compute(self._decode, decoding)
+            self._compute(self._forwards.decode, decoding)
             if not self._schedule.running:
                 self._slots.shrink(0, 0)
         self._stats = replace(
@@ -144,7 +145,7 @@ class Engine:
             running=len(self._schedule.running),
             cache_bytes=self._slots.bytes + self._prefixes.bytes,
             max_cache_bytes=self._max_bytes,
-            copied_bytes=self._routing.bytes,
+            copied_bytes=self._forwards.copied_bytes,
             max_copied_bytes=self._adapted.kernels.max_paged_bytes,
         )
         return len(decoding)
@@ -217,42 +218,6 @@ class Engine:
         self._compute(forward, sequences[:middle])
         self._compute(forward, sequences[middle:])
 
-    def _prefill(self, ends: Mapping[TextSequence, int], sequences: Sequence[TextSequence]) -> Tensor:
-        """Logits of `sequences` [rows, vocabulary] behind what is computed of their prompts now, up to `ends`."""
-        start = sequences[0].computed
-        slots = [self._schedule.slot_of(sequence) for sequence in sequences]
-        with acting(self._adapted, self._routing.apart([sequence.composition for sequence in sequences])):
-            chunks = [sequence.prompt.ids[start : ends[sequence]] for sequence in sequences]
-            logits = self._stepper.prefill(slots, chunks, start)
-        require_coverage(self._adapted, [sequence.selection for sequence in sequences])
-        for slot, sequence in zip(slots, sequences, strict=True):
-            sequence.computed = ends[sequence]
-            self._prefixes.keep(slot, sequence.composition_key, sequence.prompt.ids[: sequence.computed])
-        for sequence in sequences:
-            if sequence.computed == sequence.prompt_length and (places := self._schedule.end_reading(sequence)):
-                longest = max(self._schedule.running[slot].computed for slot in places)
-                self._slots.swap(*places, longest)
-        return logits
-
-    def _decode(self, sequences: Sequence[TextSequence]) -> Tensor:
-        """Logits of `sequences` [rows, vocabulary], whose next tokens are computed. Those of the others that decode are
-        rows of the base; what is put into their slots lies where their own next token will be."""
-        decoding, chosen = self._schedule.decoding, set(sequences)
-        rows = rows_for(len(decoding))
-        for row in range(rows):
-            is_chosen = row < len(decoding) and decoding[row] in chosen
-            self._routing.place(row, decoding[row].composition if is_chosen else {})
-        ids = [sequence.next_id if sequence in chosen else 0 for sequence in decoding]
-        positions = [sequence.computed for sequence in self._schedule.running]
-        with self._routing.active(rows):
-            logits = self._stepper.decode(ids, positions[: len(ids)], positions[len(ids) :])
-        for sequence in sequences:
-            sequence.computed += 1
-        if len(sequences) == len(decoding):
-            return logits
-        own = [row for row, sequence in enumerate(decoding) if sequence in chosen]
-        return logits[torch.tensor(own, device=logits.device)]
-
     def _draw(self, sequences: Sequence[TextSequence], logits: Tensor, begun: float) -> None:
         """The next token of those whose own tokens are all computed; of the others it is known. They share the time
         since `begun`."""
@@ -287,7 +252,7 @@ class Engine:
         may help."""
         yielding = self._schedule.first_to_yield
         kept = self._prefixes.bytes > 0
-        kept = self._routing.release() or kept
+        kept = self._forwards.release_copies() or kept
         self._prefixes.limit(0)
         if yielding is not None:
             yielding.computed = 0
