@@ -6,7 +6,8 @@ from typing import Any
 
 from models_registry.errors import TooLong
 from models_registry.records import Fault
-from service.host.generation.schedule import Schedule, positions_of
+from service.host.generation.rooms import most_positions_of
+from service.host.generation.schedule import Schedule
 from service.host.scheduling.job import Job
 
 
@@ -37,8 +38,8 @@ def _repeated(schedule: Schedule[Any], job: Job) -> Iterator[Fault]:
         if not schedule.fits(prompt.length, count):
             message = (
                 f"{count} texts of this prompt's {len(prompt.ids)} tokens and the {prompt.room} that may follow each "
-                f"take {positions_of(count, prompt.length)} positions together (rounded up as memory is taken), and "
-                f"{schedule.max_positions} fit into ADAPTER_SERVICE_MAX_CACHE_BYTES. Ask for fewer texts, or for fewer "
-                "tokens of each."
+                f"take {most_positions_of(prompt.length, count)} positions together (rounded up as memory is taken), "
+                f"and {schedule.max_positions} fit into ADAPTER_SERVICE_MAX_CACHE_BYTES. Ask for fewer texts, or for "
+                "fewer tokens of each."
             )
             yield Fault(("inputs", "text", job.start + texts.index(text)), message)

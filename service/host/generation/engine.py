@@ -100,7 +100,7 @@ class Engine:
             prompts = example_prompts(spec)
             self._is_proven = writes_as_generate(self._stepper, self._writer, prompts)
             self._schedule.reads_together = self._is_proven and reads_together(self._stepper, prompts)
-        self._slots.shrink(0, 0)
+        self._slots.reset()
 
     @property
     def is_proven(self) -> bool:
@@ -139,7 +139,7 @@ class Engine:
             decoding = self._schedule.decoding
             self._compute(self._forwards.decode, decoding)
             if not self._schedule.running:
-                self._slots.shrink(0, 0)
+                self._slots.drop_empty()
         self._stats = replace(
             self._stats,
             running=len(self._schedule.running),
@@ -174,12 +174,17 @@ class Engine:
                 self._end(answer, DeadlinePassed("The request's deadline passed while its text was written."))
 
     def _admit(self) -> None:
-        self._schedule.max_positions = self._max_positions
-        admitted, schedule = self._schedule.admit(), self._schedule
-        self._slots.make_way(len(schedule.running), schedule.present, schedule.most, self._max_positions)
-        self._prefixes.limit(max(0, self._max_bytes - self._schedule.reserved * self._slots.position_bytes))
+        schedule, slots = self._schedule, self._slots
+        schedule.max_positions = slots.max_positions = self._max_positions
+        while (yielding := schedule.overdrawn) is not None:
+            self._put_back(yielding)
+        admitted = schedule.admit()
+        self._prefixes.limit(max(0, self._max_bytes - schedule.expected * slots.position_bytes))
+        if slots.bytes + self._prefixes.bytes > self._max_bytes:
+            slots.drop_empty()
         for sequence in admitted:
-            slot, ids = self._schedule.slot_of(sequence), sequence.prompt.ids
+            slot, ids = schedule.slot_of(sequence), sequence.prompt.ids
+            slots.hold(slot, len(ids) + 1)
             sequence.computed = self._prefixes.restore(slot, sequence.composition_key, ids)
             if not sequence.drawn:
                 sequence.cached = sequence.computed
@@ -255,11 +260,16 @@ class Engine:
         kept = self._forwards.release_copies() or kept
         self._prefixes.limit(0)
         if yielding is not None:
-            yielding.computed = 0
-            self._move(self._schedule.put_back(yielding))
-        self._slots.shrink(len(self._schedule.running), self._schedule.present)
+            self._put_back(yielding)
+        self._slots.drop_empty()
         give_memory_back()
         return yielding is not None or kept
+
+    def _put_back(self, sequence: TextSequence) -> None:
+        """It keeps what was drawn, and is computed again."""
+        self._slots.release(self._schedule.slot_of(sequence))
+        sequence.computed = 0
+        self._move(self._schedule.put_back(sequence))
 
     def _fail(self, sequence: TextSequence, error: BaseException) -> None:
         """Its job's other texts end too, because a request has one answer."""
@@ -277,11 +287,13 @@ class Engine:
             fail(answer.job.future, error)
 
     def _remove(self, sequence: TextSequence) -> None:
+        if sequence in self._schedule.running:
+            self._slots.release(self._schedule.slot_of(sequence))
         self._move(self._schedule.remove(sequence))
 
     def _move(self, moves: Iterable[tuple[int, int]]) -> None:
         for source, slot in moves:
-            self._slots.move(source, slot, self._schedule.running[slot].computed)
+            self._slots.rename({source: slot})
 
 
 def engine_for(name: str, writer: Writer | None, adapted: AdaptedModel, max_rows: int, max_bytes: int) -> Engine | None:

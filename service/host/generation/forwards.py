@@ -57,8 +57,8 @@ class Forwards:
             self._prefixes.keep(slot, sequence.composition_key, sequence.prompt.ids[: sequence.computed])
         for sequence in sequences:
             if sequence.computed == sequence.prompt_length and (places := self._schedule.end_reading(sequence)):
-                longest = max(self._schedule.running[slot].computed for slot in places)
-                self._slots.swap(*places, longest)
+                slot, other = places
+                self._slots.rename({slot: other, other: slot})
         return logits
 
     def decode(self, sequences: Sequence[TextSequence]) -> Tensor:
@@ -70,9 +70,8 @@ class Forwards:
             is_chosen = row < len(decoding) and decoding[row] in chosen
             self._routing.place(row, decoding[row].composition if is_chosen else {})
         ids = [sequence.next_id if sequence in chosen else 0 for sequence in decoding]
-        positions = [sequence.computed for sequence in self._schedule.running]
         with self._routing.active(rows):
-            logits = self._stepper.decode(ids, positions[: len(ids)], positions[len(ids) :])
+            logits = self._stepper.decode(ids, [sequence.computed for sequence in decoding])
         for sequence in sequences:
             sequence.computed += 1
         if len(sequences) == len(decoding):

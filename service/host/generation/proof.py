@@ -1,5 +1,6 @@
 """Whether a model can be run on slots: a few texts, written both ways."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -11,6 +12,8 @@ from models_registry.base_models.writing import Prompt, Writer
 from models_registry.inputs.values import Inputs
 from service.host.generation.stepper import Stepper
 
+log = logging.getLogger(__name__)
+
 TOKENS: Final = 3
 EXAMPLE_TEXTS: Final = ("A ship leaves.", "Bread!")
 
@@ -20,16 +23,25 @@ def example_prompts(spec: BaseModelSpec) -> tuple[Prompt, ...]:
 
 
 def writes_as_generate(stepper: Stepper, writer: Writer, prompts: Sequence[Prompt]) -> bool:
-    """Whether the first tokens of these texts, written together on slots, are those that `generate`
-    writes greedily. False where either fails: such a model's texts are not for slots."""
+    """Whether the first tokens of these texts, written together on slots, are those that `generate` writes greedily;
+    with the first of the stepper's attentions for which they are. False where either fails: such a model's texts are
+    not for slots."""
     try:
         with torch.inference_mode():
-            ours = _on_slots(stepper, prompts)
             theirs = _by_generate(writer, prompts)
-    except Exception:  # whatever a module raises that has no idea of slots
+    except Exception:  # whatever a module raises
         return False
-    ends = writer.end_ids
-    return [_cut(row, ends) for row in ours] == [_cut(row, ends) for row in theirs]
+    for attention in stepper.attentions:
+        stepper.attention = attention
+        try:
+            with torch.inference_mode():
+                ours = _on_slots(stepper, prompts)
+        except Exception:  # as above, of one that has no idea of slots
+            log.debug("the model can't be run on slots by %s", type(attention).__name__, exc_info=True)
+            continue
+        if [_cut(row, writer.end_ids) for row in ours] == [_cut(row, writer.end_ids) for row in theirs]:
+            return True
+    return False
 
 
 def reads_together(stepper: Stepper, prompts: Sequence[Prompt]) -> bool:
@@ -45,6 +57,7 @@ def _read(stepper: Stepper, slots: Sequence[int], prompts: Sequence[Prompt]) -> 
 
 
 def _on_slots(stepper: Stepper, prompts: Sequence[Prompt]) -> list[list[int]]:
+    stepper.slots.reset()
     rows = [[int(_read(stepper, [slot], [prompt])[0].argmax())] for slot, prompt in enumerate(prompts)]
     for step in range(TOKENS - 1):
         positions = [len(prompt.ids) + step for prompt in prompts]

@@ -6,18 +6,22 @@ that several short ones share a step. So what is computed for a text follows fro
 slots, and for the chunks of each step.
 """
 
+import bisect
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
+from service.host.generation.rooms import longest_within, most_positions_of, positions_of
 from service.host.scheduling.team_turns import TeamTurns
 
 CHUNK: Final = 128
 FEWEST_ROWS: Final = 4
 """With fewer rows, a processor's matrix products give a row other bits than with more."""
 FEWEST_TOKENS: Final = 8
-FEWEST_POSITIONS: Final = 128
+MARGIN: Final = 64
+"""Positions. A text is admitted if all that run have room for so many more: with less, texts soon lose their slots
+again and are computed twice."""
 
 
 def rows_for(count: int) -> int:
@@ -33,29 +37,17 @@ def tokens_for(count: int) -> int:
     return -(-count // multiple) * multiple
 
 
-def slots_for(count: int) -> int:
-    """How many slots there are for so many texts."""
-    return max(FEWEST_ROWS, 1 << (count - 1).bit_length())
-
-
-def room_for(length: int) -> int:
-    """How many positions a slot has that holds so many."""
-    return max(FEWEST_POSITIONS, 1 << (length - 1).bit_length())
-
-
-def positions_of(count: int, longest: int) -> int:
-    """Of all slots, for so many texts."""
-    return slots_for(count) * room_for(longest)
-
-
 class Schedulable(Protocol):
-    """A text as the schedule sees it: `computed` positions of the `prompt_length` that it began with are in its slot,
-    and it never has more than `most_positions`. One that is `alone` shares no step. It is written for its `team`."""
+    """A text as the schedule sees it: `computed` positions are in its slot; it began with `prompt_length`, has
+    `known_length` tokens by now and never more than `most_positions`. One that is `alone` shares no step. It is written
+    for its `team`."""
 
     @property
     def team(self) -> str: ...
     @property
     def prompt_length(self) -> int: ...
+    @property
+    def known_length(self) -> int: ...
     @property
     def most_positions(self) -> int: ...
     @property
@@ -82,7 +74,11 @@ class Chunk(Generic[T]):
 
 
 class Schedule(Generic[T]):
-    """At most `max_rows` texts run, in slots of at most `max_positions` in all (None: as many as they like)."""
+    """At most `max_rows` texts run, in slots of at most `max_positions` in all (None: as many as they like).
+
+    A text is admitted when there is room for what it has, not for all that it may get. Where there is no more room, the
+    youngest text gives its slot back. It returns before any other begins, in the order of age; the oldest one never
+    gives its own back. So each text becomes the oldest at last, and ends."""
 
     def __init__(self, max_rows: int, max_positions: int | None = None) -> None:
         self._max_rows = max_rows
@@ -90,6 +86,8 @@ class Schedule(Generic[T]):
         self.reads_together = True
         """Whether a step may read chunks of several prompts."""
         self._waiting: TeamTurns[T] = TeamTurns()
+        self._returning: list[T] = []
+        """They have given their slots back. The oldest is first."""
         self._running: list[T] = []
         self._read = 0
         """The prompts of so many running texts are computed: of the first ones."""
@@ -108,53 +106,51 @@ class Schedule(Generic[T]):
 
     @property
     def all(self) -> tuple[T, ...]:
-        return (*self._running, *self._waiting)
+        return (*self._running, *self._returning, *self._waiting)
 
     @property
     def room(self) -> int:
         """How many more texts may begin at once. While some wait, one of any other team may come to wait beside them
         for the next slots."""
-        return 1 if self._waiting else max(0, self._max_rows - len(self._running))
+        return 1 if self._waiting or self._returning else max(0, self._max_rows - len(self._running))
 
     @property
     def waiting_teams(self) -> Collection[str]:
         """Teams whose texts wait for slots; no more of theirs may begin."""
-        return self._waiting.teams
+        return {*self._waiting.teams, *(one.team for one in self._returning)}
 
     def fits(self, most_positions: int, count: int = 1) -> bool:
         """Whether so many texts of so many positions can ever run at once."""
-        return self._fit(count, most_positions)
+        return self.max_positions is None or most_positions_of(most_positions, count) <= self.max_positions
 
     @property
     def longest(self) -> int:
         """The most positions of a text that can ever run, where `max_positions` bounds them."""
-        return 1 << (((self.max_positions or 0) // FEWEST_ROWS).bit_length() - 1)
+        return longest_within(self.max_positions or 0)
 
     @property
-    def present(self) -> int:
-        """The positions of the longest text that runs, with its next one."""
-        return max((sequence.computed + 1 for sequence in self._running), default=0)
+    def needed(self) -> int:
+        """Positions of all slots in the next step."""
+        return positions_of(map(_needed, self._running))
 
     @property
-    def most(self) -> int:
-        """The most positions that one that runs may get."""
-        return max((sequence.most_positions for sequence in self._running), default=0)
-
-    @property
-    def reserved(self) -> int:
-        """Positions of all slots, once each text has as many as it may need."""
-        return positions_of(len(self._running), self.most) if self._running else 0
+    def expected(self) -> int:
+        """Positions of all slots before long."""
+        return max(self.needed, positions_of(map(_expected, self._running)))
 
     def add(self, sequences: Iterable[T]) -> None:
         for sequence in sequences:
             self._waiting.add(sequence.team, sequence)
 
     def admit(self) -> tuple[T, ...]:
-        """Give slots to those that wait, one of each team in turn, while there is room. Returns them."""
+        """Give slots to those that wait, one of each team in turn, while there is room; first of all to those that
+        have had one. Returns them."""
         admitted: list[T] = []
-        while (sequence := self._waiting.first) is not None and self._admits(sequence):
-            self._waiting.pop()
-            self._running.append(sequence)
+        while self._returning and self._admits(self._returning[0]):
+            admitted.append(self._returning.pop(0))
+            self._running.append(admitted[-1])
+        while not self._returning and (sequence := self._waiting.first) is not None and self._admits(sequence):
+            self._running.append(self._waiting.pop())
             self._turns[sequence] = self._turn
             self._turn += 1
             admitted.append(sequence)
@@ -198,12 +194,23 @@ class Schedule(Generic[T]):
     def slot_of(self, sequence: T) -> int:
         return self._running.index(sequence)
 
+    def age_of(self, sequence: T) -> int:
+        """The lower, the older, among those that have had a slot."""
+        return self._turns[sequence]
+
     def remove(self, sequence: T) -> tuple[tuple[int, int], ...]:
         """It has ended. Returns the slots of texts that move, and where to, in this order."""
-        self._is_short = False
         if sequence not in self._turns:
             self._waiting.remove(sequence.team, sequence)
             return ()
+        self._is_short = False
+        del self._turns[sequence]
+        if sequence in self._returning:
+            self._returning.remove(sequence)
+            return ()
+        return self._vacate(sequence)
+
+    def _vacate(self, sequence: T) -> tuple[tuple[int, int], ...]:
         hole = self.slot_of(sequence)
         ends = [len(self._running) - 1]
         if hole < self._read:
@@ -216,27 +223,30 @@ class Schedule(Generic[T]):
                 moves.append((last, hole))
             hole = last
         self._running.pop()
-        del self._turns[sequence]
         if all(other.team != sequence.team for other in self._running):
             self._read_at.pop(sequence.team, None)
         return tuple(moves)
 
     @property
+    def overdrawn(self) -> T | None:
+        """Who gives its slot back, because the next step needs more positions than there are."""
+        is_short = self.max_positions is not None and self.needed > self.max_positions
+        return self.first_to_yield if is_short else None
+
+    @property
     def first_to_yield(self) -> T | None:
         """Of the team whose texts may need most positions, the one that began last, which loses least where it has to
-        begin again; None where it is the only one."""
-        if len(self._running) < 2:
-            return None
+        begin again; never the oldest of all, so None where it is the only one."""
         positions = Counter[str]()
         for sequence in self._running:
             positions[sequence.team] += sequence.most_positions
-        return max(self._running, key=lambda sequence: (positions[sequence.team], self._turns[sequence]))
+        younger = sorted(self._running, key=self.age_of)[1:]
+        return max(younger, key=lambda one: (positions[one.team], self._turns[one]), default=None)
 
     def put_back(self, sequence: T) -> tuple[tuple[int, int], ...]:
-        """Take its slot for lack of memory. It is the next one of its team to get another, once a text has ended.
-        Returns as `remove`."""
-        moves = self.remove(sequence)
-        self._waiting.add_first(sequence.team, sequence)
+        """Take its slot for lack of memory. It gets another once a text has ended. Returns as `remove`."""
+        moves = self._vacate(sequence)
+        bisect.insort(self._returning, sequence, key=self.age_of)
         self._is_short = True
         return moves
 
@@ -245,9 +255,16 @@ class Schedule(Generic[T]):
             return True
         if self._is_short or sequence.alone or any(other.alone for other in self._running):
             return False
-        longest = max(other.most_positions for other in (sequence, *self._running))
-        count = len(self._running) + 1
-        return count <= self._max_rows and self._fit(count, longest)
+        texts = (*self._running, sequence)
+        if self.max_positions is None or len(texts) > self._max_rows:
+            return len(texts) <= self._max_rows
+        return max(positions_of(map(_needed, texts)), positions_of(map(_expected, texts))) <= self.max_positions
 
-    def _fit(self, count: int, longest: int) -> bool:
-        return self.max_positions is None or positions_of(count, longest) <= self.max_positions
+
+def _needed(sequence: Schedulable) -> int:
+    """Positions that the next step fills: those of its prompt, or one more than are computed."""
+    return min(sequence.most_positions, max(sequence.prompt_length, sequence.computed) + 1)
+
+
+def _expected(sequence: Schedulable) -> int:
+    return min(sequence.most_positions, sequence.known_length + MARGIN)

@@ -52,6 +52,10 @@ class TextSequence:
         return self.prompt_length if self.drawn else min(self.computed, self.prompt_length)
 
     @property
+    def known_length(self) -> int:
+        return self.prompt_length + len(self.drawn)
+
+    @property
     def most_positions(self) -> int:
         return self.prompt.length
 
@@ -71,7 +75,7 @@ class TextSequence:
     @property
     def needs_token(self) -> bool:
         """Whether all its tokens are computed, so that another is to be drawn."""
-        return self.computed == self.prompt_length + len(self.drawn)
+        return self.computed == self.known_length
 
     @property
     def is_over(self) -> bool:

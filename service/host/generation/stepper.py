@@ -13,9 +13,11 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from service.host.generation.chunk_ends import ChunkEnds
+from service.host.generation.decode_step import Step
 from service.host.generation.masks import Masks
 from service.host.generation.schedule import rows_for, tokens_for
 from service.host.generation.slots import KeyValueSlots
+from service.host.generation.step_attention import OwnAttention, SlabAttention, StepAttention
 
 CACHE_NAMES: Final = ("cache", "past_key_values")
 PLAIN_LAYERS: Final = (DynamicLayer, DynamicSlidingWindowLayer)
@@ -29,6 +31,9 @@ class Stepper:
         self.slots: Final = KeyValueSlots(config.num_hidden_layers)
         self._model = model
         self._masks = masks
+        self.attentions: Final[Sequence[StepAttention]] = _attentions_of(model, masks)
+        """Of steps, the fastest first. Which are right for the model shows in a forward; the last is."""
+        self.attention = self.attentions[0]
         self._ends = ChunkEnds(model.get_output_embeddings())
         self._more: dict[str, Any] = {cache_name: self.slots, "use_cache": True, "return_dict": True}
 
@@ -42,23 +47,24 @@ class Stepper:
         ends = torch.tensor([len(chunk) - 1 for chunk in chunks])
         ids = torch.tensor([[*chunk, *[0] * (length - len(chunk))] for chunk in chunks])
         positions = start + torch.arange(length).minimum(ends[:, None])
-        self.slots.place(torch.tensor(slots, device=self._model.device), start, start + length)
-        with self._ends.only(ends.to(self._model.device)):
-            return self._ends.of(self._forward(ids, positions, start + length))
-
-    def decode(self, ids: Sequence[int], positions: Sequence[int], idle: Sequence[int] = ()) -> Tensor:
-        """Compute one token of each of the first slots, at its own position. Returns logits [rows, vocabulary]. Rows
-        are filled up: those of the slots behind write to their positions in `idle`, or to 0."""
-        more = rows_for(len(ids)) - len(ids)
-        at = torch.tensor([*positions, *[*idle, *[0] * more][:more]], device=self._model.device)
-        view = self.slots.view(at, max(positions))
-        return self._forward(torch.tensor([*ids, *[0] * more])[:, None], at[:, None], view)[: len(ids), -1]
-
-    def _forward(self, ids: Tensor, positions: Tensor, view: int) -> Tensor:
+        self.slots.read_at(slots, start, start + length)
         device = self._model.device
         positions = positions.to(device)
-        masks = self._masks.of(positions, view)
-        outputs: Any = self._model(input_ids=ids.to(device), position_ids=positions, attention_mask=masks, **self._more)
+        with self._ends.only(ends.to(device)):
+            return self._ends.of(self._forward(ids, positions, self._masks.of(positions, start + length)))
+
+    def decode(self, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
+        """Compute one token of each of the first slots, at its own position. Returns logits [rows, vocabulary]. Rows
+        are filled up."""
+        rows = rows_for(len(ids))
+        step = Step(self.slots, positions, rows, self._model.device)
+        filled = torch.tensor([*ids, *[0] * (rows - len(ids))])[:, None]
+        with self.attention.active(self.slots, step) as masks:
+            return self._forward(filled, step.positions[:, None], masks)[: len(ids), -1]
+
+    def _forward(self, ids: Tensor, positions: Tensor, masks: Any) -> Tensor:
+        ids = ids.to(self._model.device)
+        outputs: Any = self._model(input_ids=ids, position_ids=positions, attention_mask=masks, **self._more)
         logits: Tensor = outputs.logits
         return logits.float()
 
@@ -76,6 +82,12 @@ def stepper_for(model: PreTrainedModel) -> Stepper | None:
     if not hasattr(model.config.get_text_config(), "num_hidden_layers") or not _is_plain(model):
         return None
     return Stepper(model, masks, cache_name)
+
+
+def _attentions_of(model: PreTrainedModel, masks: Masks) -> Sequence[StepAttention]:
+    config: Any = model.config.get_text_config()
+    own = OwnAttention(masks)
+    return (SlabAttention(model, masks), own) if config._attn_implementation == "sdpa" else (own,)
 
 
 def _is_plain(model: PreTrainedModel) -> bool:

@@ -22,12 +22,12 @@ class Steps:
         self._arrived = threading.Event()
         decode = Stepper.decode
 
-        def held(stepper: Stepper, ids: Sequence[int], positions: Sequence[int], idle: Sequence[int] = ()) -> Tensor:
+        def held(stepper: Stepper, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
             self._arrived.set()
             assert self._open.wait(TIMEOUT_S)
             self.rows.append(len(ids))
             self.fail(ids, positions)
-            return decode(stepper, ids, positions, idle)
+            return decode(stepper, ids, positions)
 
         monkeypatch.setattr(Stepper, "decode", held)
 

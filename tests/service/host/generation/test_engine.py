@@ -250,7 +250,7 @@ def test_a_host_that_gives_up_answers_at_once(writing: WritingHost, steps: Steps
 def test_a_model_that_does_not_write_on_slots_as_it_generates_is_left_to_generate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Stepper, "decode", lambda self, ids, positions, idle=(): torch.zeros(len(ids), 31))
+    monkeypatch.setattr(Stepper, "decode", lambda self, ids, positions: torch.zeros(len(ids), 31))
     writing = WritingHost(tmp_path)
     assert len(writing.write("a b c", max_new_tokens=6)[0].split()) > 1
     assert not writing.engine.jobs
@@ -285,8 +285,8 @@ def test_a_text_whose_logits_are_no_numbers_fails_alone(
 ) -> None:
     decode = Stepper.decode
 
-    def broken(stepper: Stepper, ids: Sequence[int], positions: Sequence[int], idle: Sequence[int] = ()) -> Tensor:
-        logits = decode(stepper, ids, positions, idle)
+    def broken(stepper: Stepper, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
+        logits = decode(stepper, ids, positions)
         logits[[position > 20 for position in positions]] = torch.nan
         return logits
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,11 +11,12 @@ from writing import WritingHost
 
 from models_registry.errors import Conflict, Invalid, TooLong, Unavailable
 from service.host.generation import prefixes, schedule
+from service.host.generation.rooms import SLAB
 from service.protocol.types import BASE, HostLimits, Selection
 from tests.service.host.generation.steps import PROMPTS, Steps
 
 POSITION_BYTES = 2 * 2 * 8 * 4  # keys and values of two layers, float32
-SMALLEST = 4 * 128 * POSITION_BYTES
+SMALLEST = SLAB * POSITION_BYTES
 
 
 def test_where_memory_runs_out_the_youngest_text_is_computed_again(writing: WritingHost, steps: Steps) -> None:
@@ -70,10 +72,29 @@ def test_texts_wait_until_their_keys_and_values_fit(tmp_path: Path, monkeypatch:
     writing = WritingHost(tmp_path, HostLimits("cpu", max_cache_bytes=SMALLEST))
     writing.write("a", max_new_tokens=1)
     steps = Steps(monkeypatch)
-    asked = [writing.ask(text, max_new_tokens=9) for text in PROMPTS]
+    asked = [writing.ask(text, max_new_tokens=9) for text in PROMPTS * 2]
     steps.let_go()
-    assert [one.result(TIMEOUT_S).texts[0].tokens for one in asked] == [9] * len(PROMPTS)
-    assert max(steps.rows) <= 4
+    assert [one.result(TIMEOUT_S).texts[0].tokens for one in asked] == [9] * len(PROMPTS) * 2
+    assert 4 < max(steps.rows) <= 8
+    writing.host.end(Conflict("the test is over"))
+
+
+def test_texts_that_outgrow_memory_are_those_that_each_is_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "MARGIN", 0)
+    writing = WritingHost(tmp_path, HostLimits("cpu", max_cache_bytes=SMALLEST))
+    how: dict[str, Any] = {"max_new_tokens": 64, "ignore_eos": True}
+    first = writing.write(PROMPTS[0], **how)
+    steps = Steps(monkeypatch)
+    asked = [writing.ask(text, **how) for text in PROMPTS]
+    steps.let_go()
+    together = [one.result(TIMEOUT_S).outputs["text"] for one in asked]
+    assert max(steps.rows) > 4  # so many fit while they are short
+    assert sum(steps.rows) > 63 * len(PROMPTS)  # some was computed again
+    assert together[0] == first
+    assert together[-1] == writing.write(PROMPTS[-1], **how)
+    assert writing.engine.stats.cache_bytes <= SMALLEST
     writing.host.end(Conflict("the test is over"))
 
 
@@ -85,7 +106,7 @@ def test_the_refusal_of_a_text_that_never_fits_has_both_numbers(tmp_path: Path) 
     assert fault.loc == ("inputs", "text", 0)
     assert "3 tokens" in fault.message
     assert "20 that may follow" in fault.message
-    assert "64 that fit" in fault.message
+    assert "0 that fit" in fault.message
     writing.host.end(Conflict("the test is over"))
 
 
@@ -93,13 +114,13 @@ def test_several_texts_of_one_prompt_that_never_fit_together_are_refused(
     tmp_path: Path,
 ) -> None:
     writing = WritingHost(tmp_path, HostLimits("cpu", max_cache_bytes=SMALLEST))
-    assert len(writing.write(*["a b"] * 4, max_new_tokens=2)) == 4
-    assert len(writing.write(*PROMPTS[:5], max_new_tokens=2)) == 5
+    assert len(writing.write(*["a b"] * 8, max_new_tokens=2)) == 8
+    assert len(writing.write(*PROMPTS, *"vwx", max_new_tokens=2)) == 9
     with pytest.raises(TooLong) as caught:
-        writing.write("c", *["a b"] * 5, max_new_tokens=20)
+        writing.write("c", *["a b"] * 9, max_new_tokens=20)
     (fault,) = caught.value.faults
     assert fault.loc == ("inputs", "text", 1)
-    assert "5 texts of this prompt's 2 tokens and the 20 that may follow" in fault.message
+    assert "9 texts of this prompt's 2 tokens and the 20 that may follow" in fault.message
     assert "take 1024 positions" in fault.message
     assert "512 fit" in fault.message
     writing.host.end(Conflict("the test is over"))

@@ -1,6 +1,10 @@
 from dataclasses import dataclass
 
-from service.host.generation.schedule import CHUNK, FEWEST_TOKENS, Schedule, room_for, rows_for, slots_for, tokens_for
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.host.generation.rooms import SLAB
+from service.host.generation.schedule import CHUNK, FEWEST_TOKENS, Schedule, rows_for, tokens_for
 
 
 @dataclass(eq=False)
@@ -11,6 +15,11 @@ class Text:
     computed: int = 0
     alone: bool = False
     team: str = "default"
+    drawn: int = 0
+
+    @property
+    def known_length(self) -> int:
+        return self.prompt_length + self.drawn
 
 
 def running(schedule: Schedule[Text]) -> str:
@@ -39,14 +48,6 @@ def test_a_chunk_is_filled_up_to_one_of_a_few_lengths() -> None:
     lengths = [tokens_for(count) for count in range(1, CHUNK + 1)]
     assert sorted(set(lengths)) == [8, 16, 24, 32, 48, 64, 96, 128]
     assert all(count <= length < count + max(FEWEST_TOKENS, count / 2) for count, length in enumerate(lengths, 1))
-
-
-def test_there_are_few_numbers_of_slots() -> None:
-    assert [slots_for(count) for count in (0, 1, 4, 5, 9, 33, 64)] == [4, 4, 4, 8, 16, 64, 64]
-
-
-def test_slots_grow_by_doubling() -> None:
-    assert [room_for(length) for length in (1, 128, 129, 1000)] == [128, 128, 256, 1024]
 
 
 def test_texts_begin_in_their_order_as_slots_are_free() -> None:
@@ -131,18 +132,101 @@ def test_prompts_are_read_one_by_one_where_they_do_not_stay_apart() -> None:
     assert [read(schedule) for _ in range(3)] == ["a", "b", "c"]
 
 
-def test_a_text_waits_until_its_most_positions_fit_beside_the_others() -> None:
-    schedule: Schedule[Text] = Schedule(64, max_positions=8 * 128)
-    small, large, late = waiting = [Text("s"), Text("l", most_positions=400), Text("t")]
+def test_texts_begin_by_what_they_have_not_by_all_they_may_get() -> None:
+    schedule: Schedule[Text] = Schedule(64, max_positions=8 * SLAB)
+    waiting = texts("abcdefghijklmnopqrstuvwxyz", most_positions=SLAB)
     schedule.add(waiting)
-    assert schedule.fits(256)
-    assert not schedule.fits(257)
-    assert schedule.longest == 256
+    assert len(schedule.admit()) == 26
+    assert schedule.needed == 4 * SLAB
+    assert schedule.expected == 7 * SLAB
+
+
+def test_a_text_waits_until_it_fits_beside_the_others() -> None:
+    schedule: Schedule[Text] = Schedule(64, max_positions=2 * SLAB)
+    small, large, late = waiting = [
+        Text("s"),
+        Text("l", prompt_length=2 * SLAB - 1, most_positions=2 * SLAB),
+        Text("t"),
+    ]
+    schedule.add(waiting)
+    assert schedule.fits(2 * SLAB)
+    assert not schedule.fits(2 * SLAB + 1)
+    assert schedule.longest == 2 * SLAB
     assert schedule.admit() == (small,)
     schedule.remove(small)
     assert schedule.admit() == (large,)
     schedule.remove(large)
     assert schedule.admit() == (late,)
+
+
+def test_the_youngest_gives_its_slot_back_where_texts_outgrow_the_room() -> None:
+    schedule: Schedule[Text] = Schedule(8, max_positions=SLAB)
+    old, *_, young = waiting = texts("abcd", most_positions=200)
+    schedule.add([*waiting, *texts("e")])
+    assert schedule.admit() == tuple(waiting)
+    assert schedule.overdrawn is None
+    old.computed = 128
+    assert schedule.overdrawn is young
+
+
+def test_who_gave_a_slot_back_returns_before_anyone_else_begins() -> None:
+    schedule: Schedule[Text] = Schedule(4)
+    first, second, third, fourth = texts("abcd")
+    schedule.add([first, second, third, fourth])
+    schedule.admit()
+    schedule.add(texts("x", team="other"))
+    schedule.put_back(fourth)
+    schedule.put_back(third)
+    assert schedule.admit() == ()
+    schedule.remove(second)
+    assert "".join(text.name for text in schedule.admit()) == "cdx"
+
+
+def test_what_waits_to_return_counts_as_its_teams() -> None:
+    schedule: Schedule[Text] = Schedule(2)
+    first, second = waiting = texts("ab", team="A")
+    schedule.add(waiting)
+    schedule.admit()
+    schedule.put_back(second)
+    assert (set(schedule.waiting_teams), schedule.room, schedule.all) == ({"A"}, 1, (first, second))
+    schedule.remove(second)
+    assert (set(schedule.waiting_teams), schedule.room, schedule.all) == (set(), 1, (first,))
+
+
+TEXTS = st.tuples(st.integers(1, 300), st.integers(1, 300), st.sampled_from("ABC"), st.integers(0, 40))
+"""Tokens of the prompt and of the answer, a team, and before which step it arrives."""
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(TEXTS, max_size=12), st.integers(2, 4))
+def test_every_text_ends_whoever_is_beside_it_and_memory_suffices(
+    asked: list[tuple[int, int, str, int]], slabs: int
+) -> None:
+    schedule: Schedule[Text] = Schedule(8, max_positions=slabs * SLAB)
+    arriving = [
+        (step, Text(f"{place}", prompt, prompt + answer, team=team))
+        for place, (prompt, answer, team, step) in enumerate(asked)
+    ]
+    left, steps = len(asked), 0
+    while left:
+        schedule.add(text for step, text in arriving if step == steps)
+        while (yielding := schedule.overdrawn) is not None:
+            oldest = min(schedule.running, key=schedule.age_of)
+            schedule.put_back(yielding)
+            assert yielding is not oldest
+            yielding.computed = 0
+        schedule.admit()
+        assert len(schedule.running) <= 1 or schedule.needed <= slabs * SLAB
+        read(schedule)
+        for text in schedule.decoding:
+            if text.computed == text.known_length:
+                text.drawn += 1
+            text.computed += 1
+            if text.computed == text.most_positions:
+                schedule.remove(text)
+                left -= 1
+        steps += 1
+        assert steps <= 40 + sum(prompt // CHUNK + 2 + answer for prompt, answer, *_ in asked)
 
 
 def test_texts_that_began_last_lose_their_slots_first() -> None:
@@ -213,6 +297,14 @@ def test_the_team_that_uses_most_gives_a_slot_back_first() -> None:
     assert schedule.first_to_yield is busy[2]
     schedule.put_back(busy[2])
     assert schedule.first_to_yield is quiet[0]
+
+
+def test_the_oldest_text_gives_nothing_back() -> None:
+    schedule: Schedule[Text] = Schedule(8)
+    oldest, young = Text("a", most_positions=5000, team="A"), Text("x", team="B")
+    schedule.add([oldest, young])
+    schedule.admit()
+    assert schedule.first_to_yield is young
 
 
 def test_one_that_is_alone_shares_no_step() -> None:

@@ -15,6 +15,9 @@ from transformers import (
     PreTrainedModel,
 )
 
+from service.host.generation.rooms import SLAB
+from service.host.generation.schedule import CHUNK
+from service.host.generation.slots import SlotLayer
 from service.host.generation.stepper import Stepper, stepper_for
 
 WINDOW = 5
@@ -102,11 +105,25 @@ def test_a_text_has_the_same_bits_at_every_number_of_rows() -> None:
 
 
 @torch.inference_mode()
+def test_a_text_has_the_same_bits_in_every_row_whichever_thread_computes_it() -> None:
+    steps = stepper(model("llama").float())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for slot in range(17):
+            steps.prefill([slot], [[3, 4, 5]], 0)
+        first, *others = steps.decode([7] * 17, [3] * 17)
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(first, other) for other in others)
+
+
+@torch.inference_mode()
 def test_slots_behind_those_of_a_step_keep_their_texts() -> None:
     made = model("llama")
     steps = stepper(made)
     steps.prefill([0, 1], [[3, 4], [5, 6, 7]], 0)
-    steps.decode([9], [2], [3])
+    steps.decode([9], [2])
     torch.testing.assert_close(steps.prefill([1], [[8]], 3)[0], expected(made, [5, 6, 7, 8]))
 
 
@@ -115,39 +132,76 @@ def test_two_texts_change_places() -> None:
     made = model("llama")
     steps = stepper(made)
     steps.prefill([0, 1], [[3, 4], [5, 6, 7]], 0)
-    steps.slots.swap(0, 1, 3)
+    steps.slots.rename({0: 1, 1: 0})
     first, second = steps.decode([9, 8], [3, 2])
     torch.testing.assert_close(first, expected(made, [5, 6, 7, 9]))
     torch.testing.assert_close(second, expected(made, [3, 4, 8]))
 
 
+@pytest.mark.parametrize("attention", range(2))
 @torch.inference_mode()
-def test_a_text_goes_on_in_another_slot_and_in_larger_ones() -> None:
+def test_texts_of_all_lengths_share_steps_while_they_grow_and_end(attention: int) -> None:
     made = model("llama")
     steps = stepper(made)
-    steps.prefill([0], [[9, 9]], 0)
-    steps.prefill([1], [[3, 4, 5]], 0)
-    steps.slots.move(1, 0, 3)
-    room = steps.slots.room
-    steps.prefill([7], [[6] * (room + 1)], 0)
-    assert (steps.slots.count, steps.slots.room) == (8, 2 * room)
-    torch.testing.assert_close(steps.decode([6], [3])[0], expected(made, [3, 4, 5, 6]))
-    steps.slots.shrink(1, 4)
-    assert (steps.slots.count, steps.slots.room) == (4, room)
-    torch.testing.assert_close(steps.decode([7], [4])[0], expected(made, [3, 4, 5, 6, 7]))
+    steps.attention = steps.attentions[attention]
+    texts = [[3 + (place + row) % 25 for place in range(length)] for row, length in enumerate((2, 300, 62, 63, 130, 9))]
+    for slot, ids in enumerate(texts):
+        for start in range(0, len(ids), CHUNK):
+            steps.prefill([slot], [ids[start : start + CHUNK]], start)
+    for token in range(4):
+        if token == 2:  # the second has ended, and the last one has its slot
+            steps.slots.release(1)
+            steps.slots.rename({5: 1})
+            texts[1] = texts.pop()
+        positions = [len(ids) for ids in texts]
+        for ids in texts:
+            ids.append(3 + token)
+        for row, ids in zip(steps.decode([3 + token] * len(texts), positions), texts, strict=True):
+            torch.testing.assert_close(row, expected(made, ids))
 
 
 @torch.inference_mode()
-def test_slots_that_many_short_texts_had_make_way_for_a_long_one() -> None:
-    made = model("llama")
-    steps = stepper(made)
+def test_a_text_takes_as_much_memory_as_it_is_long() -> None:
+    steps = stepper(model("llama"))
+    steps.prefill(range(8), [[3, 4]] * 8, 0)
+    short = steps.slots.bytes
+    assert short == SLAB * steps.slots.position_bytes
+    for start in range(0, 3 * SLAB, CHUNK):
+        steps.prefill([8], [[5] * CHUNK], start)
+    steps.slots.drop_empty()
+    assert steps.slots.bytes == 4 * short
+    steps.slots.release(8)
+    steps.slots.drop_empty()
+    assert steps.slots.bytes == short
+
+
+@torch.inference_mode()
+def test_rooms_that_texts_no_longer_have_make_way_for_a_longer_one() -> None:
+    steps = stepper(model("llama"))
+    steps.slots.max_positions = 2 * SLAB
     steps.prefill(range(16), [[3, 4]] * 16, 0)
-    room = steps.slots.room
-    steps.slots.make_way(1, 3, 2 * room, 32 * room)
-    assert (steps.slots.count, steps.slots.room) == (16, room)
-    steps.slots.make_way(1, 3, 8 * room, 32 * room)
-    assert (steps.slots.count, steps.slots.room) == (4, room)
-    torch.testing.assert_close(steps.decode([9], [2])[0], expected(made, [3, 4, 9]))
+    for slot in reversed(range(1, 16)):
+        steps.slots.release(slot)
+    assert steps.slots.bytes == 2 * SLAB * steps.slots.position_bytes
+    steps.prefill([1], [[5] * CHUNK], 0)
+    assert steps.slots.bytes == 2 * SLAB * steps.slots.position_bytes
+
+
+@torch.inference_mode()
+def test_a_text_that_finds_no_memory_for_a_longer_room_stays_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = model("llama")
+    steps = stepper(made)
+    ids = [3 + place % 25 for place in range(64)]
+    steps.prefill([0], [ids], 0)
+
+    def fail(layer: SlotLayer, slab: object) -> None:
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as full:
+        full.setattr(SlotLayer, "kept_in", fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            steps.decode([9], [64])
+    torch.testing.assert_close(steps.decode([9], [64])[0], expected(made, [*ids, 9]))
 
 
 @torch.inference_mode()
