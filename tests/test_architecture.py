@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,9 @@ def read(path: Path) -> Source:
     return Source(path, name, text, ast.parse(text))
 
 
-SOURCES = [read(path) for package in OURS for path in sorted((ROOT / package).rglob("*.py"))]
+@cache
+def sources() -> list[Source]:
+    return [read(path) for package in OURS for path in sorted((ROOT / package).rglob("*.py"))]
 
 
 def room_of(name: str) -> str | None:
@@ -176,15 +179,15 @@ def top_level_values(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
 
 
 def test_there_is_something_to_check() -> None:
-    assert {source.room for source in SOURCES} >= set(ROOMS)
-    assert any(source.name.startswith("service.front.api") for source in SOURCES)
+    assert {source.room for source in sources()} >= set(ROOMS)
+    assert any(source.name.startswith("service.front.api") for source in sources())
 
 
 def offenders(*rooms: str, to: tuple[str, ...], where: tuple[str, ...] = OURS) -> dict[str, set[str]]:
     """What the files below `where`, but not below `rooms`, import of `to`."""
     return {
         source.name: found
-        for source in SOURCES
+        for source in sources()
         if source.is_in(*where) and not source.is_in(*rooms) and (found := source.imports_of(*to))
     }
 
@@ -197,11 +200,9 @@ def test_the_library_never_imports_the_service() -> None:
 def test_a_room_of_the_service_imports_of_ours_only_what_it_may(room: str) -> None:
     may = SERVICE_MAY_IMPORT[room] | COMMON | {"service.log"}  # one form of line, whichever process writes it
     rooms_inside = [other for other in SERVICE_MAY_IMPORT if other.startswith(f"{room}.")]
-    sources = [source for source in SOURCES if source.is_in(room) and not source.is_in(*rooms_inside)]
-    assert sources
-    found = {
-        source.name: {name for name in source.imports_of(*OURS) if not may_import(name, may)} for source in sources
-    }
+    inside = [source for source in sources() if source.is_in(room) and not source.is_in(*rooms_inside)]
+    assert inside
+    found = {source.name: {name for name in source.imports_of(*OURS) if not may_import(name, may)} for source in inside}
     assert not {name: imports for name, imports in found.items() if imports}
 
 
@@ -226,14 +227,14 @@ def test_hosts_and_what_carries_their_words_have_no_http_and_no_sql() -> None:
 
 
 def test_rooms_of_the_library_import_only_those_that_they_may() -> None:
-    for source in SOURCES:
+    for source in sources():
         if source.room is not None:
             rooms = {room_of(name) for name in source.imports_of("models_registry")} - {None}
             assert rooms <= MAY_IMPORT[source.room], source.name
 
 
 def test_what_every_room_shares_imports_no_room() -> None:
-    for source in SOURCES:
+    for source in sources():
         if source.name in COMMON:
             assert not {room_of(name) for name in source.imports_of(*OURS)} - {None}, source.name
 
@@ -270,11 +271,11 @@ def test_the_client_imports_nothing_of_ours_but_its_own() -> None:
 
 def test_sqlalchemy_stays_in_storage_and_behind_the_registrys_door() -> None:
     found = offenders(to=("sqlalchemy", "alembic"))
-    assert {source.room for source in SOURCES if source.name in found} == {"storage", "registry", "access"}
+    assert {source.room for source in sources() if source.name in found} == {"storage", "registry", "access"}
 
 
 def test_status_codes_stay_in_the_api() -> None:
-    for source in SOURCES:
+    for source in sources():
         if not source.is_in("service.front.api", "service.client"):
             names = {node.id for node in ast.walk(source.tree) if isinstance(node, ast.Name)}
             names |= {node.attr for node in ast.walk(source.tree) if isinstance(node, ast.Attribute)}
@@ -287,16 +288,16 @@ def test_peft_and_test_tools_are_for_tests() -> None:
 
 
 def test_no_file_grows_beyond_one_noun() -> None:
-    assert not {source.name for source in SOURCES if len(source.text.splitlines()) > LONGEST_FILE}
+    assert not {source.name for source in sources() if len(source.text.splitlines()) > LONGEST_FILE}
 
 
 def test_nothing_names_a_path_of_somebodys_machine() -> None:
-    assert not {source.name for source in SOURCES if MACHINE_PATH.search(source.text)}
+    assert not {source.name for source in sources() if MACHINE_PATH.search(source.text)}
 
 
 def test_no_module_keeps_what_a_request_could_change() -> None:
     """At the top of a module stand constants. A container that is empty there would be filled later."""
-    for source in SOURCES:
+    for source in sources():
         for name, value in top_level_values(source.tree):
             is_container = isinstance(value, ast.List | ast.Dict) and ast.unparse(value) in ("[]", "{}")
             assert not is_container, f"{name} in {source.name}"
@@ -304,13 +305,13 @@ def test_no_module_keeps_what_a_request_could_change() -> None:
 
 
 def test_every_file_says_what_it_knows() -> None:
-    silent = {source.name for source in SOURCES if source.tree.body and not ast.get_docstring(source.tree)}
+    silent = {source.name for source in sources() if source.tree.body and not ast.get_docstring(source.tree)}
     assert silent <= {"service.__main__"}
 
 
 @pytest.mark.parametrize("word", ["utils", "helpers", "common", "misc", "base"])
 def test_no_file_is_called_after_nothing(word: str) -> None:
-    assert not [source.name for source in SOURCES if source.name.rpartition(".")[2] == word]
+    assert not [source.name for source in sources() if source.name.rpartition(".")[2] == word]
 
 
 def test_the_migrations_folder_does_not_shadow_the_library() -> None:

@@ -23,5 +23,4 @@ NOISE = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
-            for noise in NOISE:
-                item.add_marker(pytest.mark.filterwarnings(noise))
+            item.add_marker(pytest.mark.filterwarnings(*NOISE))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -38,6 +39,7 @@ def read(path: str) -> Content:
     return yaml.safe_load((FOLDER / path).read_text(encoding="utf-8"))
 
 
+@cache
 def manifests() -> dict[str, Content]:
     """Every whole one, by its path."""
     paths = [str(path.relative_to(FOLDER)) for path in sorted(FOLDER.rglob("*.yaml")) if path.name != KUSTOMIZATION]

@@ -10,6 +10,7 @@ from databases import Postgres
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nasty import encoded, forms, header_values, mutations, queries, safetensors_files, texts, words
+from openapi_file import committed_document
 from starlette.testclient import TestClient
 from word_models import save, tiny_llama, word_tokenizer
 
@@ -91,7 +92,7 @@ def operations() -> list[tuple[str, str, list[str]]]:
     more than once, for there is more that they may stumble over."""
     return [
         (method.upper(), path, [given["name"] for given in operation.get("parameters", []) if given["in"] == "query"])
-        for path, methods in create_app(Settings()).openapi()["paths"].items()
+        for path, methods in committed_document()["paths"].items()
         for method, operation in methods.items()
         for _ in range(5 if "requestBody" in operation else 1)
     ]

@@ -2,10 +2,10 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
+from openapi_file import COMMITTED
 from starlette.testclient import TestClient
 
 from service.bootstrap import create_app
@@ -15,7 +15,6 @@ from service.settings import Settings
 JSON, PROBLEM_JSON = "application/json", "application/problem+json"
 OURS = (PROBLEM_JSON, "Problem")
 ERRORS = {" /v1/": (JSON, "ErrorBody"), " /v2": (JSON, "InferenceError")}
-COMMITTED = Path(__file__).parents[4] / "openapi" / "openapi.json"
 
 
 @pytest.fixture(scope="module")

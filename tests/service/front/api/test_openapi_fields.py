@@ -1,13 +1,10 @@
 """The OpenAPI document's fields and parameters: a reader, and whoever generates a client, knows what each may be."""
 
-import json
 from typing import Any
 
-from service.bootstrap import create_app
-from service.front.api.openapi import export_document
-from service.settings import Settings
+from openapi_file import committed_document
 
-DOCUMENT: dict[str, Any] = json.loads(export_document(create_app(Settings())))
+DOCUMENT = committed_document()
 
 
 def test_every_parameter_says_what_it_is_and_what_it_may_be() -> None:

@@ -4,17 +4,10 @@ from typing import Any
 
 import pytest
 from apps import expect_problem, places
+from openapi_file import committed_document
 from starlette.testclient import TestClient
 
-from service.bootstrap import create_app
-from service.front.api.openapi import build_document
-from service.settings import Settings
-
-ROUTES = [
-    (method.upper(), path)
-    for path, methods in build_document(create_app(Settings()))["paths"].items()
-    for method in methods
-]
+ROUTES = [(method.upper(), path) for path, methods in committed_document()["paths"].items() for method in methods]
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES, ids=" ".join)
