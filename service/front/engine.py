@@ -104,7 +104,7 @@ class Engine:
 
     def set_resident_shares(self, shares: Mapping[str, float]) -> None:
         """From now on the adapters of these teams may take these parts (0 to 1) of each model's memory for adapters."""
-        self._hosts.set_resident_shares(shares)
+        self._hosts.shares.set_teams(shares)
 
     def start(self) -> None:
         """Begin loading every model whose record says hosted, one after the other, in the background."""

@@ -3,17 +3,18 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from typing import Final
 
 from models_registry.errors import Conflict, Invalid, NotFound, RegistryError, Unavailable
 from models_registry.records import BaseModel, Fault
 from models_registry.registry import Registry
 from service.front.hosts.hosted_model import HostedModel
+from service.front.hosts.memory_shares import MemoryShares
 from service.front.hosts.model_loader import DiedTooOften, ModelLoader, Opening
-from service.front.hosts.pinned_room import require_room_for_pins
 from service.front.hosts.place import UNKNOWN, Place
 from service.front.hosts.returning import Returning, bring_back
 from service.front.hosts.times import HostTimes
@@ -42,17 +43,15 @@ class HostManager:
         is_limited: bool,
         redact: Callable[[str], str],
     ) -> None:
-        """`is_limited`: the operator said what a model's adapters may take, else models share what there is. `redact`
-        takes the secrets out of what a factory says when it fails."""
+        """`is_limited` as in `MemoryShares`. `redact` takes the secrets out of what a factory says when it fails."""
+        self.shares: Final = MemoryShares(self._hosted_by_name, is_limited)
         self._registry = registry
-        self._is_limited = is_limited
         self._redact = redact
         self._times = times
         self._table = threading.Lock()
         self._places: dict[str, Place] = {}
         self._loader = ModelLoader(transport, order_of, times.load_s, self._is_wanted, self._finish)
         self._closing: dict[ModelHost, str] = {}
-        self._resident_shares: Mapping[str, float] = {}
 
     def start(self, bases: Iterable[BaseModel]) -> None:
         """Know these models and begin loading those that are to be hosted."""
@@ -152,9 +151,7 @@ class HostManager:
             return replace(self._places.get(model, UNKNOWN))
 
     def all_hosted(self) -> tuple[HostedModel, ...]:
-        with self._table:
-            hosted_or_not = [place.hosted for place in self._places.values()]
-        return tuple(hosted for hosted in hosted_or_not if hosted is not None)
+        return tuple(self._hosted_by_name().values())
 
     def all_places(self) -> dict[str, Place]:
         """As they are at this moment."""
@@ -165,6 +162,11 @@ class HostManager:
         """Models in that state, with the reason."""
         with self._table:
             return {name: place.reason for name, place in self._places.items() if place.state == state}
+
+    def require_room(self, model: str) -> None:
+        """Raises `NoRoom` where one more model would leave others' pinned adapters without room."""
+        if self.place(model).state not in {"ready", "loading", "restarting"}:
+            self.shares.require_room_beside(model)
 
     # ---- what becomes of a build --------------------------------------------------------------------------------
 
@@ -182,7 +184,7 @@ class HostManager:
                     outcome.host.end(error)
                     outcome = error
         if isinstance(outcome, HostedModel):
-            outcome.host.share_resident(self._resident_shares)
+            self.shares.give_teams(outcome.host)
             bring_back(outcome, place.returning)
             self._set_ready(base, place, outcome)
         else:
@@ -193,7 +195,7 @@ class HostManager:
             if wanted := self._places.get(base.id) is place:
                 place.state, place.hosted, place.reason = "ready", hosted, None
         if wanted:
-            self._share_out()
+            self.shares.share_out()
             hosted.host.lost.add_done_callback(lambda lost: self._restart(base, place, hosted, lost.result()))
         else:
             hosted.host.close(_unloaded(base.id))
@@ -242,29 +244,12 @@ class HostManager:
             place.state, place.reason, place.error, place.host = "failed", reason, shown, None
             place.kept_failed = isinstance(error, DiedTooOften)
 
-    # ---- who may take how much memory ---------------------------------------------------------------------------
-
-    def set_resident_shares(self, shares: Mapping[str, float]) -> None:
-        """From now on the adapters of these teams may take these parts (0 to 1) of each model's memory for adapters.
-        Hosts that start later get them too."""
-        if shares == self._resident_shares:
-            return
-        self._resident_shares = dict(shares)
-        for one in self.all_hosted():
-            one.host.share_resident(self._resident_shares)
-
-    def _share_out(self) -> None:
-        hosted = self.all_hosted()
-        for one in hosted:
-            one.host.share(len(hosted))
-            one.host.share_resident(self._resident_shares)  # it may have begun just before they were set
-
-    def require_room(self, model: str) -> None:
-        """Raises `NoRoom` where one more model would leave others' pinned adapters without room."""
-        if not self._is_limited and self.place(model).state not in {"ready", "loading", "restarting"}:
-            require_room_for_pins(model, {name: place.hosted for name, place in self.all_places().items()})
-
     # ---- inside -------------------------------------------------------------------------------------------------
+
+    def _hosted_by_name(self) -> dict[str, HostedModel]:
+        with self._table:
+            hosted_or_not = {name: place.hosted for name, place in self._places.items()}
+        return {name: hosted for name, hosted in hosted_or_not.items() if hosted is not None}
 
     def _in_memory(self) -> dict[ModelHost, str]:
         with self._table:
@@ -292,7 +277,7 @@ class HostManager:
         finally:
             with self._table:
                 self._closing.pop(host, None)
-        self._share_out()
+        self.shares.share_out()
         log.info("model %s unloaded", model)
 
 

@@ -60,12 +60,12 @@ def test_a_model_that_would_leave_pinned_adapters_no_room_is_not_loaded(running:
 
 def test_hosts_have_the_shares_of_teams_whenever_they_begin(running: Running) -> None:
     running.host("one")
-    running.hosting.set_resident_shares({"default": ONE / ROOM})
+    running.hosting.shares.set_teams({"default": ONE / ROOM})
     running.host("two")
     eventually(lambda: limits(running) == {"one": ROOM // 2, "two": ROOM // 2})
     for model in ("one", "two"):
         running.create(f"a-{model}", RANDOM_LORA, model=model)
         with pytest.raises(NoRoom, match="team 'default' may take 92"):
             running.answer(f"a-{model}", model=model)
-    running.hosting.set_resident_shares({})
+    running.hosting.shares.set_teams({})
     assert running.answer("a-two", model="two").outputs
