@@ -32,8 +32,8 @@ from service.front.access.failed_logins import FailedLogins
 from service.front.access.guard import require_guarded
 from service.front.access.key_ring import KeyRing
 from service.front.access.refusals import Refusals
-from service.front.access.team_threads import TeamThreads
 from service.front.admission.limit_exchange import LimitExchange
+from service.front.admission.team_threads import TeamThreads
 from service.front.api.http.json_reader import JsonReader
 from service.front.api.http.strict_query import require_known_query
 from service.front.api.metrics.metrics import CountRequests, Metrics
@@ -118,7 +118,6 @@ CORS_SHOWN = ("ETag", "Location", "Retry-After", "X-Adapter", "X-Registry-Genera
 """What pages of other origins may send, and read of an answer, besides what every page may."""
 BOOKKEEPING_S = 1.0
 """So often what was noted of callers is written."""
-
 
 SERVERS = [
     {"url": "/", "description": "The service that this document came from."},
@@ -264,38 +263,13 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
             await run_in_threadpool(tracing.shutdown)
 
 
-def _open_tokens(settings: Settings, ring: KeyRing, audience: str | None) -> "Tokens | None":
-    """None where no identity provider is set."""
-    if settings.oidc_issuer is None or audience is None:
-        return None
-    # Only here, because cryptography is a large library that keys don't need.
-    from service.front.access.issuer_keys import IssuerKeys
-    from service.front.access.tokens import TokenRules, Tokens
-
-    rules = TokenRules(
-        settings.oidc_issuer,
-        audience,
-        settings.oidc_algorithms,
-        settings.oidc_team_claim,
-        settings.oidc_role_claim,
-    )
-    return Tokens(rules, IssuerKeys(settings.oidc_issuer), ring)
-
-
 def _open_identity(settings: Settings, ring: KeyRing) -> "tuple[Tokens | None, IdentityProvider | None]":
-    return _open_tokens(settings, ring, settings.oidc_audience), _open_identity_provider(settings, ring)
+    if settings.oidc_issuer is None:
+        return None, None
+    # Only here, because cryptography is a large library that keys don't need.
+    from service.identity import open_identity_provider, open_tokens
 
-
-def _open_identity_provider(settings: Settings, ring: KeyRing) -> "IdentityProvider | None":
-    """For the console's login. None where no identity provider is set, or the service has no name there."""
-    tokens = _open_tokens(settings, ring, settings.oidc_client_id)
-    if tokens is None or settings.oidc_issuer is None or settings.oidc_client_id is None:
-        return None
-    from service.console.identity_provider import IdentityProvider, Registration
-
-    secret = secret_of(settings.oidc_client_secret)
-    registration = Registration(settings.oidc_issuer, settings.oidc_client_id, secret, settings.oidc_scopes)
-    return IdentityProvider(registration, tokens)
+    return open_tokens(settings, ring, settings.oidc_audience), open_identity_provider(settings, ring)
 
 
 def _tracing() -> "TracerProvider | None":

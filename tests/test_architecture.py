@@ -95,7 +95,7 @@ SERVICE_MAY_IMPORT = {
     # Its hosts live where it does; other transports start theirs in a child.
     "service.transports.in_process": {"service.transports", "service.protocol", "service.host"},
 }
-ASSEMBLY = ("service.bootstrap", "service.cli", "service.hosting", "service.cluster")
+ASSEMBLY = ("service.bootstrap", "service.cli", "service.hosting", "service.identity", "service.cluster")
 LONGEST_FILE = 330
 MACHINE_PATH = re.compile(r"[\"'](/(home|root|work|Users)/|[A-Z]:\\)")
 # What only a host needs, of which the front may import `base_models.sources`, and the files that still do.

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models_registry.adapters.merge_options import CompositionMethod, MergeOptions
 from service.front.access.names import stored_own
-from service.front.access.team_threads import TeamThreads
+from service.front.admission.team_threads import TeamThreads
 from service.front.api.adapter_answers import CreatedAnswer, show_created
 from service.front.api.dependencies import ModelId, Name, TheEngine, TheSettings
 from service.front.api.http.bodies import JSON, media_type_of, read_json, reads

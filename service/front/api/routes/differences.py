@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from models_registry.adapters.strength import Strength, TargetDifference
 from service.front.access.names import shown
-from service.front.access.team_threads import TeamThreads
+from service.front.admission.team_threads import TeamThreads
 from service.front.api.dependencies import TheEngine
 from service.front.api.problems import documented
 from service.front.api.routes.states import ReferenceQuery

@@ -5,7 +5,7 @@ from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from service.front.access.team_threads import TeamThreads
+from service.front.admission.team_threads import TeamThreads
 from service.front.api.adapter_answers import AdapterAnswer, show_adapter
 from service.front.api.dependencies import AdapterName, ModelId, TheEngine
 from service.front.api.problems import documented

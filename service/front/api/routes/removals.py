@@ -7,7 +7,7 @@ from typing import Annotated, cast
 from anyio import to_thread
 from fastapi import APIRouter, Depends, Query, Request
 
-from service.front.access.team_threads import TeamThreads
+from service.front.admission.team_threads import TeamThreads
 from service.front.api.dependencies import AdapterName, PathVersion, Reason, TheEngine
 from service.front.api.problems import documented
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from service.front.access.caller import Caller, called_by
-from service.front.access.team_threads import TeamThreads
+from service.front.admission.team_threads import TeamThreads
 
 FLOOD = 5
 
