@@ -31,7 +31,7 @@ def limits_of(settings: Settings) -> HostLimits:
 
 
 def times_of(settings: Settings) -> HostTimes:
-    return HostTimes(settings.load_timeout, settings.forward_timeout)
+    return HostTimes(settings.load_timeout, settings.forward_timeout, ready_s=settings.ready_grace)
 
 
 def open_transport(settings: Settings, blobs: BlobStore) -> Transport:

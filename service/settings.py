@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     crashes ends all."""
     load_timeout: float = Field(default=1800.0, gt=0)
     """Seconds that a model may take to be built; then its process is ended and the model is `failed`."""
+    ready_grace: float = Field(default=60.0, ge=0)
+    """Seconds after its start that the service isn't ready while it loads the models that were ready when it last
+    ran."""
     forward_timeout: float = Field(default=600.0, gt=0)
     """Seconds that one forward may take; then the model's process is ended and started again."""
     parallel_loads: int = Field(default=4, gt=0)

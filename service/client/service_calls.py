@@ -9,7 +9,8 @@ from service.client.calls import Call, Plan, path
 
 @dataclass(frozen=True, slots=True)
 class ServiceState:
-    """`version` is that of its code; `degraded` names what is away or has failed while the rest goes on answering."""
+    """`version` is that of its code; `degraded` names what is away, has failed or is loading while the rest goes on
+    answering."""
 
     version: str
     degraded: tuple[str, ...]

@@ -17,7 +17,6 @@ from service.protocol.host import Transport
 from service.settings import Settings
 from service.transports.ray_actor import RayActors
 
-PATIENCE_S: Final = 60.0
 LOOKING_S: Final = 0.1
 
 
@@ -47,8 +46,6 @@ class Front:
 
 
 async def _until_models_are_found(engine: Engine) -> None:
-    """Or for so long as a caller would wait: a model that isn't built yet must not keep the front from answering."""
-    for _ in range(int(PATIENCE_S / LOOKING_S)):
-        if not engine.is_loading:
-            return
+    """At most for `ADAPTER_SERVICE_READY_GRACE`: a replica that isn't built must not keep the front from answering."""
+    while engine.is_starting:
         await asyncio.sleep(LOOKING_S)

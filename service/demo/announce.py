@@ -3,6 +3,7 @@
 Runs beside the service and ends with it. The service itself knows nothing of a demo.
 """
 
+import json
 import os
 import time
 import urllib.error
@@ -44,9 +45,10 @@ def _text(address: str) -> str:
 
 
 def _is_ready(address: str) -> bool:
+    asked = f"{address}/health/ready?verbose=true"  # also says how many load for the first time
     try:
-        with urllib.request.urlopen(f"{address}/health/ready", timeout=5) as answer:  # noqa: S310 - the scheme is ours
-            return answer.status == 200
+        with urllib.request.urlopen(asked, timeout=5) as answer:  # noqa: S310 - the scheme is ours
+            return answer.status == 200 and json.load(answer)["parts"]["models loading"] == "0"
     except (urllib.error.URLError, TimeoutError):
         return False
 

@@ -135,16 +135,19 @@ class Engine:
         self._transport.close()
 
     @property
-    def is_loading(self) -> bool:
-        """Whether a base model is being built."""
-        return bool(self._hosts.all_in("loading"))
+    def is_starting(self) -> bool:
+        """Whether a base model that was ready when the service last ran is still loading, and the grace lasts."""
+        return bool(self._hosts.awaited())
 
     def readiness(self) -> Readiness:
         """Never raises: what is away is said in `reasons` and `degraded`."""
-        reasons = [f"The base model {model!r} is still loading." for model in self._hosts.all_in("loading")]
+        awaited = self._hosts.awaited()
+        reasons = [f"The base model {model!r} is still loading." for model in awaited]
         if self._leases.stopping:
             reasons.append("The service is shutting down.")
-        degraded = [f"The base model {model!r} failed: {why}" for model, why in self._hosts.all_in("failed").items()]
+        later = [model for model in self._hosts.all_in("loading") if model not in awaited]
+        degraded = [f"The base model {model!r} is still loading." for model in later]
+        degraded += [f"The base model {model!r} failed: {why}" for model, why in self._hosts.all_in("failed").items()]
         restarting = self._hosts.all_in("restarting").items()
         degraded += [f"The base model {model!r} is being started again, after {why}." for model, why in restarting]
         database, blobs = _state_of(self._snapshot.refresh), _state_of(self._registry.ping_blobs)

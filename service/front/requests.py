@@ -213,7 +213,8 @@ class ModelModules:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """`ready` once the database answers and nothing is loading; `reasons` say why not, `degraded` what has failed.
+    """`ready` once the database answers and each model that was ready when the service last ran has been ready or has
+    failed, or the grace has passed; `reasons` say why not, `degraded` what has failed or is loading meanwhile.
     `parts` say how each part is: `ok`, or what is wrong with it."""
 
     ready: bool

@@ -230,7 +230,9 @@ def test_probes_ask_for_paths_that_need_no_key() -> None:
 def test_only_the_startup_waits_for_what_may_be_away_later() -> None:
     front, rollout = FRONT.container("front"), read("fronts/fronts.yaml")["spec"]
     assert front["startupProbe"]["httpGet"]["path"] == "/health/ready"
-    assert seconds(front["startupProbe"]) > Settings().load_timeout
+    (generator,) = kustomizations()[FOLDER / "fronts"]["configMapGenerator"]
+    (grace,) = (line.removeprefix("ADAPTER_SERVICE_READY_GRACE=") for line in generator["literals"])
+    assert seconds(front["startupProbe"]) > float(grace) >= Settings().load_timeout
     assert rollout["progressDeadlineSeconds"] > seconds(front["startupProbe"])
     assert front["readinessProbe"]["httpGet"]["path"] == front["livenessProbe"]["httpGet"]["path"] == "/health/live"
     assert rollout["strategy"]["rollingUpdate"]["maxUnavailable"] == 0

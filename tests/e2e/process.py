@@ -48,6 +48,7 @@ class Service:
             "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{ROOT / 'tests' / 'support'}:{ROOT / 'examples'}",
             # Where others use the cores too, two threads that spin for each other take twenty times as long as one.
             "OMP_NUM_THREADS": "1",
+            "ADAPTER_SERVICE_READY_GRACE": f"{PATIENCE_S:g}",
             "ADAPTER_SERVICE_PORT": str(self.port),
             "ADAPTER_SERVICE_MODEL_ROOTS": f"{models}:{self.own_root}",
             "ADAPTER_SERVICE_FACTORIES": "bases:*,e2e.gate:gated,e2e.gate:gated_forward,mymodels:*",

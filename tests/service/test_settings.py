@@ -34,6 +34,7 @@ def test_the_defaults_are_the_contracts() -> None:
         "factories": (),
         "transport": "local_process",
         "load_timeout": 1800.0,
+        "ready_grace": 60.0,
         "forward_timeout": 600.0,
         "parallel_loads": 4,
         "host_memory": None,

@@ -52,11 +52,18 @@ class HostManager:
         self._places: dict[str, Place] = {}
         self._loader = ModelLoader(transport, order_of, times.load_s, self._is_wanted, self._finish)
         self._closing: dict[ModelHost, str] = {}
+        self._ready_by = 0.0
 
     def start(self, bases: Iterable[BaseModel]) -> None:
-        """Know these models and begin loading those that are to be hosted."""
+        """Know these models and begin loading those that are to be hosted. `awaited` says which of them were ready when
+        the service last ran."""
+        known = tuple(bases)
+        self._ready_by = time.monotonic() + self._times.ready_s
         self._loader.start()
-        self.follow(bases)
+        self.follow(known)
+        with self._table:
+            for base in known:
+                self._places[base.id].is_awaited = base.fingerprint is not None and base.failure is None
 
     def follow(self, bases: Iterable[BaseModel]) -> None:
         """Load, unload and forget models, so that memory has what these records of all models say, whichever process
@@ -162,6 +169,14 @@ class HostManager:
         """Models in that state, with the reason."""
         with self._table:
             return {name: place.reason for name, place in self._places.items() if place.state == state}
+
+    def awaited(self) -> tuple[str, ...]:
+        """Models that were ready when the service last ran and have been loading since its start; none any more after
+        the grace."""
+        if time.monotonic() >= self._ready_by:
+            return ()
+        with self._table:
+            return tuple(name for name, place in self._places.items() if place.is_awaited and place.state == "loading")
 
     def require_room(self, model: str) -> None:
         """Raises `NoRoom` where one more model would leave others' pinned adapters without room."""

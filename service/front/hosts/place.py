@@ -20,7 +20,8 @@ class Place:
     at, `begun_at` when it began, in `time.monotonic()` seconds, `usual_s` how long the last one took in this process.
     `deaths` are the times at which earlier hosts died, and `returning` the adapters that the last one had; `restarts`
     counts all of them, `last_death` says how the last died. `kept_failed`: it died too often here, so that only a load
-    in this process tries it again, not a build in another one.
+    in this process tries it again, not a build in another one. `is_awaited`: the model was ready when the service last
+    ran, so that the service isn't ready while this load goes on.
     """
 
     state: ModelState
@@ -37,6 +38,7 @@ class Place:
     restarts: int = 0
     last_death: str | None = None
     kept_failed: bool = False
+    is_awaited: bool = False
 
 
 UNKNOWN = Place("unloaded")

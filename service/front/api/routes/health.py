@@ -18,10 +18,12 @@ class LiveAnswer(BaseModel):
 
 
 class ReadyAnswer(BaseModel):
-    """`degraded` names what is away or has failed, while the rest keeps answering."""
+    """`degraded` names what is away, has failed or is loading, while the rest keeps answering."""
 
     status: Literal["ready"] = Field(description="Always the same.")
-    degraded: list[str] = Field(description="What is away or has failed.", examples=[["the blob store is away"]])
+    degraded: list[str] = Field(
+        description="What is away, has failed or is loading.", examples=[["the blob store is away"]]
+    )
     parts: dict[str, str] | None = Field(
         default=None,
         description="With `verbose`: how each part is.",
@@ -41,7 +43,9 @@ def ready(
     drain: TheDrain,
     verbose: Annotated[bool, Query(description="Say how each part is, also in a 503.", examples=[True])] = False,
 ) -> ReadyAnswer:
-    """200 once the database answers and no registered model is still loading; else 503, saying why."""
+    """200 once the database answers and each model that was ready when the service last ran has been ready or has
+    failed, or `ADAPTER_SERVICE_READY_GRACE` has passed; else 503, saying why. `degraded` names those that load later.
+    """
     if drain.announced:
         raise Unavailable("Not ready: The service is about to shut down.")
     readiness = engine.readiness()

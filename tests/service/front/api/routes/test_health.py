@@ -1,11 +1,14 @@
 """Health and figures: what a supervisor and a Prometheus read."""
 
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
 from apps import ROWS, Start, create, expect, expect_problem, host, settings_in
 from databases import Postgres
-from gated import gate_named
+from engines import eventually
+from gated import Gate, gate_named
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
@@ -53,20 +56,71 @@ def test_verbose_says_how_each_part_is_and_names_no_model(client: TestClient) ->
     assert int(parts["registry generation"]) >= 1
 
 
-def test_each_reason_for_not_being_ready_is_one_sentence(start: Start, tmp_path: Path) -> None:
-    gate, client = gate_named("not-ready"), start()
+STILL_LOADING = "The base model 'm' is still loading."
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    yield (gate := gate_named("starting"))
+    gate.open()
+
+
+@pytest.fixture
+def restart(start: Start, gate: Gate) -> Start:
+    """Starts a service again that had a model ready, which is built once the gate is open."""
+    host(start(), "m", "gated:slow", gate=gate.name)
+    gate.shut()
+    return start
+
+
+def test_a_restarted_service_is_ready_once_it_has_the_models_that_it_had(restart: Start, gate: Gate) -> None:
+    client = restart()
+    gate.wait_for_arrival()
+    problem = expect_problem(client.get("/health/ready"), 503, "unavailable")
+    assert problem["detail"] == f"Not ready: {STILL_LOADING}"
+    expect(client.get("/v2/health/ready"), 503)
+    gate.open()
+    eventually(lambda: client.get("/health/ready").status_code == 200)
+    assert client.get("/models/m").json()["state"] == "ready"
+    assert expect(client.get("/health/ready"), 200)["degraded"] == []
+
+
+def test_a_restarted_service_waits_no_longer_than_its_grace(restart: Start) -> None:
+    assert expect(restart(ready_grace=0).get("/health/ready"), 200)["degraded"] == [STILL_LOADING]
+
+
+def test_a_model_that_is_loaded_anew_is_no_longer_waited_for(restart: Start) -> None:
+    client = restart()
+    expect(client.post("/models/m/unload"), 200)
+    expect(client.post("/models/m/load"), 202)
+    assert expect(client.get("/health/ready"), 200)["degraded"] == [STILL_LOADING]
+
+
+def test_a_model_that_had_never_been_ready_is_not_waited_for(start: Start, gate: Gate) -> None:
     gate.shut()
     source = {"kind": "python", "factory": "gated:slow", "kwargs": {"gate": gate.name}}
-    expect(client.post("/models", json={"id": "m", "source": source}), 202)
+    expect(start().post("/models", json={"id": "m", "source": source}), 202)
+    assert expect(start().get("/health/ready"), 200)["degraded"] == [STILL_LOADING]
+
+
+def test_a_model_that_fails_at_the_start_is_waited_for_no_longer(start: Start) -> None:
+    host(start(), "m", "gated:other_weights_each_time")
+    client = start()
+    eventually(lambda: client.get("/health/ready").status_code == 200)
+    (degraded,) = client.get("/health/ready").json()["degraded"]
+    assert "other weights" in degraded
+
+
+def test_each_reason_for_not_being_ready_is_one_sentence(restart: Start, gate: Gate, tmp_path: Path) -> None:
+    client = restart()
     (tmp_path / "registry.db").rename(tmp_path / "elsewhere")
     (away,) = {expect_problem(client.get(path), 503, "unavailable")["detail"] for path in ("/models", "/events")}
     not_ready = expect_problem(client.get("/health/ready"), 503, "unavailable")["detail"]
-    assert not_ready == f"Not ready: The base model 'm' is still loading. {away}"
+    assert not_ready == f"Not ready: {STILL_LOADING} {away}"
     assert away.endswith("what lies there now.")
     verbose = expect_problem(client.get("/health/ready", params={"verbose": "true"}), 503, "unavailable")["detail"]
     assert verbose.startswith(not_ready)
     assert "models loading: 1" in verbose
-    gate.open()
 
 
 def test_without_its_blob_store_a_service_is_degraded_but_answers(start: Start, tmp_path: Path) -> None:
