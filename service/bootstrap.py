@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
-from opentelemetry.trace import NoOpTracer
+from opentelemetry.trace import NoOpTracer, Tracer
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from models_registry.access import Access
 from models_registry.base_models.sources import SourcePolicy
 from models_registry.registry import Registry
-from models_registry.storage.blobs import open_blob_store
+from models_registry.storage.blobs import BlobStore, open_blob_store
 from models_registry.storage.database import migrate, open_database
 from models_registry.team_spending import TeamSpending
 from models_registry.usage import Usage
@@ -34,6 +34,7 @@ from service.front.access.key_ring import KeyRing
 from service.front.access.refusals import Refusals
 from service.front.admission.limit_exchange import LimitExchange
 from service.front.admission.team_threads import TeamThreads
+from service.front.admission.thread_turns import take_turns_for_threads
 from service.front.api.http.json_reader import JsonReader
 from service.front.api.http.strict_query import require_known_query
 from service.front.api.metrics.metrics import CountRequests, Metrics
@@ -200,17 +201,14 @@ def create_app(settings: Settings, open_transport: OpenTransport = open_transpor
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
     settings: Settings = app.state.settings
+    take_turns_for_threads()
     if settings.migrates_at_start:
         await run_in_threadpool(migrate, settings.database_url)
-    blobs = await run_in_threadpool(open_blob_store, settings.blob_url, settings.s3_endpoint)
     tracing: TracerProvider | None = app.state.tracing
-    tracer = None
-    if tracing is not None:
-        from service.tracing import TracedBlobs, start_export
-
-        start_export(tracing)
-        tracer = tracing.get_tracer("adapter-service")
-        blobs = TracedBlobs(blobs, tracer)
+    tracer = None if tracing is None else tracing.get_tracer("adapter-service")
+    blobs = await run_in_threadpool(open_blob_store, settings.blob_url, settings.s3_endpoint)
+    if tracing is not None and tracer is not None:
+        blobs = _traced(blobs, tracing, tracer)
     database = await run_in_threadpool(open_database, settings.database_url, tracer)
     access = Access(database)
     ring = KeyRing(
@@ -261,6 +259,13 @@ async def _lifespan(app: FastAPI) -> AsyncGenerator[None]:
         database.close()
         if tracing is not None:
             await run_in_threadpool(tracing.shutdown)
+
+
+def _traced(blobs: BlobStore, tracing: "TracerProvider", tracer: Tracer) -> BlobStore:
+    from service.tracing import TracedBlobs, start_export
+
+    start_export(tracing)
+    return TracedBlobs(blobs, tracer)
 
 
 def _open_identity(settings: Settings, ring: KeyRing) -> "tuple[Tokens | None, IdentityProvider | None]":

@@ -11,6 +11,12 @@ def request_head(path: str, length: int, headers: Mapping[str, str] = MappingPro
     return "".join([f"POST {path} HTTP/1.1\r\n", *(f"{k}: {v}\r\n" for k, v in known.items()), "\r\n"]).encode()
 
 
+def get_message(path: str, headers: Mapping[str, str]) -> bytes:
+    """A whole GET."""
+    lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in {"Host": "bench", **headers}.items())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
 def post_all(
     port: int,
     path: str,

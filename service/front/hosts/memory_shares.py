@@ -36,7 +36,7 @@ class MemoryShares:
             self.give_teams(one.host)  # it may have begun just before they were set
 
     def require_room_beside(self, model: str) -> None:
-        """Raises `NoRoom` where this model, not in memory yet, would leave others' pinned adapters without room. Where a
+        """Raises `NoRoom` where this model, not in memory yet, would leave pinned adapters without room. Where a
         model has replicas on other machines, nobody knows whether it will be on one of them."""
         if self._is_limited:
             return

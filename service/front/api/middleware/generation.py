@@ -8,8 +8,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from models_registry.errors import Unavailable
-from service.front.api.problems import MALFORMED, UNAVAILABLE, problem
+from models_registry.errors import Overloaded, Unavailable
+from service.front.api.problems import MALFORMED, OVERLOADED, UNAVAILABLE, problem
 from service.front.engine import Engine
 
 HEADER = "X-Registry-Generation"
@@ -56,6 +56,8 @@ async def _reach(engine: Engine, seen: str) -> Response | None:
             await run_in_threadpool(engine.catch_up)
     except Unavailable as error:
         return problem(UNAVAILABLE, error.detail)
+    except Overloaded as error:
+        return problem(OVERLOADED, error.detail)
     if engine.reached < int(seen):
         return problem(
             UNAVAILABLE, f"The registry is at generation {engine.reached}; the caller has seen {seen}. Try again."
