@@ -20,7 +20,7 @@ help:  ## what can be made
 run: export ADAPTER_SERVICE_LOG_LEVEL ?= warning
 run: $(VENV)/.demo  ## the service with its demo base models, on 127.0.0.1:8000
 	@$(BIN)/python -m service.demo
-	@$(BIN)/python -m service.demo.announce & exec $(BIN)/adapterctl serve
+	@($(BIN)/python -m service.demo.announce &); exec $(BIN)/adapterctl serve
 
 # Whole files go to a worker, in their order: those with processes of their own take longest and come first.
 PYTEST := $(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder

@@ -69,7 +69,7 @@ class Access:
             access_rows.add_key(session, key)
 
     def revoke_key(self, id: str) -> None:
-        """From now on nobody calls with it; again is no error. Raises `NotFound`."""
+        """Revoke it; to revoke it again is no error. Raises `NotFound`."""
         with self._write() as session:
             access_rows.revoke_key(session, id)
 
@@ -79,7 +79,7 @@ class Access:
             return access_rows.list_keys(session)
 
     def note_uses(self, uses: Mapping[str, datetime]) -> None:
-        """When keys, by their ids, were used. Nothing is changed by it, so that nobody looks again."""
+        """Record when keys, by their ids, were used. The generation stays, because no snapshot depends on it."""
         with self._database.write() as session:
             access_rows.note_uses(session, uses)
 

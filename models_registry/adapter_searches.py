@@ -9,7 +9,7 @@ from models_registry.records import Adapter
 
 SortKey: TypeAlias = Literal["name", "created", "used"]
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-"""When an adapter was used last that nobody used yet."""
+"""Stored as the last use of an adapter that has not been used."""
 
 
 @dataclass(frozen=True, slots=True)

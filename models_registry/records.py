@@ -279,7 +279,7 @@ class RegistrySnapshot:
     restricted: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
 
 
-# ---- who calls ----------------------------------------------------------------------------------------------------
+# ---- callers ------------------------------------------------------------------------------------------------------
 
 Role: TypeAlias = Literal["reader", "caller", "publisher", "admin"]
 """Each may do what those before it may."""

@@ -24,8 +24,8 @@ class RegistryBlobs:
         self.damage: Final = DamageNotes(self.is_referenced, self.mark_damaged, self.mark_sound)
 
     def read_weights(self, version: AdapterVersion) -> bytes:
-        """The version's safetensors bytes, verified, and marked for those who look. Raises `Damaged` if they are not
-        what was stored, or gone, and `NotFound` if they went after the version did."""
+        """The version's safetensors bytes, verified; what is found is recorded for listings. Raises `Damaged` if they
+        are not what was stored, or gone, and `NotFound` if they were removed after the version."""
         with self.damage.noting(version):
             return self._blobs.get(version.digest)
 

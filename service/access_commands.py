@@ -45,7 +45,7 @@ def list_keys(**flags: Any) -> None:
 @keys.command("revoke")
 @setting_flags("database_url")
 def revoke_key(*, id: Annotated[str, typer.Argument(help="Its id, as `list` shows it.")], **flags: Any) -> None:
-    """Let nobody call with a key any more. A running service knows within two seconds."""
+    """Revoke a key. A running service refuses it within two seconds."""
     settings = settings_of(**flags)
 
     from service.operator_access import revoke

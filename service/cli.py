@@ -138,7 +138,7 @@ def main() -> None:
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except Exception:  # nobody foresaw it, and the interpreter's own report would hide no secret
+    except Exception:  # unexpected, and the interpreter's own report would show secrets
         log.critical("adapterctl failed", exc_info=True)
         code = 1
     logging.shutdown()

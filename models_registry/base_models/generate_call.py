@@ -98,7 +98,7 @@ class EachRow(LogitsProcessor):
 
 
 class Drawn(LogitsProcessor):
-    """Leaves of each row's scores the token that `drawer` draws: transformers takes the largest."""
+    """Keeps of each row's scores only the token that `drawer` draws, because transformers takes the largest."""
 
     def __init__(self, drawer: TokenDrawer) -> None:
         self._drawer = drawer

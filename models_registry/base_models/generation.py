@@ -128,7 +128,7 @@ def parse_parameters(raw: Mapping[str, Any]) -> GenerationParameters:
     try:
         return GenerationParameters.model_validate(dict(raw))
     except ValidationError as error:
-        faults = [Fault(("parameters", *entry["loc"]), _explain(entry)) for entry in error.errors()]
+        faults = [Fault(("parameters", *_place(entry)), _explain(entry)) for entry in error.errors()]
         raise Invalid("The generation parameters are wrong.", faults) from error
 
 
@@ -146,6 +146,11 @@ def _outside(parameters: GenerationParameters, vocabulary: int) -> Iterator[Faul
                 place = id if name == "logit_bias" else at
                 message = f"{id} is no token of the model, which has {vocabulary}: 0 to {vocabulary - 1}."
                 yield Fault(("parameters", name, place), message)
+
+
+def _place(entry: ErrorDetails) -> tuple[str | int, ...]:
+    """Without pydantic's mark that the key itself is wrong, and not what stands under it."""
+    return tuple(step for step in entry["loc"] if step != "[key]")
 
 
 def _explain(entry: ErrorDetails) -> str:

@@ -290,8 +290,8 @@ class HuggingFaceSpec:
     def _check_writing(self, inputs: Inputs) -> None:
         """Raises `Invalid` unless `parameters` have a model that writes, and something to write about."""
         if not self._writes:
-            message = f"parameters ask for text, which this base model doesn't write: its task is {self.task}, and it "
-            message += f"is no generator of {' or '.join(sorted(WRITING_TASKS))}. Leave them out."
+            message = f"This base model doesn't write texts, because its task is {self.task}. Ask for no text (without "
+            message += f"`parameters`), or ask a base model with the task {' or '.join(sorted(WRITING_TASKS))}."
             raise Invalid(message, [Fault(("parameters",), message)])
         if inputs.tensors if self.task != SPEECH_RECOGNITION else not inputs.tensors:
             needs = "the named tensors of its forward" if inputs.has_text else "inputs.text or inputs.messages"

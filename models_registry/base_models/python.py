@@ -54,7 +54,7 @@ class PythonSpec:
 
     def prepare(self, inputs: Inputs, chat: bool | None, parameters: Mapping[str, Any] | None) -> Inputs:
         if parameters is not None:
-            message = f"parameters ask for text, which this base model doesn't write: {NO_TOKENIZER} Leave them out."
+            message = f"This base model doesn't write texts: {NO_TOKENIZER} Leave `parameters` out."
             raise Invalid(message, [Fault(("parameters",), message)])
         if chat is not None or inputs.has_text:
             loc = ("inputs", "messages" if inputs.chats else "text") if chat is None else ("chat",)

@@ -117,7 +117,9 @@ def _check_safetensors(directory: Path) -> None:
         raise _refuse("path", f"{directory.name} has no config.json, so it is no transformers directory.")
     if not any(name.endswith(".safetensors") for name in names):
         pickles = [name for name in names if name.endswith(PICKLES)]
-        found = f"only {', '.join(pickles)}, which can run code when read" if pickles else "no weights"
+        if not pickles:
+            raise _refuse("path", f"{directory.name} has no weights: it needs a .safetensors file.")
+        found = f"only {', '.join(pickles)}, which can run code when read"
         raise _refuse("path", f"{directory.name} has no .safetensors file but {found}; convert it to safetensors.")
 
 

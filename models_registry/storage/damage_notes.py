@@ -1,4 +1,4 @@
-"""What a reader finds out about a blob's bytes, noted for those who look: a blob that is wrong, or right again."""
+"""What a reader finds out about a blob's bytes, recorded for listings: a blob that is damaged, or sound again."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress

@@ -21,7 +21,7 @@ STORED: Final = "stored bytes"
 """The mark of the hour until which they are recorded."""
 RECORDED: Final = select(UsageMarkRow.value).where(UsageMarkRow.name == STORED)
 LOCKED: Final = RECORDED.with_for_update()
-"""Until the end of the transaction nobody else records, or the same hour would be counted twice."""
+"""Lock the record until the end of the transaction; else the same hour could be counted twice."""
 MOST_HOURS: Final = 24
 """Hours that are recorded in one transaction, after a time in which no process ran."""
 

@@ -33,7 +33,7 @@ _DTYPES: Mapping[str, str] = {
 
 def encode_arrays(arrays: Mapping[str, Any]) -> bytes:
     """The arrays, or whatever numpy makes arrays of (nested lists), or torch's tensors, as safetensors."""
-    torch = sys.modules.get("torch")  # who has tensors has imported it
+    torch = sys.modules.get("torch")  # whatever holds tensors has imported it
     if torch is not None and any(isinstance(array, torch.Tensor) for array in arrays.values()):
         return _encode_tensors(torch, arrays)
     return save({name: np.ascontiguousarray(np.asarray(array)) for name, array in arrays.items()})

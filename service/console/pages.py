@@ -62,7 +62,15 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"size": size, "time": time, "iso": iso, "json": as_json, "in_path": in_path, "count": count}
+    environment.filters |= {
+        "size": size,
+        "time": time,
+        "iso": iso,
+        "json": as_json,
+        "in_path": in_path,
+        "count": count,
+        "shown": shown,
+    }
     return environment
 
 
@@ -78,6 +86,11 @@ def size(number: int | float | None) -> str:
 
 def count(number: int | None) -> str:
     return "–" if number is None else f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def shown(value: object) -> str:
+    """A value of an event: words as they are, all else as JSON."""
+    return "–" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def time(at: datetime | None) -> str:

@@ -81,6 +81,24 @@ def test_a_search_finds_while_it_is_typed(browser: Browser, guarded: Service) ->
     assert "q=parr" in browser.address
 
 
+def test_long_names_and_words_break_where_they_must_and_short_ones_nowhere(browser: Browser, guarded: Service) -> None:
+    name = f"long-{'x' * 120}"
+    assert guarded.http.post("/models/writer/adapters", json={"name": name, "config": LORA}).status_code == 201
+    assert guarded.http.patch(f"/adapters/{name}", json={"description": "w" * 3_000}).status_code == 200
+    too_wide = "return document.documentElement.scrollWidth > window.innerWidth"
+    in_one_line = """const cells = [...document.querySelectorAll("td")].filter(cell => cell.textContent === "writer")
+    return cells.every(cell => {
+        const range = document.createRange(); range.selectNodeContents(cell); return range.getClientRects().length === 1
+    })"""
+    for page in (f"adapters/{name}", "adapters", "activity", "usage"):
+        browser.open(f"{guarded.address}/console/{page}")
+        browser.until_shown(name)
+        assert not browser.run(too_wide), page
+        assert browser.run(in_one_line), page
+        browser.photograph(f"long_{page.partition('/')[0]}")
+    assert guarded.http.delete(f"/adapters/{name}").status_code == 204
+
+
 def test_an_alias_is_moved_after_a_look_and_with_a_reason(browser: Browser, guarded: Service) -> None:
     browser.open(f"{guarded.address}/console/adapters/parrot")
     browser.until_shown("self_attn.q_proj", ".map")

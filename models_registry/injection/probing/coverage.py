@@ -16,7 +16,7 @@ from models_registry.injection.probing.observation import PROBED_ROWS, Call, Run
 NEARER = 0.1
 """How much nearer a row must be to itself than to the next one. Roundings of a batch differ from those of a row."""
 ALIKE = 2
-"""So many epsilons apart, as a part of their length, rows are alike: which of them is which then matters to nobody."""
+"""So many epsilons apart, as a part of their length, rows count as equal, so their order may change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,9 @@ def message_of(problem: Mapping[str, Any]) -> str:
         for fault in problem["errors"][:MOST_NAMED]
         if fault["message"] != problem["detail"]
     ]
-    if problem.get("hint"):
-        parts.append(str(problem["hint"]))
+    hint = problem.get("hint")
+    if hint and not any(hint in part for part in parts):
+        parts.append(str(hint))
     return " ".join(part if part.endswith((".", "?", "!")) else f"{part}." for part in parts)
 
 

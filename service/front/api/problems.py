@@ -24,6 +24,7 @@ from service.front.access.caller import Forbidden
 from service.front.access.names import shown_in
 from service.front.admission.over_limit import OverLimit
 from service.front.api.problem_schema import Problem, ProblemError, ProblemType
+from service.front.api.pydantic_words import in_words
 from service.front.services.lora_directories import OutsideRoot
 from service.protocol.errors import HostLost, RequestEndsHost
 
@@ -274,9 +275,3 @@ def _as_it_is(text: str) -> str:
 
 def _short_key(key: str | int) -> str | int:
     return key if isinstance(key, int) else _shortened(key, LONGEST_KEY, _as_it_is)
-
-
-def in_words(error: Mapping[str, Any]) -> str:
-    """The message of one of pydantic's errors."""
-    message = str(error["msg"])
-    return message.removeprefix("Value error, ")

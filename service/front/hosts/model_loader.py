@@ -134,6 +134,8 @@ class ModelLoader:
                 log.warning("the host of model %s died while it was building: %s", base.id, error.detail)
                 if deaths == MOST_DEATHS or not self._is_wanted(base, place):
                     message = f"Its host died {deaths} times while it was building: {error.reason}."
+                    if "SIGKILL" in error.reason:
+                        message += " That is how a system ends what takes its last memory: has it enough for the model?"
                     raise DiedTooOften(message) from error
             opening = None
         raise AssertionError("the loop returns or raises")

@@ -170,7 +170,7 @@ def test_logprobs_of_others_need_those_of_the_tokens() -> None:
 def test_the_keys_of_biases_are_read_as_json_has_them() -> None:
     assert parse_parameters({"logit_bias": {"7": 1, "0": -2.5}}).logit_bias == {7: 1.0, 0: -2.5}
     assert parse_parameters({"logit_bias": None}).logit_bias == {}
-    assert refused({"logit_bias": {"x": 1}}) == [("parameters", "logit_bias", "x", "[key]")]
+    assert refused({"logit_bias": {"x": 1}}) == [("parameters", "logit_bias", "x")]
 
 
 def test_an_unknown_parameter_is_answered_with_what_was_meant() -> None:

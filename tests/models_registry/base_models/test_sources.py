@@ -73,6 +73,12 @@ def test_a_directory_that_is_not_there_is_refused(root: Path) -> None:
     assert refused(HuggingFaceSource("nowhere"), SourcePolicy((root,), ())) == [("source", "path")]
 
 
+def test_a_directory_without_weights_is_refused_and_says_what_it_needs(root: Path, llama: Path) -> None:
+    (llama / "model.safetensors").unlink()
+    with pytest.raises(Invalid, match=r"has no weights: it needs a \.safetensors file\."):
+        check_source(HuggingFaceSource("llama"), None, SourcePolicy((root,), ()))
+
+
 def test_a_directory_with_pickled_weights_only_is_refused_and_they_are_named(root: Path, llama: Path) -> None:
     (llama / "model.safetensors").rename(llama / "pytorch_model.bin")
     with pytest.raises(Invalid, match=r"pytorch_model\.bin"):

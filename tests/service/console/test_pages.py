@@ -29,6 +29,12 @@ def test_a_model_stands_there_with_its_state_and_queue(client: TestClient) -> No
     assert "0 requests, 0 rows" in page
 
 
+def test_what_a_change_was_about_is_written_as_json(client: TestClient) -> None:
+    page = get(client, "/activity?kind=model.registered")
+    assert "&#34;factory&#34;: &#34;bases:mlp&#34;" in page
+    assert "&#39;factory&#39;" not in page
+
+
 def test_adapters_are_found_by_what_lists_are_searched_for(client: TestClient) -> None:
     create(client, "hidden-one")
     words = {"description": "speaks softly", "labels": {"stage": "canary"}}

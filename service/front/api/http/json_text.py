@@ -40,7 +40,7 @@ def parse_json(body: bytes) -> Any:
     except _RepeatedKey as error:
         raise NotJson(f"The JSON has the key {error} more than once in one object; give it once.") from error
     except ValueError as error:
-        raise NotJson(f"The body is not JSON: {error}.") from error
+        raise NotJson(f"This is not JSON: {error}." if body.strip() else "This is not JSON, but empty.") from error
     return value
 
 

@@ -1,13 +1,14 @@
 """What pydantic finds wrong with a body, as faults at places in the body as it came, in words that lead on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, cast, get_args
 
 import pydantic
+from pydantic_core import ErrorDetails
 
 from models_registry.records import Fault, Location
-from service.front.api.problems import in_words
+from service.front.api.pydantic_words import in_words, is_of_type
 from service.suggestions import did_you_mean, name_known
 
 MOST_DESCRIBED = 10_000
@@ -25,9 +26,9 @@ def schema_faults(
         names = value.keys() - schema.model_fields.keys() if isinstance(value, Mapping) else ()
         unknown = [Fault((*under, str(name)), "is not known here.") for name in islice(names, MOST_DESCRIBED)]
         return (Fault(under, f"has {count} wrong places, too many to list"), *unknown), None
-    faults: list[Fault] = []
+    messages: dict[Location, list[str]] = {}
     hint, suggested = None, 0
-    for found in error.errors(include_url=False, include_context=False, include_input=False):
+    for found, place in _relevant(error, value):
         message = in_words(found)
         if found["type"] == "extra_forbidden":
             message, suggested = "is not known here", suggested + 1
@@ -36,16 +37,32 @@ def schema_faults(
                 meant = did_you_mean(str(found["loc"][-1]), known)
                 hint = hint or meant
                 message = f"is not known here. {meant or name_known(known)}"
-        faults.append(Fault((*under, *_places(found["loc"], value)), message))
-    return tuple(faults), hint
+        messages.setdefault(place, []).append(message)
+    return tuple(Fault((*under, *place), _joined(said)) for place, said in messages.items()), hint
 
 
-def _places(loc: Location, value: Any) -> Iterator[str | int]:
-    """`loc` without the names of unions' branches, which are no places in the input."""
-    for position, step in enumerate(loc):
+def _relevant(error: pydantic.ValidationError, value: Any) -> Iterator[tuple[ErrorDetails, Location]]:
+    """What is wrong, at its place in `value`. Of a union's branches those for values of another type are left out where
+    there is one for this value's."""
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    found = [(one, tuple(_places(one, value))) for one in details]
+    inside = {place[:length] for _, place in found for length in range(len(place))}
+    inside |= {place for one, place in found if not is_of_type(one)}
+    return ((one, place) for one, place in found if place not in inside or not is_of_type(one))
+
+
+def _joined(messages: Sequence[str]) -> str:
+    """`Input should be a valid string, or a list`: what several branches of a union say of one value."""
+    first, *others = dict.fromkeys(messages)
+    return ", or ".join([first, *(other.removeprefix("Input should be ") for other in others)])
+
+
+def _places(error: ErrorDetails, value: Any) -> Iterator[str | int]:
+    """Where the error is, without the names of unions' branches, which are no places in the input."""
+    for step in error["loc"]:
         if (isinstance(value, Mapping) and step in value) or (isinstance(value, list) and isinstance(step, int)):
             value = cast(Any, value)[step]
-        elif position < len(loc) - 1 or not isinstance(value, Mapping):
+        elif error["type"] != "missing" or step != error["loc"][-1]:
             continue
         yield step
 

@@ -15,6 +15,8 @@ from service.front.api.openai.places import Places
 from service.front.api.openai.text_request import IGNORED
 from service.front.requests import AdapterChoices
 
+NO_ENCODER = "This base model gives no embeddings: name one with the task feature-extraction, or an adapter on one."
+
 
 class EmbeddingsBody(BaseModel):
     """`user` is ignored; unknown fields are refused."""
@@ -54,7 +56,7 @@ class EmbeddingsBody(BaseModel):
 
     @property
     def places(self) -> Places:
-        return Places("input", GivenTexts.of(self.input).is_list)
+        return Places("input", GivenTexts.of(self.input).is_list, without_outputs=NO_ENCODER)
 
     @property
     def choices(self) -> AdapterChoices:

@@ -20,6 +20,8 @@ class Places:
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
     fields: Mapping[str, str] = field(default_factory=dict[str, str])
     messages: Sequence[Location] = ()
+    without_outputs: str = ""
+    """What is said of a model that doesn't give what this API asks it for."""
 
     @contextmanager
     def named(self) -> Generator[None]:
@@ -27,6 +29,8 @@ class Places:
         try:
             yield
         except Invalid as error:
+            if self.without_outputs and error.faults and error.faults[0].loc[:1] == ("outputs",):
+                raise type(error)(self.without_outputs, [Fault(("model",), self.without_outputs)]) from error
             faults = [Fault(self._their(fault.loc), fault.message) for fault in error.faults]
             raise type(error)(error.detail, faults, hint=error.hint) from error
 

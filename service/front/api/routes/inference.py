@@ -106,7 +106,7 @@ async def _read_call(
         asked = InferRequest(model_id, Inputs(tensors), call.choices, call.wanted, deadline=deadline)
         return _Asked(asked.routed_by(routing_key), begun, binary)
     if in_query := [name for name in ("adapter", "outputs") if name in request.query_params]:
-        raise Refused(MALFORMED, f"With a JSON body, {' and '.join(in_query)} belong into it, not into the query.")
+        raise Refused(MALFORMED, f"With a JSON body give {' and '.join(in_query)} in it, not in the query.")
     body = await read_bytes(request, settings.max_json_bytes, MAX_JSON)
     value = await json_reader_of(request).read_call(body)
     asked, stream = await beside_the_loop(len(body), lambda: _call_of(model_id, value, deadline))

@@ -144,6 +144,13 @@ def test_a_model_that_died_in_each_build_stays_failed_when_another_process_build
     assert house.state == "failed"
 
 
+def test_a_model_that_the_system_ends_in_each_build_is_said_to_lack_memory_perhaps(house: House) -> None:
+    for number in range(1, 4):
+        house.host(number).die(HostLoss("SIGKILL"))
+    eventually(lambda: house.state == "failed")
+    assert "died 3 times while it was building: SIGKILL. That is how" in str(house.manager.place("m").reason)
+
+
 def test_loading_a_model_that_died_too_often_begins_a_new_count(house: House) -> None:
     house.die_until_failed()
     house.manager.load(house.registry.set_hosted("m", True))

@@ -47,3 +47,25 @@ def test_a_body_of_very_many_unknown_fields_is_answered_with_their_number(client
     first, *others = problem["errors"]
     assert first["message"] == f"has {MOST_DESCRIBED + 1} wrong places, too many to list"
     assert {error["message"] for error in others} == {"is not known here."}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "found"),
+    [
+        ({}, {"adapter": "Object should have at least 1 item, not 0"}),
+        (5, {"adapter": "Input should be a valid string, or an object, or a list"}),
+        ({"a": "x"}, {"adapter.a": "Input should be a valid number"}),
+        (["a", 5], {"adapter.1": "Input should be a valid string, or an object"}),
+    ],
+)
+def test_a_value_of_several_forms_is_faulted_once_and_where_it_is_wrong(
+    client: TestClient, adapter: Any, found: dict[str, str]
+) -> None:
+    answer = client.post("/models/mlp/infer", json={"inputs": {"x": [[1.0]]}, "adapter": adapter})
+    problem = expect_problem(answer, 422, "invalid")
+    assert {".".join(map(str, error["loc"])): error["message"] for error in problem["errors"]} == found
+
+
+def test_a_body_that_is_no_object_is_said_to_be_none(client: TestClient) -> None:
+    problem = expect_problem(client.post("/models/mlp/infer", json=[]), 422, "invalid")
+    assert [error["message"] for error in problem["errors"]] == ["Input should be an object"]

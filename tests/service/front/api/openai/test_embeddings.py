@@ -127,3 +127,10 @@ def test_a_split_alias_sticks_to_its_routing_key(client: OpenAI, texts: httpx.Cl
     first = [answering(user) for user in range(12)]
     assert set(first) == {"halves@1", "halves@2"}
     assert [answering(user) for user in range(12)] == first
+
+
+def test_a_model_that_writes_is_said_to_give_no_embeddings(client: OpenAI) -> None:
+    with pytest.raises(BadRequestError, match="gives no embeddings: name one with the task feature-ext") as raised:
+        embed(client, "writer", "a b")
+    assert raised.value.param == "model"
+    assert "logits" not in raised.value.message

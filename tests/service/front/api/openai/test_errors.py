@@ -107,3 +107,14 @@ def test_every_refusal_has_openais_form(
 
 def test_elsewhere_errors_are_problems_as_before(http: httpx.Client) -> None:
     assert http.get("/models/none").headers["content-type"] == "application/problem+json"
+
+
+def test_what_may_have_been_meant_is_said_once(client: OpenAI) -> None:
+    with pytest.raises(APIStatusError) as raised:
+        client.completions.create(model="tone", prompt="a", extra_body={"sed": 1})
+    assert raised.value.message.count("Did you mean 'seed'?") == 1
+
+
+def test_a_field_that_may_have_one_value_only_names_it_as_json_does(client: OpenAI) -> None:
+    with pytest.raises(APIStatusError, match="echo: Input should be false"):
+        client.completions.create(model="tone", prompt="a", echo=True)

@@ -1,0 +1,37 @@
+"""What pydantic says of a value, in JSON's words instead of Python's."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_WANTED = {
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "dict_type": "an object",
+    "mapping_type": "an object",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "set_type": "a list",
+    "frozen_set_type": "a list",
+    "none_required": "null",
+}
+"""What a value of another type should have been, by pydantic's name of the error."""
+_CONSTANTS = {"None": "null", "True": "true", "False": "false"}
+_CONSTANT = re.compile(r"\b(?:None|True|False)\b")
+
+
+def in_words(error: Mapping[str, Any]) -> str:
+    """The message of one of pydantic's errors."""
+    kind, message = str(error["type"]), str(error["msg"])
+    if kind in _WANTED:
+        return f"Input should be {_WANTED[kind]}"
+    if kind == "literal_error":
+        return _CONSTANT.sub(lambda found: _CONSTANTS[found[0]], message)
+    if kind == "too_short":  # of an object pydantic says that it is a dictionary
+        return message.replace("Dictionary", "Object").replace(" after validation", "")
+    return message.removeprefix("Value error, ")
+
+
+def is_of_type(error: Mapping[str, Any]) -> bool:
+    """Whether the value is of another type than it should be, whatever it holds."""
+    return str(error["type"]).endswith("_type") or error["type"] == "none_required"
