@@ -52,7 +52,13 @@ from models_registry.base_models.token_ids import (
     tables_of,
     token_faults,
 )
-from models_registry.base_models.vision import Vision, has_images, need_vision, read_vision
+from models_registry.base_models.vision import (
+    Vision,
+    has_images,
+    need_vision,
+    need_vision_of_pixels,
+    read_vision,
+)
 from models_registry.base_models.writing import Prompt, TokenDrawer, Writer, prompts_of, writer_of
 from models_registry.errors import Invalid
 from models_registry.inputs.values import Inputs, OutputValue
@@ -128,6 +134,8 @@ class HuggingFaceSpec:
                 raise Invalid("There is no text.", [Fault(("chat",), "is for text and messages; leave it out")])
             return inputs
         text = self._need_text(("inputs", "messages" if inputs.chats else "text"))
+        if inputs.tensors:
+            return need_vision_of_pixels(self._vision, writes=parameters is not None).prepare_pixels(inputs, chat, text)
         vision = None if parameters is None else self._vision
         if inputs.chats and (vision is not None or has_images(inputs.chats)):
             return need_vision(vision, inputs.chats).prepare(inputs, text)
@@ -186,9 +194,9 @@ class HuggingFaceSpec:
     def prompts(self, inputs: Inputs, parameters: Mapping[str, Any]) -> tuple[Prompt, ...]:
         self._check_writing(inputs)
         text, wanted = self._need_text(("parameters",)), parse_parameters(parameters)
-        if inputs.tensors:
+        if not inputs.has_text:
             return (Prompt((), self._tables.decoder.room_for(wanted.length)),) * inputs.count
-        if inputs.images and self._vision is not None:
+        if inputs.shows and self._vision is not None:
             limit = self._limit(text)
             lengths = self._vision.rows(inputs, limit, wanted.room)["attention_mask"].sum(1).tolist()
             return tuple(Prompt((0,) * n, wanted.length if limit is None else limit - n) for n in lengths)
@@ -223,10 +231,10 @@ class HuggingFaceSpec:
         """Raises `Invalid`."""
         self._check_writing(inputs)
         text = self._need_text(("parameters",))
-        if inputs.tensors:
+        if not inputs.has_text:
             return TextBeginning.of_encoded(self.read(model, inputs).tensors, inputs.count, wanted, self._tables)
         limit = self._limit(text)
-        if inputs.images and self._vision is not None:
+        if inputs.shows and self._vision is not None:
             return TextBeginning.of_images(self._vision.rows(inputs, limit, wanted.room), wanted, limit)
         if self.task == TEXT_TO_TEXT:
             rows = text.rows(inputs, limit)
@@ -293,7 +301,7 @@ class HuggingFaceSpec:
             message = f"This base model doesn't write texts, because its task is {self.task}. Ask for no text (without "
             message += f"`parameters`), or ask a base model with the task {' or '.join(sorted(WRITING_TASKS))}."
             raise Invalid(message, [Fault(("parameters",), message)])
-        if inputs.tensors if self.task != SPEECH_RECOGNITION else not inputs.tensors:
+        if not (inputs.tensors if self.task == SPEECH_RECOGNITION else inputs.has_text):
             needs = "the named tensors of its forward" if inputs.has_text else "inputs.text or inputs.messages"
             message = f"parameters ask for text, and there is nothing to continue: give {needs}."
             raise Invalid(message, [Fault(("inputs", "text"), message)])

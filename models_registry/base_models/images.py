@@ -42,5 +42,13 @@ def pictures_of(rows: Sequence[Sequence[Tensor]]) -> Sequence[Sequence[Any]]:
     return [[Image.fromarray(image.numpy()) for image in images] for images in rows]
 
 
+def blank_pictures(pixels: Tensor) -> Sequence[Sequence[Any]]:
+    """One for each of `pixels` [rows, 3, height, width], as large as these."""
+    from PIL import Image
+
+    _, _, height, width = pixels.shape
+    return [[Image.new("RGB", (width, height))] for _ in pixels]
+
+
 def _refused(loc: Location, message: str) -> Invalid:
     return Invalid("An image can't be read.", [Fault(loc, message)])

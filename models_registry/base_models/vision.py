@@ -8,10 +8,11 @@ from torch import Tensor
 from transformers import AutoProcessor, ProcessorMixin
 
 from models_registry.base_models.chat_template import render_chats
-from models_registry.base_models.images import MOST_IMAGES, pictures_of, read_image
+from models_registry.base_models.images import MOST_IMAGES, blank_pictures, pictures_of, read_image
+from models_registry.base_models.pixels import check_pixels, put_pixels, refused
 from models_registry.base_models.text import Text, check_lengths
 from models_registry.errors import Invalid
-from models_registry.inputs.values import Chat, Inputs
+from models_registry.inputs.values import PIXELS, Chat, Inputs
 from models_registry.records import Fault
 
 IMAGE = "image_url"
@@ -35,17 +36,33 @@ class Vision:
         texts = render_chats(writer, chats, ("inputs", "messages"), inputs.tools)
         return Inputs(texts=texts, images=images, is_templated=True)
 
+    def prepare_pixels(self, inputs: Inputs, chat: bool | None, text: Text) -> Inputs:
+        """Texts with an image to each that the caller has prepared. Where they don't say where it belongs, each becomes
+        a turn of a chat, behind its image. Raises `Invalid`."""
+        check_pixels(inputs)
+        writer = self._processor if self._processor.chat_template else text.tokenizer
+        mark: str | None = getattr(self._processor, "image_token", None)
+        is_marked = mark is not None and any(mark in one for one in inputs.texts)
+        if chat is False or (chat is None and (is_marked or not writer.chat_template)):
+            return inputs
+        chats = [
+            ({"role": "user", "content": [{"type": "image"}, {"type": "text", "text": one}]},) for one in inputs.texts
+        ]
+        texts = render_chats(writer, chats, ("inputs", "text"))
+        return Inputs(tensors=inputs.tensors, texts=texts, is_templated=True)
+
     def rows(self, inputs: Inputs, limit: int | None, new_tokens: int) -> dict[str, Tensor]:
         """All that the model takes of them, `input_ids` and `attention_mask` [rows, tokens] padded on the left. Raises
         `Invalid`, and `TooLong` as texts without images do."""
-        pictures = pictures_of(inputs.images)
+        pixels = inputs.tensors.get(PIXELS)
+        pictures = pictures_of(inputs.images) if pixels is None else blank_pictures(pixels)
         try:
             read: Mapping[str, Tensor] = self._processor(
                 text=list(inputs.texts),
                 images=pictures if any(pictures) else None,
                 padding=True,
                 padding_side="left",
-                add_special_tokens=False,
+                add_special_tokens=not inputs.is_templated,
                 return_tensors="pt",
             ).data
         except MemoryError:
@@ -53,9 +70,9 @@ class Vision:
         except Exception as error:  # processors are many; each says what doesn't fit, such as the number of images
             reason = " ".join(f"{error}".split()) or type(error).__name__
             message = f"The model's processor refuses these images: {reason}"
-            raise Invalid(message, [Fault(("inputs", "messages"), message)]) from error
+            raise Invalid(message, [Fault(("inputs", "messages" if pixels is None else "text"), message)]) from error
         check_lengths(read["attention_mask"].sum(1).tolist(), limit, new_tokens)
-        return dict(read)
+        return dict(read) if pixels is None else put_pixels(read, pixels)
 
 
 def read_vision(directory: Path) -> Vision | None:
@@ -76,6 +93,13 @@ def need_vision(vision: Vision | None, chats: Sequence[Chat]) -> Vision:
     if vision is None:
         faults = [Fault(loc, NO_PROCESSOR) for row, chat in enumerate(chats) for loc, _ in _urls(chat, row)]
         raise Invalid(NO_PROCESSOR, faults)
+    return vision
+
+
+def need_vision_of_pixels(vision: Vision | None, *, writes: bool) -> Vision:
+    """Raises `Invalid` where nothing reads images beside texts, or nothing is to be written about them."""
+    if vision is None or not writes:
+        raise refused(NO_PROCESSOR if vision is None else "stand beside text only where parameters ask for text.")
     return vision
 
 

@@ -11,14 +11,14 @@ import torch
 from models_registry.errors import Invalid
 from models_registry.inputs.chats import decode_chats, decode_tools
 from models_registry.inputs.json_arrays import DTYPES, JsonArray, Unreadable, json_type, read_array
-from models_registry.inputs.values import Inputs
+from models_registry.inputs.values import PIXELS, Inputs
 from models_registry.records import Fault
 
 _DTYPES: Mapping[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPES}
 
 
 def decode_inputs(raw: Mapping[str, Any], at: str = "inputs", *, floats: Collection[str] = ()) -> Inputs:
-    """`{"text": [...]}`, `{"messages": [...]}` or named tensors, from JSON.
+    """`{"text": [...]}`, `{"messages": [...]}` or named tensors, from JSON; `pixel_values` may stand beside text.
 
     Raises `Invalid` with every input that is wrong, and its row.
 
@@ -29,22 +29,25 @@ def decode_inputs(raw: Mapping[str, Any], at: str = "inputs", *, floats: Collect
         raise _invalid(
             [Fault((at,), "is empty: give named tensors, a list of strings as `text`, or of chats as `messages`")]
         )
-    for name, beside in (("text", ()), ("messages", ("tools",))):
+    for name, beside in (("text", (PIXELS,)), ("messages", ("tools",))):
         if name in raw:
             _refuse_others(raw, name, beside, at)
-    if "text" in raw:
-        return Inputs(texts=_decode_texts(raw["text"], at))
     if "messages" in raw:
         tools = decode_tools(raw.get("tools", []), (at, "tools"))
         return Inputs(chats=decode_chats(raw["messages"], (at, "messages")), tools=tools)
+    texts = _decode_texts(raw["text"], at) if "text" in raw else ()
     read = {
-        name: value if isinstance(value, JsonArray | Unreadable) else read_array(value, floating=name in floats)
+        name: value
+        if isinstance(value, JsonArray | Unreadable)
+        else read_array(value, floating=name in floats or bool(texts))
         for name, value in raw.items()
+        if name != "text"
     }
     faults = [Fault((at, name, *a.at), a.message) for name, a in read.items() if isinstance(a, Unreadable)]
     if faults:
         raise _invalid(faults)
-    return Inputs(tensors={name: _tensor(array) for name, array in read.items() if isinstance(array, JsonArray)})
+    tensors = {name: _tensor(array) for name, array in read.items() if isinstance(array, JsonArray)}
+    return Inputs(tensors=tensors, texts=texts)
 
 
 def whole_numbers(raw: Mapping[str, Any]) -> tuple[str, ...]:

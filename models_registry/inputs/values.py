@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import torch
+
+PIXELS: Final = "pixel_values"
 
 OutputValue: TypeAlias = torch.Tensor | tuple[str, ...]
 
@@ -15,7 +17,8 @@ assistant with `tool_calls`, whose arguments are values, of a tool with `tool_ca
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a caller sent: named tensors, texts, texts as `tokens`, or chats (one a row). Exactly one is non-empty.
+    """What a caller sent: named tensors, texts, texts as `tokens`, or chats (one a row). Exactly one is non-empty, but
+    beside texts there may be the tensor `PIXELS`: an image, prepared for the model, to each.
 
     `tools` are what all the chats may call, as JSON schemas in OpenAI's form.
     `images` of a row stand beside its text, uint8 [height, width, 3]: only a base model's own reading puts them there.
@@ -33,7 +36,7 @@ class Inputs:
     @property
     def count(self) -> int:
         """How many rows they are, if tensors have any: then one for each index of their leading dimension."""
-        if self.tensors:
+        if self.tensors and not self.has_text:
             return min(tensor.shape[0] if tensor.ndim else 0 for tensor in self.tensors.values())
         return len(self.texts) or len(self.tokens) or len(self.chats)
 
@@ -41,6 +44,11 @@ class Inputs:
     def has_text(self) -> bool:
         """Whether they are texts, in whatever form."""
         return bool(self.texts or self.tokens or self.chats)
+
+    @property
+    def shows(self) -> bool:
+        """Whether images stand beside texts, in whatever form."""
+        return bool(self.images or (self.tensors and self.has_text))
 
     def at(self, rows: Sequence[int]) -> "Inputs":
         """Some of the rows, in this order."""

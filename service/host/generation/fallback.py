@@ -54,6 +54,13 @@ class _Text:
         selections = self.answer.job.selections
         return selections[self.row if len(selections) > 1 else 0]
 
+    @property
+    def form(self) -> object:
+        """Of the images beside it."""
+        inputs = self.answer.job.request.inputs
+        shapes = ((name, tensor.shape[1:]) for name, tensor in inputs.tensors.items() if inputs.has_text)
+        return tuple(shapes), bool(inputs.images and inputs.images[self.row])
+
 
 class Fallback:
     """Of the hosted model `name`. `watch` hears what begins to run, and None when it has."""
@@ -151,11 +158,19 @@ class Fallback:
         own.restore()
 
     def _write(self, texts: Sequence[_Text]) -> None:
+        """Those with images of one form together, and those without any."""
+        alike: dict[object, list[_Text]] = {}
+        for text in texts:
+            if not text.answer.is_left:
+                alike.setdefault(text.form, []).append(text)
+        for group in alike.values():
+            self._write_alike(group)
+
+    def _write_alike(self, texts: Sequence[_Text]) -> None:
         """Together where their adapters can be told apart, else those of each composition."""
         groups: dict[Selection, list[_Text]] = {}
         for text in texts:
-            if not text.answer.is_left:
-                groups.setdefault(text.selection, []).append(text)
+            groups.setdefault(text.selection, []).append(text)
         if self._adapted.routes_rows({key for selection in groups for key in selection.composition}):
             groups = {BASE: [text for group in groups.values() for text in group]}
         for group in groups.values():
@@ -232,4 +247,9 @@ def _inputs_of(texts: Sequence[_Text]) -> Inputs:
         joined = join_values(name, [row.tensors[name] for row in rows])
         assert isinstance(joined, Tensor)
         tensors[name] = joined
-    return replace(rows[0], tensors=tensors, texts=tuple(text for row in rows for text in row.texts))
+    return replace(
+        rows[0],
+        tensors=tensors,
+        texts=tuple(text for row in rows for text in row.texts),
+        images=tuple(images for row in rows for images in row.images),
+    )

@@ -91,6 +91,13 @@ def test_texts_are_strings_one_a_row() -> None:
     assert decode_inputs({"text": ["one", "two"]}).texts == ("one", "two")
 
 
+def test_prepared_images_stand_beside_texts() -> None:
+    read = decode_inputs({"text": ["one"], "pixel_values": [[[[0, 1]]]]})
+    assert (read.texts, read.count, read.shows) == (("one",), 1, True)
+    assert read.tensors["pixel_values"].tolist() == [[[[0.0, 1.0]]]]
+    assert read.tensors["pixel_values"].is_floating_point()
+
+
 @pytest.mark.parametrize(
     ("inputs", "loc"),
     [
