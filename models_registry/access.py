@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from models_registry.event_records import Refusal
 from models_registry.records import Key
 from models_registry.references import require_name
-from models_registry.storage import access_rows, team_quotas
+from models_registry.storage import access_rows, team_quotas, team_removal
 from models_registry.storage.database import Database
 from models_registry.storage.tables import GenerationRow
 from models_registry.teams import NO_LIMITS, StoredUse, Team, TeamLimits
@@ -37,6 +37,11 @@ class Access:
         """Let these be all the limits that the team has. Raises `NotFound`."""
         with self._write() as session:
             return access_rows.limit_team(session, name, limits)
+
+    def remove_team(self, name: str) -> None:
+        """What it used stays on record. Raises `NotFound`, and `Conflict` with everything that is still its."""
+        with self._write() as session:
+            team_removal.remove_team(session, name)
 
     def stored_use(self, team: str) -> StoredUse:
         """What the team has stored now."""

@@ -68,6 +68,19 @@ def create_team(*, name: Annotated[str, typer.Argument(help="As in fraud.")], **
     typer.echo(f"Made {name}. Its first key: adapterctl keys create --role publisher --team {name}")
 
 
+@teams.command("remove")
+@setting_flags("database_url")
+def remove_team(*, name: Annotated[str, typer.Argument(help="As in fraud.")], **flags: Any) -> None:
+    """Remove a team that has no adapters and no valid keys; what it used stays on record."""
+    settings = settings_of(**flags)
+
+    from service.operator_access import remove_team
+
+    with explained():
+        remove_team(settings, name)
+    typer.echo(f"Removed {name}.")
+
+
 @teams.command("list")
 @setting_flags("database_url")
 def list_teams(**flags: Any) -> None:

@@ -44,6 +44,12 @@ def add_team(settings: Settings, name: str) -> None:
         access.add_team(name)
 
 
+def remove_team(settings: Settings, name: str) -> None:
+    """Raises `NotFound`, `Conflict` with everything that is still its, `Unavailable`."""
+    with _opened(settings) as access:
+        access.remove_team(name)
+
+
 def describe_teams(settings: Settings) -> Iterator[str]:
     """A line for each. Raises `Unavailable`."""
     with _opened(settings) as access:

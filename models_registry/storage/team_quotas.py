@@ -6,7 +6,7 @@ from hashlib import sha256
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models_registry.errors import LimitReached
+from models_registry.errors import LimitReached, NotFound
 from models_registry.references import team_of
 from models_registry.storage.reading import is_of_team
 from models_registry.storage.tables import AdapterRow, TeamRow, VersionRow
@@ -31,8 +31,11 @@ def require_room(session: Session, name: str, weights: bytes) -> None:
 
 
 def require_another_adapter(session: Session, name: str) -> None:
-    """Raises `LimitReached` if the team that the new adapter `name` belongs to may have no more."""
+    """Raises `LimitReached` if the team that the new adapter `name` belongs to may have no more, `NotFound` if it was
+    removed meanwhile."""
     team = team_of(name)
+    if session.get(TeamRow, team) is None:
+        raise NotFound(f"There is no team {team!r}.")
     limit = limits_of(session, team).adapters
     if limit is not None and (count := _count_adapters(session, team)) >= limit:
         raise LimitReached(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from models_registry.access import Access
 from models_registry.registry import Registry
 from models_registry.storage.blobs import BlobStore, open_blob_store
 from models_registry.storage.database import Database
@@ -22,3 +23,8 @@ def blobs(blob_directory: Path) -> BlobStore:
 @pytest.fixture
 def registry(database: Database, blobs: BlobStore) -> Registry:
     return Registry(database, blobs)
+
+
+@pytest.fixture
+def access(database: Database) -> Access:
+    return Access(database)

@@ -38,6 +38,9 @@ def backup(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def filled(registry: Registry, database: Database) -> Registry:
+    access = Access(database)
+    access.add_team("fraud", TeamLimits(adapters=3, resident_share=0.25))
+    access.add_key(KEY)
     add_adapter(registry, "tone", b"one")
     add_adapter(registry, "fraud:twin", b"one")
     content = VersionContent(
@@ -45,9 +48,6 @@ def filled(registry: Registry, database: Database) -> Registry:
     )
     registry.add_version("tone", **content)
     registry.move_alias("tone", "prod", Rollout({1: 0.9, 2: 0.1}))
-    access = Access(database)
-    access.add_team("fraud", TeamLimits(adapters=3, resident_share=0.25))
-    access.add_key(KEY)
     return registry
 
 

@@ -89,6 +89,7 @@ def test_limits_are_replaced_as_a_whole_and_their_changes_are_events(access: Acc
 
 def test_teams_whose_names_differ_in_case_are_two(access: Access, registry: Registry) -> None:
     limit(access, "fraud", adapters=1)
+    access.add_team("Fraud")
     registry.create_adapter("base", "Fraud:a", **content())
     registry.create_adapter("base", "fraud:a", **content(b"other"))
     assert access.stored_use("fraud") == StoredUse(1, 5)

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
+from models_registry.access import Access
 from models_registry.architecture import Architecture
 from models_registry.errors import Unavailable
 from models_registry.records import PythonSource
@@ -133,8 +134,9 @@ def test_what_is_too_old_is_forgotten(usage: Usage) -> None:
 
 
 @pytest.fixture
-def version_bytes(registry: Registry) -> int:
+def version_bytes(registry: Registry, access: Access) -> int:
     """Of `fraud:tone@1`, which was stored at noon."""
+    access.add_team("fraud")
     registry.register_base_model("m", PythonSource("bases:mlp"))
     registry.record_built("m", Architecture((), "f" * 64, 1, 4))
     return store(registry)

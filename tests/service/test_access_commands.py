@@ -58,3 +58,16 @@ def test_a_team_is_made_once_and_listed_with_its_limits(url: str) -> None:
     assert again.exit_code == 2
     assert "fraud" in again.output
     assert run("keys", "create", "--role", "caller", "--team", "fraud").exit_code == 0
+
+
+def test_a_team_is_removed_once_nothing_is_its(url: str) -> None:
+    run("teams", "create", "fraud")
+    run("keys", "create", "--role", "caller", "--team", "fraud")
+    refused = run("teams", "remove", "fraud")
+    assert refused.exit_code == 2
+    assert "valid keys" in refused.output
+    run("keys", "revoke", run("keys", "list").output.split()[0])
+    run("keys", "create", "--role", "caller")
+    removed = run("teams", "remove", "fraud")
+    assert (removed.exit_code, removed.output) == (0, "Removed fraud.\n")
+    assert run("teams", "list").output.splitlines() == ["default  no limits"]

@@ -43,6 +43,7 @@ def live_through(database: Database, directory: Path) -> None:
         with database.read() as session:
             list(dump_rows(session))
         _removals(registry)
+        _removed_team(access)
 
 
 def _teams_and_keys(access: Access) -> None:
@@ -59,6 +60,15 @@ def _teams_and_keys(access: Access) -> None:
     access.team_names()
     access.limited_teams()
     access.list_keys()
+
+
+def _removed_team(access: Access) -> None:
+    access.add_team("leaving")
+    access.add_key(Key("k2", "e" * 64, "ci", "leaving", "caller", NOW))
+    with pytest.raises(Conflict):
+        access.remove_team("leaving")
+    access.revoke_key("k2")
+    access.remove_team("leaving")
 
 
 def _base_models(registry: Registry) -> None:

@@ -61,6 +61,13 @@ def create_team_here(form: TheForm, teams: TheTeams) -> Response:
     return RedirectResponse(ACCESS, 303)
 
 
+@router.post(f"{HERE}/teams/{{team}}/remove")
+def remove_team_here(team: str, form: TheForm, teams: TheTeams) -> Response:
+    with because(form.get("reason") or None):
+        teams.remove(team)
+    return RedirectResponse(ACCESS, 303)
+
+
 def _role(form: Form) -> Role:
     role = form.need("role")
     if role in get_args(Role):

@@ -102,7 +102,9 @@ GET /metrics
 GET /teams
 POST /teams
 PATCH /teams/{team}
+DELETE /teams/{team}
 POST /console/teams
+POST /console/teams/{team}/remove
 """
 _TABLE: Final[Mapping[Role, str]] = {
     "caller": _CALLER,

@@ -30,6 +30,11 @@ class Teams:
         self._engine.catch_up()
         return team
 
+    def remove(self, name: str) -> None:
+        """Raises `NotFound`, and `Conflict` with everything that is still the team's."""
+        self._access.remove_team(name)
+        self._engine.catch_up()
+
     def find(self, caller: Caller, name: str) -> Team:
         """Raises `NotFound`, also for another team than the caller's own, unless they are an admin."""
         if name != caller.team and not caller.may("admin"):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from registering import build, content
 
+from models_registry.access import Access
 from models_registry.adapter_searches import AdapterSearch, Span
 from models_registry.label_selectors import read_selector
 from models_registry.registry import Registry
@@ -14,8 +15,9 @@ USED = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def filled(registry: Registry) -> Registry:
+def filled(registry: Registry, access: Access) -> Registry:
     """`a` and `b` on `base`, `c` on `other`, `fraud:d` on `base`."""
+    access.add_team("fraud")
     build(registry)
     build(registry, "other")
     for name in ("a", "b", "fraud:d"):

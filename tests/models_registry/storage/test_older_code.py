@@ -36,6 +36,7 @@ from models_registry.storage import (
     snapshots,
     stored_bytes,
     team_quotas,
+    team_removal,
     team_spending_rows,
     usage_rows,
 )
@@ -44,8 +45,8 @@ from models_registry.storage.tables import Row
 
 SPEAKING = (
     *(access_rows, adapter_rows, adapter_search, alias_count_rows, alias_history, alias_rows, base_model_rows),
-    *(creation_keys, damage, events, reading, row_dump, snapshots, stored_bytes, team_quotas, team_spending_rows),
-    usage_rows,
+    *(creation_keys, damage, events, reading, row_dump, snapshots, stored_bytes, team_quotas, team_removal),
+    *(team_spending_rows, usage_rows),
 )
 """The modules that say something to a session."""
 FIRST = "0014"

@@ -121,6 +121,23 @@ def test_a_key_is_made_shown_once_and_revoked(start: Start) -> None:
     assert "no longer needed" in get(client, "/activity?kind=key")
 
 
+def test_a_team_is_removed_with_a_reason_once_nothing_is_its(start: Start) -> None:
+    client = start(admin_key=KEY)
+    sign_in(client, KEY)
+    post(client, "/teams", name="fraud")
+    made = expect(client.post("/keys", headers=ADMIN, json={"name": "ci", "role": "caller", "team": "fraud"}), 201)
+    assert "/console/teams/fraud/remove" in get(client, "/access")
+    assert "/console/teams/default/remove" not in get(client, "/access")
+    refused = post(client, "/teams/fraud/remove")
+    assert refused.status_code == 409
+    assert f"{made['id']} (ci)" in refused.text
+    expect(client.delete(f"/keys/{made['id']}", headers=ADMIN), 204)
+    expect(client.post("/keys", headers=ADMIN, json={"name": "other", "role": "caller"}), 201)
+    assert post(client, "/teams/fraud/remove", reason="merged with search").status_code == 303
+    assert "fraud" not in get(client, "/access")
+    assert "merged with search" in get(client, "/activity?kind=team")
+
+
 def test_a_publisher_has_keys_of_their_own_team_only(start: Start) -> None:
     client = start(admin_key=KEY)
     expect(client.post("/teams", headers=ADMIN, json={"name": "fraud"}), 201)

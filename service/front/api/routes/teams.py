@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models_registry.teams import Team
 from service.front.access.caller import current_caller
 from service.front.admission.team_meter import REQUESTS, TOKENS
-from service.front.api.dependencies import NAME_PATTERN, Name, TheSettings, TheTeams
+from service.front.api.dependencies import NAME_PATTERN, Name, Reason, TheSettings, TheTeams
 from service.front.api.http.bodies import JSON, media_type_of, read_json, reads
 from service.front.api.http.paging import Page, PagingQuery
 from service.front.api.problems import documented
@@ -108,6 +108,13 @@ def get_team(team: TeamName, teams: TheTeams) -> TeamAnswer:
 def change_team(team: TeamName, body: Annotated[ChangedTeamBody, Depends(_read_change)], teams: TheTeams) -> TeamAnswer:
     """Replace all of a team's limits, here at once and in every other process within two seconds."""
     return _show(teams, teams.limit(team, body.limits.as_limits()))
+
+
+@router.delete("/teams/{team}", status_code=204, responses=documented(404, 409, 507), dependencies=[Reason])
+def remove_team(team: TeamName, teams: TheTeams) -> None:
+    """Remove a team; 409 with everything that is in the way while it has adapters or valid keys, or base models are
+    kept for it. What it used, and its events, stay; a team that is made under its name later has them too."""
+    teams.remove(team)
 
 
 def _show(teams: Teams, team: Team) -> TeamAnswer:

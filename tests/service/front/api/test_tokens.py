@@ -57,6 +57,14 @@ def test_a_token_names_the_caller_their_team_and_their_role(service: TestClient,
     expect(service.get("/teams", headers=issuer.bearer(role="admin", team=["default", "nobodys"])), 200)
 
 
+def test_a_token_of_a_removed_team_is_refused(service: TestClient, issuer: Issuer) -> None:
+    expect(service.post("/teams", headers=ADMIN, json={"name": "leaving"}), 201)
+    bearer = issuer.bearer(team="leaving", role="reader")
+    expect(service.get("/adapters", headers=bearer), 200)
+    expect(service.delete("/teams/leaving", headers=ADMIN), 204)
+    expect_problem(service.get("/adapters", headers=bearer), 403, "forbidden")
+
+
 def test_an_admin_key_that_looks_like_a_token_is_still_the_key(start: Start, issuer: Issuer) -> None:
     service = start(admin_key="the.operators.key", oidc_issuer=issuer.url, oidc_audience=AUDIENCE)
     expect(service.get("/teams", headers={"authorization": "Bearer the.operators.key"}), 200)
