@@ -15,4 +15,4 @@ def did_you_mean(given: str, known: Collection[str]) -> str | None:
 
 def name_known(known: Collection[str]) -> str:
     """What there is instead, for a message."""
-    return f"Known here: {', '.join(sorted(known))}." if known else "None is known here."
+    return f"Known here: {', '.join(sorted(known))}." if known else "Nothing is: leave it out."

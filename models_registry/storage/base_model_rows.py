@@ -144,7 +144,7 @@ def remove_base_model(session: Session, id: str, cascade: bool) -> None:
         remove_adapters(session, its_own)
     elif found := [adapter.name for adapter in session.scalars(its_own.limit(NAMED + 1))]:
         names = ", ".join(found[:NAMED]) + (" and others" if len(found) > NAMED else "")
-        raise Conflict(f"The base model {id!r} has adapters: {names}. Remove them first, or ask for a cascade.")
+        raise Conflict(f"The base model {id!r} has adapters: {names}. Remove them first, or with it (cascade=true).")
     session.delete(row)
     log(session, "model.removed", id)
 

@@ -17,6 +17,8 @@ _WANTED = {
 }
 """What a value of another type should have been, by pydantic's name of the error."""
 _CONSTANTS = {"None": "null", "True": "true", "False": "false"}
+_TAG = re.compile(r"Input tag (.*) found using '(\w+)' does not match any of the expected tags: (.*)", re.DOTALL)
+"""A union whose forms are told apart by a field: the field, and not the whole, holds the wrong value."""
 _CONSTANT = re.compile(r"\b(?:None|True|False)\b")
 
 
@@ -25,6 +27,9 @@ def in_words(error: Mapping[str, Any]) -> str:
     kind, message = str(error["type"]), str(error["msg"])
     if kind in _WANTED:
         return f"Input should be {_WANTED[kind]}"
+    if kind == "union_tag_invalid" and (found := _TAG.fullmatch(message)):
+        given, field, tags = found.groups()
+        return f"{field} should be one of {tags}, not {given}"
     if kind == "literal_error":
         return _CONSTANT.sub(lambda found: _CONSTANTS[found[0]], message)
     if kind == "too_short":  # of an object pydantic says that it is a dictionary

@@ -63,7 +63,7 @@ class Keys:
 
 def _require_below(caller: Caller, role: Role) -> None:
     if not caller.may(role):
-        raise Forbidden(f"A {caller.role} may have no part in keys with the role {role}; at most {caller.role}.")
+        raise Forbidden(f"A {caller.role} makes, and revokes, keys up to the role {caller.role}, not {role}.")
 
 
 def _require_own(caller: Caller, team: str) -> None:

@@ -46,8 +46,10 @@ CALLER: Final = "service.caller"
 VERIFICATIONS: Final = 4
 """So many new tokens are verified at the same time; the others wait for these."""
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="adapter-service"'}
-WRONG: Final = "There is no valid key in the request: send one as `Authorization: Bearer ask_…` or as `X-API-Key`."
-
+# Worded so that no secret is seen in it: `Authorization: Bearer …` would be hidden from the caller who needs it.
+WRONG: Final = (
+    "There is no valid key in the request: send one in the header `X-API-Key`, or as bearer in `Authorization`."
+)
 TOO_MANY: Final = "Too many keys from this address weren't valid. A valid one is let in at any time."
 
 

@@ -77,6 +77,7 @@ def test_without_a_valid_key_every_address_is_the_same_401(guarded: TestClient, 
         problem = expect_problem(answer, 401, "unauthenticated")
         assert answer.headers["www-authenticate"].startswith("Bearer")
         assert "ask_aaaaaaaa" not in problem["detail"]
+        assert problem["detail"].endswith("in the header `X-API-Key`, or as bearer in `Authorization`.")
 
 
 @pytest.mark.parametrize("path", OPEN)

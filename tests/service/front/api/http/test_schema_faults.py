@@ -69,3 +69,11 @@ def test_a_value_of_several_forms_is_faulted_once_and_where_it_is_wrong(
 def test_a_body_that_is_no_object_is_said_to_be_none(client: TestClient) -> None:
     problem = expect_problem(client.post("/models/mlp/infer", json=[]), 422, "invalid")
     assert [error["message"] for error in problem["errors"]] == ["Input should be an object"]
+
+
+def test_an_unknown_kind_of_source_is_answered_with_those_that_there_are(client: TestClient) -> None:
+    answer = client.post("/models", json={"id": "m", "source": {"kind": "ftp"}})
+    problem = expect_problem(answer, 422, "invalid")
+    assert [error["message"] for error in problem["errors"]] == [
+        "kind should be one of 'huggingface', 'python', not 'ftp'"
+    ]

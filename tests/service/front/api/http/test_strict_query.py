@@ -33,6 +33,11 @@ def test_what_may_have_been_meant_is_named(client: TestClient) -> None:
     }
 
 
+def test_an_address_without_parameters_says_that_it_takes_none(client: TestClient) -> None:
+    problem = expect_problem(client.get("/models/mlp/modules?limit=1"), 400, "malformed")
+    assert [error["message"] for error in problem["errors"]] == ["is not known here. Nothing is: leave it out."]
+
+
 def test_a_parameter_that_is_given_twice_is_refused(client: TestClient) -> None:
     problem = expect_problem(client.get("/adapters?limit=1&limit=2"), 400, "malformed")
     assert places(problem) == ["query.limit"]
