@@ -17,7 +17,7 @@ from stores import STORES, S3Server, directory_url, running_s3
 from models_registry.storage.database import Database, open_database
 
 TESTS = Path(__file__).parent
-SHARED = ("demo_models", "pair", "shared_house", "cluster", "real_ray")
+SHARED = ("demo_models", "pair", "shared_house", "host_launcher", "cluster", "real_ray")
 """Fixtures that take long: all tests that use one run in one worker."""
 RAYS, RAYS_IF_ASKED = ("cluster", "real_ray"), ("service", "shared_house")
 """Fixtures that start a Ray; some only with `--cluster`."""
@@ -84,12 +84,18 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A worker takes all tests of a file, because they share what its module set up."""
+    """A worker takes all tests of a file, because they share what its module set up. The largest groups come first, so
+    that no worker is alone with one in the end."""
     for item in items:
         item.add_marker(layer_of(item))
-        used = item.fixturenames if isinstance(item, pytest.Function) else ()
-        group = next((name for name in SHARED if name in used), str(item.path))
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(group_of(item)))
+    items.sort(key=lambda item: group_of(item) not in SHARED)
+
+
+def group_of(item: pytest.Item) -> str:
+    """One of `SHARED`, or else the test's file."""
+    used = item.fixturenames if isinstance(item, pytest.Function) else ()
+    return next((name for name in SHARED if name in used), str(item.path))
 
 
 @pytest.hookimpl(wrapper=True)

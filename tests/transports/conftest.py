@@ -1,5 +1,6 @@
 """Hosts over every transport: a test that takes `start_host`, `host` or `blobs` runs once for each."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 from models_registry.errors import Unavailable
 from models_registry.storage.blobs import BlobStore, open_blob_store
 from service.protocol.host import ModelHost, Transport
+from service.transports.local_process import PRELOADED
+from service.transports.processes.environment import host_environment
+from service.transports.processes.launch import Launcher
+from service.transports.processes.launchers import open_launcher
 from tests.transports.hosts import TRANSPORTS, Gate, build, order
 
 StartHost = Callable[[], ModelHost]
@@ -23,11 +28,17 @@ def blobs(blob_url: str) -> BlobStore:
     return open_blob_store(blob_url)
 
 
+@pytest.fixture(scope="session")
+def host_launcher() -> Iterator[Launcher]:
+    """One for all files, because its imports take seconds. Begins with the first host."""
+    launcher = open_launcher("cpu", PRELOADED, host_environment(os.environ))
+    yield launcher
+    launcher.close()
+
+
 @pytest.fixture(scope="module", params=TRANSPORTS)
-def transport(request: pytest.FixtureRequest, blob_url: str) -> Iterator[Transport]:
-    transport = TRANSPORTS[request.param](blob_url)
-    yield transport
-    transport.close()
+def transport(request: pytest.FixtureRequest, blob_url: str, host_launcher: Launcher) -> Transport:
+    return TRANSPORTS[request.param](blob_url, host_launcher)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A host over any transport, for a test that sees of it only what the protocol says, and what such a test expects."""
 
-import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
@@ -23,21 +22,14 @@ from models_registry.storage.blobs import BlobStore, open_blob_store
 from service.protocol.host import ModelHost, Transport
 from service.protocol.types import BASE, BuildOrder, HostAnswer, HostLimits, HostStatus, InferCall, Part, Selection
 from service.transports.in_process import InProcess
-from service.transports.local_process import PRELOADED, HostSettings, LocalProcess
-from service.transports.processes.environment import host_environment
-from service.transports.processes.launchers import open_launcher
+from service.transports.local_process import HostSettings, LocalProcess
+from service.transports.processes.launch import Launcher
 
-
-def local_process(blob_url: str) -> Transport:
-    launcher = open_launcher("cpu", PRELOADED, host_environment(os.environ))
-    return LocalProcess(HostSettings(blob_url), launcher)
-
-
-TRANSPORTS: Mapping[str, Callable[[str], Transport]] = {
-    "local_process": local_process,
-    "in_process": lambda blob_url: InProcess(open_blob_store(blob_url).get),
+TRANSPORTS: Mapping[str, Callable[[str, Launcher], Transport]] = {
+    "local_process": lambda blob_url, launcher: LocalProcess(HostSettings(blob_url), launcher),
+    "in_process": lambda blob_url, _: InProcess(open_blob_store(blob_url).get),
 }
-"""Each begins with the URL of the store that its hosts read blobs from."""
+"""Each begins with the URL of the store that its hosts read blobs from, and with what starts processes."""
 ROWS = torch.linspace(-1, 1, 12).reshape(3, 4)
 CPU = HostLimits("cpu")
 _ids = count()

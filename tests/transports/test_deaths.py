@@ -15,10 +15,8 @@ from torch import Tensor
 from models_registry.errors import Conflict, RegistryError
 from models_registry.storage.blobs import open_blob_store
 from service.protocol.errors import HostLost
-from service.transports.local_process import PRELOADED, HostSettings, LocalProcess
-from service.transports.processes.environment import host_environment
+from service.transports.local_process import HostSettings, LocalProcess
 from service.transports.processes.launch import Launch, Launcher
-from service.transports.processes.launchers import open_launcher
 from service.transports.remote_host import RemoteHost
 from tests.transports.hosts import Gate, ask, build, order, put
 
@@ -27,17 +25,9 @@ OVER = Conflict("The base model 'm' was unloaded; load it first.")
 StartHost = Callable[[], RemoteHost]
 
 
-@pytest.fixture(scope="module")
-def launcher() -> Iterator[Launcher]:
-    launcher = open_launcher("cpu", PRELOADED, host_environment(os.environ))
-    launcher.start()
-    yield launcher
-    launcher.close()
-
-
 @pytest.fixture
-def start_host(launcher: Launcher, tmp_path: Path) -> Iterator[StartHost]:
-    transport, started = LocalProcess(HostSettings(f"file:{tmp_path}/blobs"), launcher), list[RemoteHost]()
+def start_host(host_launcher: Launcher, tmp_path: Path) -> Iterator[StartHost]:
+    transport, started = LocalProcess(HostSettings(f"file:{tmp_path}/blobs"), host_launcher), list[RemoteHost]()
 
     def start() -> RemoteHost:
         host = transport.start("m")
@@ -182,8 +172,8 @@ def test_large_rows_arrive_both_ways_beside_small_ones(start_host: StartHost) ->
 
 
 @pytest.mark.parametrize("entry", ["half_a_frame", "nonsense"])
-def test_a_host_that_is_not_understood_is_lost(launcher: Launcher, entry: str) -> None:
-    process = launcher.launch(Launch(f"tests.transports.misspeaking:{entry}"))
+def test_a_host_that_is_not_understood_is_lost(host_launcher: Launcher, entry: str) -> None:
+    process = host_launcher.launch(Launch(f"tests.transports.misspeaking:{entry}"))
     host = RemoteHost("m", process)
     with pytest.raises(HostLost):
         host.status().result(TIMEOUT_S)

@@ -81,7 +81,7 @@ def made_up(number: int) -> settings:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_every_answer_is_as_the_document_says(operation: str, hosting: TestClient) -> None:
-    ask(operation, hosting, made_up(20))
+    ask(operation, hosting, made_up(10))
 
 
 @pytest.mark.deep
