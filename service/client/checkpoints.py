@@ -51,6 +51,11 @@ class CheckpointFiles:
         """From a config and a state dict of arrays or tensors, in the keys of `get_peft_model_state_dict`."""
         return cls(json.dumps(dict(config), default=_plain).encode(), encode_arrays(state_dict))
 
+    @property
+    def size(self) -> int:
+        """Bytes of the weights."""
+        return len(self.weights) if isinstance(self.weights, bytes) else self.weights.stat().st_size
+
     def save(self, directory: str | Path) -> Path:
         """Write both files into `directory`, which is made where it is missing."""
         target = Path(directory)

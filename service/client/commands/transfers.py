@@ -1,4 +1,4 @@
-"""The commands that move an adapter's files: check and push, pull, convert."""
+"""The commands that move an adapter's files: push, check, pull, convert."""
 
 import json
 from pathlib import Path
@@ -6,15 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
+from service.client.blocking import Client
+from service.client.checkpoints import CheckpointFiles
 from service.client.commands.output import counted
 from service.client.commands.progress import progress_bar
 from service.client.commands.session import client_of
 from service.client.conversion import convert as convert_weights
+from service.client.errors import NotFound
 from service.client.records import Pushed
 
 
 def add_to(app: typer.Typer) -> None:
     app.command()(push)
+    app.command()(check)
     app.command()(pull)
     app.command()(convert)
 
@@ -28,20 +32,25 @@ def push(
     reason: Annotated[str | None, typer.Option(help="Why; it stands in the history.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
 ) -> None:
-    """Store a trained adapter: a new one, or the next version of it. Says first what that would do."""
-    client, notes = client_of(context), _object(metadata)
-    with progress_bar("Checking") as watch:
-        planned = client.adapters.check(name, directory, model=base, progress=watch)
-    typer.echo(_plan_of(planned), err=True)
-    for warning in planned.warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    if not planned.unchanged and not yes:
+    """Store a trained adapter: a new one, or the next version of it. Nothing is stored where anything is wrong."""
+    client, notes, files = client_of(context), _object(metadata), CheckpointFiles.open(directory)
+    if not yes:
+        typer.echo(_plan_of(client, name, files, base), err=True)
         typer.confirm("Push?", abort=True, err=True)
-    pushed = planned
-    if not planned.unchanged:
-        with progress_bar("Pushing") as watch:
-            pushed = client.adapters.push(name, directory, model=base, metadata=notes, reason=reason, progress=watch)
-    typer.echo(pushed.version.reference)
+    with progress_bar("Pushing") as watch:
+        pushed = client.adapters.push(name, files, model=base, metadata=notes, reason=reason, progress=watch)
+    _say(pushed)
+
+
+def check(
+    context: typer.Context,
+    directory: Annotated[Path, typer.Argument(help="What PEFT's save_pretrained wrote.")],
+    name: Annotated[str, typer.Argument(help="The adapter's name.")],
+    base: Annotated[str, typer.Option(help="The base model that a new adapter belongs to.")],
+) -> None:
+    """Say what a push would come to, and what is wrong. It sends all that a push sends, and stores nothing."""
+    with progress_bar("Checking") as watch:
+        _say(client_of(context).adapters.check(name, directory, model=base, progress=watch))
 
 
 def pull(
@@ -63,14 +72,31 @@ def convert(directory: Annotated[Path, typer.Argument(help="One with adapter_mod
     typer.echo(written)
 
 
-def _plan_of(planned: Pushed) -> str:
-    version = planned.version
-    if planned.unchanged:
+def _plan_of(client: Client, name: str, files: CheckpointFiles, model: str) -> str:
+    """What is known before the weights are sent."""
+    size = counted(files.size, "byte")
+    try:
+        known = client.adapters.get(name)
+    except NotFound:
+        return f"A new adapter {name} on {model}: {size} to send."
+    return f"A version of {name} on {known.model} after {known.newest.version}: {size} to send."
+
+
+def _say(sent: Pushed) -> None:
+    typer.echo(_outcome_of(sent), err=True)
+    for warning in sent.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(sent.version.reference)
+
+
+def _outcome_of(sent: Pushed) -> str:
+    version = sent.version
+    if sent.unchanged:
         return f"{version.reference} has these bytes and this config already."
     what = f"{version.method}, {counted(version.parameters, 'parameter')}, {counted(version.bytes, 'byte')}"
     if version.version == 1:
-        return f"A new adapter {planned.name} on {planned.model}: {what}."
-    return f"Version {version.version} over {version.version - 1} of {planned.name} on {planned.model}: {what}."
+        return f"A new adapter {sent.name} on {sent.model}: {what}."
+    return f"Version {version.version} over {version.version - 1} of {sent.name} on {sent.model}: {what}."
 
 
 def _object(written: str) -> dict[str, Any]:

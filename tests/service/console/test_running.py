@@ -93,7 +93,7 @@ def test_usage_counts_what_was_asked(client: TestClient) -> None:
     expect(client.post("/models/mlp/infer", json={"inputs": {"x": ROWS}, "adapter": "tone"}), 200)
     page = get(client, "/usage?days=1")
     assert f'aria-label="Requests by hours: {before + 1} in all"' in page
-    assert '<th scope="row">tone@1</th>' in page
+    assert '<th scope="row" class="long">tone@1</th>' in page
 
 
 def test_each_models_load_is_drawn_by_hours(client: TestClient) -> None:

@@ -1,8 +1,11 @@
 """Adapters by the command line: pushed from PEFT's directory, found, shown, labelled, pulled, removed."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from apps import RANDOM_LORA
 
@@ -20,20 +23,51 @@ def checkpoint(client: Client, tmp_path: Path) -> Path:
     return files.save(tmp_path / "checkpoint")
 
 
-def test_a_push_first_says_what_it_would_do(command: Command, client: Client, checkpoint: Path) -> None:
+@pytest.fixture
+def uploads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths to which weights are sent."""
+    sent: list[str] = []
+    send = httpx.Client.send
+
+    def note(self: httpx.Client, request: httpx.Request, **how: Any) -> httpx.Response:
+        if request.method in {"POST", "PUT"}:
+            sent.append(request.url.path)
+        return send(self, request, **how)
+
+    monkeypatch.setattr(httpx.Client, "send", note)
+    return sent
+
+
+def test_a_push_says_what_it_would_make_asks_and_sends_it_once(
+    command: Command, client: Client, checkpoint: Path, uploads: list[str]
+) -> None:
     first = command("push", str(checkpoint), "told", "--base", "mlp", "--metadata", '{"run": 7}', lines="y\n")
+    assert re.search(r"A new adapter told on mlp: \d+ bytes to send\.", first.err)
     assert "A new adapter told on mlp: LORA" in first.err
     assert first.out.endswith("told@1\n")
+    assert uploads == ["/models/mlp/adapters"]
     assert client.adapters.get("told").newest.metadata == {"run": 7}
-    again = command("push", str(checkpoint), "told", "--base", "mlp")
+    again = command("push", str(checkpoint), "told", "--base", "mlp", lines="y\n")
+    assert "A version of told on mlp after 1: " in again.err
     assert "told@1 has these bytes" in again.err
-    assert again.out == "told@1\n"
+    assert again.out.endswith("told@1\n")
     changed = CheckpointFiles.of(RANDOM_LORA, client.adapters.state("told"))
     config = json.loads(changed.config) | {"lora_alpha": 5}
     CheckpointFiles(json.dumps(config).encode(), changed.weights).save(checkpoint)
     second = command("push", str(checkpoint), "told", "--base", "mlp", "--yes")
     assert "Version 2 over 1 of told" in second.err
+    assert uploads[1:] == ["/adapters/told/state", "/adapters/told/versions"]
     assert [version.version for version in client.adapters.get("told").versions] == [1, 2]
+
+
+def test_a_check_says_what_a_push_would_come_to_and_stores_nothing(
+    command: Command, client: Client, checkpoint: Path
+) -> None:
+    checked = command("check", str(checkpoint), "only-checked", "--base", "mlp")
+    assert "A new adapter only-checked on mlp: LORA" in checked.err
+    assert checked.out == "only-checked@1\n"
+    assert "only-checked" not in [adapter.name for adapter in client.adapters.list()]
+    assert command("check", str(checkpoint), "only-checked", "--base", "nobody").code == 1
 
 
 def test_a_push_that_is_refused_stores_nothing(command: Command, client: Client, checkpoint: Path) -> None:

@@ -86,8 +86,8 @@ def test_without_torch_the_way_is_named(command: Command, pickled: Path, monkeyp
 def test_a_push_that_breaks_off_says_that_nothing_was_stored_and_may_be_repeated(
     command: Command, client: Client, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = {"first.lora_A.weight": torch.ones(43_000, 4), "first.lora_B.weight": torch.ones(8, 43_000)}
-    directory = CheckpointFiles.of({**LORA, "target_modules": ["first"], "r": 43_000}, weights).save(tmp_path / "wide")
+    weights = {"first.lora_A.weight": torch.ones(400_000, 4), "first.lora_B.weight": torch.ones(8, 400_000)}
+    directory = CheckpointFiles.of({**LORA, "target_modules": ["first"], "r": 400_000}, weights).save(tmp_path / "wide")
     with breaking_way(address) as way:
         monkeypatch.setenv("ADAPTERS_URL", way.address)
         way.after = 1_000_000
