@@ -91,7 +91,7 @@ class JsonFormatter(LineFormatter):
             entry["trace_id"] = format_trace_id(span.trace_id)
         if trace := self.trace_of(record):
             entry["exception"] = trace
-        return json.dumps(entry, default=str)
+        return json.dumps(entry, default=_plain)
 
 
 def visible(text: str) -> str:
@@ -143,7 +143,16 @@ def adopt_loggers(*libraries: str) -> None:
 
 
 def _time_of(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _written(datetime.fromtimestamp(record.created, UTC), "milliseconds")
+
+
+def _written(at: datetime, timespec: str) -> str:
+    return at.isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def _plain(value: object) -> str:
+    """What JSON has no form for; times as the API writes them."""
+    return _written(value, "microseconds") if isinstance(value, datetime) else str(value)
 
 
 def _log_the_end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

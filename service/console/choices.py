@@ -14,11 +14,12 @@ MOST_MODELS, MOST_ADAPTERS = 200, 100
 @dataclass(frozen=True, slots=True)
 class Choices:
     """`chosen` is None where there is no model. `references` are names and aliases of its first adapters by last use;
-    any other may be written."""
+    any other may be written. `is_cut`: there are more adapters than these."""
 
     models: Sequence[ModelStatus]
     chosen: ModelStatus | None
     references: tuple[str, ...]
+    is_cut: bool = False
 
     @property
     def writes(self) -> bool:
@@ -39,10 +40,11 @@ def choices(engine: Engine, model: str | None) -> Choices:
     if chosen is None:
         return Choices(models, None, ())
     search = replace(AdapterSearch(), model=chosen.base.id, sort="used", descending=True)
-    found = [status.adapter for status in engine.adapter_lists.page(MOST_ADAPTERS, search).items]
+    page = engine.adapter_lists.page(MOST_ADAPTERS, search)
+    found = [status.adapter for status in page.items]
     references = [
         f"{shown(adapter.name)}{alias}"
         for adapter in found
         for alias in ("", *(f"@{a}" for a in sorted(adapter.aliases)))
     ]
-    return Choices(models, chosen, tuple(references))
+    return Choices(models, chosen, tuple(references), page.next is not None)

@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -195,8 +196,12 @@ def test_lines_for_the_audit_are_objects_in_either_form(monkeypatch: pytest.Monk
     monkeypatch.setattr(audit, "propagate", True)
     levels = {name: logging.getLogger(name).level for name in ("alembic", "py.warnings")}
     start_log("text", REDACT)
-    audit.warning("team.created fraud", extra={"fields": {"event": 7, "by": "admin-key"}})
+    audit.warning(
+        "team.created fraud",
+        extra={"fields": {"event": 7, "by": "admin-key", "at": datetime(2026, 11, 28, 1, 2, 3, tzinfo=UTC)}},
+    )
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     line = json.loads(written.getvalue())
     assert (line["logger"], line["event"], line["by"]) == ("audit", 7, "admin-key")
+    assert line["at"] == "2026-11-28T01:02:03.000000Z"

@@ -51,6 +51,15 @@ def test_the_playground_offers_models_and_their_adapters(client: TestClient) -> 
     assert "max_new_tokens" in get(client, "/playground?model=writer")
 
 
+def test_a_list_of_adapters_that_is_cut_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "These were used last; write the names of others below."
+    assert said not in get(client, "/playground?model=encoder")
+    create(client, "second", ATTENTION, "encoder")
+    monkeypatch.setattr("service.console.choices.MOST_ADAPTERS", 1)
+    assert said in get(client, "/playground?model=encoder")
+    expect(client.delete("/adapters/second"), 204)
+
+
 def test_a_written_text_comes_as_events_of_every_adapter(client: TestClient) -> None:
     answer = post(client, "/models/writer/try", input="a b", adapter="parrot", max_new_tokens="4")
     assert answer.headers["content-type"].startswith("text/event-stream")

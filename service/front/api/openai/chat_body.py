@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from models_registry.call_forms import CallForm
 from models_registry.errors import Invalid
@@ -45,6 +45,13 @@ class ChatBody(WritingBody):
         default=None, description="Whether it must call one, and which.", examples=["auto"]
     )
     modalities: list[Literal["text"]] | None = Field(default=None, description="Text is all there is.")
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _beside_logprobs(cls, most: int | None, others: ValidationInfo) -> int | None:
+        if most and not others.data.get("logprobs"):
+            raise ValueError("needs logprobs: true")
+        return most
 
     @property
     def may_call(self) -> bool:

@@ -118,3 +118,9 @@ def test_what_may_have_been_meant_is_said_once(client: OpenAI) -> None:
 def test_a_field_that_may_have_one_value_only_names_it_as_json_does(client: OpenAI) -> None:
     with pytest.raises(APIStatusError, match="echo: Input should be false"):
         client.completions.create(model="tone", prompt="a", echo=True)
+
+
+def test_probabilities_of_other_tokens_need_those_of_the_written_ones(client: OpenAI) -> None:
+    with pytest.raises(APIStatusError, match="needs logprobs: true") as raised:
+        client.chat.completions.create(model="tone", messages=[{"role": "user", "content": "a"}], top_logprobs=2)
+    assert raised.value.param == "top_logprobs"
