@@ -71,6 +71,10 @@ class Settings(BaseSettings):
     """Seconds that one forward may take; then the model's process is ended and started again."""
     parallel_loads: int = Field(default=4, gt=0)
     """Models that are built at the same time; a build that has taken 20 s no longer counts."""
+    scale_up_after: float = Field(default=10.0, gt=0)
+    """Seconds that work waits before a model gets more [replicas](cluster.md#how-many-replicas-and-with-what)."""
+    scale_down_after: float = Field(default=300.0, gt=0)
+    """Seconds in which fewer replicas would do before a model gets fewer."""
     host_memory: ByteSize | None = Field(default=None, gt=0)
     """Private memory that each model's process may have, libraries (about 350 MB) included; an allocation beyond it
     fails. Without it there is no limit."""

@@ -17,9 +17,9 @@ from stores import STORES, S3Server, directory_url, running_s3
 from models_registry.storage.database import Database, open_database
 
 TESTS = Path(__file__).parent
-SHARED = ("demo_models", "pair", "shared_house", "host_launcher", "cluster", "real_ray")
+SHARED = ("demo_models", "pair", "shared_house", "host_launcher", "cluster", "real_ray", "joining")
 """Fixtures that take long: all tests that use one run in one worker."""
-RAYS, RAYS_IF_ASKED = ("cluster", "real_ray"), ("service", "shared_house")
+RAYS, RAYS_IF_ASKED = ("cluster", "real_ray", "joining"), ("service", "shared_house")
 """Fixtures that start a Ray; some only with `--cluster`."""
 
 LAYER_OF_FOLDER = {"e2e": "e2e", "parity": "integration", "transports": "integration"}

@@ -24,8 +24,6 @@ SPARE_REQUESTS = 256
 
 ONE_MORE = 1
 """In percent, rounded up to a whole replica: a single one ends once its successor is there."""
-UP_AFTER_S, DOWN_AFTER_S = 10.0, 300.0
-"""So long work must wait, or be away, before there are more replicas or fewer."""
 
 
 def registration_of(base: BaseModel) -> str:
@@ -101,9 +99,9 @@ class Applications:
         scaling = AutoscalingConfig(
             min_replicas=resources.min_replicas,
             max_replicas=resources.max_replicas,
-            upscale_delay_s=UP_AFTER_S,
-            downscale_delay_s=DOWN_AFTER_S,
-            look_back_period_s=UP_AFTER_S,
+            upscale_delay_s=self._settings.scale_up_after,
+            downscale_delay_s=self._settings.scale_down_after,
+            look_back_period_s=self._settings.scale_up_after,
             metrics_interval_s=1.0,
             policy=policy,
         )

@@ -39,13 +39,14 @@ def run_cluster(
     # Ray's processes inherit the environment, and read the settings there.
     os.environ.update({f"{PREFIX}{name}".upper(): str(value) for name, value in flags.items()})
     application = build(ClusterArguments(**arguments))
-    ended = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: ended.set())
     if address is None:
-        ray.init(num_cpus=cpus, object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False)
+        # Without that word it would join a Ray that somebody has started on this machine.
+        ray.init("local", num_cpus=cpus, object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False)
     else:
         ray.init(address)
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # not before: Ray's own handler would abort the end under way
+        signal.signal(number, lambda *_: ended.set())
     try:
         serve.start(http_options={"host": settings.host, "port": settings.port})
         serve.run(application, name=NAME, route_prefix=settings.root_path or "/")

@@ -37,6 +37,8 @@ def test_the_defaults_are_the_contracts() -> None:
         "ready_grace": 60.0,
         "forward_timeout": 600.0,
         "parallel_loads": 4,
+        "scale_up_after": 10.0,
+        "scale_down_after": 300.0,
         "host_memory": None,
         "host_environment": (),
         "device": "auto",

@@ -10,9 +10,8 @@ from ray import serve
 
 @contextmanager
 def running_ray() -> Generator[None]:
-    """Never one that runs already."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=8, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=8, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False)
     serve.start(proxy_location="Disabled")
     try:
         yield

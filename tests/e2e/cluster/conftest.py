@@ -33,6 +33,8 @@ def cluster(
             "ADAPTER_SERVICE_BLOB_URL": s3_server.new_url(),
             "ADAPTER_SERVICE_FACTORIES": f"{cluster.environment['ADAPTER_SERVICE_FACTORIES']},e2e.cluster.victims:*",
             "ADAPTER_SERVICE_FORWARD_TIMEOUT": str(FORWARD_S),
+            "ADAPTER_SERVICE_SCALE_UP_AFTER": "2",
+            "ADAPTER_SERVICE_SCALE_DOWN_AFTER": "2",
             # Keys that tests make don't shut out those that send none.
             "ADAPTER_SERVICE_ALLOW_ANONYMOUS": "admin",
         }

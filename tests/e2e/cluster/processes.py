@@ -47,7 +47,7 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def ray_address(cluster: Cluster) -> str:
-    """Of the cluster's own Ray, however many there are on the machine."""
-    (raylet,) = [one for one in psutil.Process(cluster.pid).children() if one.name() == "raylet"]
+def ray_address(pid: int) -> str:
+    """Of the Ray that this process has started, however many there are on the machine."""
+    (raylet,) = [one for one in psutil.Process(pid).children() if one.name() == "raylet"]
     return next(word for word in raylet.cmdline() if word.startswith("--gcs-address=")).partition("=")[2]

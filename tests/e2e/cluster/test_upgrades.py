@@ -47,7 +47,7 @@ def test_new_code_is_rolled_out_without_a_failed_request(cluster: Cluster) -> No
     titles = {FRONT: 2, DEPLOYER: 1, replica_of(MODEL): 2}
     before = {title: set(processes(cluster, title)) for title in titles}
     with callers(cluster, "rolled") as answered, callers(cluster, None) as beside:
-        roll = f"adapterctl cluster roll --address {ray_address(cluster)} --fronts 2 --replicas 2"
+        roll = f"adapterctl cluster roll --address {ray_address(cluster.pid)} --fronts 2 --replicas 2"
         cluster.run(roll, variables={"RAY_AUTH_MODE": "token"})
     for title, count in titles.items():
         now = set(processes(cluster, title))

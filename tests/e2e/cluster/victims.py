@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 STUCK = 1003.0
 """A row that holds this number is never answered."""
+LONG_S = 0.5
+"""A slow forward's: long enough for others to wait behind it."""
 
 
 class Watched(MLP):
@@ -26,6 +28,12 @@ class Watched(MLP):
             if time.monotonic() > give_up_at:
                 raise TimeoutError("nobody let it go on")
             time.sleep(0.005)
+        return super().forward(x)
+
+
+class Slow(MLP):
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(LONG_S)
         return super().forward(x)
 
 
@@ -71,3 +79,7 @@ class Folder:
 
 def watched(folder: str) -> nn.Module:
     return drawn(Watched(Path(folder)), 0)
+
+
+def slow() -> nn.Module:
+    return drawn(Slow(), 0)
