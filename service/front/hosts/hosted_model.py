@@ -11,6 +11,7 @@ from models_registry.adapters.cancellation import Stopped, require_wanted
 from models_registry.errors import Cancelled, RegistryError
 from models_registry.records import AdapterVersion
 from service.protocol.host import ModelHost
+from service.protocol.replicas import PinWish
 from service.protocol.texts import OnPart
 from service.protocol.types import (
     Built,
@@ -45,7 +46,7 @@ class HostedModel:
         self._status = status
         self._ids = count()
         self._running: dict[int, tuple[AdapterVersion, ...]] = {}
-        self._pinned: dict[str, AdapterVersion] = {}
+        self._pinned: dict[str, PinWish] = {}
         self._suspected: set[int] = set()
 
     @property
@@ -98,14 +99,14 @@ class HostedModel:
         self._remember([version])
         self.host.load(version, pin, replicas).result()
         if pin:
-            self._pinned[version.key] = version
+            self._pinned[version.key] = PinWish(version, replicas)
 
-    def begin_to_load(self, version: AdapterVersion, pin: bool) -> Future[None]:
+    def begin_to_load(self, version: AdapterVersion, pin: bool, replicas: int | None = None) -> Future[None]:
         """As `load`, without waiting. With `pin` the version counts as pinned even if this load fails."""
         self._remember([version])
         if pin:
-            self._pinned[version.key] = version
-        return self.host.load(version, pin)
+            self._pinned[version.key] = PinWish(version, replicas)
+        return self.host.load(version, pin, replicas)
 
     def unload(self, versions: Iterable[AdapterVersion]) -> bool:
         """Whether they take no memory any more."""
@@ -136,8 +137,8 @@ class HostedModel:
         while not self.unload(versions) and time.monotonic() < until:
             time.sleep(LOOKING_S)
 
-    def in_use(self) -> tuple[tuple[AdapterVersion, ...], tuple[AdapterVersion, ...]]:
-        """Versions that requests use at this moment, and those that are pinned."""
+    def in_use(self) -> tuple[tuple[AdapterVersion, ...], tuple[PinWish, ...]]:
+        """Versions that requests use at this moment, and those that this front has pinned."""
         used = {version.key: version for versions in self._running.copy().values() for version in versions}
         return tuple(used.values()), tuple(self._pinned.copy().values())
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from models_registry.records import AdapterVersion
 from service.front.hosts.hosted_model import HostedModel
+from service.protocol.replicas import PinWish
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ class Returning:
     """Adapters that a restarted host is to have in memory again."""
 
     versions: tuple[AdapterVersion, ...] = ()
-    pinned: tuple[AdapterVersion, ...] = ()
+    pinned: tuple[PinWish, ...] = ()
 
 
 NONE = Returning()
@@ -26,9 +27,11 @@ NONE = Returning()
 
 def bring_back(hosted: HostedModel, returning: Returning) -> None:
     """Load adapters into memory again. One that fails to load is fetched by the next request that needs it."""
-    pinned = {version.key for version in returning.pinned}
+    pinned = {pin.version.key for pin in returning.pinned}
     others = [version for version in returning.versions if version.key not in pinned]
-    loads = [(version, hosted.begin_to_load(version, pin=True)) for version in returning.pinned]
+    loads = [
+        (pin.version, hosted.begin_to_load(pin.version, pin=True, replicas=pin.replicas)) for pin in returning.pinned
+    ]
     loads += [(version, hosted.begin_to_load(version, pin=False)) for version in others]
     wait([future for _, future in loads], BRINGING_BACK_S)
     for version, future in loads:

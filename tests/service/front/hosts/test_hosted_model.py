@@ -1,4 +1,4 @@
-"""What a front waits for at a host that other fronts ask, too."""
+"""What a front waits for at a host that other fronts ask, too, and what it brings back where that one has ended."""
 
 from collections.abc import Collection
 from concurrent.futures import Future
@@ -6,7 +6,9 @@ from typing import cast
 
 from engines import version_of
 
+from models_registry.records import AdapterVersion
 from service.front.hosts.hosted_model import HostedModel
+from service.front.hosts.returning import Returning, bring_back
 from service.protocol.types import Built, HostStatus
 from tests.service.front.hosts.puppets import Puppet
 
@@ -32,6 +34,20 @@ class Shared(Puppet):
         return freed
 
 
+class Loading(Puppet):
+    """Says what it was to load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[tuple[str, bool, int | None]] = []
+
+    def load(self, version: AdapterVersion, pin: bool, replicas: int | None = None) -> Future[None]:
+        self.loads.append((version.reference, pin, replicas))
+        loaded: Future[None] = Future()
+        loaded.set_result(None)
+        return loaded
+
+
 def hosted(host: Puppet) -> HostedModel:
     return HostedModel(host.as_host, cast(Built, None), cast(HostStatus, None))
 
@@ -46,3 +62,11 @@ def test_another_removal_looks_once() -> None:
     host = Shared(looks=2)
     hosted(host).remove([VERSION], patience_s=0)
     assert host.said == ["forget", "unload"]
+
+
+def test_what_was_pinned_is_brought_back_on_as_many_replicas() -> None:
+    ended, following = hosted(Loading()), Loading()
+    for name, replicas in (("once", 1), ("everywhere", None)):
+        ended.load(version_of(name), pin=True, replicas=replicas)
+    bring_back(hosted(following), Returning(*ended.in_use()))
+    assert following.loads == [("once@1", True, 1), ("everywhere@1", True, None)]
