@@ -24,6 +24,8 @@ from service.protocol.types import BASE, Selection
 
 NO_MEMORY = "Not enough memory for this request at the moment; send fewer or shorter rows."
 CPU_IS_FULL = "DefaultCPUAllocator: can't allocate memory"  # torch has no error class of its own for it
+WHOLE_NUMBERS = ("got Long", "long int")  # in torch's words for int64 beside floats
+FLOATS = "Whole numbers in nested lists are int64: write 1.0 for floats, or send `dtype`, `shape` and `data`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,4 +243,7 @@ def blame_on_inputs() -> Generator[None]:
     except (RuntimeError, IndexError, TypeError, ValueError, KeyError) as error:
         if CPU_IS_FULL in str(error):
             raise OutOfMemory(NO_MEMORY) from error
-        raise Invalid(f"The base model can't run on these inputs: {type(error).__name__}: {error}") from error
+        hint = FLOATS if any(words in str(error) for words in WHOLE_NUMBERS) else None
+        raise Invalid(
+            f"The base model can't run on these inputs: {type(error).__name__}: {error}", hint=hint
+        ) from error

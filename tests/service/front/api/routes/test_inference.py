@@ -164,6 +164,13 @@ def test_inputs_that_are_none_are_named(client: TestClient, inputs: dict[str, An
     assert wrong in places(expect_problem(client.post(INFER, json={"inputs": inputs}), 422, "invalid"))
 
 
+def test_whole_numbers_for_a_model_of_floats_are_refused_with_the_way(client: TestClient) -> None:
+    rows = {"inputs": {"x": [[1, 2, 3, 4]]}}
+    assert "write 1.0" in expect_problem(client.post("/models/mlp/infer", json=rows), 422, "invalid")["hint"]
+    wide = {"inputs": {"x": [[1.0, 2.0]]}}
+    assert expect_problem(client.post("/models/mlp/infer", json=wide), 422, "invalid")["hint"] is None
+
+
 def test_a_token_id_outside_the_embedding_is_refused_and_hurts_nobody(client: TestClient) -> None:
     response = client.post("/models/dummy/infer", json={"inputs": {"input_ids": [[1, 2], [3, 10]]}})
     expect_problem(response, 422, "invalid")
