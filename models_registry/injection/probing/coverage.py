@@ -15,8 +15,9 @@ from models_registry.injection.probing.observation import PROBED_ROWS, Call, Run
 
 NEARER = 0.1
 """How much nearer a row must be to itself than to the next one. Roundings of a batch differ from those of a row."""
-ALIKE = 2
-"""So many epsilons apart, as a part of their length, rows count as equal, so their order may change."""
+DIGITS = 0.75
+"""Rows that are equal in so many of their digits count as alike, so that their order may change: the others may be
+rounding, which differs with the number of rows, the number of threads and where tensors lie in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _is_row_wise(whole: Seen, alone: Sequence[Seen], told_apart: bool) -> bool:
         other = rows[(index + 1) % PROBED_ROWS]
         if told_apart and torch.equal(row, other):
             return False
-        alike = 0.0 if told_apart else ALIKE * whole.eps * torch.linalg.vector_norm(row)
+        alike = 0.0 if told_apart else whole.eps**DIGITS * torch.linalg.vector_norm(row)
         if not torch.dist(whole.rows[index], row) <= max(NEARER * torch.dist(row, other), alike):
             return False
     return True

@@ -181,3 +181,22 @@ def test_the_probe_leaves_no_hook_and_no_mark() -> None:
     before = picture(model)
     probed(model, inputs(2))
     assert same(picture(model), before)
+
+
+class _AlmostAlike(nn.Module):
+    """Its scores are alike in all rows, and are rounded in another way in a batch than in a row alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        rounding = 8 * torch.finfo(x.dtype).eps * (len(x) > 1)
+        return {"y": self.first(x), "score": x.new_full((len(x),), 0.3 * (1 + rounding))}
+
+
+def test_outputs_that_are_alike_in_all_rows_but_for_rounding_mix_no_rows() -> None:
+    adapted = probed(_AlmostAlike(), inputs(3))
+    coverage = adapted.profile.coverage
+    assert coverage is not None
+    assert coverage.by_row == {"first"}
