@@ -60,11 +60,12 @@ class AdapterStats:
 
 @dataclass(frozen=True, slots=True)
 class TextStats:
-    """Texts that are `running`, written token by token; tokens that were drawn, tokens of prompts that were begun and,
-    of these, those that were in memory already; what keys and values take and may take there, and what the copies of
-    adapters that they share do."""
+    """Texts that are `running`, written token by token, and how often one gave its memory back and was computed again;
+    tokens that were drawn, tokens of prompts that were begun and, of these, those that were in memory already; what
+    keys and values take and may take there, and what the copies of adapters that they share do."""
 
     running: int = 0
+    recomputed: int = 0
     tokens: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0

@@ -268,6 +268,7 @@ class Engine:
     def _put_back(self, sequence: TextSequence) -> None:
         """It keeps what was drawn, and is computed again."""
         self._slots.release(self._schedule.slot_of(sequence))
+        self._stats = replace(self._stats, recomputed=self._stats.recomputed + 1)
         sequence.computed = 0
         self._move(self._schedule.put_back(sequence))
 

@@ -36,6 +36,7 @@ _COUNTERS: Mapping[str, tuple[str, Callable[[HostStats], int]]] = {
     "adapter_load_failures": ("Adapter versions that failed to load.", lambda f: f.adapters.failures),
     "warm_requests": ("Requests that found their adapters in memory.", lambda f: f.adapters.warm_requests),
     "cold_requests": ("Requests that waited for an adapter to be loaded.", lambda f: f.adapters.cold_requests),
+    "recomputed_texts": ("How often a text gave its memory back, to be computed again.", lambda f: f.texts.recomputed),
     "generated_tokens": ("Tokens that were written, step by step.", lambda f: f.texts.tokens),
     "prompt_tokens": ("Tokens of the texts that were begun.", lambda f: f.texts.prompt_tokens),
     "cached_prompt_tokens": ("Of these, the tokens that were in memory already.", lambda f: f.texts.cached_tokens),

@@ -23,6 +23,7 @@ def test_counters_of_a_model_start_at_zero(start: Start) -> None:
         *counters,
         "warm_requests",
         "cold_requests",
+        "recomputed_texts",
         "generated_tokens",
         "prompt_tokens",
         "cached_prompt_tokens",
