@@ -35,9 +35,7 @@ def check_source(source: Source, task: str | None, policy: SourcePolicy, num_lab
             safetensors, a config.json that is no JSON object, a file that is no GGUF.
         Unsupported: for quantised weights.
     """
-    if task is not None and task not in TASKS:
-        message = f"{task!r} is not a task we know; use one of {', '.join(TASKS)}."
-        raise Invalid(message, [Fault(("task",), message)])
+    check_task(task)
     match source:
         case PythonSource():
             if num_labels is not None:
@@ -55,6 +53,13 @@ def check_source(source: Source, task: str | None, policy: SourcePolicy, num_lab
                 task = task or TEXT_GENERATION
             if task is not None:
                 check_num_labels(task, num_labels)
+
+
+def check_task(task: str | None) -> None:
+    """Raises `Invalid` for an unknown one."""
+    if task is not None and task not in TASKS:
+        message = f"{task!r} is not a task we know; use one of {', '.join(TASKS)}."
+        raise Invalid(message, [Fault(("task",), message)])
 
 
 def check_factory(name: str, allowed: Sequence[str]) -> None:

@@ -11,15 +11,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from cachetools import FIFOCache
 
 from models_registry.adapters.catalog import parse_config
 from models_registry.adapters.checkpoint import fresh_checkpoint
-from models_registry.base_models.opening import open_spec
-from models_registry.base_models.sources import SourcePolicy
 from models_registry.base_models.spec import BaseModelSpec
 from models_registry.errors import NotFound, RegistryError, Unavailable
 from models_registry.injection.adapted_model import PreparedAdapter
@@ -28,10 +25,11 @@ from models_registry.records import AdapterVersion
 from models_registry.references import reference_of
 from service.host.adapters.weights import ReadBlob
 from service.host.background import in_background
-from service.host.device import choose_device, choose_dtype, give_memory_back, return_freed_memory
+from service.host.device import give_memory_back, return_freed_memory
 from service.host.live_model import LiveModel, build
 from service.host.low_priority import run_with_low_priority
 from service.host.merging import merge_versions
+from service.host.order_check import open_ordered
 from service.host.scheduling.request_reader import Pending
 from service.host.worker import Watch
 from service.protocol.texts import OnPart
@@ -103,10 +101,7 @@ class TorchHost:
 
     def open(self, order: BuildOrder) -> Future[None]:
         def check() -> None:
-            base, policy = order.base, SourcePolicy(tuple(map(Path, order.model_roots)), order.factories)
-            choose_dtype(base.dtype)
-            choose_device(base.device or order.limits.device)
-            self._spec = open_spec(base.source, base.task, policy, base.num_labels)
+            self._spec = open_ordered(order)
             self._order = order
 
         return in_background(f"opening {order.base.id}", check)

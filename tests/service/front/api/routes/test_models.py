@@ -87,6 +87,10 @@ def test_a_taken_id_is_a_conflict(client: TestClient) -> None:
         ({"id": "m", "source": MLP, "dtype": "float33"}, ["dtype"]),
         ({"id": "m", "source": MLP, "device": "tpu"}, ["device"]),
         ({"id": "m", "source": MLP, "task": "flying"}, ["task"]),
+        (
+            {"id": "m", "source": {**MLP, "factory": "os:system"}, "task": "flying", "dtype": "x", "device": "tpu"},
+            ["dtype", "device", "task", "source.factory"],
+        ),
     ],
 )
 def test_a_wrong_registration_names_the_field_and_leaves_nothing(
