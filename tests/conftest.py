@@ -22,6 +22,9 @@ SHARED = ("demo_models", "pair", "shared_house", "host_launcher", "cluster", "re
 RAYS, RAYS_IF_ASKED = ("cluster", "real_ray", "joining"), ("service", "shared_house")
 """Fixtures that start a Ray; some only with `--cluster`."""
 
+MEMORY_DISK, ROOM_BYTES = Path("/dev/shm"), 8 << 30
+"""Half of a machine's memory by default; in a container often 64 MB, from which no program may run."""
+
 LAYER_OF_FOLDER = {"e2e": "e2e", "parity": "integration", "transports": "integration"}
 """All other folders of tests/ are `unit`, but for tests that need the whole app, a server or a process."""
 WHOLE = {"client", "start", "running", "postgres", "s3_server", "s3_url", *DIALECTS[1:], *STORES[1:]}
@@ -44,6 +47,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Run the services of tests/e2e as clusters on Ray Serve (make test-cluster).",
     )
+
+
+def pytest_configure() -> None:
+    """Files of tests lie in memory where it has room: a write that waits for a disk takes longer than most tests."""
+    if MEMORY_DISK.is_dir():
+        found = os.statvfs(MEMORY_DISK)
+        if found.f_bavail * found.f_frsize >= ROOM_BYTES and not found.f_flag & os.ST_NOEXEC:
+            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_DISK))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
