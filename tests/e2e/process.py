@@ -83,7 +83,8 @@ class Service:
         return self
 
     def wait_until_ready(self) -> "Service":
-        until(lambda: self.http.get("/health/ready").status_code == 200, self._lives)
+        """Also with models that were never built before, which the service itself doesn't wait for."""
+        until(self._has_its_models, self._lives)
         return self
 
     def ask_to_end(self, by: signal.Signals = signal.SIGTERM) -> None:
@@ -146,6 +147,10 @@ class Service:
     def _lives(self) -> bool:
         assert self._running.poll() is None, f"the service ended:\n{self.log}"
         return True
+
+    def _has_its_models(self) -> bool:
+        ready = self.http.get("/health/ready", params={"verbose": True})
+        return ready.status_code == 200 and ready.json()["parts"]["models loading"] == "0"
 
     def _listens(self) -> bool:
         try:
