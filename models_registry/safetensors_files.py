@@ -28,6 +28,7 @@ OTHER_FILES: Mapping[tuple[bytes, ...], str] = {
     ): "This is a web page, not the file itself; download that.",
 }
 """What is uploaded in the place of a safetensors file, by how it begins."""
+PERHAPS_CUT = "If it was one, it may have been cut off while it was copied: compare its size with the original's."
 PYTORCH: Mapping[str, str] = {"format": "pt"}
 """The metadata of every file that PyTorch's tools write."""
 METADATA = "__metadata__"
@@ -48,7 +49,9 @@ def read_safetensors(contents: bytes | Path) -> dict[str, Tensor]:
         for signatures, detail in OTHER_FILES.items():
             if beginning.startswith(signatures):
                 raise Invalid(detail) from error
-        raise Invalid(f"This is not a safetensors file: {error}.") from error
+        if not beginning:
+            raise Invalid("This is not a safetensors file: it is empty.") from error
+        raise Invalid(f"This is not a safetensors file: {error}.", hint=PERHAPS_CUT) from error
     except KeyError as error:  # how the library says that torch has no such numbers, though the format does
         raise Invalid(f"This safetensors file holds numbers of dtype {error}, which can't be read.") from error
 

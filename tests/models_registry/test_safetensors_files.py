@@ -127,6 +127,7 @@ def test_a_dtype_that_torch_lacks_is_invalid(dtype: str, size: int, expected: bo
         (b"GGUF\x03\0\0\0", "GGUF"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
         (b"<!DOCTYPE html><html>", "web page"),
+        (b"", "it is empty"),
     ],
 )
 def test_what_is_uploaded_in_its_place_is_told_as_what_it_is(contents: bytes, told: str) -> None:

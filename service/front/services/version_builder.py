@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 from models_registry.adapters.cancellation import Stopped
 from models_registry.adapters.catalog import AdapterConfig, dump_config, parse_config
 from models_registry.adapters.checkpoint import Checkpoint, lay_out_fresh, match_checkpoint, not_in_memory
-from models_registry.errors import WithoutEffect
+from models_registry.adapters.keys import WEIGHTS
+from models_registry.errors import Invalid, WithoutEffect
 from models_registry.records import AdapterVersion, Fault
 from models_registry.registry import VersionContent
 from models_registry.safetensors_files import read_safetensors, write_safetensors
@@ -78,13 +79,20 @@ def draft_upload(
     """With uploaded safetensors. Raises `Invalid` where they aren't, or don't fit the config and the base model,
     `WithoutEffect` where the model enters none of its places. With `accept_unmatched` the config may name what the base
     model lacks."""
-    checkpoint = match_checkpoint(config, read_safetensors(weights), modules.architecture, accept_unmatched)
+    checkpoint = match_checkpoint(config, _read(weights), modules.architecture, accept_unmatched)
     drafted = draft(checkpoint, modules, metadata)
     if not isinstance(weights, Path):
         return drafted
     # What will be in memory with the model must not stay mapped from the caller's upload, and keep its disk.
     tensors = {key: tensor.clone() for key, tensor in checkpoint.tensors.items()}
     return replace(drafted, checkpoint=replace(drafted.checkpoint, tensors=tensors))
+
+
+def _read(weights: bytes | Path) -> Tensors:
+    try:
+        return read_safetensors(weights)
+    except Invalid as error:
+        raise Invalid(error.detail, [Fault((WEIGHTS,), error.detail)], hint=error.hint) from error
 
 
 def draft(checkpoint: Checkpoint, modules: ModelModules, metadata: Mapping[str, Any]) -> VersionCandidate:

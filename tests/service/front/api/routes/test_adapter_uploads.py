@@ -185,7 +185,8 @@ def test_weights_that_do_not_fit_are_all_named(client: TestClient) -> None:
     ],
 )
 def test_what_is_no_safetensors_file_is_refused(client: TestClient, weights: bytes) -> None:
-    expect_problem(client.post(PATH, **as_form(CONFIG, weights, name="a")), 422, "invalid")
+    problem = expect_problem(client.post(PATH, **as_form(CONFIG, weights, name="a")), 422, "invalid")
+    assert places(problem) == ["weights"]
     expect_problem(client.get("/adapters/a"), 404, "not-found")
 
 
