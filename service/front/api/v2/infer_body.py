@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -10,7 +11,7 @@ from torch import Tensor
 from models_registry.errors import Invalid
 from models_registry.inputs.json_arrays import JsonArray, Unreadable
 from models_registry.inputs.json_inputs import decode_inputs
-from models_registry.inputs.values import Inputs
+from models_registry.inputs.values import PIXELS, Inputs
 from models_registry.records import Fault, Location
 from service.front.api.http.bodies import validate
 from service.front.api.infer_body import Call
@@ -145,7 +146,11 @@ def inputs_of(body: InferenceBody, binary: memoryview) -> Inputs:
         start += size or 0
     if start < len(binary):
         raise _wrong(("inputs",), f"take {start} of the {len(binary)} bytes behind the JSON; say whose the others are")
-    return decode_inputs(read) if TEXT in read else Inputs(tensors=cast(dict[str, Tensor], read))
+    if TEXT not in read:
+        return Inputs(tensors=cast(dict[str, Tensor], read))
+    pixels = {name: tensor for name, tensor in read.items() if name == PIXELS}
+    texts = decode_inputs({name: value for name, value in read.items() if name not in pixels})
+    return replace(texts, tensors=pixels)
 
 
 def _read(tensor: TensorBody, binary: memoryview, at: Location) -> Tensor | list[Any]:

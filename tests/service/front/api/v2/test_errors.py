@@ -11,6 +11,7 @@ from tritonclient.utils import InferenceServerException
 
 TENSOR: dict[str, Any] = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}
 TEXT: dict[str, Any] = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
+PIXELS: dict[str, Any] = {"name": "pixel_values", "shape": [1, 3, 1, 1], "datatype": "FP32", "data": [1, 2, 3]}
 BODY = {"inputs": [TENSOR]}
 INFER = "/v2/models/mlp/infer"
 HEADER = "Inference-Header-Content-Length"
@@ -44,6 +45,7 @@ def behind(size: int, **others: Any) -> dict[str, Any]:
         ("POST", "/v2/models/never/infer", {"json": BODY}, 404, "'never'"),
         ("POST", "/v2/models/mlp/versions/tone@9/infer", {"json": BODY}, 404, "version '9'"),
         ("POST", "/v2/models/encoder/versions/tone/infer", {"json": {"inputs": [TEXT]}}, 404, "'tone'"),
+        ("POST", "/v2/models/encoder/infer", {"json": {"inputs": [TEXT, PIXELS]}}, 422, "reads no images"),
     ],
 )
 def test_every_refusal_is_the_protocols(
