@@ -51,9 +51,18 @@ def create(client: TestClient, name: str, config: dict[str, Any] = RANDOM_LORA, 
 def two_versions(client: TestClient, name: str) -> None:
     """An adapter whose second version answers otherwise than its first."""
     create(client, name)
-    state = client.get(f"/adapters/{name}/state").content
-    halved = save({key: tensor / 2 for key, tensor in load(state).items()})
-    expect(client.put(f"/adapters/{name}/state", content=halved, headers=SAFETENSORS), 201)
+    state = halved(state_of(client, name))
+    expect(client.put(f"/adapters/{name}/state", content=state, headers=SAFETENSORS), 201)
+
+
+def state_of(client: TestClient, name: str) -> bytes:
+    response = client.get(f"/adapters/{name}/state")
+    assert response.status_code == 200
+    return response.content
+
+
+def halved(state: bytes) -> bytes:
+    return save({key: tensor / 2 for key, tensor in load(state).items()})
 
 
 def as_form(config: bytes, weights: bytes, **fields: str | list[str]) -> dict[str, Any]:
