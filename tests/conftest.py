@@ -93,6 +93,13 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse to run where groups have no effect: each worker would start the services, and the Rays, of all files."""
+    grouped = session.config.getoption("loadgroup", default=False)
+    if grouped and not all("@" in item.nodeid for item in session.items):
+        raise pytest.UsageError("xdist keeps no groups together: its version does not fit pytest's")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A worker takes all tests of a file, because they share what its module set up. The largest groups come first, so
