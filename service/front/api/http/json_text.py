@@ -55,12 +55,12 @@ def parse_tensors(body: bytes) -> Any:
 
 
 def read_call(body: bytes) -> Any:
-    """An inference's body, by `parse_tensors`. Its `inputs` are each a `JsonArray` or `Unreadable`, unless they are
-    text."""
+    """An inference's body, by `parse_tensors`. Its `inputs` are each a `JsonArray` or `Unreadable`, but for texts and
+    chats."""
     value = parse_tensors(body)
     inputs = value.get("inputs") if isinstance(value, dict) else None
-    if isinstance(inputs, dict) and not {"text", "messages"} & inputs.keys():
-        value["inputs"] = {name: read_array(item) for name, item in inputs.items()}
+    if isinstance(inputs, dict) and "messages" not in inputs:
+        value["inputs"] = {name: item if name == "text" else read_array(item) for name, item in inputs.items()}
     return value
 
 

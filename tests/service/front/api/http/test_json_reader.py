@@ -65,6 +65,14 @@ def test_the_inputs_of_a_call_are_the_same_tensors_wherever_they_are_read(reader
     assert all(tensors[name].dtype == wanted[name].dtype for name in wanted)
 
 
+def test_an_image_beside_a_text_may_have_more_numbers_than_others_have_values(reader: JsonReader) -> None:
+    pixels = torch.rand(1, 3, 200, 200)
+    body = json.dumps({"inputs": {"text": ["a"], "pixel_values": pixels.tolist()}}).encode()
+    inputs = decode_inputs(asyncio.run(reader.read_call(body))["inputs"])
+    assert inputs.texts == ("a",)
+    assert torch.equal(inputs.tensors["pixel_values"], pixels)
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("end", "words"), [(b"", "not JSON"), (b', "x": 1, "x": 2}', 'the key "x"')])
 def test_what_is_no_json_is_refused_alike(reader: JsonReader, size: str, end: bytes, words: str) -> None:
