@@ -1,7 +1,8 @@
 """The requests of several fronts on one replica: their numbers there, and the versions that they name."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
+from concurrent.futures import CancelledError, Future
 from itertools import count
 
 from cachetools import FIFOCache
@@ -76,10 +77,7 @@ class ReplicaRequests:
             answering = host.infer(number, codec.infer_call(message, payload), selections, on_part)
             if self._cancelled.pop((front, id), "no") is None:
                 host.cancel(number)
-            return _answer(id, selections, await asyncio.wrap_future(answering))
-        except asyncio.CancelledError:  # its front has ended
-            host.cancel(number)
-            raise
+            return _answer(id, selections, await _ended(answering, lambda: host.cancel(number)))
         except HostLost as error:
             return Lost(error.reason, self._as_seen_by(front, error.running), self._host)
         except Exception as error:  # whoever asked raises it
@@ -118,6 +116,17 @@ class ReplicaRequests:
             whose, id = self._theirs.get(number, ("", 0))
             seen.append(id if whose == front else -number)
         return tuple(seen)
+
+
+async def _ended(answering: Future[HostAnswer], cancel: Callable[[], None]) -> HostAnswer:
+    """Raises as it does, also `CancelledError` where the host has dropped it."""
+    try:
+        return await asyncio.wrap_future(answering)
+    except asyncio.CancelledError as error:
+        if answering.done():  # a loop has another class for this than futures
+            raise CancelledError from error
+        cancel()  # its front has ended
+        raise
 
 
 def _answer(id: int, selections: tuple[Selection, ...], answer: HostAnswer) -> bytes:

@@ -28,6 +28,8 @@ class LoopThread:
         self.run(self._cancel_all()).result(JOIN_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(JOIN_S)
+        if not self._thread.is_alive():
+            self._loop.close()
 
     async def _cancel_all(self) -> None:
         for task in asyncio.all_tasks():

@@ -8,7 +8,7 @@ view itself lost, as a process on one machine is; the one that follows it waits 
 import asyncio
 import threading
 from collections.abc import Collection, Coroutine, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 from ray.exceptions import RayActorError
@@ -275,7 +275,10 @@ def _done(value: T) -> Future[T]:
 
 
 def _error_of(error: BaseException) -> BaseException:
-    """Ray's own errors say which machine's fault it is; to a caller they are one."""
+    """Ray's own errors say which machine's fault it is; to a caller they are one. A loop has another class than futures
+    for what was cancelled."""
+    if isinstance(error, asyncio.CancelledError):
+        return CancelledError()
     if isinstance(error, RayActorError | DeploymentUnavailableError):
         return Unavailable(f"A replica of the base model ended: {type(error).__name__}; try again.")
     return error

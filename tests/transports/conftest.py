@@ -1,4 +1,5 @@
-"""Hosts over every transport: a test that takes `start_host`, `host` or `blobs` runs once for each."""
+"""Hosts over every transport: a test that takes `start_host`, `host` or `blobs` runs once for each; with `--cluster`
+over Ray alone."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,6 +17,31 @@ from service.transports.processes.launchers import open_launcher
 from tests.transports.hosts import TRANSPORTS, Gate, build, order
 
 StartHost = Callable[[], ModelHost]
+HERE = Path(__file__).parent
+RAY = "ray_actor"
+NOT_ON_RAY = {
+    # Its answers may overtake each other on their way.
+    "test_a_team_that_asks_more_waits_longer_and_no_other_does",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "transport" in metafunc.fixturenames:
+        names = (RAY,) if metafunc.config.getoption("--cluster") else tuple(TRANSPORTS)
+        metafunc.parametrize("transport", names, indirect=True, scope="module")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--cluster`, what isn't part of the contract stays away, and what Ray doesn't promise."""
+    if config.getoption("--cluster"):
+        away = [item for item in items if HERE in item.path.parents and not _is_for_ray(item)]
+        config.hook.pytest_deselected(items=away)
+        items[:] = [item for item in items if item not in away]
+
+
+def _is_for_ray(item: pytest.Item) -> bool:
+    is_of_contract = isinstance(item, pytest.Function) and "transport" in item.fixturenames
+    return is_of_contract and item.name.partition("[")[0] not in NOT_ON_RAY
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +62,17 @@ def host_launcher() -> Iterator[Launcher]:
     launcher.close()
 
 
-@pytest.fixture(scope="module", params=TRANSPORTS)
-def transport(request: pytest.FixtureRequest, blob_url: str, host_launcher: Launcher) -> Transport:
-    return TRANSPORTS[request.param](blob_url, host_launcher)
+@pytest.fixture(scope="module")
+def transport(request: pytest.FixtureRequest, blob_url: str, host_launcher: Launcher) -> Iterator[Transport]:
+    if request.param != RAY:
+        yield TRANSPORTS[request.param](blob_url, host_launcher)
+        return
+    request.getfixturevalue("real_ray")
+    from tests.transports.on_ray import OnRay
+
+    transport = OnRay(blob_url, TRANSPORTS["local_process"](blob_url, host_launcher))
+    yield transport
+    transport.close()
 
 
 @pytest.fixture
