@@ -37,7 +37,10 @@ def service(
             service = Service(directory, demo_models)
         stack.callback(service.close)
         service.run("python -m service.demo")
-        yield service.start().wait_until_ready()
+        service.start().wait_until_ready()
+        for model in service.http.get("/models").json()["items"]:
+            service.wait_for_model(model["id"])
+        yield service
 
 
 @pytest.fixture(scope="session")

@@ -87,6 +87,10 @@ class Service:
         until(self._has_its_models, self._lives)
         return self
 
+    def wait_for_model(self, id: str, state: str = "ready") -> None:
+        """A service is ready before a model that it builds for the first time."""
+        until(lambda: self.http.get(f"/models/{id}").json()["state"] == state, self._lives)
+
     def ask_to_end(self, by: signal.Signals = signal.SIGTERM) -> None:
         self._running.send_signal(by)
 
