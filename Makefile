@@ -45,7 +45,7 @@ test-oldest: $(VENV)/.test  ## a part of what computes, as on a processor withou
 # relies on, whichever form the service has.
 CLUSTER := $(PYTEST) -n 0 --cluster
 WITH_RAY := tests/e2e/cluster tests/service/cluster/test_router.py
-IN_CLUSTER := $(WITH_RAY) $(addprefix tests/transports/test_,inference.py texts.py the_end.py status.py) \
+IN_CLUSTER := $(WITH_RAY) $(addprefix tests/transports/test_,inference.py texts.py the_end.py status.py adapters.py building.py) \
 	$(addprefix tests/e2e/,test_rows.py test_states.py test_openai.py test_texts_together.py test_leaving.py teams)
 
 test-cluster: $(VENV)/.test  ## inference, generation, registry and teams of tests/e2e on a cluster, with a real Ray
