@@ -89,12 +89,12 @@ class Settings(BaseSettings):
     """Larger JSON bodies are refused, and forms whose fields beside the weights are larger."""
     max_resident_bytes: ByteSize | None = Field(default=None, gt=0)
     """Bytes for the adapters of each model; those beyond it are evicted, least recently used first. By default a
-    quarter of the device's memory, shared by the loaded models."""
+    quarter of the memory of the device, or of the container, shared by the loaded models."""
     max_merged_bytes: ByteSize | None = Field(default=None, ge=0)
     """Copies of a model's layers with a hot adapter in their weights; 0 for none. By default an eighth of the above."""
     max_cache_bytes: ByteSize | None = Field(default=None, gt=0)
-    """Keys and values of the texts that a model writes; a text that never fits is 422. By default a quarter of the
-    device's memory."""
+    """Keys and values of the texts that a model writes; a text that never fits is 422. By default a quarter
+    of that memory, too."""
     max_batch_rows: int = Field(default=64, gt=0)
     """Rows in one forward."""
     max_request_rows: int = Field(default=4096, gt=0)

@@ -6,13 +6,13 @@ import platform
 from collections.abc import Mapping
 from typing import Final
 
-import psutil
 import torch
 from torch import nn
 
 from models_registry.dtypes import dtype_name
 from models_registry.errors import Invalid
 from models_registry.records import Fault
+from service.host.memory_limit import usable_memory
 
 AUTO: Final = "auto"
 DTYPES: Final[Mapping[str, torch.dtype]] = {
@@ -65,7 +65,7 @@ def a_quarter_of_memory(device: torch.device) -> int:
     limit."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory // 4
-    return psutil.virtual_memory().total // 4
+    return usable_memory() // 4
 
 
 def give_memory_back() -> None:
