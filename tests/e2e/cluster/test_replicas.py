@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import torch
 from e2e.cluster.clusters import Cluster
 from e2e.process import until
 from e2e.replicas.pair import LORA, MODEL, SOURCE, infer
+
+from service.host.device import a_quarter_of_memory
 
 pytestmark = pytest.mark.deep  # a real Ray
 
@@ -88,12 +91,12 @@ def test_replicas_on_one_machine_share_its_memory(cluster: Cluster) -> None:
         (limit,) = re.findall(rf'^adapter_service_adapter_limit_bytes{{model="{MODEL}"}} (\S+)$', said, re.MULTILINE)
         return float(limit) / len(replicas(cluster))
 
-    until(lambda: len(replicas(cluster)) == 2)
-    before = each_may_take()
+    for_all = a_quarter_of_memory(torch.device("cpu"))
+    until(lambda: each_may_take() == for_all // 3)  # two of this model, one of the other
     cluster.register("sharing", SOURCE)
-    until(lambda: each_may_take() < before)
+    until(lambda: each_may_take() == for_all // 4)
     assert cluster.http.delete("/models/sharing").status_code == 204
-    until(lambda: each_may_take() == before)
+    until(lambda: each_may_take() == for_all // 3)
 
 
 def test_resources_change_how_many_replicas_there_are(cluster: Cluster) -> None:
