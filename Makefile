@@ -70,7 +70,7 @@ format: $(VENV)/.test  ## let ruff repair what it can
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.test  ## figures beside PEFT and beside the bare limits, as ratios
-	$(BIN)/python -m tests.bench $(ARGS)
+	PYTHONPATH=.:tests:tests/support $(BIN)/python -m tests.bench $(ARGS)
 
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 

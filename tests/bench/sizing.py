@@ -56,7 +56,8 @@ def _texts(service: Service) -> Iterator[Count]:
     before, read = _hosts_memory(service), _figure(service, "prompt_tokens_total")
     with service.http.stream("POST", "/models/base/infer", json=body) as answer:
         until(lambda: _figure(service, "running_texts") == TEXTS)
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # kept: the connection is closed with it
+        next(lines)
         held, grown = _figure(service, "cache_bytes"), _hosts_memory(service) - before
         tokens = _figure(service, "prompt_tokens_total") - read + TEXTS * NEW_TOKENS
     note = f"{TEXTS} texts, {tokens} tokens with those to come: {held / 1e6:.0f} MB"

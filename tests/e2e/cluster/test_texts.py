@@ -43,7 +43,8 @@ def test_a_streamed_text_is_the_whole_one(cluster: Cluster) -> None:
 def test_a_text_ends_when_its_caller_leaves(cluster: Cluster) -> None:
     with cluster.http.stream("POST", f"/models/{WORDS}/infer", json={**ENDLESS, "stream": True}) as answer:
         assert answer.status_code == 200
-        next(answer.iter_lines())
+        lines = answer.iter_lines()  # kept: the connection is closed with it
+        next(lines)
         until(lambda: running_texts(cluster) == 1)
 
     until(lambda: running_texts(cluster) == 0)
